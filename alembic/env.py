@@ -1,0 +1,45 @@
+"""Runs the migrations: inside the service at its start, or for `alembic` on the command line.
+
+Without a DATABASE_URL the command joins the running embedded database, or starts it for as long as it runs.
+"""
+
+import asyncio
+from contextlib import nullcontext
+
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+import embedded_postgres
+from alembic import context
+from config import settings
+from models import Base
+
+# Any number that no one else uses for an advisory lock in the same database: "darkroom" in letters' places, cut short.
+MIGRATION_LOCK = 4_118_111_815
+
+
+def run(connection: Connection) -> None:
+    context.configure(connection=connection, target_metadata=Base.metadata)
+    with context.begin_transaction():
+        # Whoever comes second waits here, then finds the schema at its newest revision and does nothing.
+        connection.execute(text("SET LOCAL lock_timeout = 0"))
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+        context.run_migrations()
+
+
+async def run_by_url(url: str) -> None:
+    engine = create_async_engine(url, poolclass=NullPool)
+    async with engine.connect() as connection:
+        await connection.run_sync(run)
+    await engine.dispose()
+
+
+if (given := context.config.attributes.get("connection")) is not None:
+    run(given)
+else:
+    with nullcontext(settings.database_url) if settings.database_url else embedded_postgres.running(
+        settings.data_dir
+    ) as url:
+        asyncio.run(run_by_url(url))

@@ -1,0 +1,226 @@
+"""Every setting once, with its unit and its reason.
+
+Values come from the environment or from a `.env` file in the working directory; `.env.example` lists them all. Outside
+production whatever is unset gets a working default; in production nothing is assumed.
+"""
+
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+KIB = 1024
+MIB = 1024 * KIB
+
+# The exit status that makes uvicorn's process manager give up instead of starting the same failing worker for ever.
+STARTUP_FAILURE_STATUS = 3
+
+
+class StoreSettings(BaseModel):
+    """Where one store is: what `previous_stores` lists for each store that is still read and deleted from."""
+
+    storage: Literal["local", "s3"]
+    directory: Path | None = None
+    bucket_name: str = ""
+    region: str = "us-east-1"
+    access_key_id: SecretStr | None = None
+    secret_access_key: SecretStr | None = None
+    endpoint_url: str | None = None
+    public_base_url: str | None = None
+    addressing_style: Literal["auto", "path", "virtual"] = "auto"
+    checksums: Literal["when_supported", "when_required"] = "when_supported"
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.storage == "s3" and not self.bucket_name:
+            raise ValueError("an S3 store needs a bucket_name")
+        if self.storage == "local" and self.directory is None:
+            raise ValueError("a local store needs a directory")
+        return self
+
+
+class Settings(BaseSettings):
+    """What an operator can set. A field's comment says why the default is not ten times more or less."""
+
+    model_config = SettingsConfigDict(
+        env_file=os.environ.get("DARKROOM_ENV_FILE", ".env"), env_ignore_empty=True, extra="ignore"
+    )
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    # One process keeps two cores busy, because Pillow lets go of the GIL; more help only where there are many cores.
+    workers: Annotated[int, Field(ge=1)] = 1
+    data_dir: Path = Path(".data")
+    environment: Literal["development", "production"] = "development"
+    api_prefix: str = ""
+    cors_origins: Annotated[list[str], NoDecode] = []
+
+    database_url: str | None = None
+    # Connections are held for milliseconds, never across a body, a decode or a store call, so ten carry much traffic.
+    database_pool_size: Annotated[int, Field(ge=1)] = 10
+
+    secret_key: SecretStr | None = None
+    access_token_expire_minutes: Annotated[int, Field(ge=1)] = 60
+
+    storage: Literal["local", "s3"] | None = None
+    # Rows remember this name. A new one is needed only when a store of the same kind moves to another endpoint.
+    storage_name: Annotated[str, Field(max_length=50)] | None = None
+    previous_stores: dict[str, StoreSettings] = {}
+    s3_bucket_name: str | None = None
+    s3_region: str = "us-east-1"
+    s3_access_key_id: SecretStr | None = None
+    s3_secret_access_key: SecretStr | None = None
+    s3_endpoint_url: str | None = None
+    s3_public_base_url: str | None = None
+    s3_addressing_style: Literal["auto", "path", "virtual"] = "auto"
+    s3_checksums: Literal["when_supported", "when_required"] = "when_supported"
+
+    # What a phone camera makes; ten times more would let a single sender fill the upload budget.
+    max_upload_size_bytes: Annotated[int, Field(ge=1)] = 5 * MIB
+    # Baseline JPEG is decoded at reduced scale: 50 megapixels cost a few MiB.
+    max_image_pixels: Annotated[int, Field(ge=1)] = 50_000_000
+    # All else is decoded whole: 24 megapixels already cost up to 375 MiB in each picture slot.
+    max_whole_image_pixels: Annotated[int, Field(ge=1)] = 24_000_000
+    # The bodies that may be in memory at once: a dozen of the largest, hundreds of ordinary ones.
+    upload_budget_bytes: Annotated[int, Field(ge=1)] = 64 * MIB
+    # Longer than a queue of 50 pictures takes on two cores, shorter than the patience of a browser.
+    upload_wait_seconds: Annotated[float, Field(gt=0)] = 20.0
+    # A phone in a tunnel comes back within ten seconds or not at all.
+    upload_stall_seconds: Annotated[float, Field(gt=0)] = 10.0
+    # Far above the longest put (STORE_DEADLINE_SECONDS), so that only what a crash left is ever reaped.
+    pending_expiry_seconds: Annotated[float, Field(gt=0)] = 900.0
+    reaper_interval_seconds: Annotated[float, Field(gt=0)] = 5.0
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        return [origin.strip() for origin in value.split(",") if origin.strip()] if isinstance(value, str) else value
+
+    @field_validator("data_dir")
+    @classmethod
+    def _make_absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @field_validator("api_prefix")
+    @classmethod
+    def _check_prefix(cls, value: str) -> str:
+        if value and (not value.startswith("/") or value.endswith("/")):
+            raise ValueError("must start with a slash and not end with one, as in /api")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _use_asyncpg(cls, value: str | None) -> str | None:
+        return None if value is None else asyncpg_url(value).render_as_string(hide_password=False)
+
+    @field_validator("s3_endpoint_url", "s3_public_base_url")
+    @classmethod
+    def _check_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value and value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> Self:
+        if self.environment == "production":
+            missing = [name for name in ("database_url", "secret_key", "storage") if getattr(self, name) is None]
+            if missing:
+                names = ", ".join(name.upper() for name in missing)
+                raise ValueError(f"with ENVIRONMENT=production nothing is assumed: set {names}")
+            if self.secret_key is not None and len(self.secret_key.get_secret_value()) < 32:
+                raise ValueError("with ENVIRONMENT=production SECRET_KEY needs at least 32 characters")
+        if self.storage == "s3" and not self.s3_bucket_name:
+            raise ValueError("STORAGE=s3 needs S3_BUCKET_NAME")
+        if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
+            raise ValueError("S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY belong together: set both or neither")
+        if self.upload_budget_bytes < self.max_upload_size_bytes + MIB:
+            raise ValueError("UPLOAD_BUDGET_BYTES must exceed MAX_UPLOAD_SIZE_BYTES by at least 1 MiB")
+        if self.store_name in self.previous_stores:
+            raise ValueError(f"PREVIOUS_STORES must not list the current store, {self.store_name}")
+        return self
+
+    @property
+    def store_kind(self) -> Literal["local", "s3"]:
+        """The kind of the current store: as set, else S3 if a bucket is named, else the local disk."""
+        return self.storage or ("s3" if self.s3_bucket_name else "local")
+
+    @property
+    def store_name(self) -> str:
+        """The name under which rows record the current store."""
+        return self.storage_name or self.store_kind
+
+    def stores(self) -> dict[str, StoreSettings]:
+        """Every store that rows may refer to, by name; the current one is `store_name`."""
+        local = StoreSettings(storage="local", directory=self.data_dir / "media")
+        known = {"local": local, **self.previous_stores}
+        if self.s3_bucket_name:
+            s3 = StoreSettings(
+                storage="s3",
+                bucket_name=self.s3_bucket_name,
+                region=self.s3_region,
+                access_key_id=self.s3_access_key_id,
+                secret_access_key=self.s3_secret_access_key,
+                endpoint_url=self.s3_endpoint_url,
+                public_base_url=self.s3_public_base_url,
+                addressing_style=self.s3_addressing_style,
+                checksums=self.s3_checksums,
+            )
+            known.setdefault("s3", s3)
+            if self.store_kind == "s3":
+                known[self.store_name] = s3
+        if self.store_kind == "local":
+            known[self.store_name] = local
+        return known
+
+    def signing_secret(self) -> str:
+        """The secret that signs tokens: `secret_key`, or one that is made once and kept in `data_dir`."""
+        if self.secret_key is not None:
+            return self.secret_key.get_secret_value()
+        path = self.data_dir / "secret_key"
+        if not path.exists():
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            draft = self.data_dir / f"secret_key.{secrets.token_hex(8)}"
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(secrets.token_urlsafe(48))
+            try:
+                os.link(draft, path)  # two processes may start at once: the first link wins, both read it
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink()
+        return path.read_text()
+
+
+def asyncpg_url(url: str) -> URL:
+    """Any way to write a Postgres URL (`postgres://`, `?sslmode=`), as SQLAlchemy's asyncpg dialect takes it."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as err:
+        raise ValueError("must look like postgresql://user:password@host:5432/name") from err
+    if parsed.get_backend_name() not in ("postgres", "postgresql"):
+        raise ValueError("must be a PostgreSQL URL, as in postgresql://user:password@host:5432/name")
+    query = dict(parsed.query)
+    if "sslmode" in query:
+        query["ssl"] = query.pop("sslmode")  # asyncpg's name for libpq's sslmode, with the same values
+    return parsed.set(drivername="postgresql+asyncpg", query=query)
+
+
+def _load() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as err:
+        problems = [
+            f"{'.'.join(str(part).upper() for part in error['loc'])}: {error['msg']}".removeprefix(": ")
+            for error in err.errors(include_input=False)
+        ]
+        print("Darkroom cannot start. " + "; ".join(problems).replace("Value error, ", "") + ".", file=sys.stderr)
+        sys.exit(STARTUP_FAILURE_STATUS)
+
+
+settings = _load()

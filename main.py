@@ -1,0 +1,146 @@
+"""The application: its lifespan, middleware, routes and mounts. `uv run main.py` serves it.
+
+With a DATABASE_URL any ASGI server may run `main:app`. Without one, `uv run main.py` keeps the embedded database for as
+many workers as are set, and a single process that is started in another way keeps it for itself.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, nullcontext, suppress
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import FileResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+import auth
+import database
+import embedded_postgres
+import jobs
+import logs
+import unit_of_work
+from config import KIB, STARTUP_FAILURE_STATUS, settings
+from errors import PROBLEM_MEDIA_TYPE, StartupError, answer_http_error, answer_validation_error
+from middleware import OneErrorShape, PoliteEnd, RequestContext
+from routers import health, media, users
+from schemas import Problem
+from storage import stores
+
+STATIC = Path(__file__).parent / "static"
+# Accepted work ends within it: the longest put and its database work, with room to spare. Most orchestrators give 30.
+GRACE_SECONDS = 25
+SHUTDOWN_RELEASE_SECONDS = 2.0
+# The largest JSON body is an account's, well below one. Uploads are bounded by their own limit.
+MAX_JSON_BODY_BYTES = 64 * KIB
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    """Start in the order of need: secrets, stores, the database, its schema, the reaper. Stop in the reverse order."""
+    logs.configure()
+    auth.prepare()
+    stores()
+    with ExitStack() as stack:
+        url = settings.database_url or stack.enter_context(embedded_postgres.running(settings.data_dir))
+        engine = database.connect(url, settings.database_pool_size)
+        try:
+            await database.migrate(engine)
+            reaper = asyncio.create_task(jobs.reap_forever())
+            yield
+            reaper.cancel()
+            with suppress(asyncio.CancelledError):
+                await reaper
+            await unit_of_work.finish_releases(SHUTDOWN_RELEASE_SECONDS)
+        finally:
+            await engine.dispose()
+
+
+app = FastAPI(
+    title="Darkroom",
+    summary="Takes people's pictures in, and never loses one.",
+    version="0.1.0",
+    lifespan=lifespan,
+    docs_url=None,
+    redoc_url=None,
+    max_body_size=MAX_JSON_BODY_BYTES,
+    exception_handlers={HTTPException: answer_http_error, RequestValidationError: answer_validation_error},
+    responses={
+        "4XX": {"description": "Refused", "content": {PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}}},
+        "5XX": {"description": "Failed", "content": {PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}}},
+    },
+)
+# The last one added is the outermost.
+app.add_middleware(OneErrorShape)
+app.add_middleware(
+    CORSMiddleware,
+    allow_origins=settings.cors_origins,
+    allow_methods=["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"],
+    allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+    expose_headers=["X-Request-ID", "Retry-After"],
+)
+app.add_middleware(PoliteEnd)
+app.add_middleware(RequestContext)
+
+app.include_router(users.router, prefix=settings.api_prefix)
+app.include_router(media.router)
+app.include_router(health.router)
+
+
+@app.get("/", include_in_schema=False)
+async def read_root() -> RedirectResponse:
+    """Whoever opens the address in a browser wants to try it."""
+    return RedirectResponse("/docs")
+
+
+@app.get("/docs", include_in_schema=False)
+async def read_docs() -> FileResponse:
+    """The try-it-out page; all that it loads is our own."""
+    return FileResponse(STATIC / "docs.html")
+
+
+app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+
+def serve() -> None:
+    """Run the service until SIGTERM or Ctrl-C, with the embedded database around it if no other is set."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # after uvicorn's own handling: leave through the context
+    given = settings.database_url
+    try:
+        with nullcontext(given) if given else embedded_postgres.running(settings.data_dir) as url:
+            settings.database_url = os.environ["DATABASE_URL"] = url  # for this process and for its workers
+            _print_where(is_embedded=given is None)
+            uvicorn.run(
+                "main:app" if settings.workers > 1 else app,
+                host=settings.host,
+                port=settings.port,
+                workers=settings.workers,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+            )
+    except StartupError as err:
+        print(f"Darkroom cannot start. {err}", file=sys.stderr)
+        sys.exit(STARTUP_FAILURE_STATUS)
+
+
+def _print_where(is_embedded: bool) -> None:
+    known = settings.stores()[settings.store_name]
+    place = f"bucket {known.bucket_name}" if known.storage == "s3" else f"folder {known.directory}"
+    print(
+        f"Darkroom listens on http://{settings.host}:{settings.port} (try it: /docs)\n"
+        f"  data      {settings.data_dir}\n"
+        f"  database  {'embedded PostgreSQL' if is_embedded else 'DATABASE_URL'}\n"
+        f"  store     {settings.store_name}: {place}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    serve()

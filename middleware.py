@@ -1,0 +1,188 @@
+"""What wraps every request: its id and log line, the security headers, the one error shape, and a body's polite end.
+
+All of it pure ASGI: nothing here holds a request or a response in memory.
+"""
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+
+from fastapi import Request
+from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import logs
+from config import MIB
+from errors import PROBLEM_MEDIA_TYPE, StartupError, problem_for_status
+
+logger = logging.getLogger("darkroom.requests")
+
+# A client that sends all before it reads sees our early answer only if we take what it sends. So much and so long:
+# what most people would try by mistake, on a connection of 30 Mbit/s.
+DRAIN_BYTES = 128 * MIB
+DRAIN_SECONDS = 30.0
+# A client that sends nothing for so long has seen the answer, or never will.
+DRAIN_PAUSE_SECONDS = 2.0
+
+_SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+}
+
+
+class RequestContext:
+    """Gives each request an id, a log line and the security headers; outermost, so that no answer goes without."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, _send_sentence(send))
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        logs.request_id.set(request_id)
+        started = time.perf_counter()
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            logger.info(
+                "%s %s %s",
+                scope["method"],
+                scope["path"],
+                status or "no answer",
+                extra={
+                    "method": scope["method"],
+                    "path": scope["path"],
+                    "status": status,
+                    "duration_ms": round((time.perf_counter() - started) * 1000, 1),
+                },
+            )
+
+
+def _send_sentence(send: Send) -> Send:
+    """For the lifespan: an operator is shown our sentence, not a traceback."""
+
+    async def send_message(message: Message) -> None:
+        if message["type"] == "lifespan.startup.failed":
+            name = f"{StartupError.__module__}.{StartupError.__name__}: "
+            _, found, sentence = message.get("message", "").rpartition(name)
+            if found:
+                message = {**message, "message": sentence.strip()}
+        await send(message)
+
+    return send_message
+
+
+class OneErrorShape:
+    """Answers every error as a problem: what a handler missed as 500, what a library refused in its own words as ours."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        is_started, replacement = False, None
+
+        async def send_in_shape(message: Message) -> None:
+            nonlocal is_started, replacement
+            if message["type"] == "http.response.start":
+                is_started = True
+                headers = Headers(raw=message["headers"])
+                if message["status"] >= 400 and headers.get("content-type") != PROBLEM_MEDIA_TYPE:
+                    kept = {name: headers[name] for name in ("content-range", "allow", "vary") if name in headers}
+                    replacement = problem_for_status(request, message["status"], kept)
+                    return
+            if replacement is None:
+                await send(message)
+            elif not message.get("more_body", False):
+                await replacement(scope, receive, send)
+
+        try:
+            await self._app(scope, receive, send_in_shape)
+        except ClientDisconnect:
+            logger.info("the client went away before its last byte")
+        except Exception:
+            logger.exception("not handled")
+            if is_started:
+                raise
+            response: JSONResponse = problem_for_status(request, 500)
+            await response(scope, receive, send)
+
+
+class PoliteEnd:
+    """Answers early without a reset: says `Connection: close`, takes what the client still sends, then closes.
+
+    Closing with unread bytes makes the kernel send a reset, in which many clients lose an answer that already arrived.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        is_waiting_for_100 = headers.get("expect", "").lower() == "100-continue"
+        is_read = not has_body
+
+        async def receive_and_note() -> Message:
+            nonlocal is_read, is_waiting_for_100
+            is_waiting_for_100 = False
+            message = await receive()
+            is_read = message["type"] == "http.disconnect" or not message.get("more_body", False)
+            return message
+
+        async def drain() -> None:
+            left_bytes, deadline = DRAIN_BYTES, time.monotonic() + DRAIN_SECONDS
+            while not is_read and left_bytes > 0 and time.monotonic() < deadline:
+                async with asyncio.timeout(DRAIN_PAUSE_SECONDS):
+                    message = await receive_and_note()
+                left_bytes -= len(message.get("body", b""))
+
+        async def send_politely(message: Message) -> None:
+            if message["type"] == "http.response.start" and not is_read:
+                MutableHeaders(scope=message)["Connection"] = "close"
+            is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if not is_last or is_read or is_waiting_for_100:
+                await send(message)
+                return
+            # All of the answer is on its way but its end, at which the server closes the connection.
+            await send({**message, "more_body": True})
+            try:
+                await drain()
+            except TimeoutError:
+                pass
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        await self._app(scope, receive_and_note, send_politely)

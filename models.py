@@ -1,0 +1,142 @@
+"""The tables: accounts, and one row for every object that was ever announced to a store.
+
+A stored file's row exists from before its first byte until after its last, and is also the outbox of its deletion: what is
+to be deleted is a row, changed in the same transaction as whatever doomed it.
+"""
+
+import enum
+import unicodedata
+from datetime import datetime
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    String,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from database import Base
+from errors import StoreRefused
+from storage import stores
+
+DEFAULT_IMAGE_PATH = "/static/profile_pics/default.jpg"
+PROFILE_PICTURE = "profile_picture"
+
+# Which of the two was taken is told by the constraint that the database names.
+USERNAME_CONSTRAINT = "users_username_folded_key"
+EMAIL_CONSTRAINT = "users_email_folded_key"
+# Folding makes a few characters longer (one ligature becomes 18); beyond this an index entry would not fit a page.
+LONGEST_FOLDED = 320
+
+
+class FileState(enum.StrEnum):
+    """The life of a stored file, in order: pending -> live -> doomed -> deleting -> gone.
+
+    A pending file that expires goes straight to deleting. From deleting there is no way back.
+    """
+
+    PENDING = "pending"  # announced; its bytes are perhaps there
+    LIVE = "live"  # a row refers to it
+    DOOMED = "doomed"  # nothing refers to it any more
+    DELETING = "deleting"  # being removed from the store
+
+
+class StoredFile(Base):
+    """One object in one store. Times are the database's, never a server's."""
+
+    __tablename__ = "stored_files"
+    __table_args__ = (
+        UniqueConstraint("storage", "bucket", "key", name="stored_files_place_key"),
+        CheckConstraint("state IN ('pending', 'live', 'doomed', 'deleting')", name="stored_files_state_check"),
+        CheckConstraint(
+            "state <> 'live' OR (content_type IS NOT NULL AND size_bytes IS NOT NULL AND sha256 IS NOT NULL"
+            " AND width_px IS NOT NULL AND height_px IS NOT NULL)",
+            name="stored_files_live_check",
+        ),
+        Index("stored_files_due_index", "next_attempt_at", postgresql_where=text("state <> 'live'")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    storage: Mapped[str] = mapped_column(String(50))  # the name of a configured store
+    bucket: Mapped[str] = mapped_column(String(255))  # '' on disk
+    key: Mapped[str] = mapped_column(String(255))  # random, never reused
+    purpose: Mapped[str] = mapped_column(String(50))
+    state: Mapped[FileState] = mapped_column(String(20))
+    owner_id: Mapped[int] = mapped_column(BigInteger)  # no foreign key: the row outlives the account
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    state_changed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))  # at deleting
+    # When the reaper looks at it: a pending file's expiry, a doomed one's (next) deletion.
+    next_attempt_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    # Until then a deleted row stays as a tombstone and is deleted once more: a stopped process may put late.
+    tombstone_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    content_type: Mapped[str | None] = mapped_column(String(100))
+    size_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    sha256: Mapped[str | None] = mapped_column(String(64))  # in hexadecimal
+    width_px: Mapped[int | None] = mapped_column(Integer)
+    height_px: Mapped[int | None] = mapped_column(Integer)
+
+    @property
+    def filename(self) -> str:
+        """The last part of the key, which is what `image_file` shows."""
+        return self.key.rpartition("/")[2]
+
+    @property
+    def url(self) -> str | None:
+        """What a browser loads, by the store that holds it; None when the settings no longer know that store."""
+        try:
+            return stores().of(self.storage, self.bucket).url(self.key)
+        except StoreRefused:
+            return None
+
+
+class User(Base):
+    """An account. Name and address are unique regardless of case, by their folded forms."""
+
+    __tablename__ = "users"
+    __table_args__ = (
+        UniqueConstraint("username_folded", name=USERNAME_CONSTRAINT),
+        UniqueConstraint("email_folded", name=EMAIL_CONSTRAINT),
+        UniqueConstraint("picture_id", name="users_picture_id_key"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    username: Mapped[str] = mapped_column(String(50))
+    username_folded: Mapped[str] = mapped_column(String(LONGEST_FOLDED))
+    email: Mapped[str] = mapped_column(String(254))
+    email_folded: Mapped[str] = mapped_column(String(LONGEST_FOLDED))
+    password_hash: Mapped[str] = mapped_column(String(255))
+    is_admin: Mapped[bool] = mapped_column(server_default=text("false"))
+    # Tokens issued at or before this moment are void.
+    tokens_valid_after: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    picture_id: Mapped[int | None] = mapped_column(
+        ForeignKey("stored_files.id", ondelete="RESTRICT", name="users_picture_id_fkey")
+    )
+    picture: Mapped[StoredFile | None] = relationship(lazy="joined")
+
+    @property
+    def image_file(self) -> str | None:
+        """The picture's file name, or None."""
+        return self.picture.filename if self.picture else None
+
+    @property
+    def image_path(self) -> str:
+        """The URL that a browser loads: the picture's public one, or the default picture's."""
+        return (self.picture.url if self.picture else None) or DEFAULT_IMAGE_PATH
+
+
+def fold(name: str) -> str:
+    """The form in which names are compared: compatibility-normalised and case-folded, as Unicode's chapter 3.13 says.
+
+    Done here and not by lower() in the database, whose idea of case depends on the locale it was made with.
+    """
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())

@@ -1,0 +1,71 @@
+"""Pictures of the local store, as a browser or a CDN loads them: typed, cached for ever, in parts where asked."""
+
+import re
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+
+from config import KIB
+from errors import ObjectNotFound
+from storage import AsyncStore, OpenObject, stores
+
+router = APIRouter(prefix="/media", tags=["media"])
+
+CHUNK_BYTES = 64 * KIB
+# A key is never reused, so what lies under it never changes.
+CACHE_CONTROL = "public, max-age=31536000, immutable"
+
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+
+@router.api_route("/{key:path}", methods=["GET", "HEAD"], response_class=Response)
+async def read_object(key: str, request: Request) -> Response:
+    """One object, or the one range of it that was asked for (RFC 9110, section 14)."""
+    store = stores().of("local", "")
+    etag = f'"{key.rpartition("/")[2]}"'
+    headers = {
+        "Accept-Ranges": "bytes",
+        "Cache-Control": CACHE_CONTROL,
+        "Cross-Origin-Resource-Policy": "cross-origin",
+        "ETag": etag,
+    }
+    found = await store.open(key)
+    if etag in request.headers.get("if-none-match", ""):
+        found.stream.close()
+        return Response(None, 304, headers)
+    start, end = 0, found.size_bytes
+    status = 200
+    asked = _RANGE.fullmatch(request.headers.get("range", ""))
+    if asked and request.headers.get("if-range", etag) == etag:
+        start, end = _bounds(asked, found.size_bytes)
+        if start >= end:
+            found.stream.close()
+            return Response(None, 416, {"Content-Range": f"bytes */{found.size_bytes}"})
+        status = 206
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{found.size_bytes}"
+    headers["Content-Length"] = str(end - start)
+    if request.method == "HEAD":
+        found.stream.close()
+        return Response(None, status, headers, found.content_type)
+    return StreamingResponse(_chunks(store, found, start, end), status, headers, found.content_type)
+
+
+def _bounds(asked: re.Match[str], size_bytes: int) -> tuple[int, int]:
+    first, last = asked.groups()
+    if not first:
+        return (max(size_bytes - int(last), 0), size_bytes) if last else (0, size_bytes)
+    return int(first), min(int(last) + 1, size_bytes) if last else size_bytes
+
+
+async def _chunks(store: AsyncStore, found: OpenObject, start: int, end: int) -> AsyncIterator[bytes]:
+    try:
+        found.stream.seek(start)
+        while start < end:
+            chunk = await store.read(found.stream, min(CHUNK_BYTES, end - start))
+            if not chunk:
+                raise ObjectNotFound
+            start += len(chunk)
+            yield chunk
+    finally:
+        found.stream.close()

@@ -1,0 +1,172 @@
+"""Accounts and their pictures."""
+
+import sys
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.security import OAuth2PasswordRequestForm
+from sqlalchemy import func
+from sqlalchemy.exc import IntegrityError
+
+import auth
+from auth import CurrentUser, EditableUser, UserId
+from config import settings
+from database import Db
+from errors import EmailTaken, UsernameTaken, UserNotFound, WrongPassword
+from image_utils import ProcessedImage, process_profile_image
+from models import EMAIL_CONSTRAINT, USERNAME_CONSTRAINT, User, fold
+from schemas import Token, UserCreate, UserPrivate, UserPublic, UserUpdate
+from unit_of_work import UnitOfWork
+from uploads import admission, admitted_picture_form
+
+router = APIRouter(prefix="/users", tags=["users"])
+
+# An upload's own limits name the file and the number; the framework's bound on JSON bodies must not come before them.
+BOUNDS_ITSELF = sys.maxsize
+
+PICTURE_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary", "description": "JPEG, PNG, GIF, WebP or AVIF"},
+                        "crop": {
+                            "type": "string",
+                            "pattern": r"^\d{1,9},\d{1,9},\d{1,9}$",
+                            "description": "x,y,size: a square in pixels of the upright picture; else its centre",
+                        },
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.post("", status_code=201)
+async def register(new: UserCreate, db: Db) -> UserPrivate:
+    """Make an account."""
+    user = User(
+        username=new.username,
+        username_folded=fold(new.username),
+        email=new.email,
+        email_folded=fold(new.email),
+        password_hash=await auth.hash_password(new.password.get_secret_value()),
+    )
+    db.add(user)
+    try:
+        await db.commit()
+    except IntegrityError as err:
+        _raise_taken(err)
+    user.picture = None
+    return UserPrivate.model_validate(user)
+
+
+@router.post("/token")
+async def log_in(form: Annotated[OAuth2PasswordRequestForm, Depends()]) -> Token:
+    """Log in with the OAuth2 password form; `username` is the e-mail address."""
+    return Token(access_token=await auth.log_in(form.username, form.password))
+
+
+@router.delete("/token", status_code=204)
+async def end_all_tokens(user: CurrentUser, db: Db) -> None:
+    """Log out everywhere: every token of the account ends."""
+    kept = await db.get(User, user.id, with_for_update={"of": User})
+    if kept is not None:
+        kept.tokens_valid_after = func.clock_timestamp()
+    await db.commit()
+
+
+@router.get("/me")
+async def read_me(user: CurrentUser) -> UserPrivate:
+    """The account of the token."""
+    return UserPrivate.model_validate(user)
+
+
+@router.get("/{user_id}")
+async def read_user(user_id: UserId, db: Db) -> UserPublic:
+    """An account as anyone sees it."""
+    user = await db.get(User, user_id)
+    if user is None:
+        raise UserNotFound
+    return UserPublic.model_validate(user)
+
+
+@router.patch("/{user_id}")
+async def update_user(user: EditableUser, current: CurrentUser, change: UserUpdate, db: Db) -> UserPrivate:
+    """Change name, address or password. A new password ends every token of the account."""
+    given = change.model_fields_set
+    password_hash = None
+    if "password" in given:
+        claimed = change.current_password.get_secret_value() if change.current_password else ""
+        is_own = user.id == current.id
+        if is_own and not (claimed and await auth.password_matches(claimed, user.password_hash)):
+            raise WrongPassword
+        password_hash = await auth.hash_password(change.password.get_secret_value())
+    changed = await db.get(User, user.id, with_for_update={"of": User})
+    if changed is None:
+        raise UserNotFound
+    if "username" in given:
+        changed.username, changed.username_folded = change.username, fold(change.username)
+    if "email" in given:
+        changed.email, changed.email_folded = change.email, fold(change.email)
+    if password_hash is not None:
+        changed.password_hash, changed.tokens_valid_after = password_hash, func.clock_timestamp()
+    try:
+        await db.commit()
+    except IntegrityError as err:
+        _raise_taken(err)
+    return UserPrivate.model_validate(changed)
+
+
+@router.delete("/{user_id}", status_code=204)
+async def delete_user(user: EditableUser) -> None:
+    """Delete the account with all that it has."""
+    async with UnitOfWork(user.id) as work:
+        await work.delete_account()
+        await work.release()
+
+
+@router.patch("/{user_id}/picture", openapi_extra=PICTURE_FORM, max_body_size=BOUNDS_ITSELF)
+async def replace_picture(user: EditableUser, request: Request) -> UserPrivate:
+    """Replace the picture: check it, make it a clean 300 x 300 JPEG, store it, commit its name, delete the old one."""
+    picture = await _receive_picture(request)
+    async with UnitOfWork(user.id) as work:
+        file_id = await work.put_picture(picture)
+        changed = await work.swap_picture(file_id)
+        await work.release()
+    return UserPrivate.model_validate(changed)
+
+
+@router.delete("/{user_id}/picture")
+async def delete_picture(user: EditableUser) -> UserPrivate:
+    """Take the picture away; the default picture shows instead."""
+    async with UnitOfWork(user.id) as work:
+        changed = await work.remove_picture()
+        await work.release()
+    return UserPrivate.model_validate(changed)
+
+
+async def _receive_picture(request: Request) -> ProcessedImage:
+    """Read and resize. On return the upload's memory is free again; only the small picture is kept."""
+    async with admitted_picture_form(request) as form:
+        return await admission.in_picture_slot(
+            process_profile_image,
+            form.content,
+            form.crop,
+            settings.max_image_pixels,
+            settings.max_whole_image_pixels,
+        )
+
+
+def _raise_taken(err: IntegrityError) -> None:
+    message = str(err.orig)
+    if USERNAME_CONSTRAINT in message:
+        raise UsernameTaken from err
+    if EMAIL_CONSTRAINT in message:
+        raise EmailTaken from err
+    raise err

@@ -1,0 +1,103 @@
+"""What goes in and out as JSON."""
+
+import unicodedata
+from typing import Annotated, Any, Literal
+
+import email_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+from models import LONGEST_FOLDED, fold
+
+# Addresses are proven by a mail, not by their spelling: those of an intranet or a test machine are fine.
+email_validator.SPECIAL_USE_DOMAIN_NAMES[:] = ["arpa", "invalid", "onion"]
+
+
+def _check_username(name: str) -> str:
+    name = name.strip()
+    if not name:
+        raise ValueError("must not be empty")
+    if any(unicodedata.category(character).startswith("C") for character in name):
+        raise ValueError("must not contain control or invisible characters")
+    return _check_folded(name)
+
+
+def _check_email(address: str) -> str:
+    try:
+        checked = email_validator.validate_email(address, check_deliverability=False)
+    except email_validator.EmailNotValidError as err:
+        raise ValueError(f"is not an e-mail address: {err}") from err
+    return _check_folded(checked.normalized)
+
+
+def _check_folded(name: str) -> str:
+    if len(fold(name)) > LONGEST_FOLDED:
+        raise ValueError("is too long")
+    return name
+
+
+Username = Annotated[str, Field(max_length=50), AfterValidator(_check_username)]
+Email = Annotated[str, Field(max_length=254), AfterValidator(_check_email)]
+# The upper bound keeps hashing cheap; NIST SP 800-63B asks for at least eight characters and at least 64 allowed.
+Password = Annotated[SecretStr, Field(min_length=8, max_length=256)]
+
+# Ids fit the database's bigint, so that no number can become a server error.
+LARGEST_ID = 2**63 - 1
+
+
+class Input(BaseModel):
+    """What comes in: a field that is not listed is refused, so that a typing error is not taken for success."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class UserCreate(Input):
+    username: Username
+    email: Email
+    password: Password
+
+
+class UserUpdate(Input):
+    """What is left out stays as it is. A new password needs the current one, and ends every other session."""
+
+    username: Username = Field(default=None)  # type: ignore[assignment]
+    email: Email = Field(default=None)  # type: ignore[assignment]
+    password: Password = Field(default=None)  # type: ignore[assignment]
+    current_password: SecretStr | None = Field(default=None, max_length=256)
+
+
+class UserPublic(BaseModel):
+    """An account as anyone sees it. `image_path` is what a browser loads."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    username: str
+    image_file: str | None
+    image_path: str
+
+
+class UserPrivate(UserPublic):
+    """An account as its owner sees it."""
+
+    email: str
+
+
+class Token(BaseModel):
+    access_token: str
+    token_type: Literal["bearer"] = "bearer"
+
+
+class Health(BaseModel):
+    status: Literal["live", "ready"]
+
+
+class Problem(BaseModel):
+    """The body of every error: RFC 9457, with a stable `code` for programs and the request's id."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str | None
+    errors: list[dict[str, Any]] = Field(default=[], description="Where input was not valid: loc, msg and type")

@@ -1,0 +1,174 @@
+"""The contract of a store, its async face, and the configured stores.
+
+A store is written synchronous, in a handful of verbs. The application reaches it only through `AsyncStore`, which hops
+to the thread pool under a deadline, so blocking code cannot land on the event loop by mistake.
+"""
+
+import asyncio
+import functools
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import BinaryIO, Protocol, TypeVar
+
+from starlette.concurrency import run_in_threadpool
+
+from config import Settings, StoreSettings, settings
+from errors import StoreRefused, StoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+# Far below `pending_expiry_seconds`: what has not been put by then is given up, and the reaper removes what lands.
+STORE_DEADLINE_SECONDS = 20.0
+# Of the 40 threads of the pool, so that a store that hangs leaves enough for pictures and passwords.
+STORE_THREADS = 16
+# `folder/name.ext`. A part never starts with a dot, so no key leaves its folder or names a hidden file.
+KEY_PATTERN = re.compile(r"[a-z0-9_]+(?:/[A-Za-z0-9][A-Za-z0-9._-]*)+")
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class FoundObject:
+    """One object as a listing shows it."""
+
+    key: str
+    size_bytes: int
+    modified_at: datetime
+
+
+@dataclass(frozen=True)
+class OpenObject:
+    """An object opened for reading at its first byte; whoever opened it closes `stream`."""
+
+    stream: BinaryIO
+    size_bytes: int
+    content_type: str
+
+
+class Store(Protocol):
+    """What a store does. Every failure is a StoreError or ObjectNotFound of ours; vendor errors never get out.
+
+    `bucket` is '' on disk; keys match KEY_PATTERN; `sha256` is in hexadecimal.
+    """
+
+    bucket: str
+
+    def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
+        """Store durably before returning; raises ObjectExists rather than overwrite, where the service can tell."""
+
+    def open(self, key: str) -> OpenObject:
+        """Open for reading; raises ObjectNotFound."""
+
+    def exists(self, key: str) -> bool:
+        """Tell whether there is an object under this very key."""
+
+    def delete(self, key: str) -> None:
+        """Remove durably; what is not there is fine."""
+
+    def url(self, key: str) -> str:
+        """Name the public URL that a browser loads; asks nobody."""
+
+    def find(self, prefix: str) -> Iterator[FoundObject]:
+        """List every object whose key starts with these characters, in bounded memory and no order."""
+
+    def remove_leftovers(self, older_than_seconds: float) -> None:
+        """Remove what puts that never finished left behind; nothing to do where a put is all or nothing."""
+
+    def in_bucket(self, bucket: str) -> "Store":
+        """Give the same service with another bucket: rows from before a bucket was changed are still served."""
+
+
+class AsyncStore:
+    """The async face of one store: every call runs in the thread pool and is given up at the deadline.
+
+    A call that is given up goes on in its thread and may still take effect: callers treat it as an unknown outcome.
+    """
+
+    def __init__(self, name: str, store: Store, threads: asyncio.Semaphore) -> None:
+        self.name = name
+        self.bucket = store.bucket
+        self.url = store.url
+        self._store = store
+        self._threads = threads
+
+    async def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
+        await self._call(functools.partial(self._store.put, key, content, content_type, sha256))
+
+    async def open(self, key: str) -> OpenObject:
+        return await self._call(functools.partial(self._store.open, key))
+
+    async def read(self, stream: BinaryIO, size_bytes: int) -> bytes:
+        """Read up to this many bytes of an object that `open` returned."""
+        return await self._call(functools.partial(stream.read, size_bytes))
+
+    async def delete(self, key: str) -> None:
+        await self._call(functools.partial(self._store.delete, key))
+
+    async def remove_leftovers(self, older_than_seconds: float) -> None:
+        await self._call(functools.partial(self._store.remove_leftovers, older_than_seconds))
+
+    async def _call(self, function: Callable[[], Result]) -> Result:
+        deadline = time.monotonic() + STORE_DEADLINE_SECONDS
+        try:
+            await asyncio.wait_for(self._threads.acquire(), STORE_DEADLINE_SECONDS)
+        except TimeoutError as err:
+            raise StoreUnavailable from err
+        call = asyncio.ensure_future(run_in_threadpool(function))
+        call.add_done_callback(lambda _: self._threads.release())
+        done, _ = await asyncio.wait({call}, timeout=deadline - time.monotonic())
+        if not done:
+            call.add_done_callback(_discard_late)
+            raise StoreUnavailable
+        return call.result()
+
+
+def _discard_late(call: "asyncio.Future[object]") -> None:
+    if call.cancelled() or call.exception() is not None:
+        return
+    logger.warning("a store call ended after its deadline")
+    if isinstance(result := call.result(), OpenObject):
+        result.stream.close()
+
+
+class Stores:
+    """Every store that rows may name: `current` takes new objects, the others are read and deleted from."""
+
+    def __init__(self, configured: Settings) -> None:
+        # One bound for all stores; a previous one that hangs must not take the current one's pool as well.
+        self._threads = asyncio.Semaphore(STORE_THREADS)
+        self._stores = {name: _make_store(known) for name, known in configured.stores().items()}
+        self._faces: dict[tuple[str, str], AsyncStore] = {}
+        name = configured.store_name
+        self.current = self.of(name, self._stores[name].bucket)
+
+    def of(self, name: str, bucket: str) -> AsyncStore:
+        """The store that a row names; raises StoreRefused if the settings no longer know it."""
+        if (name, bucket) not in self._faces:
+            if name not in self._stores:
+                logger.error("rows name the store %r, which is not configured: add it to PREVIOUS_STORES", name)
+                raise StoreRefused
+            store = self._stores[name].in_bucket(bucket)
+            self._faces[name, bucket] = AsyncStore(name, store, self._threads)
+        return self._faces[name, bucket]
+
+
+def _make_store(known: StoreSettings) -> Store:
+    # Imported here, because boto3 costs a local installation 20 MB and a third of a second for nothing.
+    if known.storage == "s3":
+        from storage.s3 import S3Store
+
+        return S3Store(known)
+    from storage.local import LocalStore
+
+    assert known.directory is not None
+    return LocalStore(known.directory)
+
+
+@functools.cache
+def stores() -> Stores:
+    """The configured stores of this process; the first call, at start, makes the clients."""
+    return Stores(settings)

@@ -1,0 +1,133 @@
+"""A store on the local disk that keeps the promises of an object store.
+
+An object is written to a draft, synced, linked to its final name (which never replaces) and the folder synced: after a
+crash or a power cut it is there whole or not at all. Drafts lie in one folder beside the objects, on the same file system,
+so that what a crash left is found without walking a million pictures.
+"""
+
+import errno
+import mimetypes
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from errors import ObjectExists, ObjectNotFound, StoreUnavailable
+from storage import KEY_PATTERN, FoundObject, OpenObject
+
+DRAFTS = ".drafts"
+
+
+class LocalStore:
+    """Objects below `root`, served by this service at /media."""
+
+    bucket = ""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
+        with _translated():
+            path = self._path(key)
+            self._make_folder(path.parent)
+            self._make_folder(self._root / DRAFTS)
+            draft = self._root / DRAFTS / uuid.uuid4().hex
+            try:
+                with open(draft, "xb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.link(draft, path)
+            finally:
+                draft.unlink(missing_ok=True)
+            _sync_folder(path.parent)
+
+    def open(self, key: str) -> OpenObject:
+        with _translated():
+            path = self._path(key)
+            if path.is_dir():
+                raise ObjectNotFound
+            stream = open(path, "rb")
+            content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+            return OpenObject(stream, os.fstat(stream.fileno()).st_size, content_type)
+
+    def exists(self, key: str) -> bool:
+        with _translated():
+            return self._path(key).is_file()
+
+    def delete(self, key: str) -> None:
+        with _translated():
+            path = self._path(key)
+            path.unlink(missing_ok=True)
+            if path.parent.exists():  # also when the file is gone: an earlier unlink may not be on disk yet
+                _sync_folder(path.parent)
+
+    def url(self, key: str) -> str:
+        return f"/media/{key}"
+
+    def find(self, prefix: str) -> Iterator[FoundObject]:
+        with _translated():
+            yield from self._walk(self._root, "", prefix)
+
+    def remove_leftovers(self, older_than_seconds: float) -> None:
+        with _translated():
+            drafts = self._root / DRAFTS
+            if not drafts.exists():
+                return
+            for entry in os.scandir(drafts):
+                if time.time() - entry.stat().st_mtime > older_than_seconds:
+                    os.unlink(entry.path)
+
+    def in_bucket(self, bucket: str) -> "LocalStore":
+        return self
+
+    def _path(self, key: str) -> Path:
+        if not KEY_PATTERN.fullmatch(key):
+            raise ObjectNotFound
+        return self._root / key
+
+    def _make_folder(self, folder: Path) -> None:
+        if folder.is_dir():
+            return
+        self._make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
+
+    def _walk(self, folder: Path, path: str, prefix: str) -> Iterator[FoundObject]:
+        if not folder.is_dir():
+            return
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                key = path + entry.name
+                if entry.is_dir():
+                    inside = key + "/"
+                    if entry.name != DRAFTS and (inside.startswith(prefix) or prefix.startswith(inside)):
+                        yield from self._walk(Path(entry.path), inside, prefix)
+                elif key.startswith(prefix):
+                    stat = entry.stat()
+                    yield FoundObject(key, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError as err:
+        raise ObjectExists from err
+    except FileNotFoundError as err:
+        raise ObjectNotFound from err
+    except OSError as err:
+        if err.errno in (errno.ENAMETOOLONG, errno.ENOTDIR):
+            raise ObjectNotFound from err
+        raise StoreUnavailable from err
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,173 @@
+"""A store in an S3 bucket, or in any service that speaks the same language.
+
+One client per process, made at start. One attempt per call: botocore's own retry of a put whose answer was lost would
+meet the object that the first attempt made, so retries are the caller's, under a new key.
+"""
+
+import base64
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, cast
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, NoCredentialsError
+from urllib3.exceptions import HTTPError
+
+from config import StoreSettings
+from errors import ObjectExists, ObjectNotFound, StoreRefused, StoreUnavailable
+from storage import STORE_THREADS, FoundObject, OpenObject
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import PutObjectRequestTypeDef
+
+# Together below STORE_DEADLINE_SECONDS. S3 answers a small put within a second; eight leave room for a slow day.
+CONNECT_TIMEOUT_SECONDS = 3
+READ_TIMEOUT_SECONDS = 8
+
+# A key is never reused, so what lies under it never changes.
+CACHE_CONTROL = "public, max-age=31536000, immutable"
+
+# Refusals with a 4xx status that another attempt can cure: bytes that were lost or changed on their way.
+_PASSING_CODES = {"RequestTimeout", "BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "RequestTimeTooSkewed"}
+
+
+class S3Store:
+    """The objects of one bucket. Needs PutObject and DeleteObject; the other verbs need GetObject and ListBucket."""
+
+    def __init__(self, known: StoreSettings) -> None:
+        self.bucket = known.bucket_name
+        self._known = known
+        self._path_style = known.addressing_style == "path" or (
+            known.addressing_style == "auto" and (known.endpoint_url is not None or "." in known.bucket_name)
+        )
+        self._create_only = True
+        key_id, secret = known.access_key_id, known.secret_access_key
+        self._client = boto3.session.Session().client(
+            "s3",
+            region_name=known.region,
+            endpoint_url=known.endpoint_url,
+            aws_access_key_id=key_id.get_secret_value() if key_id else None,
+            aws_secret_access_key=secret.get_secret_value() if secret else None,
+            config=Config(
+                signature_version="s3v4",
+                connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                read_timeout=READ_TIMEOUT_SECONDS,
+                retries={"total_max_attempts": 1},
+                max_pool_connections=STORE_THREADS,
+                tcp_keepalive=True,
+                request_checksum_calculation=known.checksums,
+                response_checksum_validation=known.checksums,
+                s3={"addressing_style": "path" if self._path_style else "virtual"},
+            ),
+        )
+
+    def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
+        request: PutObjectRequestTypeDef = {
+            "Bucket": self.bucket,
+            "Key": key,
+            "Body": content,
+            "ContentType": content_type,
+            "CacheControl": CACHE_CONTROL,
+        }
+        if self._known.checksums == "when_supported":
+            request["ChecksumSHA256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
+        if self._create_only:
+            request["IfNoneMatch"] = "*"
+        with _translated():
+            try:
+                self._client.put_object(**request)
+            except ClientError as err:
+                if err.response.get("Error", {}).get("Code") != "NotImplemented" or "IfNoneMatch" not in request:
+                    raise
+                # The service does not know create-only puts and has stored nothing; our random keys stay unique anyway.
+                self._create_only = False
+                del request["IfNoneMatch"]
+                self._client.put_object(**request)
+
+    def open(self, key: str) -> OpenObject:
+        with _translated():
+            found = self._client.get_object(Bucket=self.bucket, Key=key)
+            stream = cast(BinaryIO, _TranslatedStream(cast(BinaryIO, found["Body"])))
+            return OpenObject(stream, found["ContentLength"], found["ContentType"])
+
+    def exists(self, key: str) -> bool:
+        try:
+            with _translated():
+                self._client.head_object(Bucket=self.bucket, Key=key)
+        except ObjectNotFound:
+            return False
+        return True
+
+    def delete(self, key: str) -> None:
+        try:
+            with _translated():
+                self._client.delete_object(Bucket=self.bucket, Key=key)
+        except ObjectNotFound:  # AWS says nothing when the key is not there; some services say 404
+            pass
+
+    def url(self, key: str) -> str:
+        known = self._known
+        if known.public_base_url:
+            return f"{known.public_base_url}/{key}"
+        if known.endpoint_url:
+            parts = urlsplit(known.endpoint_url)
+        else:
+            suffix = ".cn" if known.region.startswith("cn-") else ""
+            parts = urlsplit(f"https://s3.{known.region}.amazonaws.com{suffix}")
+        if self._path_style:
+            return f"{parts.scheme}://{parts.netloc}{parts.path}/{self.bucket}/{key}"
+        return f"{parts.scheme}://{self.bucket}.{parts.netloc}{parts.path}/{key}"
+
+    def find(self, prefix: str) -> Iterator[FoundObject]:
+        with _translated():
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+                for found in page.get("Contents", []):
+                    yield FoundObject(found["Key"], found["Size"], found["LastModified"])
+
+    def remove_leftovers(self, older_than_seconds: float) -> None:
+        pass
+
+    def in_bucket(self, bucket: str) -> "S3Store":
+        if bucket == self.bucket:
+            return self
+        other = copy.copy(self)  # shares the client
+        other.bucket = bucket
+        other._known = self._known.model_copy(update={"bucket_name": bucket, "public_base_url": None})
+        return other
+
+
+class _TranslatedStream:
+    """A response body whose read errors are ours."""
+
+    def __init__(self, body: BinaryIO) -> None:
+        self._body = body
+
+    def read(self, size: int = -1) -> bytes:
+        with _translated():
+            return self._body.read(None if size < 0 else size)
+
+    def close(self) -> None:
+        self._body.close()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except ClientError as err:
+        status = err.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code = err.response.get("Error", {}).get("Code", "")
+        if status in (409, 412):
+            raise ObjectExists from err
+        if status == 404 and code != "NoSuchBucket":
+            raise ObjectNotFound from err
+        if 300 <= status < 500 and status != 429 and code not in _PASSING_CODES:
+            raise StoreRefused from err
+        raise StoreUnavailable from err
+    except (NoCredentialsError, CredentialRetrievalError) as err:
+        raise StoreRefused from err
+    except (BotoCoreError, HTTPError, OSError) as err:
+        raise StoreUnavailable from err

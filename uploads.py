@@ -1,0 +1,263 @@
+"""Admitting, bounding and reading a request's body; the picture slots.
+
+Memory for a body is reserved before its first byte is read, out of one budget, and never grown while it is held. A body is
+counted while it arrives and must keep a minimum rate. Nothing is written to disk.
+"""
+
+import asyncio
+import os
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import ParamSpec, TypeVar
+
+from fastapi import Request
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from config import KIB, settings
+from errors import (
+    BadCrop,
+    Busy,
+    FileIsAField,
+    FileMissing,
+    FileTooLarge,
+    MalformedForm,
+    NotAForm,
+    TooManyFiles,
+    UploadStalled,
+)
+from image_utils import Crop
+
+# Boundaries, part headers and small fields around the file. A browser's form needs less than one of them.
+FORM_OVERHEAD_BYTES = 64 * KIB
+# Text fields are numbers such as crop.
+LONGEST_FIELD_BYTES = KIB
+MOST_PARTS = 20
+# A bad mobile connection makes ten times this; a client that keeps below it holds memory that others wait for.
+MINIMUM_BYTES_PER_SECOND = 8 * KIB
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+class Admission:
+    """One byte budget and the picture slots of this process. Whoever waits too long is told to come back."""
+
+    def __init__(self, budget_bytes: int, slots: int, wait_seconds: float) -> None:
+        self._free_bytes = budget_bytes
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()  # in order of arrival
+        self._slots = asyncio.Semaphore(slots)
+        self._wait_seconds = wait_seconds
+
+    @asynccontextmanager
+    async def reserve(self, amount_bytes: int) -> AsyncIterator[None]:
+        """Hold this much of the budget. Raises Busy when it does not become free in time."""
+        await self._acquire(amount_bytes)
+        try:
+            yield
+        finally:
+            self._free_bytes += amount_bytes
+            self._admit_waiting()
+
+    async def in_picture_slot(
+        self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+    ) -> Result:
+        """Run CPU work on a picture in the thread pool, at most as many at once as there are cores. Raises Busy."""
+        try:
+            await asyncio.wait_for(self._slots.acquire(), self._wait_seconds)
+        except TimeoutError as err:
+            raise Busy from err
+        try:
+            return await run_in_threadpool(function, *args, **kwargs)
+        finally:
+            self._slots.release()
+
+    async def _acquire(self, amount_bytes: int) -> None:
+        if not self._waiting and amount_bytes <= self._free_bytes:
+            self._free_bytes -= amount_bytes
+            return
+        admitted = asyncio.get_running_loop().create_future()
+        entry = (amount_bytes, admitted)
+        self._waiting.append(entry)
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await admitted
+        except BaseException as err:
+            if admitted.done() and not admitted.cancelled():  # admitted in the very moment of giving up
+                self._free_bytes += amount_bytes
+            elif entry in self._waiting:
+                self._waiting.remove(entry)
+            self._admit_waiting()
+            if isinstance(err, TimeoutError):
+                raise Busy from err
+            raise
+
+    def _admit_waiting(self) -> None:
+        """Admit in order of arrival: a large body is not passed for ever by small ones."""
+        while self._waiting and self._waiting[0][0] <= self._free_bytes:
+            amount_bytes, admitted = self._waiting.popleft()
+            if not admitted.done():
+                self._free_bytes -= amount_bytes
+                admitted.set_result(None)
+
+
+admission = Admission(settings.upload_budget_bytes, os.cpu_count() or 1, settings.upload_wait_seconds)
+
+
+@dataclass(frozen=True)
+class PictureForm:
+    """What the form held: the file's bytes and, if given, the crop."""
+
+    content: bytes
+    crop: Crop | None
+
+
+@asynccontextmanager
+async def admitted_picture_form(request: Request) -> AsyncIterator[PictureForm]:
+    """Admit, read and parse a multipart form with one picture; its memory is reserved until the context ends.
+
+    Raises Busy, FileTooLarge (before the first byte if the client announces its length), UploadStalled, or a BadForm.
+    """
+    longest = settings.max_upload_size_bytes + FORM_OVERHEAD_BYTES
+    announced = _announced_bytes(request)
+    if announced is not None and announced > longest:
+        raise _too_large()
+    form = _FormReader(request, settings.max_upload_size_bytes)
+    async with admission.reserve(longest if announced is None else announced):
+        yield await form.read(longest)
+
+
+def _announced_bytes(request: Request) -> int | None:
+    value = request.headers.get("content-length", "")
+    return int(value) if value.isascii() and value.isdigit() else None
+
+
+def _too_large() -> FileTooLarge:
+    limit = settings.max_upload_size_bytes
+    return FileTooLarge(f"The file is larger than {limit / 1024 / 1024:.3g} MiB. Please send a smaller one.")
+
+
+class _FormReader:
+    """Feeds the body to a streaming parser and keeps the one file and the small fields it may hold."""
+
+    def __init__(self, request: Request, max_file_bytes: int) -> None:
+        kind, options = parse_options_header(request.headers.get("content-type", "").encode("latin-1"))
+        boundary = options.get(b"boundary")
+        if kind != b"multipart/form-data" or not boundary:
+            raise NotAForm
+        self._request = request
+        self._max_file_bytes = max_file_bytes
+        # Written to and then read without a copy, which a list of chunks joined at the end would need.
+        self._file: BytesIO | None = None
+        self._file_name = b""
+        self._fields: dict[bytes, bytearray] = {}
+        self._target: BytesIO | bytearray = bytearray()
+        self._parts = 0
+        self._is_complete = False
+        self._header_name, self._header_value = bytearray(), bytearray()
+        self._disposition = b""
+        try:
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._begin_part,
+                    "on_header_field": lambda data, start, end: self._header_name.extend(data[start:end]),
+                    "on_header_value": lambda data, start, end: self._header_value.extend(data[start:end]),
+                    "on_header_end": self._end_header,
+                    "on_headers_finished": self._begin_content,
+                    "on_part_data": self._add_content,
+                    "on_end": self._end,
+                },
+            )
+        except FormParserError as err:
+            raise NotAForm from err
+
+    async def read(self, longest_bytes: int) -> PictureForm:
+        received = 0
+        async for chunk in _paced(self._request):
+            received += len(chunk)
+            if received > longest_bytes:
+                raise _too_large()
+            try:
+                self._parser.write(chunk)
+            except FormParserError as err:
+                raise MalformedForm from err
+        if not self._is_complete:
+            raise MalformedForm
+        if self._file is None:
+            raise FileIsAField if b"file" in self._fields else FileMissing
+        content = self._file.getvalue()
+        if not content and not self._file_name:  # what a browser sends when no file was chosen
+            raise FileMissing
+        return PictureForm(content, _parse_crop(self._fields.get(b"crop")))
+
+    def _begin_part(self) -> None:
+        self._parts += 1
+        if self._parts > MOST_PARTS:
+            raise MalformedForm
+        self._disposition = b""
+
+    def _end_header(self) -> None:
+        if self._header_name.lower() == b"content-disposition":
+            self._disposition = bytes(self._header_value)
+        self._header_name, self._header_value = bytearray(), bytearray()
+
+    def _begin_content(self) -> None:
+        kind, options = parse_options_header(self._disposition)
+        name = options.get(b"name")
+        if kind != b"form-data" or name is None:
+            raise MalformedForm
+        if b"filename" not in options:
+            self._target = self._fields.setdefault(name, bytearray())
+        elif self._file is not None or name != b"file":
+            raise TooManyFiles if self._file is not None else FileMissing
+        else:
+            self._file_name = options[b"filename"]
+            self._target = self._file = BytesIO()
+
+    def _add_content(self, data: bytes, start: int, end: int) -> None:
+        if isinstance(self._target, BytesIO):
+            if self._target.tell() + end - start > self._max_file_bytes:
+                raise _too_large()
+            self._target.write(memoryview(data)[start:end])
+        elif len(self._target) + end - start > LONGEST_FIELD_BYTES:
+            raise MalformedForm("A text field of the form is too long.")
+        else:
+            self._target += data[start:end]
+
+    def _end(self) -> None:
+        self._is_complete = True
+
+
+def _parse_crop(value: bytearray | None) -> Crop | None:
+    if not value:
+        return None
+    parts = bytes(value).decode("ascii", "replace").split(",")
+    if len(parts) != 3 or not all(part.strip().isdigit() and len(part) <= 9 for part in parts):
+        raise BadCrop
+    x_px, y_px, size_px = map(int, parts)
+    return Crop(x_px, y_px, size_px)
+
+
+async def _paced(request: Request) -> AsyncIterator[bytes]:
+    """The body's chunks, from a client that neither pauses too long nor trickles. Raises UploadStalled."""
+    started, received = time.monotonic(), 0
+    while True:
+        due = started + settings.upload_stall_seconds + received / MINIMUM_BYTES_PER_SECOND
+        try:
+            async with asyncio.timeout(min(settings.upload_stall_seconds, due - time.monotonic())):
+                message = await request.receive()
+        except TimeoutError as err:
+            raise UploadStalled from err
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        received += len(message.get("body", b""))
+        yield message.get("body", b"")
+        if not message.get("more_body", False):
+            return
