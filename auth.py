@@ -56,7 +56,7 @@ async def password_matches(password: str, password_hash: str | None) -> bool:
 
 
 async def log_in(email: str, password: str) -> str:
-    """Return a token for this account. Raises WrongCredentials, the same for an unknown address and a wrong password."""
+    """Return a token. Raises WrongCredentials, alike for an unknown address and a wrong password."""
     address = fold(email) if email.isprintable() else ""  # the database takes no NUL, and no account has one
     async with session() as db:
         # The database's clock, so that tokens and `tokens_valid_after` compare whatever server made them.

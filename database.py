@@ -82,7 +82,9 @@ def is_outage(err: DBAPIError) -> bool:
     """Whether the database, and not what we asked of it, is at fault."""
     sqlstate = getattr(err.orig, "sqlstate", None)
     if sqlstate is None:  # the driver's own complaint: the connection is closed, or closing
-        return err.connection_invalidated or isinstance(err.orig.__cause__ if err.orig else None, asyncpg.InterfaceError)
+        return err.connection_invalidated or isinstance(
+            err.orig.__cause__ if err.orig else None, asyncpg.InterfaceError
+        )
     return str(sqlstate)[:2] in _OUTAGE_CLASSES
 
 

@@ -135,7 +135,11 @@ class UsernameTaken(Conflict):
 
 
 class EmailTaken(Conflict):
-    code, title, sentence = "email_taken", "E-mail taken", "There is an account with this e-mail address. Please log in."
+    code, title, sentence = (
+        "email_taken",
+        "E-mail taken",
+        "There is an account with this e-mail address. Please log in.",
+    )
 
 
 class TooLarge(DarkroomError):
@@ -180,7 +184,11 @@ class FileIsAField(BadForm):
 
 
 class TooManyFiles(BadForm):
-    code, title, sentence = "too_many_files", "More than one file", "Please send one file only, in the field named file."
+    code, title, sentence = (
+        "too_many_files",
+        "More than one file",
+        "Please send one file only, in the field named file.",
+    )
 
 
 class BadCrop(BadForm):
@@ -260,13 +268,6 @@ def problem(
     return JSONResponse(body, status, headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
-def problem_for_error(request: Request, error: DarkroomError) -> JSONResponse:
-    """The answer to one of our own errors."""
-    return problem(
-        request, error.status, error.code, error.title, error.detail, dict(error.headers) if error.headers else None
-    )
-
-
 # What a framework's plain refusals (no route, wrong method, bad range) are called. 413 comes from FastAPI's own bound
 # on the bodies of the JSON routes.
 _STATUS_ERRORS: dict[int, type[DarkroomError]] = {404: NotFound, 413: BodyTooLarge, 500: DarkroomError}
@@ -283,16 +284,17 @@ def problem_for_status(request: Request, status: int, headers: dict[str, str] | 
 
 async def answer_http_error(request: Request, error: Exception) -> JSONResponse:
     """FastAPI's handler for our errors and the framework's own."""
-    if isinstance(error, DarkroomError):
-        if error.status >= 500:
-            logger.warning("%s: %r", error.code, error.__cause__)
-        return problem_for_error(request, error)
     assert isinstance(error, StarletteHTTPException)
-    return problem_for_status(request, error.status_code, dict(error.headers) if error.headers else None)
+    headers = dict(error.headers) if error.headers else None
+    if not isinstance(error, DarkroomError):
+        return problem_for_status(request, error.status_code, headers)
+    if error.status >= 500:
+        logger.warning("%s: %r", error.code, error.__cause__)
+    return problem(request, error.status, error.code, error.title, error.detail, headers)
 
 
 async def answer_validation_error(request: Request, error: Exception) -> JSONResponse:
-    """FastAPI's handler for input that does not fit the schema; what was sent is never repeated (it may be a password)."""
+    """FastAPI's handler for input that does not fit the schema. What was sent is not repeated: it may be a password."""
     assert isinstance(error, RequestValidationError)
     errors = [{"loc": list(item["loc"]), "msg": item["msg"], "type": item["type"]} for item in error.errors()]
     first = errors[0]

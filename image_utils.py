@@ -19,6 +19,7 @@ from PIL import (
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
+    UnidentifiedImageError,
     WebPImagePlugin,
 )
 
@@ -126,7 +127,7 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
             yield picture
     except (BadPicture, TooManyPixels, BadCrop, MemoryError):
         raise
-    except Image.UnidentifiedImageError as err:
+    except UnidentifiedImageError as err:
         raise NotAPicture from err
     except Exception as err:  # OSError, SyntaxError, ValueError, struct.error, zlib.error ...: all of them a bad file
         if "truncated" in str(err):
@@ -147,7 +148,7 @@ def _check_pixels(picture: Image.Image, content: bytes, max_pixels: int, max_who
 
 
 def _is_baseline(jpeg: bytes) -> bool:
-    """Whether the decoder can go through it line by line: sequential, and all components in one scan (ITU T.81, B.2)."""
+    """Whether it can be decoded line by line: sequential, all components in one scan (ITU T.81, B.2)."""
     position, components = 2, 0
     while position + 4 <= len(jpeg):
         if jpeg[position] != 0xFF:
@@ -167,7 +168,7 @@ def _is_baseline(jpeg: bytes) -> bool:
 
 
 def _orientation(picture: Image.Image) -> int:
-    """The EXIF orientation; anything absurd or unreadable counts as upright, for it is no reason to refuse a picture."""
+    """The EXIF orientation; what is absurd or unreadable counts as upright, and is no reason to refuse a picture."""
     try:
         value = picture.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:
@@ -176,12 +177,12 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def _stored_box(size: tuple[int, int], orientation: int, crop: Crop | None) -> tuple[int, int, int]:
-    """The left, top and side, in stored pixels, of the centre square or of a crop given in upright ones."""
+    """The left, top and side, in stored pixels, of a crop given in upright ones, or of the upright centre square."""
     width, height = size
-    if crop is None:
-        side = min(width, height)
-        return (width - side) // 2, (height - side) // 2, side
     upright = (height, width) if orientation in _TURNS_SIDES else (width, height)
+    if crop is None:
+        side = min(size)
+        crop = Crop((upright[0] - side) // 2, (upright[1] - side) // 2, side)
     x, y, side = crop
     if side < 1 or x < 0 or y < 0 or x + side > upright[0] or y + side > upright[1]:
         raise BadCrop(f"The crop lies outside the picture, which is {upright[0]} x {upright[1]} pixels when upright.")

@@ -31,7 +31,7 @@ async def reap_forever() -> None:
     """Reap at intervals until cancelled. Any number of instances share the work; an outage only postpones it."""
     while True:
         # Spread, so that instances that started together do not ask together.
-        await asyncio.sleep(settings.reaper_interval_seconds * random.uniform(0.75, 1.25))
+        await asyncio.sleep(settings.reaper_interval_seconds * random.uniform(0.75, 1.25))  # noqa: S311
         try:
             if tried := await reap():
                 logger.info("reaped %d files", tried)

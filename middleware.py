@@ -100,7 +100,7 @@ def _send_sentence(send: Send) -> Send:
 
 
 class OneErrorShape:
-    """Answers every error as a problem: what a handler missed as 500, what a library refused in its own words as ours."""
+    """Answers every error as a problem: what no handler caught, and what a library refused in its own words."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

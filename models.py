@@ -1,7 +1,7 @@
 """The tables: accounts, and one row for every object that was ever announced to a store.
 
-A stored file's row exists from before its first byte until after its last, and is also the outbox of its deletion: what is
-to be deleted is a row, changed in the same transaction as whatever doomed it.
+A stored file's row exists from before its first byte until after its last, and is also the outbox of its deletion: what
+is to be deleted is a row, changed in the same transaction as whatever doomed it.
 """
 
 import enum

@@ -1,7 +1,7 @@
 """Admitting, bounding and reading a request's body; the picture slots.
 
-Memory for a body is reserved before its first byte is read, out of one budget, and never grown while it is held. A body is
-counted while it arrives and must keep a minimum rate. Nothing is written to disk.
+Memory for a body is reserved before its first byte is read, out of one budget, and never grown while it is held. A body
+is counted while it arrives and must keep a minimum rate. Nothing is written to disk.
 """
 
 import asyncio

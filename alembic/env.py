@@ -6,12 +6,12 @@ Without a DATABASE_URL the command joins the running embedded database, or start
 import asyncio
 from contextlib import nullcontext
 
+from alembic import context
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 import embedded_postgres
-from alembic import context
 from config import settings
 from models import Base
 
@@ -39,7 +39,9 @@ async def run_by_url(url: str) -> None:
 if (given := context.config.attributes.get("connection")) is not None:
     run(given)
 else:
-    with nullcontext(settings.database_url) if settings.database_url else embedded_postgres.running(
-        settings.data_dir
-    ) as url:
+    with (
+        nullcontext(settings.database_url)
+        if settings.database_url
+        else embedded_postgres.running(settings.data_dir) as url
+    ):
         asyncio.run(run_by_url(url))

@@ -119,17 +119,22 @@ class AsyncStore:
             raise StoreUnavailable from err
         call = asyncio.ensure_future(run_in_threadpool(function))
         call.add_done_callback(lambda _: self._threads.release())
-        done, _ = await asyncio.wait({call}, timeout=deadline - time.monotonic())
-        if not done:
-            call.add_done_callback(_discard_late)
+        is_done = False
+        try:
+            await asyncio.wait({call}, timeout=deadline - time.monotonic())
+            is_done = call.done()
+        finally:
+            if not is_done:  # given up, by us or by whoever cancelled us
+                call.add_done_callback(_discard_late)
+        if not is_done:
             raise StoreUnavailable
         return call.result()
 
 
-def _discard_late(call: "asyncio.Future[object]") -> None:
+def _discard_late(call: "asyncio.Future[Result]") -> None:
     if call.cancelled() or call.exception() is not None:
         return
-    logger.warning("a store call ended after its deadline")
+    logger.warning("a store call ended after it was given up")
     if isinstance(result := call.result(), OpenObject):
         result.stream.close()
 

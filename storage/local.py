@@ -1,8 +1,8 @@
 """A store on the local disk that keeps the promises of an object store.
 
 An object is written to a draft, synced, linked to its final name (which never replaces) and the folder synced: after a
-crash or a power cut it is there whole or not at all. Drafts lie in one folder beside the objects, on the same file system,
-so that what a crash left is found without walking a million pictures.
+crash or a power cut it is there whole or not at all. Drafts lie in one folder beside the objects, on the same file
+system, so that what a crash left is found without walking a million pictures.
 """
 
 import errno
@@ -11,7 +11,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class LocalStore:
             path = self._path(key)
             if path.is_dir():
                 raise ObjectNotFound
-            stream = open(path, "rb")
+            stream = open(path, "rb")  # noqa: SIM115 (the caller closes it)
             content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
             return OpenObject(stream, os.fstat(stream.fileno()).st_size, content_type)
 
@@ -77,9 +77,10 @@ class LocalStore:
             drafts = self._root / DRAFTS
             if not drafts.exists():
                 return
-            for entry in os.scandir(drafts):
-                if time.time() - entry.stat().st_mtime > older_than_seconds:
-                    os.unlink(entry.path)
+            for draft in drafts.iterdir():
+                with suppress(FileNotFoundError):  # its put has just finished
+                    if time.time() - draft.stat().st_mtime > older_than_seconds:
+                        draft.unlink()
 
     def in_bucket(self, bucket: str) -> "LocalStore":
         return self

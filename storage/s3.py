@@ -147,7 +147,7 @@ class _TranslatedStream:
 
     def read(self, size: int = -1) -> bytes:
         with _translated():
-            return self._body.read(None if size < 0 else size)
+            return self._body.read(size) if size >= 0 else self._body.read()
 
     def close(self) -> None:
         self._body.close()
