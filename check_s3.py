@@ -1,7 +1,7 @@
 """The doctor: can this bucket do what the profile pictures need? `uv run check_s3.py`
 
-Uploads, reads by the public URL, deletes, and sees that it is gone, with the settings of the service. Needs no more than
-the service does: PutObject and DeleteObject. Exits with 1 if anything failed.
+Uploads, reads by the public URL, deletes, and sees that it is gone, with the settings of the service. Needs no more
+than the service does: PutObject and DeleteObject. Exits with 1 if anything failed.
 """
 
 import hashlib
@@ -46,16 +46,16 @@ def check(known: StoreSettings) -> bool:
     except (StoreError, ObjectNotFound) as err:
         _failed("upload", _cause(err), _cure(err, f"Allow the application s3:PutObject on {arn}."))
         for step in ("read by the public URL", "delete", "gone"):
-            print(f"– {step}: not tried, because the upload failed")
+            _failed(step, "not tried, because the upload failed")
         _delete_quietly(store, key)
         return False
     _succeeded("upload", f"{len(content)} bytes as {key}")
     is_readable = _check_read(url, content, arn)
     is_deleted = _check_delete(store, key, arn)
-    is_gone = is_deleted and is_readable and _check_gone(url)
-    if not (is_deleted and is_readable):
-        print("– gone: not tried, because an earlier step failed")
-    return is_readable and is_deleted and is_gone
+    if not (is_readable and is_deleted):
+        _failed("gone", "not tried, because an earlier step failed")
+        return False
+    return _check_gone(url)
 
 
 def _check_read(url: str, content: bytes, arn: str) -> bool:
@@ -68,9 +68,7 @@ def _check_read(url: str, content: bytes, arn: str) -> bool:
     if answer.status_code in (401, 403):
         _failed(step, f"{url} answered {answer.status_code}", f"Allow everyone s3:GetObject on {arn} by bucket policy.")
     elif answer.status_code != 200:
-        _failed(
-            step, f"{url} answered {answer.status_code}", "Correct S3_PUBLIC_BASE_URL, S3_REGION or the CDN's origin."
-        )
+        _failed(step, f"{url} answered {answer.status_code}", "Correct S3_PUBLIC_BASE_URL or the CDN's origin.")
     elif answer.content != content:
         _failed(step, f"{url} holds other bytes", "Let S3_PUBLIC_BASE_URL lead to this very bucket, unchanged.")
     elif answer.headers.get("content-type") != "image/jpeg":
@@ -100,9 +98,7 @@ def _check_gone(url: str) -> bool:
         _failed("gone", f"{url}: {type(err).__name__}", "Check the network and try again.")
         return False
     if status not in (403, 404):
-        _failed(
-            "gone", f"{url} still answered {status}", "A CDN keeps copies: let a deletion purge it, or accept that."
-        )
+        _failed("gone", f"{url} still answered {status}", "A cache keeps copies: let it ask the bucket again.")
         return False
     _succeeded("gone", f"the URL answers {status}")
     return True
@@ -127,9 +123,8 @@ def _cure(err: Exception, if_refused: str) -> str:
     cause = err.__cause__
     if isinstance(cause, ClientError):
         code = cause.response.get("Error", {}).get("Code", "")
-        return _CURES.get(
-            code, if_refused if code in ("AccessDenied", "403") else "See the service's own documentation."
-        )
+        unknown = if_refused if code in ("AccessDenied", "403") else "The service's documentation explains this code."
+        return _CURES.get(code, unknown)
     if isinstance(cause, BotoCoreError):
         return _CURES.get(type(cause).__name__, "Check the S3 settings and the network.")
     return "Check the S3 settings and the network."
@@ -139,8 +134,8 @@ def _succeeded(step: str, what: str) -> None:
     print(f"✓ {step}: {what}")
 
 
-def _failed(step: str, cause: str, cure: str) -> None:
-    print(f"✗ {step}: {cause}. {cure}")
+def _failed(step: str, cause: str, cure: str = "") -> None:
+    print(f"✗ {step}: {cause}. {cure}".rstrip())
 
 
 def main() -> int:

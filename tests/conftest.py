@@ -1,0 +1,150 @@
+"""The real parts that the tests stand on: one Postgres, S3 servers over HTTP, and the service as its own process.
+
+`--store local|s3` chooses where the services that the tests start keep their objects. Nothing of the developer's own
+environment or `.env` gets in, and everything listens on loopback and ends with the tests.
+"""
+
+import asyncio
+import os
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+# Before `config` is first imported: no setting may fall through from the shell or from someone's .env.
+os.environ["DARKROOM_ENV_FILE"] = ""
+_KEPT = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "UV_", "PG"))}
+os.environ.clear()
+os.environ.update(_KEPT)
+
+import config  # noqa: E402
+
+for _name in config.Settings.model_fields:
+    os.environ.pop(_name.upper(), None)
+config.settings = config.Settings()
+
+import asyncpg  # noqa: E402
+import pytest  # noqa: E402
+
+import embedded_postgres  # noqa: E402
+from tests.services import Account, Bucket, Service, s3_server  # noqa: E402
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--store", choices=["local", "s3"], default="local", help="where the tested services keep objects")
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server for all tests, without a database's name."""
+    with embedded_postgres.running(tmp_path_factory.mktemp("postgres")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def template(postgres: str) -> str:
+    """A database that the migrations made, to be copied."""
+    import database
+
+    async def make() -> None:
+        engine = database.connect(_named(postgres, "darkroom"), 1)
+        await database.migrate(engine)
+        await engine.dispose()
+
+    asyncio.run(make())
+    return "darkroom"
+
+
+@pytest.fixture
+def new_database(postgres: str, template: str) -> Callable[[], str]:
+    """Makes a fresh, migrated database and returns its URL."""
+    return lambda: make_database(postgres, template)
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The endpoint of moto's S3 server, over HTTP."""
+    with s3_server("moto") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def ministack() -> Iterator[str]:
+    """The endpoint of ministack's S3 server, over HTTP."""
+    with s3_server("ministack") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def store_settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """The settings of the store that the tests run on: a folder of the service's own, or a new bucket."""
+    if request.config.getoption("--store") == "local":
+        return {"STORAGE": "local"}
+    return Bucket.make(request.getfixturevalue("moto")).settings()
+
+
+@pytest.fixture
+def start_service(
+    new_database: Callable[[], str], store_settings: dict[str, str], tmp_path: Path
+) -> Iterator[Callable[..., Service]]:
+    """Starts a service of the test's own, with further settings as keywords; all of them end with the test."""
+    started: list[Service] = []
+
+    def start(**settings: object) -> Service:
+        given = {name.upper(): str(value) for name, value in settings.items()}
+        defaults = {"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path / "data"), **store_settings}
+        service = Service({**defaults, **given})
+        started.append(service)
+        service.start()
+        return service
+
+    yield start
+    for service in started:
+        service.stop()
+
+
+@pytest.fixture
+def service(start_service: Callable[..., Service]) -> Service:
+    """A running service with an empty database and an empty store."""
+    return start_service()
+
+
+@pytest.fixture(scope="session")
+def shared_service(
+    request: pytest.FixtureRequest, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """One service for all tests that look at their own accounts only: starting one takes seconds."""
+    is_local = request.config.getoption("--store") == "local"
+    store = {"STORAGE": "local"} if is_local else Bucket.make(request.getfixturevalue("moto")).settings()
+    data_dir = str(tmp_path_factory.mktemp("shared"))
+    service = Service({"DATABASE_URL": make_database(postgres, template), "DATA_DIR": data_dir, **store})
+    service.start()
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def account(shared_service: Service) -> Account:
+    """A new account of the shared service."""
+    return shared_service.register(f"user-{uuid.uuid4().hex[:12]}")
+
+
+def make_database(postgres: str, template: str | None) -> str:
+    name = f"test_{uuid.uuid4().hex}"
+
+    async def create() -> None:
+        connection = await asyncpg.connect(_named(postgres, "postgres").replace("+asyncpg", ""))
+        await connection.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+        await connection.close()
+
+    asyncio.run(create())
+    return _named(postgres, name)
+
+
+def _named(url: str, database: str) -> str:
+    from sqlalchemy.engine import make_url
+
+    return make_url(url).set(database=database).render_as_string(hide_password=False)
