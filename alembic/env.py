@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 import embedded_postgres
+import models  # noqa: F401 (registers the tables)
 from config import settings
-from models import Base
+from database import Base
 
 # Any number that no one else uses for an advisory lock in the same database: "darkroom" in letters' places, cut short.
 MIGRATION_LOCK = 4_118_111_815
