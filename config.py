@@ -141,6 +141,8 @@ class Settings(BaseSettings):
             raise ValueError("S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY belong together: set both or neither")
         if self.upload_budget_bytes < self.max_upload_size_bytes + MIB:
             raise ValueError("UPLOAD_BUDGET_BYTES must exceed MAX_UPLOAD_SIZE_BYTES by at least 1 MiB")
+        if self.storage_name in {"local", "s3"} - {self.store_kind}:
+            raise ValueError(f"STORAGE_NAME={self.storage_name} is what rows call the other kind of store")
         if self.store_name in self.previous_stores:
             raise ValueError(f"PREVIOUS_STORES must not list the current store, {self.store_name}")
         return self

@@ -176,13 +176,13 @@ def _orientation(picture: Image.Image) -> int:
     return value if isinstance(value, int) and value in _TURNS else 1
 
 
-def _stored_box(size: tuple[int, int], orientation: int, crop: Crop | None) -> tuple[int, int, int]:
-    """The left, top and side, in stored pixels, of a crop given in upright ones, or of the upright centre square."""
+def _stored_box(size: tuple[int, int], orientation: int, crop: Crop | None) -> tuple[float, float, int]:
+    """The left, top and side, in stored pixels, of a crop given in upright ones, or of the centre square."""
     width, height = size
-    upright = (height, width) if orientation in _TURNS_SIDES else (width, height)
     if crop is None:
         side = min(size)
-        crop = Crop((upright[0] - side) // 2, (upright[1] - side) // 2, side)
+        return (width - side) / 2, (height - side) / 2, side  # to half a pixel, and so the same however it is turned
+    upright = (height, width) if orientation in _TURNS_SIDES else (width, height)
     x, y, side = crop
     if side < 1 or x < 0 or y < 0 or x + side > upright[0] or y + side > upright[1]:
         raise BadCrop(f"The crop lies outside the picture, which is {upright[0]} x {upright[1]} pixels when upright.")
@@ -200,7 +200,7 @@ def _stored_box(size: tuple[int, int], orientation: int, crop: Crop | None) -> t
     return left, top, side
 
 
-def _scaled_square(picture: Image.Image, box: tuple[int, int, int]) -> Image.Image:
+def _scaled_square(picture: Image.Image, box: tuple[float, float, int]) -> Image.Image:
     """Decode, crop and scale in one step; JPEG is decoded at the smallest scale that is still twice the target."""
     left, top, side = box
     stored_width, stored_height = picture.size

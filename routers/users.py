@@ -56,13 +56,13 @@ async def register(new: UserCreate, db: Db) -> UserPrivate:
         email=new.email,
         email_folded=fold(new.email),
         password_hash=await auth.hash_password(new.password.get_secret_value()),
+        picture=None,
     )
     db.add(user)
     try:
         await db.commit()
     except IntegrityError as err:
         _raise_taken(err)
-    user.picture = None
     return UserPrivate.model_validate(user)
 
 

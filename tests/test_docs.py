@@ -1,0 +1,103 @@
+"""What README and docs/ say is true: the tour runs, the lists are complete, the links lead somewhere."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import config
+import errors
+from tests.pictures import phone_photo
+from tests.services import ROOT, Service
+
+MARKDOWN = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+README = (ROOT / "README.md").read_text()
+# Branches of the tree, which are caught but never raised.
+GROUPS = {"bad_picture", "forbidden", "conflict", "too_large", "bad_form", "unavailable", "store_error"}
+# The framework's own refusals, which have no class of ours.
+FRAMEWORK_CODES = {"method_not_allowed": 405, "range_not_satisfiable": 416, "invalid_request": 422}
+
+
+def blocks(heading: str) -> str:
+    """The shell lines under a heading of the README."""
+    section = README.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    return "\n".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL))
+
+
+def test_the_tour_runs(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(phone_photo(1200, 900))
+    tour = blocks("Five minutes with curl").replace("http://127.0.0.1:8000", service.url)
+    if service.settings["STORAGE"] == "s3":
+        tour = tour.replace("$HOST$IMAGE", "$IMAGE")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", tour], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "picture.jpg").read_bytes().startswith(b"\xff\xd8")
+    assert '"code":"not_a_picture"' in done.stdout
+    assert service.sql("SELECT * FROM users") == [] and service.objects() == {}
+
+
+def test_the_settings_that_are_named_exist() -> None:
+    names = {name.upper() for name in config.Settings.model_fields}
+    named = set(re.findall(r"^([A-Z][A-Z0-9_]+)=", blocks("For real"), re.MULTILINE))
+    named |= set(re.findall(r"`(S3_[A-Z_]+)`", README))
+    assert named and named <= names
+
+
+def test_the_example_of_production_is_accepted() -> None:
+    given = dict(re.findall(r"^([A-Z][A-Z0-9_]+)=(.*)$", blocks("For real"), re.MULTILINE))
+    settings = config.Settings(_env_file=None, **{name.lower(): value for name, value in given.items()})  # type: ignore[arg-type]
+    assert settings.store_kind == "s3" and settings.environment == "production"
+
+
+def all_errors(base: type[errors.DarkroomError] = errors.DarkroomError) -> dict[str, int]:
+    found = {base.code: base.status}
+    for error in base.__subclasses__():
+        found |= all_errors(error)
+    return found
+
+
+def test_every_code_is_documented_and_every_documented_code_exists() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", (ROOT / "docs/errors.md").read_text(), re.MULTILINE)
+    documented = {code: int(status) for code, status in rows}
+    assert len(rows) == len(documented)
+    sent = {code: status for code, status in all_errors().items() if code not in GROUPS}
+    assert documented == {**sent, **FRAMEWORK_CODES}
+
+
+def test_groups_are_never_raised() -> None:
+    classes = [cls for cls in vars(errors).values() if isinstance(cls, type)]
+    names = {cls.__name__ for cls in classes if getattr(cls, "code", "") in GROUPS}
+    assert len(names) == len(GROUPS)
+    for path in [*ROOT.glob("*.py"), *ROOT.glob("storage/*.py"), *ROOT.glob("routers/*.py")]:
+        raised = re.findall(r"\braise (\w+)", path.read_text())
+        assert not names & set(raised), path
+
+
+def test_the_tree_drawn_in_errors_is_the_tree() -> None:
+    drawn = set(re.findall(r"\b[A-Z]\w+\b", (errors.__doc__ or "").split("json`.", 1)[1]))
+    classes = {
+        name for name, cls in vars(errors).items() if isinstance(cls, type) and issubclass(cls, errors.DarkroomError)
+    }
+    assert drawn == classes
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_commands_of_contributing_exist() -> None:
+    contributing = (ROOT / "CONTRIBUTING.md").read_text()
+    for path in re.findall(r"(?:tests|benchmarks|scripts|docs)/[\w/.-]*\w", contributing):
+        assert (ROOT / path).exists(), path
+    for module in re.findall(r"python -m (tests\.[\w.]+)", contributing):
+        assert (ROOT / (module.replace(".", "/") + ".py")).exists(), module
+
+
+def test_the_lock_names_only_the_public_index() -> None:
+    hosts = set(re.findall(r"https?://([^/\" ]+)", (ROOT / "uv.lock").read_text()))
+    assert len(hosts) == 2 and all(host.endswith((".org")) for host in hosts)
