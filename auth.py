@@ -7,6 +7,7 @@ Hashing runs in the thread pool, as many at once as there are cores, so that nei
 import asyncio
 import functools
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ from config import settings
 from database import session
 from errors import Busy, InvalidToken, NotAuthenticated, NotYours, TokenExpired, UserNotFound, WrongCredentials
 from models import User, fold
-from schemas import LARGEST_ID
+from schemas import LARGEST_ID, is_text, normalized_email
 
 ALGORITHM = "HS256"
 # OWASP's password storage cheat sheet: argon2id with 19 MiB, two passes, one lane.
@@ -51,13 +52,17 @@ async def hash_password(password: str) -> str:
 
 async def password_matches(password: str, password_hash: str | None) -> bool:
     """Compare in the same time whether or not there is an account; raises Busy when too many are waiting."""
-    matches = await _in_hashing_slot(_passwords.verify, password, password_hash or _nobody_hash())
+    text = password if is_text(password) else ""
+    matches = await _in_hashing_slot(_passwords.verify, text, password_hash or _nobody_hash())
     return bool(matches) and password_hash is not None
 
 
 async def log_in(email: str, password: str) -> str:
     """Return a token. Raises WrongCredentials, alike for an unknown address and a wrong password."""
-    address = fold(email) if email.isprintable() else ""  # the database takes no NUL, and no account has one
+    try:
+        address = fold(normalized_email(email))
+    except ValueError:
+        address = ""  # no account's, and it costs the same time
     async with session() as db:
         # The database's clock, so that tokens and `tokens_valid_after` compare whatever server made them.
         found = await db.execute(
@@ -80,6 +85,8 @@ async def _current_user(token: Annotated[str | None, Depends(_bearer)]) -> User:
     if token is None:
         raise NotAuthenticated
     claims = _read_token(token)
+    if not re.fullmatch("[0-9]{1,18}", claims["sub"]):
+        raise InvalidToken
     async with session() as db:
         user = await db.get(User, int(claims["sub"]))
     if user is None or user.tokens_valid_after.timestamp() >= claims["iat"]:
@@ -125,7 +132,8 @@ EditableUser = Annotated[User, Depends(_editable_user)]
 
 async def _in_hashing_slot(function: Any, *arguments: str) -> Any:
     try:
-        await asyncio.wait_for(_hashing.acquire(), HASHING_WAIT_SECONDS)
+        async with asyncio.timeout(HASHING_WAIT_SECONDS):
+            await _hashing.acquire()
     except TimeoutError as err:
         raise Busy("Many people are logging in right now. Please try again in a moment.") from err
     try:

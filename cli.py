@@ -17,6 +17,7 @@ import jobs
 from config import settings
 from errors import StartupError
 from models import User, fold
+from schemas import normalized_email
 
 
 async def migrate() -> int:
@@ -34,19 +35,17 @@ async def reap() -> int:
 async def make_admin(email: str) -> int:
     """Let this account see and change every other."""
     async with database.session() as db:
-        found = await db.execute(
-            update(User).where(User.email_folded == fold(email)).values(is_admin=True).returning(User.id)
-        )
-        user_id = found.scalar()
+        account = update(User).where(User.email_folded == fold(normalized_email(email)))
+        user_id = await db.scalar(account.values(is_admin=True).returning(User.id))
         await db.commit()
     print(f"Account {user_id} is an admin." if user_id else f"There is no account with the address {email}.")
     return 0 if user_id else 1
 
 
 async def _run(url: str, command: Callable[..., Awaitable[int]], arguments: list[str]) -> int:
+    await database.migrate(url)
     engine = database.connect(url, settings.database_pool_size)
     try:
-        await database.migrate(engine)
         return await command(*arguments)
     finally:
         await engine.dispose()
@@ -65,7 +64,7 @@ def main() -> int:
     try:
         with nullcontext(given_url) if given_url else embedded_postgres.running(settings.data_dir) as url:
             return asyncio.run(_run(url, given.command, [given.email] if "email" in given else []))
-    except StartupError as err:
+    except (StartupError, ValueError) as err:
         print(err, file=sys.stderr)
         return 1
 

@@ -8,18 +8,24 @@ import os
 import secrets
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NoReturn, Self
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 KIB = 1024
 MIB = 1024 * KIB
 
+# In characters; RFC 7518 asks HS256 for as many bytes as its hash has.
+SHORTEST_SECRET = 32
+
 # The exit status that makes uvicorn's process manager give up instead of starting the same failing worker for ever.
 STARTUP_FAILURE_STATUS = 3
+
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class StoreSettings(BaseModel):
@@ -66,7 +72,7 @@ class Settings(BaseSettings):
     database_pool_size: Annotated[int, Field(ge=1)] = 10
 
     secret_key: SecretStr | None = None
-    access_token_expire_minutes: Annotated[int, Field(ge=1)] = 60
+    access_token_expire_minutes: Annotated[int, Field(ge=1, le=10 * 365 * 24 * 60)] = 60
 
     storage: Literal["local", "s3"] | None = None
     # Rows remember this name. A new one is needed only when a store of the same kind moves to another endpoint.
@@ -90,12 +96,12 @@ class Settings(BaseSettings):
     # The bodies that may be in memory at once: a dozen of the largest, hundreds of ordinary ones.
     upload_budget_bytes: Annotated[int, Field(ge=1)] = 64 * MIB
     # Longer than a queue of 50 pictures takes on two cores, shorter than the patience of a browser.
-    upload_wait_seconds: Annotated[float, Field(gt=0)] = 20.0
+    upload_wait_seconds: Seconds = 20.0
     # A phone in a tunnel comes back within ten seconds or not at all.
-    upload_stall_seconds: Annotated[float, Field(gt=0)] = 10.0
+    upload_stall_seconds: Seconds = 10.0
     # Far above the longest put (STORE_DEADLINE_SECONDS), so that only what a crash left is ever reaped.
-    pending_expiry_seconds: Annotated[float, Field(gt=0)] = 900.0
-    reaper_interval_seconds: Annotated[float, Field(gt=0)] = 5.0
+    pending_expiry_seconds: Seconds = 900.0
+    reaper_interval_seconds: Seconds = 5.0
 
     @field_validator("cors_origins", mode="before")
     @classmethod
@@ -133,8 +139,8 @@ class Settings(BaseSettings):
             if missing:
                 names = ", ".join(name.upper() for name in missing)
                 raise ValueError(f"with ENVIRONMENT=production nothing is assumed: set {names}")
-            if self.secret_key is not None and len(self.secret_key.get_secret_value()) < 32:
-                raise ValueError("with ENVIRONMENT=production SECRET_KEY needs at least 32 characters")
+            if self.secret_key is not None and len(self.secret_key.get_secret_value()) < SHORTEST_SECRET:
+                raise ValueError(f"with ENVIRONMENT=production SECRET_KEY needs at least {SHORTEST_SECRET} characters")
         if self.storage == "s3" and not self.s3_bucket_name:
             raise ValueError("STORAGE=s3 needs S3_BUCKET_NAME")
         if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
@@ -143,6 +149,8 @@ class Settings(BaseSettings):
             raise ValueError("UPLOAD_BUDGET_BYTES must exceed MAX_UPLOAD_SIZE_BYTES by at least 1 MiB")
         if self.storage_name in {"local", "s3"} - {self.store_kind}:
             raise ValueError(f"STORAGE_NAME={self.storage_name} is what rows call the other kind of store")
+        if any(name in {"local", "s3"} - {known.storage} for name, known in self.previous_stores.items()):
+            raise ValueError("PREVIOUS_STORES must not call a store by the name of the other kind")
         if self.store_name in self.previous_stores:
             raise ValueError(f"PREVIOUS_STORES must not list the current store, {self.store_name}")
         return self
@@ -190,13 +198,18 @@ class Settings(BaseSettings):
             draft = self.data_dir / f"secret_key.{secrets.token_hex(8)}"
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(secrets.token_urlsafe(48))
+                file.flush()
+                os.fsync(file.fileno())
             try:
                 os.link(draft, path)  # two processes may start at once: the first link wins, both read it
             except FileExistsError:
                 pass
             finally:
                 draft.unlink()
-        return path.read_text()
+        secret = path.read_text().strip()
+        if len(secret) < SHORTEST_SECRET:
+            _refuse(f"{path} is damaged: delete it, and everyone has to log in again")
+        return secret
 
 
 def asyncpg_url(url: str) -> URL:
@@ -210,6 +223,8 @@ def asyncpg_url(url: str) -> URL:
     query = dict(parsed.query)
     if "sslmode" in query:
         query["ssl"] = query.pop("sslmode")  # asyncpg's name for libpq's sslmode, with the same values
+    for unknown in ("channel_binding", "connect_timeout", "gssencmode", "application_name"):
+        query.pop(unknown, None)  # libpq's, which hosting services add and asyncpg does not take
     return parsed.set(drivername="postgresql+asyncpg", query=query)
 
 
@@ -221,8 +236,14 @@ def _load() -> Settings:
             f"{'.'.join(str(part).upper() for part in error['loc'])}: {error['msg']}".removeprefix(": ")
             for error in err.errors(include_input=False)
         ]
-        print("Darkroom cannot start. " + "; ".join(problems).replace("Value error, ", "") + ".", file=sys.stderr)
-        sys.exit(STARTUP_FAILURE_STATUS)
+        _refuse("; ".join(problems).replace("Value error, ", ""))
+    except SettingsError as err:
+        _refuse(f"{err}: it must be JSON")
+
+
+def _refuse(sentence: str) -> NoReturn:
+    print(f"Darkroom cannot start. {sentence}.", file=sys.stderr)
+    sys.exit(STARTUP_FAILURE_STATUS)
 
 
 settings = _load()

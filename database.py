@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.pool import NullPool
 
 from errors import DatabaseUnavailable, StartupError
 
@@ -30,9 +31,10 @@ STATEMENT_TIMEOUT_MS = 15_000
 LOCK_TIMEOUT_MS = 10_000
 COMMAND_TIMEOUT_SECONDS = 20  # the same on our side, should the server be gone without a word
 
-# SQLSTATE classes that mean "try again", from appendix A of the PostgreSQL manual: connection exception, transaction
-# rollback, insufficient resources, object not in prerequisite state (a lock that was not had), operator intervention.
-_OUTAGE_CLASSES = ("08", "40", "53", "55", "57")
+# SQLSTATE classes that mean "try again", from appendix A of the PostgreSQL manual: connection exception, invalid
+# transaction state (read-only, or ended while idle), transaction rollback, insufficient resources, object not in
+# prerequisite state (a lock that was not had), operator intervention.
+_OUTAGE_CLASSES = ("08", "25", "40", "53", "55", "57")
 
 _sessions = async_sessionmaker(expire_on_commit=False)
 
@@ -49,6 +51,7 @@ def connect(url: str, pool_size: int) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_SECONDS,
         pool_pre_ping=True,
+        hide_parameters=True,  # they are names, addresses and hashes, and have no place in a log
         connect_args={
             "timeout": CONNECT_TIMEOUT_SECONDS,
             "command_timeout": COMMAND_TIMEOUT_SECONDS,
@@ -97,16 +100,18 @@ async def _open_session() -> AsyncIterator[AsyncSession]:
 Db = Annotated[AsyncSession, Depends(_open_session, scope="function")]
 
 
-async def migrate(engine: AsyncEngine) -> None:
+async def migrate(url: str) -> None:
     """Bring the schema to the newest revision. Any number of processes may do so at once: one does, the others wait.
 
     Raises StartupError when the database cannot be used.
     """
+    # An engine of its own: to wait for another's migration, or to change a large table, may take longer than a request.
+    engine = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": CONNECT_TIMEOUT_SECONDS})
     try:
         async with engine.connect() as connection:
             await connection.run_sync(_upgrade)
     except (DBAPIError, OSError, asyncpg.InterfaceError, asyncpg.PostgresError, CommandError) as err:
-        cause = str(getattr(err, "orig", None) or err).splitlines()[0]
+        cause = (str(getattr(err, "orig", None) or err).splitlines() or ["it does not answer"])[0]
         raise StartupError(f"The database {engine.url.render_as_string()} cannot be used: {cause}") from err
 
 

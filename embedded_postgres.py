@@ -11,6 +11,7 @@ import importlib.util
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -26,10 +27,11 @@ from errors import StartupError
 
 DATABASE = "darkroom"
 PORT = 5432  # names the socket file; nothing listens on the network
-# The kernel takes 107 characters for a socket's path, of which Postgres' own file name needs 16.
+# In bytes: the kernel takes 107 for a socket's path, of which Postgres' own file name needs 16.
 LONGEST_SOCKET_DIR = 90
 START_SECONDS = 60.0  # the first start makes the cluster; recovery after a crash may replay a log
 POLL_SECONDS = 0.02
+WATCH_SECONDS = 0.2
 RESTART_SECONDS = 1.0
 
 _INSTEAD = "Set DATABASE_URL to a PostgreSQL of yours instead."
@@ -39,47 +41,120 @@ _INSTEAD = "Set DATABASE_URL to a PostgreSQL of yours instead."
 def running(data_dir: Path) -> Iterator[str]:
     """Yield the URL of the server for `data_dir`, started here unless another process already keeps it.
 
-    Raises StartupError where it cannot run, and in the second of several workers of one uvicorn: they would share a
-    database that ends with the first of them.
+    Should that other process end first, this one takes the server over, under the same URL. Raises StartupError where
+    it cannot run, and in the second of several workers of one uvicorn: set up like that, no one would own it.
     """
     binaries = _binaries()
     folder = data_dir / "postgres"
-    data_dir.mkdir(parents=True, exist_ok=True)
-    socket_dir = _socket_dir(folder)
-    with open(data_dir / "postgres.lock", "a+") as lock:
-        if not _own_or_join(lock, binaries, socket_dir):
-            yield _url(socket_dir)
-            return
-        keeper = _Keeper(binaries, folder, socket_dir, data_dir / "postgres.log", lock.fileno())
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = open(data_dir / "postgres.lock", "a+")  # noqa: SIM115 (closed below)
+    except OSError as err:
+        raise StartupError(f"DATA_DIR {data_dir} cannot be used: {err.strerror}") from err
+    with lock:
+        keeper = _Keeper(binaries, folder, _socket_dir(folder), data_dir / "postgres.log", lock)
         keeper.start()
         try:
-            yield _url(socket_dir)
+            yield _url(keeper.socket_dir)
         finally:
             keeper.stop()
 
 
-def _own_or_join(lock: IO[str], binaries: Path, socket_dir: Path) -> bool:
-    """True if this process now owns the server, False if it may join another's.
+class _Keeper(threading.Thread):
+    """Starts Postgres or joins it, starts it again if it dies, takes it over if its keeper ends, and stops it.
 
-    Postgres inherits the locked file, so the lock outlives a killed owner for exactly as long as its server does.
+    All of it on one thread that lives as long as the process: the kernel ends the server when the *thread* that
+    started it ends, which is how it never outlives a `kill -9`. Postgres inherits the locked file, so the lock outlives
+    a killed owner for exactly as long as the server does.
     """
-    deadline = time.monotonic() + START_SECONDS
-    while True:
+
+    def __init__(self, binaries: Path, folder: Path, socket_dir: Path, log: Path, lock: IO[str]) -> None:
+        super().__init__(name="embedded-postgres", daemon=True)
+        self.socket_dir = socket_dir
+        self._binaries, self._folder, self._log, self._lock = binaries, folder, log, lock
+        self._ready, self._stopping = threading.Event(), threading.Event()
+        self._failure: Exception | None = None
+
+    def start(self) -> None:
+        """Return when the server accepts connections; raises StartupError when it cannot."""
+        super().start()
+        self._ready.wait()
+        if isinstance(self._failure, OSError):
+            raise StartupError(f"The embedded database cannot be used: {self._failure}. {_INSTEAD}") from self._failure
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """End the server if it is ours: open connections are closed, what was committed is on disk."""
+        self._stopping.set()
+        self.join()
+
+    def run(self) -> None:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _refuse_sibling(lock)
-            if _accepts(binaries, socket_dir):
+            server = self._serve() if self._own_or_join() else None
+        except Exception as err:  # raised again by `start`, in the thread that waits
+            self._failure = err
+            return
+        finally:
+            self._ready.set()
+        while not self._stopping.wait(WATCH_SECONDS):
+            try:
+                if (server is None and self._try_to_own()) or (server is not None and server.poll() is not None):
+                    server = self._serve()
+            except (StartupError, OSError):
+                self._stopping.wait(RESTART_SECONDS)  # the log has the cause; requests answer 503 until it works again
+        if server is not None:
+            server.send_signal(signal.SIGINT)  # Postgres' fast shutdown
+            server.wait()
+
+    def _own_or_join(self) -> bool:
+        """True if this process now owns the server, False if it may join another's."""
+        deadline = time.monotonic() + START_SECONDS
+        while not self._try_to_own():
+            _refuse_sibling(self._lock)
+            if _accepts(self._binaries, self.socket_dir):
                 return False
-        else:
-            lock.seek(0)
-            lock.truncate()
-            lock.write(f"{os.getpid()} {os.getppid()}\n")
-            lock.flush()
-            return True
-        if time.monotonic() > deadline:
-            raise StartupError(f"The embedded database is held by another process and does not answer. {_INSTEAD}")
-        time.sleep(POLL_SECONDS)
+            if time.monotonic() > deadline:
+                raise StartupError(f"Another process holds the embedded database and does not answer. {_INSTEAD}")
+            time.sleep(POLL_SECONDS)
+        return True
+
+    def _try_to_own(self) -> bool:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        self._lock.truncate(0)
+        self._lock.write(f"{os.getpid()} {os.getppid()}\n")
+        self._lock.flush()
+        return True
+
+    def _serve(self) -> subprocess.Popen[bytes]:
+        _make_cluster(self._binaries, self._folder)
+        self.socket_dir.mkdir(mode=0o700, exist_ok=True)
+        with open(self._log, "ab") as log:
+            server = subprocess.Popen(
+                [
+                    *_unprivileged(),
+                    str(self._binaries / "postgres"),
+                    *("-D", str(self._folder), "-k", str(self.socket_dir), "-p", str(PORT)),
+                    *("-c", "listen_addresses=", "-c", "unix_socket_permissions=0700"),
+                ],
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[self._lock.fileno()],
+                start_new_session=True,  # Ctrl-C in a terminal is for the service, which still needs its database
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not _accepts(self._binaries, self.socket_dir):
+            if server.poll() is not None or self._stopping.is_set() or time.monotonic() > deadline:
+                server.kill()
+                server.wait()
+                raise StartupError(f"The embedded database does not start: {_last_error(self._log)}. {_INSTEAD}")
+            time.sleep(POLL_SECONDS)
+        return server
 
 
 def _refuse_sibling(lock: IO[str]) -> None:
@@ -93,81 +168,13 @@ def _refuse_sibling(lock: IO[str]) -> None:
         )
 
 
-class _Keeper(threading.Thread):
-    """Starts Postgres, starts it again if it dies, and stops it.
-
-    All of it on one thread that lives as long as the process: the kernel ends the server when the *thread* that
-    started it ends, which is how it never outlives a `kill -9`.
-    """
-
-    def __init__(self, binaries: Path, folder: Path, socket_dir: Path, log: Path, lock_fd: int) -> None:
-        super().__init__(name="embedded-postgres", daemon=True)
-        self._binaries, self._folder, self._socket_dir = binaries, folder, socket_dir
-        self._log, self._lock_fd = log, lock_fd
-        self._ready, self._stopping = threading.Event(), threading.Event()
-        self._failure: Exception | None = None
-
-    def start(self) -> None:
-        """Return when the server accepts connections; raises StartupError when it cannot."""
-        super().start()
-        self._ready.wait()
-        if self._failure is not None:
-            raise self._failure
-
-    def stop(self) -> None:
-        """End the server: open connections are closed, what was committed is on disk."""
-        self._stopping.set()
-        self.join()
-
-    def run(self) -> None:
-        try:
-            _make_cluster(self._binaries, self._folder)
-            server = self._serve()
-        except Exception as err:
-            self._failure = err
-            return
-        finally:
-            self._ready.set()
-        while not self._stopping.wait(POLL_SECONDS):
-            if server.poll() is not None and not self._stopping.wait(RESTART_SECONDS):
-                try:
-                    server = self._serve()
-                except StartupError:
-                    continue  # the log has the cause; requests answer 503 until it works again
-        server.send_signal(2)  # SIGINT: Postgres' fast shutdown
-        server.wait()
-
-    def _serve(self) -> subprocess.Popen[bytes]:
-        self._socket_dir.mkdir(mode=0o700, exist_ok=True)
-        with open(self._log, "ab") as log:
-            server = subprocess.Popen(
-                [
-                    *_unprivileged(),
-                    str(self._binaries / "postgres"),
-                    *("-D", str(self._folder), "-k", str(self._socket_dir), "-p", str(PORT)),
-                    *("-c", "listen_addresses=", "-c", "unix_socket_permissions=0700"),
-                ],
-                env=_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=[self._lock_fd],
-                start_new_session=True,  # Ctrl-C in a terminal is for the service, which still needs its database
-            )
-        deadline = time.monotonic() + START_SECONDS
-        while not _accepts(self._binaries, self._socket_dir):
-            if server.poll() is not None or time.monotonic() > deadline:
-                server.kill()
-                server.wait()
-                raise StartupError(f"The embedded database does not start: {_last_line(self._log)}. {_INSTEAD}")
-            time.sleep(POLL_SECONDS)
-        return server
-
-
 def _make_cluster(binaries: Path, folder: Path) -> None:
     """Make the cluster aside and rename it into place, so that a crash half-way leaves nothing that looks whole."""
     if folder.exists():
-        have = (folder / "PG_VERSION").read_text().strip()
+        version = folder / "PG_VERSION"
+        if not version.exists():
+            raise StartupError(f"{folder} is not a PostgreSQL cluster: move it away. {_INSTEAD}")
+        have = version.read_text().strip()
         need = _run([str(binaries / "postgres"), "--version"]).split()[-1].split(".")[0]
         if have != need:
             raise StartupError(
@@ -222,8 +229,9 @@ def _binaries() -> Path:
 
 
 def _socket_dir(folder: Path) -> Path:
-    """The cluster's own folder, or where its path is too long for a socket a private one among the temporary files."""
-    if len(str(folder)) <= LONGEST_SOCKET_DIR:
+    """The cluster's own folder, or a private one among the temporary files where that cannot hold a socket."""
+    # A comma separates several folders for Postgres, and several hosts for its clients.
+    if len(os.fsencode(folder)) <= LONGEST_SOCKET_DIR and "," not in str(folder):
         return folder
     short = Path(tempfile.gettempdir()) / f"darkroom-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
     if short.exists() and (short.is_symlink() or short.stat().st_uid != os.geteuid()):
@@ -238,6 +246,6 @@ def _url(socket_dir: Path) -> str:
     return url.render_as_string()
 
 
-def _last_line(log: Path) -> str:
+def _last_error(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it left no message"
+    return next((line for line in reversed(lines) if "FATAL" in line or "ERROR" in line), "it left no message")

@@ -5,6 +5,7 @@ Vendor text never travels in them; it goes to the log. The body is RFC 9457 `app
 
     DarkroomError
     ├── BadPicture (400)         EmptyFile · NotAPicture · TruncatedPicture · BrokenPicture
+    ├── MalformedBody (400)
     ├── NotAuthenticated (401)   InvalidToken · TokenExpired · WrongCredentials
     ├── Forbidden (403)          NotYours · WrongPassword
     ├── NotFound (404)           UserNotFound · NoPicture · ObjectNotFound
@@ -17,6 +18,7 @@ Vendor text never travels in them; it goes to the log. The body is RFC 9457 `app
 """
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -71,6 +73,11 @@ class BrokenPicture(BadPicture):
     sentence = "The picture is damaged and cannot be read. Please save it again, for example as JPEG, and send that."
 
 
+class MalformedBody(DarkroomError):
+    status, code, title = 400, "malformed_body", "Request not understood"
+    sentence = "The request cannot be read. Please check its format."
+
+
 class NotAuthenticated(DarkroomError):
     status, code, title = 401, "not_authenticated", "Not logged in"
     sentence = "Please log in: send the token as Authorization: Bearer TOKEN."
@@ -88,8 +95,7 @@ class TokenExpired(NotAuthenticated):
 
 
 class WrongCredentials(NotAuthenticated):
-    code, title = "wrong_credentials", "Wrong e-mail or password"
-    sentence = "The e-mail address or the password is wrong."
+    code, title, sentence = "wrong_credentials", "Wrong login", "The e-mail address or the password is wrong."
 
 
 class Forbidden(DarkroomError):
@@ -164,13 +170,19 @@ class BadForm(DarkroomError):
 
 
 class NotAForm(BadForm):
-    code, title = "not_a_form", "Not a form"
-    sentence = "Please send the picture as multipart/form-data, in a field named file."
+    code, title, sentence = (
+        "not_a_form",
+        "Not a form",
+        "Please send multipart/form-data, with a file in the field file.",
+    )
 
 
 class MalformedForm(BadForm):
-    code, title = "malformed_form", "Malformed form"
-    sentence = "The multipart form is malformed or cut short. Please send it again."
+    code, title, sentence = (
+        "malformed_form",
+        "Malformed form",
+        "The form is malformed or cut short. Please send it again.",
+    )
 
 
 class FileMissing(BadForm):
@@ -247,13 +259,7 @@ class ObjectExists(StoreError):
 
 
 def problem(
-    request: Request,
-    status: int,
-    code: str,
-    title: str,
-    detail: str,
-    headers: dict[str, str] | None = None,
-    **more: Any,
+    request: Request, status: int, code: str, title: str, detail: str, headers: Mapping[str, str] | None, **more: Any
 ) -> JSONResponse:
     """The one body of every error, as RFC 9457 has it, with our `code` and the request's id."""
     body = {
@@ -268,12 +274,11 @@ def problem(
     return JSONResponse(body, status, headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
-# What a framework's plain refusals (no route, wrong method, bad range) are called. 413 comes from FastAPI's own bound
-# on the bodies of the JSON routes.
-_STATUS_ERRORS: dict[int, type[DarkroomError]] = {404: NotFound, 413: BodyTooLarge, 500: DarkroomError}
+# What the framework's plain refusals are called.
+_STATUS_ERRORS: dict[int, type[DarkroomError]] = {400: MalformedBody, 404: NotFound, 500: DarkroomError}
 
 
-def problem_for_status(request: Request, status: int, headers: dict[str, str] | None = None) -> JSONResponse:
+def problem_for_status(request: Request, status: int, headers: Mapping[str, str] | None) -> JSONResponse:
     """The answer where only a status is known: what the framework or a file server refused by itself."""
     if known := _STATUS_ERRORS.get(status):
         return problem(request, status, known.code, known.title, known.sentence, headers)
@@ -285,12 +290,11 @@ def problem_for_status(request: Request, status: int, headers: dict[str, str] | 
 async def answer_http_error(request: Request, error: Exception) -> JSONResponse:
     """FastAPI's handler for our errors and the framework's own."""
     assert isinstance(error, StarletteHTTPException)
-    headers = dict(error.headers) if error.headers else None
     if not isinstance(error, DarkroomError):
-        return problem_for_status(request, error.status_code, headers)
+        return problem_for_status(request, error.status_code, error.headers)
     if error.status >= 500:
         logger.warning("%s: %r", error.code, error.__cause__)
-    return problem(request, error.status, error.code, error.title, error.detail, headers)
+    return problem(request, error.status, error.code, error.title, error.detail, error.headers)
 
 
 async def answer_validation_error(request: Request, error: Exception) -> JSONResponse:
@@ -298,6 +302,6 @@ async def answer_validation_error(request: Request, error: Exception) -> JSONRes
     assert isinstance(error, RequestValidationError)
     errors = [{"loc": list(item["loc"]), "msg": item["msg"], "type": item["type"]} for item in error.errors()]
     first = errors[0]
-    where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+    where = ".".join(part for part in first["loc"][1:] if isinstance(part, str)) or str(first["loc"][0])
     detail = f"{where}: {first['msg']}."
-    return problem(request, 422, "invalid_request", "Input not valid", detail, errors=errors)
+    return problem(request, 422, "invalid_request", "Input not valid", detail, None, errors=errors)

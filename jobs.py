@@ -11,8 +11,8 @@ from storage import stores
 
 logger = logging.getLogger(__name__)
 
-# Deleted side by side, and few enough that a claim is over long before it comes due again.
-BATCH = 16
+# Deleted side by side: half of what a store takes at once, so that uploads are not held up.
+BATCH = 8
 # Only a crash leaves a draft, and no put takes a hundredth of this.
 LEFTOVER_AGE_SECONDS = 3600.0
 
@@ -23,7 +23,8 @@ async def reap() -> int:
     while claimed := await unit_of_work.claim_due(BATCH):
         await unit_of_work.remove(claimed)
         tried += len(claimed)
-    await stores().current.remove_leftovers(LEFTOVER_AGE_SECONDS)
+    for store in stores().on_disk():
+        await store.remove_leftovers(LEFTOVER_AGE_SECONDS)
     return tried
 
 

@@ -5,14 +5,16 @@ many workers as are set, and a single process that is started in another way kee
 """
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, nullcontext, suppress
+from contextlib import ExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 
 import uvicorn
+from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
@@ -26,19 +28,17 @@ import embedded_postgres
 import jobs
 import logs
 import unit_of_work
-from config import KIB, STARTUP_FAILURE_STATUS, settings
+from config import STARTUP_FAILURE_STATUS, settings
 from errors import PROBLEM_MEDIA_TYPE, StartupError, answer_http_error, answer_validation_error
-from middleware import OneErrorShape, PoliteEnd, RequestContext
+from middleware import CatchAll, OneErrorShape, PoliteEnd, RequestContext
 from routers import health, media, users
 from schemas import Problem
 from storage import stores
 
 STATIC = Path(__file__).parent / "static"
-# Accepted work ends within it: the longest put and its database work, with room to spare. Most orchestrators give 30.
-GRACE_SECONDS = 25
+# How long accepted requests may go on after SIGTERM; then they are answered 503. Most orchestrators kill after 30.
+GRACE_SECONDS = 20
 SHUTDOWN_RELEASE_SECONDS = 2.0
-# The largest JSON body is an account's, well below one. Uploads are bounded by their own limit.
-MAX_JSON_BODY_BYTES = 64 * KIB
 
 
 @asynccontextmanager
@@ -46,20 +46,27 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Start in the order of need: secrets, stores, the database, its schema, the reaper. Stop in the reverse order."""
     logs.configure()
     auth.prepare()
-    stores()
+    to_thread.current_default_thread_limiter().total_tokens += stores().threads
+    _end_with_parent()
     with ExitStack() as stack:
         url = settings.database_url or stack.enter_context(embedded_postgres.running(settings.data_dir))
+        await database.migrate(url)
         engine = database.connect(url, settings.database_pool_size)
         try:
-            await database.migrate(engine)
             reaper = asyncio.create_task(jobs.reap_forever())
             yield
             reaper.cancel()
-            with suppress(asyncio.CancelledError):
-                await reaper
+            await asyncio.wait({reaper}, timeout=SHUTDOWN_RELEASE_SECONDS)
             await unit_of_work.finish_releases(SHUTDOWN_RELEASE_SECONDS)
         finally:
             await engine.dispose()
+
+
+def _end_with_parent() -> None:
+    """Let a worker end when uvicorn's process manager was killed; else it would hold the port without a database."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(parent.sentinel, os.kill, os.getpid(), signal.SIGTERM)
 
 
 app = FastAPI(
@@ -69,7 +76,6 @@ app = FastAPI(
     lifespan=lifespan,
     docs_url=None,
     redoc_url=None,
-    max_body_size=MAX_JSON_BODY_BYTES,
     exception_handlers={HTTPException: answer_http_error, RequestValidationError: answer_validation_error},
     responses={
         "4XX": {"description": "Refused", "content": {PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}}},
@@ -77,7 +83,7 @@ app = FastAPI(
     },
 )
 # The last one added is the outermost.
-app.add_middleware(OneErrorShape)
+app.add_middleware(CatchAll)
 app.add_middleware(
     CORSMiddleware,
     allow_origins=settings.cors_origins,
@@ -85,10 +91,12 @@ app.add_middleware(
     allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
     expose_headers=["X-Request-ID", "Retry-After"],
 )
+app.add_middleware(OneErrorShape)
 app.add_middleware(PoliteEnd)
 app.add_middleware(RequestContext)
 
 app.include_router(users.router, prefix=settings.api_prefix)
+app.include_router(users.upload_router, prefix=settings.api_prefix)
 app.include_router(media.router)
 app.include_router(health.router)
 

@@ -10,14 +10,13 @@ import time
 import uuid
 
 from fastapi import Request
-from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import logs
 from config import MIB
-from errors import PROBLEM_MEDIA_TYPE, StartupError, problem_for_status
+from errors import PROBLEM_MEDIA_TYPE, Busy, DarkroomError, StartupError, answer_http_error, problem_for_status
 
 logger = logging.getLogger("darkroom.requests")
 
@@ -99,8 +98,8 @@ def _send_sentence(send: Send) -> Send:
     return send_message
 
 
-class OneErrorShape:
-    """Answers every error as a problem: what no handler caught, and what a library refused in its own words."""
+class CatchAll:
+    """Turns what no handler caught into an answer; innermost, so that the answer gets all that the others get."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -109,33 +108,70 @@ class OneErrorShape:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = Request(scope)
-        is_started, replacement = False, None
+        is_started, is_gone = False, False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal is_started, is_gone
+            is_started = True
+            try:
+                await send(message)
+            except Exception:
+                is_gone = True  # the connection broke under the answer
+                raise
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        except ClientDisconnect:
+            logger.info("the client went away before its last byte")
+        except asyncio.CancelledError:
+            # The server's patience at shutdown is over. Nothing is lost: what was begun is the reaper's.
+            if not is_started:
+                await _answer(Busy(), scope, receive, send)
+        except Exception as err:
+            if is_gone:
+                logger.info("the client went away during its answer: %r", err)
+                return
+            logger.exception("not handled")
+            if is_started:
+                raise
+            await _answer(DarkroomError(), scope, receive, send)
+
+
+async def _answer(error: DarkroomError, scope: Scope, receive: Receive, send: Send) -> None:
+    response = await answer_http_error(Request(scope), error)
+    await response(scope, receive, send)
+
+
+class OneErrorShape:
+    """Puts what a library refused in its own words (a preflight, a static file) into the shape of all errors."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        replacement = None
 
         async def send_in_shape(message: Message) -> None:
-            nonlocal is_started, replacement
-            if message["type"] == "http.response.start":
-                is_started = True
+            nonlocal replacement
+            if message["type"] == "http.response.start" and message["status"] >= 400:
                 headers = Headers(raw=message["headers"])
-                if message["status"] >= 400 and headers.get("content-type") != PROBLEM_MEDIA_TYPE:
-                    kept = {name: headers[name] for name in ("content-range", "allow", "vary") if name in headers}
-                    replacement = problem_for_status(request, message["status"], kept)
+                if headers.get("content-type") != PROBLEM_MEDIA_TYPE:
+                    kept = {
+                        name: value
+                        for name, value in headers.items()
+                        if name in ("allow", "content-range", "vary") or name.startswith("access-control-")
+                    }
+                    replacement = problem_for_status(Request(scope), message["status"], kept)
                     return
             if replacement is None:
                 await send(message)
             elif not message.get("more_body", False):
                 await replacement(scope, receive, send)
 
-        try:
-            await self._app(scope, receive, send_in_shape)
-        except ClientDisconnect:
-            logger.info("the client went away before its last byte")
-        except Exception:
-            logger.exception("not handled")
-            if is_started:
-                raise
-            response: JSONResponse = problem_for_status(request, 500)
-            await response(scope, receive, send)
+        await self._app(scope, receive, send_in_shape)
 
 
 class PoliteEnd:
@@ -153,12 +189,10 @@ class PoliteEnd:
             return
         headers = Headers(scope=scope)
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-        is_waiting_for_100 = headers.get("expect", "").lower() == "100-continue"
         is_read = not has_body
 
         async def receive_and_note() -> Message:
-            nonlocal is_read, is_waiting_for_100
-            is_waiting_for_100 = False
+            nonlocal is_read
             message = await receive()
             is_read = message["type"] == "http.disconnect" or not message.get("more_body", False)
             return message
@@ -174,7 +208,7 @@ class PoliteEnd:
             if message["type"] == "http.response.start" and not is_read:
                 MutableHeaders(scope=message)["Connection"] = "close"
             is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
-            if not is_last or is_read or is_waiting_for_100:
+            if not is_last or is_read:
                 await send(message)
                 return
             # All of the answer is on its way but its end, at which the server closes the connection.

@@ -22,11 +22,7 @@ def _check_username(name: str) -> str:
 
 
 def _check_email(address: str) -> str:
-    try:
-        checked = email_validator.validate_email(address, check_deliverability=False)
-    except email_validator.EmailNotValidError as err:
-        raise ValueError(f"is not an e-mail address: {err}") from err
-    return _check_folded(checked.normalized)
+    return _check_folded(normalized_email(address))
 
 
 def _check_folded(name: str) -> str:
@@ -35,10 +31,33 @@ def _check_folded(name: str) -> str:
     return name
 
 
+def _check_password(password: SecretStr) -> SecretStr:
+    if not is_text(password.get_secret_value()):
+        raise ValueError("must be valid text")
+    return password
+
+
+def is_text(value: str) -> bool:
+    """Whether this can be written as UTF-8: JSON lets half a surrogate pair through, which cannot be hashed."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def normalized_email(address: str) -> str:
+    """The one way to write an address. Raises ValueError with what is wrong with it."""
+    try:
+        return email_validator.validate_email(address, check_deliverability=False).normalized
+    except email_validator.EmailNotValidError as err:
+        raise ValueError(f"is not an e-mail address: {err}") from err
+
+
 Username = Annotated[str, Field(max_length=50), AfterValidator(_check_username)]
 Email = Annotated[str, Field(max_length=254), AfterValidator(_check_email)]
 # The upper bound keeps hashing cheap; NIST SP 800-63B asks for at least eight characters and at least 64 allowed.
-Password = Annotated[SecretStr, Field(min_length=8, max_length=256)]
+Password = Annotated[SecretStr, Field(min_length=8, max_length=256), AfterValidator(_check_password)]
 
 # Ids fit the database's bigint, so that no number can become a server error.
 LARGEST_ID = 2**63 - 1

@@ -14,12 +14,14 @@ from typing import Self
 from sqlalchemy import delete, func, or_, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import lazyload
 
 from config import settings
 from database import session
 from errors import (
     DatabaseUnavailable,
     NoPicture,
+    ObjectNotFound,
     OutcomeUnknown,
     StoreError,
     UploadExpired,
@@ -39,8 +41,9 @@ OUTCOME_LOCK_TIMEOUT_MS = 2_000
 # One more attempt, under a new key: a store that failed twice in a row is away.
 PUT_ATTEMPTS = 2
 
-# The next attempt of a deletion, doubling from five seconds to an hour, spread so that instances do not come in step.
-_BACKOFF = text("make_interval(secs => least(3600, 5 * power(2, least(attempts, 12))) * (0.75 + random() / 2))")
+# The next attempt of a deletion, doubling from half a minute (above STORE_DEADLINE_SECONDS, so that no claim comes due
+# while it is worked on) to an hour, and spread so that instances do not come in step.
+_BACKOFF = text("make_interval(secs => least(3600, 30 * power(2, least(attempts, 12))) * (0.75 + random() / 2))")
 _TOMBSTONE = text("interval '1 day'")
 
 # Deletions that outlasted their answer; held here because the event loop keeps only weak references to tasks.
@@ -63,7 +66,7 @@ class UnitOfWork:
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, UserNotFound | UploadExpired):
-            await release(self._put)
+            await _release_behind(self._put)
 
     async def put_picture(self, picture: ProcessedImage) -> int:
         """Announce the picture and store it; return its file's id.
@@ -92,7 +95,7 @@ class UnitOfWork:
         everything as it was. Raises OutcomeUnknown, or DatabaseUnavailable, if the commit's answer was lost.
         """
         async with session() as db:
-            user = await _lock_user(db, self._owner_id)
+            user = await lock_user(db, self._owner_id)
             file = await db.get(StoredFile, file_id, with_for_update=True)
             if file is None or file.state != FileState.PENDING:
                 raise UploadExpired
@@ -119,7 +122,7 @@ class UnitOfWork:
     async def remove_picture(self) -> User:
         """Take the picture away from the account. Raises NoPicture, or UserNotFound."""
         async with session() as db:
-            user = await _lock_user(db, self._owner_id)
+            user = await lock_user(db, self._owner_id)
             if user.picture is None:
                 raise NoPicture
             self._doomed.append(user.picture.id)
@@ -131,7 +134,7 @@ class UnitOfWork:
     async def delete_account(self) -> None:
         """Delete the account and doom all that it has, in one commit. Raises UserNotFound."""
         async with session() as db:
-            user = await _lock_user(db, self._owner_id)
+            user = await lock_user(db, self._owner_id)
             if user.picture is not None:
                 self._doomed.append(user.picture.id)
                 _doom(user.picture)
@@ -143,29 +146,27 @@ class UnitOfWork:
 
         Never fails: the doomed row is the guarantee, this is only the speed.
         """
-        if not self._doomed:
-            return
-        task = asyncio.create_task(release(self._doomed))
-        _releases.add(task)
-        task.add_done_callback(_releases.discard)
-        await asyncio.wait({task}, timeout=RELEASE_PATIENCE_SECONDS)
+        await _release_behind(self._doomed)
+
+
+async def lock_user(db: AsyncSession, user_id: int) -> User:
+    """Lock an account's row and read it with its picture; raises UserNotFound.
+
+    Always before a file's row, so that no two changes wait for each other. Two statements: in a join that had to
+    wait, Postgres reads the locked row anew but the joined one as it was before the wait, and the picture is missed.
+    """
+    unjoined = lazyload(User.picture)
+    user = await db.get(User, user_id, options=[unjoined], with_for_update=True, populate_existing=True)
+    if user is None:
+        raise UserNotFound
+    await db.refresh(user, ["picture"])
+    return user
 
 
 async def finish_releases(timeout_seconds: float) -> None:
     """Wait for deletions that outlasted their answers; what does not end in time is the reaper's."""
     if _releases:
         await asyncio.wait(set(_releases), timeout=timeout_seconds)
-
-
-async def release(file_ids: Sequence[int]) -> None:
-    """Delete these doomed, or put and never used, files now; whatever fails is logged and left to the reaper."""
-    try:
-        async with session() as db:
-            claimed = await _claim(db, StoredFile.id.in_(file_ids) & (StoredFile.state != FileState.DELETING))
-            await db.commit()
-        await remove(claimed)
-    except DatabaseUnavailable as err:
-        logger.warning("files %s are left to the reaper: %r", list(file_ids), err.__cause__)
 
 
 async def claim_due(limit: int) -> Sequence[StoredFile]:
@@ -202,9 +203,30 @@ async def remove(claimed: Sequence[StoredFile]) -> None:
         await db.commit()
 
 
+async def _release_behind(file_ids: Sequence[int]) -> None:
+    if file_ids:
+        task = asyncio.create_task(_release(file_ids))
+        _releases.add(task)
+        task.add_done_callback(_releases.discard)
+        await asyncio.wait({task}, timeout=RELEASE_PATIENCE_SECONDS)
+
+
+async def _release(file_ids: Sequence[int]) -> None:
+    """Delete these doomed, or put and never used, files now; whatever fails is logged and left to the reaper."""
+    try:
+        async with session() as db:
+            claimed = await _claim(db, StoredFile.id.in_(file_ids) & (StoredFile.state != FileState.DELETING))
+            await db.commit()
+        await remove(claimed)
+    except DatabaseUnavailable as err:
+        logger.warning("files %s are left to the reaper: %r", list(file_ids), err.__cause__)
+
+
 async def _remove_object(file: StoredFile) -> bool:
     try:
         await stores().of(file.storage, file.bucket).delete(file.key)
+    except ObjectNotFound:
+        return True
     except StoreError as err:
         logger.warning("deleting %s failed, attempt %d: %r", file.key, file.attempts, err.__cause__ or err)
         return False
@@ -250,14 +272,6 @@ async def _announce(owner_id: int, picture: ProcessedImage) -> StoredFile:
     return file
 
 
-async def _lock_user(db: AsyncSession, user_id: int) -> User:
-    """Lock the account's row: always before a file's, so that no two changes wait for each other."""
-    user = await db.get(User, user_id, with_for_update={"of": User})
-    if user is None:
-        raise UserNotFound
-    return user
-
-
 def _doom(file: StoredFile) -> None:
     file.state, file.state_changed_at, file.next_attempt_at = FileState.DOOMED, func.now(), func.now()
 
@@ -266,7 +280,7 @@ async def _settle(user_id: int, file_id: int) -> User:
     """Find out what became of a commit whose answer was lost: a locking read waits until that transaction is over."""
     async with session() as db:
         await db.execute(text(f"SET LOCAL lock_timeout = {OUTCOME_LOCK_TIMEOUT_MS}"))
-        user = await _lock_user(db, user_id)
+        user = await lock_user(db, user_id)
         state = await db.scalar(select(StoredFile.state).where(StoredFile.id == file_id))
         if state not in (FileState.LIVE, FileState.DOOMED):
             raise OutcomeUnknown

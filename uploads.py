@@ -8,21 +8,24 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from fastapi import Request
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
+from starlette.types import Message
 
 from config import KIB, settings
 from errors import (
     BadCrop,
+    BodyTooLarge,
     Busy,
     FileIsAField,
     FileMissing,
@@ -39,11 +42,37 @@ FORM_OVERHEAD_BYTES = 64 * KIB
 # Text fields are numbers such as crop.
 LONGEST_FIELD_BYTES = KIB
 MOST_PARTS = 20
+# Of every other request. The largest of them is an account's, of well below one KiB.
+MAX_SMALL_BODY_BYTES = 64 * KIB
 # A bad mobile connection makes ten times this; a client that keeps below it holds memory that others wait for.
 MINIMUM_BYTES_PER_SECOND = 8 * KIB
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+
+
+class BoundedRoute(APIRoute):
+    """A route whose body is JSON or a small form: refused before its handler, or while it arrives."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_bounded(request: Request) -> Response:
+            if (_announced_bytes(request) or 0) > MAX_SMALL_BODY_BYTES:
+                raise BodyTooLarge
+            received = 0
+
+            async def receive() -> Message:
+                nonlocal received
+                message = await request.receive()
+                received += len(message.get("body", b""))
+                if received > MAX_SMALL_BODY_BYTES:
+                    raise BodyTooLarge
+                return message
+
+            return await handle(Request(request.scope, receive))
+
+        return handle_bounded
 
 
 class Admission:
@@ -70,7 +99,8 @@ class Admission:
     ) -> Result:
         """Run CPU work on a picture in the thread pool, at most as many at once as there are cores. Raises Busy."""
         try:
-            await asyncio.wait_for(self._slots.acquire(), self._wait_seconds)
+            async with asyncio.timeout(self._wait_seconds):
+                await self._slots.acquire()
         except TimeoutError as err:
             raise Busy from err
         try:
@@ -214,7 +244,9 @@ class _FormReader:
         if kind != b"form-data" or name is None:
             raise MalformedForm
         if b"filename" not in options:
-            self._target = self._fields.setdefault(name, bytearray())
+            if name in self._fields:
+                raise MalformedForm("A text field of the form comes twice.")
+            self._target = self._fields[name] = bytearray()
         elif self._file is not None or name != b"file":
             raise TooManyFiles if self._file is not None else FileMissing
         else:
@@ -227,6 +259,8 @@ class _FormReader:
                 raise _too_large()
             self._target.write(memoryview(data)[start:end])
         elif len(self._target) + end - start > LONGEST_FIELD_BYTES:
+            if self._target is self._fields.get(b"file"):
+                raise FileIsAField
             raise MalformedForm("A text field of the form is too long.")
         else:
             self._target += data[start:end]

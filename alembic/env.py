@@ -16,7 +16,7 @@ import models  # noqa: F401 (registers the tables)
 from config import settings
 from database import Base
 
-# Any number that no one else uses for an advisory lock in the same database: "darkroom" in letters' places, cut short.
+# Any number that no one else uses for an advisory lock in the same database.
 MIGRATION_LOCK = 4_118_111_815
 
 
@@ -24,8 +24,6 @@ def run(connection: Connection) -> None:
     context.configure(connection=connection, target_metadata=Base.metadata)
     with context.begin_transaction():
         # Whoever comes second waits here, then finds the schema at its newest revision and does nothing.
-        connection.execute(text("SET LOCAL lock_timeout = 0"))
-        connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
         context.run_migrations()
 

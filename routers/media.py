@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
@@ -22,7 +23,6 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 @router.api_route("/{key:path}", methods=["GET", "HEAD"], response_class=Response)
 async def read_object(key: str, request: Request) -> Response:
     """One object, or the one range of it that was asked for (RFC 9110, section 14)."""
-    store = stores().of("local", "")
     etag = f'"{key.rpartition("/")[2]}"'
     headers = {
         "Accept-Ranges": "bytes",
@@ -30,14 +30,15 @@ async def read_object(key: str, request: Request) -> Response:
         "Cross-Origin-Resource-Policy": "cross-origin",
         "ETag": etag,
     }
-    found = await store.open(key)
-    if etag in request.headers.get("if-none-match", ""):
+    store, found = await _open(key)
+    known = request.headers.get("if-none-match", "")
+    if etag in known or known.strip() == "*":
         found.stream.close()
         return Response(None, 304, headers)
     start, end = 0, found.size_bytes
     status = 200
-    asked = _RANGE.fullmatch(request.headers.get("range", ""))
-    if asked and request.headers.get("if-range", etag) == etag:
+    asked = _asked_range(request, etag)
+    if asked is not None:
         start, end = _bounds(asked, found.size_bytes)
         if start >= end:
             found.stream.close()
@@ -51,11 +52,30 @@ async def read_object(key: str, request: Request) -> Response:
     return StreamingResponse(_chunks(store, found, start, end), status, headers, found.content_type)
 
 
-def _bounds(asked: re.Match[str], size_bytes: int) -> tuple[int, int]:
-    first, last = asked.groups()
-    if not first:
-        return (max(size_bytes - int(last), 0), size_bytes) if last else (0, size_bytes)
-    return int(first), min(int(last) + 1, size_bytes) if last else size_bytes
+async def _open(key: str) -> tuple[AsyncStore, OpenObject]:
+    """Open it in the local store that has it; the ones before the current are asked last."""
+    for store in stores().on_disk():
+        with suppress(ObjectNotFound):
+            return store, await store.open(key)
+    raise ObjectNotFound
+
+
+def _asked_range(request: Request, etag: str) -> tuple[int | None, int | None] | None:
+    """The first and last byte that were asked for; None for all of it, and for what is no single valid range."""
+    match = _RANGE.fullmatch(request.headers.get("range", ""))
+    if match is None or request.method != "GET" or request.headers.get("if-range", etag) != etag:
+        return None
+    first, last = (int(group) if group else None for group in match.groups())
+    if (first is None and last is None) or (first is not None and last is not None and last < first):
+        return None
+    return first, last
+
+
+def _bounds(asked: tuple[int | None, int | None], size_bytes: int) -> tuple[int, int]:
+    first, last = asked
+    if first is None:
+        return max(size_bytes - (last or 0), 0), size_bytes
+    return first, size_bytes if last is None else min(last + 1, size_bytes)
 
 
 async def _chunks(store: AsyncStore, found: OpenObject, start: int, end: int) -> AsyncIterator[bytes]:

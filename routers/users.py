@@ -1,6 +1,5 @@
 """Accounts and their pictures."""
 
-import sys
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -16,13 +15,11 @@ from errors import EmailTaken, UsernameTaken, UserNotFound, WrongPassword
 from image_utils import ProcessedImage, process_profile_image
 from models import EMAIL_CONSTRAINT, USERNAME_CONSTRAINT, User, fold
 from schemas import Token, UserCreate, UserPrivate, UserPublic, UserUpdate
-from unit_of_work import UnitOfWork
-from uploads import admission, admitted_picture_form
+from unit_of_work import UnitOfWork, lock_user
+from uploads import BoundedRoute, admission, admitted_picture_form
 
-router = APIRouter(prefix="/users", tags=["users"])
-
-# An upload's own limits name the file and the number; the framework's bound on JSON bodies must not come before them.
-BOUNDS_ITSELF = sys.maxsize
+router = APIRouter(prefix="/users", tags=["users"], route_class=BoundedRoute)
+upload_router = APIRouter(prefix="/users", tags=["users"])  # bounds its bodies itself
 
 PICTURE_FORM = {
     "requestBody": {
@@ -36,7 +33,8 @@ PICTURE_FORM = {
                         "file": {"type": "string", "format": "binary", "description": "JPEG, PNG, GIF, WebP or AVIF"},
                         "crop": {
                             "type": "string",
-                            "pattern": r"^\d{1,9},\d{1,9},\d{1,9}$",
+                            "pattern": r"^(\d{1,9},\d{1,9},\d{1,9})?$",
+                            "examples": [""],  # what the try-it-out page fills in
                             "description": "x,y,size: a square in pixels of the upright picture; else its centre",
                         },
                     },
@@ -75,9 +73,8 @@ async def log_in(form: Annotated[OAuth2PasswordRequestForm, Depends()]) -> Token
 @router.delete("/token", status_code=204)
 async def end_all_tokens(user: CurrentUser, db: Db) -> None:
     """Log out everywhere: every token of the account ends."""
-    kept = await db.get(User, user.id, with_for_update={"of": User})
-    if kept is not None:
-        kept.tokens_valid_after = func.clock_timestamp()
+    kept = await lock_user(db, user.id)
+    kept.tokens_valid_after = func.clock_timestamp()
     await db.commit()
 
 
@@ -107,9 +104,9 @@ async def update_user(user: EditableUser, current: CurrentUser, change: UserUpda
         if is_own and not (claimed and await auth.password_matches(claimed, user.password_hash)):
             raise WrongPassword
         password_hash = await auth.hash_password(change.password.get_secret_value())
-    changed = await db.get(User, user.id, with_for_update={"of": User})
-    if changed is None:
-        raise UserNotFound
+    changed = await lock_user(db, user.id)
+    if password_hash is not None and changed.password_hash != user.password_hash:
+        raise WrongPassword  # someone else changed it while we compared
     if "username" in given:
         changed.username, changed.username_folded = change.username, fold(change.username)
     if "email" in given:
@@ -131,7 +128,7 @@ async def delete_user(user: EditableUser) -> None:
         await work.release()
 
 
-@router.patch("/{user_id}/picture", openapi_extra=PICTURE_FORM, max_body_size=BOUNDS_ITSELF)
+@upload_router.patch("/{user_id}/picture", openapi_extra=PICTURE_FORM)
 async def replace_picture(user: EditableUser, request: Request) -> UserPrivate:
     """Replace the picture: check it, make it a clean 300 x 300 JPEG, store it, commit its name, delete the old one."""
     picture = await _receive_picture(request)

@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 
 # Far below `pending_expiry_seconds`: what has not been put by then is given up, and the reaper removes what lands.
 STORE_DEADLINE_SECONDS = 20.0
-# Of the 40 threads of the pool, so that a store that hangs leaves enough for pictures and passwords.
+# Calls to one store at once. The pool has as many threads more for each store, so that one that hangs takes none from
+# pictures, passwords and the other stores.
 STORE_THREADS = 16
 # `folder/name.ext`. A part never starts with a dot, so no key leaves its folder or names a hidden file.
 KEY_PATTERN = re.compile(r"[a-z0-9_]+(?:/[A-Za-z0-9][A-Za-z0-9._-]*)+")
@@ -114,7 +115,8 @@ class AsyncStore:
     async def _call(self, function: Callable[[], Result]) -> Result:
         deadline = time.monotonic() + STORE_DEADLINE_SECONDS
         try:
-            await asyncio.wait_for(self._threads.acquire(), STORE_DEADLINE_SECONDS)
+            async with asyncio.timeout(STORE_DEADLINE_SECONDS):
+                await self._threads.acquire()
         except TimeoutError as err:
             raise StoreUnavailable from err
         call = asyncio.ensure_future(run_in_threadpool(function))
@@ -143,9 +145,10 @@ class Stores:
     """Every store that rows may name: `current` takes new objects, the others are read and deleted from."""
 
     def __init__(self, configured: Settings) -> None:
-        # One bound for all stores; a previous one that hangs must not take the current one's pool as well.
-        self._threads = asyncio.Semaphore(STORE_THREADS)
-        self._stores = {name: _make_store(known) for name, known in configured.stores().items()}
+        self._known = configured.stores()
+        self._stores = {name: _make_store(known) for name, known in self._known.items()}
+        # A bound for each: a previous store that hangs takes nothing from the current one.
+        self._threads = {name: asyncio.Semaphore(STORE_THREADS) for name in self._stores}
         self._faces: dict[tuple[str, str], AsyncStore] = {}
         name = configured.store_name
         self.current = self.of(name, self._stores[name].bucket)
@@ -157,8 +160,18 @@ class Stores:
                 logger.error("rows name the store %r, which is not configured: add it to PREVIOUS_STORES", name)
                 raise StoreRefused
             store = self._stores[name].in_bucket(bucket)
-            self._faces[name, bucket] = AsyncStore(name, store, self._threads)
+            self._faces[name, bucket] = AsyncStore(name, store, self._threads[name])
         return self._faces[name, bucket]
+
+    def on_disk(self) -> list[AsyncStore]:
+        """The local stores, whose objects this service serves itself; the current one first."""
+        names = [name for name, known in self._known.items() if known.storage == "local"]
+        return [self.of(name, "") for name in sorted(names, key=lambda name: name != self.current.name)]
+
+    @property
+    def threads(self) -> int:
+        """How many threads all stores together may hold."""
+        return STORE_THREADS * len(self._stores)
 
 
 def _make_store(known: StoreSettings) -> Store:

@@ -62,8 +62,8 @@ class LocalStore:
         with _translated():
             path = self._path(key)
             path.unlink(missing_ok=True)
-            if path.parent.exists():  # also when the file is gone: an earlier unlink may not be on disk yet
-                _sync_folder(path.parent)
+            with suppress(FileNotFoundError):
+                _sync_folder(path.parent)  # also when the file is gone: an earlier unlink may not be on disk yet
 
     def url(self, key: str) -> str:
         return f"/media/{key}"
@@ -98,9 +98,11 @@ class LocalStore:
         _sync_folder(folder.parent)
 
     def _walk(self, folder: Path, path: str, prefix: str) -> Iterator[FoundObject]:
-        if not folder.is_dir():
+        try:
+            entries = os.scandir(folder)
+        except FileNotFoundError:
             return
-        with os.scandir(folder) as entries:
+        with entries:
             for entry in entries:
                 key = path + entry.name
                 if entry.is_dir():
@@ -108,8 +110,9 @@ class LocalStore:
                     if entry.name != DRAFTS and (inside.startswith(prefix) or prefix.startswith(inside)):
                         yield from self._walk(Path(entry.path), inside, prefix)
                 elif key.startswith(prefix):
-                    stat = entry.stat()
-                    yield FoundObject(key, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+                    with suppress(FileNotFoundError):  # deleted since it was listed
+                        stat = entry.stat()
+                        yield FoundObject(key, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
 
 
 @contextmanager

@@ -76,22 +76,28 @@ class S3Store:
             request["ChecksumSHA256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
         if self._create_only:
             request["IfNoneMatch"] = "*"
-        with _translated():
-            try:
-                self._client.put_object(**request)
-            except ClientError as err:
-                if err.response.get("Error", {}).get("Code") != "NotImplemented" or "IfNoneMatch" not in request:
-                    raise
-                # The service does not know create-only puts and has stored nothing; our random keys stay unique anyway.
-                self._create_only = False
-                del request["IfNoneMatch"]
-                self._client.put_object(**request)
+        try:
+            with _translated():
+                self._put(request)
+        except ObjectNotFound as err:
+            raise StoreRefused from err.__cause__  # no bucket, or no S3 at all, at this address
 
     def open(self, key: str) -> OpenObject:
         with _translated():
             found = self._client.get_object(Bucket=self.bucket, Key=key)
             stream = cast(BinaryIO, _TranslatedStream(cast(BinaryIO, found["Body"])))
             return OpenObject(stream, found["ContentLength"], found["ContentType"])
+
+    def _put(self, request: "PutObjectRequestTypeDef") -> None:
+        try:
+            self._client.put_object(**request)
+        except ClientError as err:
+            if err.response.get("Error", {}).get("Code") != "NotImplemented" or "IfNoneMatch" not in request:
+                raise
+            # The service does not know create-only puts and has stored nothing; our random keys stay unique anyway.
+            self._create_only = False
+            del request["IfNoneMatch"]
+            self._client.put_object(**request)
 
     def exists(self, key: str) -> bool:
         try:

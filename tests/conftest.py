@@ -49,12 +49,7 @@ def template(postgres: str) -> str:
     """A database that the migrations made, to be copied."""
     import database
 
-    async def make() -> None:
-        engine = database.connect(_named(postgres, "darkroom"), 1)
-        await database.migrate(engine)
-        await engine.dispose()
-
-    asyncio.run(make())
+    asyncio.run(database.migrate(_named(postgres, "darkroom")))
     return "darkroom"
 
 

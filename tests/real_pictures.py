@@ -1,8 +1,8 @@
-"""Sends a folder of real pictures to a service: `uv run python -m tests.real_pictures FOLDER [options of its run_pictures.py]`.
+"""Sends a folder of real pictures to a service: `uv run python -m tests.real_pictures FOLDER [options]`.
 
-The folder holds the pictures and `run_pictures.py`, which sends them and judges what comes back. The service runs on embedded
-defaults in a temporary folder. Exits with 1 on any 5xx, hang, dropped connection, answer that is not JSON, or traceback.
-With --strict every verdict of the folder counts.
+The folder holds the pictures and `run_pictures.py`, which sends them, judges what comes back, and is given the options.
+The service runs on embedded defaults in a temporary folder. Exits with 1 on any 5xx, hang, dropped connection, answer
+that is not JSON, or traceback; with --strict every verdict of the folder counts.
 """
 
 import json

@@ -102,7 +102,7 @@ class Service:
 
     def client(self, account: Account | None = None, **options: Any) -> httpx.Client:
         """An HTTP client with the account's token; the caller closes it."""
-        options = {"timeout": 60, "trust_env": False, **options}
+        options = {"timeout": 60, "trust_env": False, "verify": False, **options}  # plain HTTP: no TLS to set up
         return httpx.Client(base_url=self.url, headers=account.headers if account else {}, **options)
 
     def register(self, name: str = "alice", *, is_admin: bool = False) -> Account:

@@ -48,7 +48,7 @@ def test_the_settings_that_are_named_exist() -> None:
 
 def test_the_example_of_production_is_accepted() -> None:
     given = dict(re.findall(r"^([A-Z][A-Z0-9_]+)=(.*)$", blocks("For real"), re.MULTILINE))
-    settings = config.Settings(_env_file=None, **{name.lower(): value for name, value in given.items()})  # type: ignore[arg-type]
+    settings = config.Settings(_env_file=None, **{name.lower(): value for name, value in given.items()})
     assert settings.store_kind == "s3" and settings.environment == "production"
 
 

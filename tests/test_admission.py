@@ -1,0 +1,380 @@
+"""Proves that memory for uploads is reserved before it is used, in order, for a bounded time, and always given back."""
+
+import asyncio
+import contextlib
+import http.client
+import os
+import random
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from config import MIB
+from errors import Busy
+from tests.pictures import corners, jpeg
+from tests.services import ROOT, Account, Bucket, Service
+from uploads import Admission
+
+PATIENCE_SECONDS = 30.0
+# Nothing can be written: neither below /tmp nor in a shared memory file.
+SANDBOX = (
+    *("bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--remount-ro", "/dev", "--proc", "/proc"),
+    *("--unshare-pid", "--die-with-parent"),
+)
+
+
+async def all_is_free(admission: Admission, budget_bytes: int) -> bool:
+    """Whether the whole budget can be had at once, now."""
+    try:
+        async with asyncio.timeout(0.05), admission.reserve(budget_bytes):
+            return True
+    except (TimeoutError, Busy):
+        return False
+
+
+async def turns(count: int = 10) -> None:
+    """Let every other task of the loop run until it waits."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+class Holder:
+    """A task that reserves, then holds until it is told to let go."""
+
+    def __init__(self, admission: Admission, amount_bytes: int) -> None:
+        self._admission, self._amount = admission, amount_bytes
+        self.is_in, self._go = False, asyncio.Event()
+        self.task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        async with self._admission.reserve(self._amount):
+            self.is_in = True
+            await self._go.wait()
+
+    async def let_go(self) -> None:
+        self._go.set()
+        await self.task
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_budget_is_never_exceeded_and_all_of_it_comes_back(seed: int) -> None:
+    async def use() -> None:
+        rng = random.Random(seed)
+        admission = Admission(100, 2, wait_seconds=0.02 if seed % 2 else PATIENCE_SECONDS)
+        used, most, busy = 0, 0, 0
+
+        async def hold(amount: int) -> None:
+            nonlocal used, most, busy
+            try:
+                async with admission.reserve(amount):
+                    used += amount
+                    most = max(most, used)
+                    assert used <= 100
+                    try:
+                        for _ in range(rng.randrange(6)):
+                            await asyncio.sleep(rng.choice((0, 0, 0.001)))
+                        if rng.random() < 0.2:
+                            raise ValueError("the form was malformed")
+                    finally:
+                        used -= amount
+            except Busy:
+                busy += 1
+            except ValueError:
+                pass
+
+        tasks: list[asyncio.Task[None]] = []
+        for _ in range(400):
+            tasks.append(asyncio.create_task(hold(rng.choice((1, 5, 20, 60, 100)))))
+            if rng.random() < 0.3:
+                rng.choice(tasks).cancel()
+            if rng.random() < 0.5:
+                await asyncio.sleep(0)
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} <= {type(None), asyncio.CancelledError}
+        assert busy == 0 or seed % 2
+        assert used == 0 and most > 60
+        assert await all_is_free(admission, 100)
+
+    asyncio.run(use())
+
+
+def test_a_large_body_is_not_passed_by_small_ones() -> None:
+    async def use() -> None:
+        admission = Admission(10, 1, PATIENCE_SECONDS)
+        first, large, small = Holder(admission, 6), Holder(admission, 8), Holder(admission, 2)
+        await turns()
+        assert (first.is_in, large.is_in, small.is_in) == (True, False, False), "four are free, but the large one waits"
+        await first.let_go()
+        await turns()
+        assert (large.is_in, small.is_in) == (True, True), "together they fit"
+        await large.let_go()
+        await small.let_go()
+        assert await all_is_free(admission, 10)
+
+    asyncio.run(use())
+
+
+def test_waiting_is_bounded_and_the_next_in_line_moves_up() -> None:
+    async def use() -> None:
+        admission = Admission(10, 1, wait_seconds=0.05)
+        first = Holder(admission, 6)
+        await turns()
+        large = Holder(admission, 8)
+        await asyncio.sleep(0.03)
+        small = Holder(admission, 2)
+        with pytest.raises(Busy):
+            await large.task
+        await turns()
+        assert small.is_in
+        await first.let_go()
+        await small.let_go()
+        assert await all_is_free(admission, 10)
+
+    asyncio.run(use())
+
+
+def test_who_is_cancelled_while_waiting_leaves_the_queue() -> None:
+    async def use() -> None:
+        admission = Admission(10, 1, PATIENCE_SECONDS)
+        first, large, small = Holder(admission, 6), Holder(admission, 8), Holder(admission, 2)
+        await turns()
+        large.task.cancel()
+        await turns()
+        assert large.task.cancelled() and small.is_in
+        await first.let_go()
+        await small.let_go()
+        assert await all_is_free(admission, 10)
+
+    asyncio.run(use())
+
+
+def test_who_is_cancelled_in_the_moment_of_being_admitted_gives_the_place_back() -> None:
+    async def use() -> None:
+        admission = Admission(10, 1, PATIENCE_SECONDS)
+        inside = contextlib.AsyncExitStack()
+        await inside.enter_async_context(admission.reserve(10))
+        second, third = Holder(admission, 10), Holder(admission, 10)
+        await turns()
+        await inside.aclose()  # admits the second, which has not run yet
+        second.task.cancel()
+        await turns()
+        assert second.task.cancelled() and not second.is_in
+        assert third.is_in, "the place went to the next"
+        await third.let_go()
+        assert await all_is_free(admission, 10)
+
+    asyncio.run(use())
+
+
+def test_who_is_cancelled_while_holding_gives_all_back() -> None:
+    async def use() -> None:
+        admission = Admission(10, 1, PATIENCE_SECONDS)
+        holder = Holder(admission, 10)
+        await turns()
+        assert not await all_is_free(admission, 10)
+        holder.task.cancel()
+        await turns()
+        assert await all_is_free(admission, 10)
+
+    asyncio.run(use())
+
+
+def test_as_many_pictures_are_worked_on_as_there_are_slots_and_no_more() -> None:
+    async def use() -> None:
+        admission = Admission(10, 3, PATIENCE_SECONDS)
+        together, lock = threading.Barrier(3), threading.Lock()
+        now, most = 0, 0
+
+        def work(number: int) -> int:
+            nonlocal now, most
+            with lock:
+                now += 1
+                most = max(most, now)
+            together.wait(PATIENCE_SECONDS)  # passes only when all three slots are in use
+            with lock:
+                now -= 1
+            return number
+
+        assert await asyncio.gather(*(admission.in_picture_slot(work, number) for number in range(21))) == [*range(21)]
+        assert most == 3
+
+    asyncio.run(use())
+
+
+def test_waiting_for_a_slot_is_bounded_and_slots_come_back_after_failures() -> None:
+    async def use() -> None:
+        admission = Admission(10, 2, wait_seconds=0.05)
+
+        def fail() -> None:
+            raise ValueError("a broken picture")
+
+        for _ in range(5):
+            with pytest.raises(ValueError, match="a broken picture"):
+                await admission.in_picture_slot(fail)
+        go = threading.Event()
+        holders = [asyncio.create_task(admission.in_picture_slot(go.wait, PATIENCE_SECONDS)) for _ in range(2)]
+        await turns()
+        with pytest.raises(Busy):
+            await admission.in_picture_slot(bool)
+        waiter = asyncio.create_task(admission.in_picture_slot(bool))
+        await turns()
+        waiter.cancel()
+        await asyncio.wait({waiter})
+        go.set()
+        assert await asyncio.gather(*holders) == [True, True]
+        assert await asyncio.gather(*(admission.in_picture_slot(lambda: 7) for _ in range(2))) == [7, 7]
+
+    asyncio.run(use())
+
+
+def test_a_slot_whose_request_was_cancelled_is_busy_until_its_thread_ends() -> None:
+    async def use() -> None:
+        admission = Admission(10, 1, wait_seconds=0.1)
+        started, go = threading.Event(), threading.Event()
+
+        def decode() -> None:
+            started.set()
+            go.wait(PATIENCE_SECONDS)
+
+        try:
+            cancelled = asyncio.create_task(admission.in_picture_slot(decode))
+            await asyncio.to_thread(started.wait, PATIENCE_SECONDS)
+            cancelled.cancel()
+            await turns()
+            with pytest.raises(Busy):
+                await admission.in_picture_slot(bool)
+        finally:
+            go.set()
+        await asyncio.wait({cancelled})
+        await turns()
+        assert await admission.in_picture_slot(lambda: 7) == 7
+
+    asyncio.run(use())
+
+
+@contextlib.contextmanager
+def stalled_upload(service: Service, account: Account, *, length: int | None) -> Iterator[None]:
+    """An upload that sends its head and a few bytes, and then nothing for as long as the context lasts."""
+    connection = http.client.HTTPConnection(service.host, service.port)
+    connection.putrequest("PATCH", f"/users/{account.id}/picture")
+    connection.putheader("Authorization", account.headers["Authorization"])
+    connection.putheader("Content-Type", "multipart/form-data; boundary=b")
+    begin = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n\xff\xd8'
+    if length is None:
+        connection.putheader("Transfer-Encoding", "chunked")
+        begin = f"{len(begin):x}\r\n".encode() + begin + b"\r\n"
+    else:
+        connection.putheader("Content-Length", str(length))
+    connection.endheaders(begin)
+    try:
+        yield
+    finally:
+        connection.close()
+
+
+def padded(size_bytes: int) -> bytes:
+    """A good JPEG of exactly this many bytes: what follows its end is not looked at."""
+    content = jpeg()
+    return content + bytes(size_bytes - len(content))
+
+
+def in_chunks(service: Service, account: Account, content: bytes) -> httpx.Response:
+    """Send the picture without announcing a length."""
+    form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n' + content + b"\r\n--b--\r\n"
+    with service.client(account) as client:
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        return client.patch(f"/users/{account.id}/picture", content=iter([form]), headers=headers)
+
+
+@pytest.fixture(scope="module")
+def narrow_settings() -> dict[str, str]:
+    """Room for one upload of the largest size and a little more; nobody waits long, and stalling is no crime here."""
+    return {
+        "UPLOAD_BUDGET_BYTES": str(6 * MIB),
+        "UPLOAD_WAIT_SECONDS": "0.5",
+        "UPLOAD_STALL_SECONDS": "60",
+    }
+
+
+def test_a_stalled_upload_holds_only_its_own_memory_and_frees_it_when_it_goes_away(
+    start_service: Callable[..., Service], narrow_settings: dict[str, str]
+) -> None:
+    service = start_service(**narrow_settings)
+    alice, bob = service.register("alice"), service.register("bob")
+    assert service.patch_picture(bob, padded(5 * MIB)).status_code == 200
+    shown = service.patch_picture(bob, jpeg()).json()["image_file"]
+    for length in (5 * MIB, None):
+        with stalled_upload(service, alice, length=length):
+            answer = first_refusal(lambda: service.patch_picture(bob, padded(2 * MIB)))
+            assert answer.json()["code"] == "busy" and int(answer.headers["retry-after"]) >= 1
+            assert in_chunks(service, bob, jpeg()).json()["code"] == "busy", "an unknown length counts as the largest"
+            with service.client(bob) as client:
+                assert client.get("/users/me").status_code == 200
+            assert service.patch_picture(bob, jpeg()).status_code == 200, "what still fits is taken"
+        assert service.patch_picture(bob, padded(5 * MIB)).status_code == 200, "its memory is free again"
+        assert in_chunks(service, bob, jpeg()).status_code == 200
+    with service.client(bob) as client:
+        assert client.get("/users/me").json()["image_file"] not in (None, shown)
+    assert len(service.objects()) == 1
+    assert "Traceback" not in service.log()
+
+
+def first_refusal(send: Callable[[], httpx.Response]) -> httpx.Response:
+    """The first answer that is not 200: the stalled upload counts from when the service has read its head."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (answer := send()).status_code == 200:
+        assert time.monotonic() < deadline, "the stalled upload holds no memory"
+    assert answer.status_code == 503, answer.text
+    return answer
+
+
+def test_an_upload_that_announces_too_much_is_refused_though_the_budget_is_in_use(
+    shared_service: Service, account: Account
+) -> None:
+    with shared_service.client(account) as client:
+        answer = client.patch(f"/users/{account.id}/picture", files={"file": ("a.jpg", bytes(6 * MIB))})
+    assert (answer.status_code, answer.json()["code"]) == (413, "file_too_large")
+
+
+def can_sandbox() -> bool:
+    return shutil.which("bwrap") is not None and subprocess.run([*SANDBOX, "true"], capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not can_sandbox(), reason="bwrap is not installed, or may not make namespaces here")
+def test_a_large_upload_works_where_nothing_can_be_written(
+    new_database: Callable[[], str], moto: str, tmp_path: Path
+) -> None:
+    written = subprocess.run([*SANDBOX, "touch", str(tmp_path / "x"), "/dev/shm/x"], capture_output=True)
+    assert written.returncode != 0 and not (tmp_path / "x").exists(), "the sandbox lets something be written"
+    settings = {
+        "DATABASE_URL": new_database(),
+        "DATA_DIR": str(tmp_path),
+        "SECRET_KEY": os.urandom(32).hex(),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TMPDIR": "/nonexistent",
+        **Bucket.make(moto).settings(),
+    }
+    service = Service(settings)
+    service.command = [
+        *(*SANDBOX, sys.executable, "-m", "uvicorn", "main:app", "--app-dir", str(ROOT)),
+        *("--host", service.host, "--port", str(service.port)),
+    ]
+    service.start()
+    try:
+        alice = service.register()
+        answer = service.patch_picture(alice, padded(5 * MIB))
+        assert answer.status_code == 200, answer.text
+        (served,) = service.objects().values()
+        assert corners(served) == ["red", "green", "blue", "white"]
+        assert in_chunks(service, alice, padded(5 * MIB)).status_code == 200
+        assert len(service.objects()) == 1
+    finally:
+        service.stop()
+    assert [path.name for path in tmp_path.iterdir()] == ["service.log"]

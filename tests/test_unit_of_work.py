@@ -1,0 +1,555 @@
+"""Proves announce, put, swap and release against a store that fails by plan and a database whose answers get lost."""
+
+import asyncio
+import contextlib
+import http.server
+import select
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import asyncpg
+import httpx
+import pytest
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+import config
+import database
+import storage
+import unit_of_work
+from errors import DatabaseUnavailable, OutcomeUnknown
+from image_utils import process_profile_image
+from models import User
+from tests.conftest import make_database
+from tests.pictures import jpeg
+from tests.services import Account, Service
+from unit_of_work import UnitOfWork
+
+PATIENCE_SECONDS = 30.0
+BUCKET = "planned"
+# How many connections of this database wait for a lock now.
+SOMEONE_WAITS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+# ok: do it · 500, 503, 403: refuse · reset: cut the connection · lost: do it, then cut the connection ·
+# hang: do it once the gate is open, unless the client gives up before
+Step = Literal["ok", "500", "503", "403", "reset", "lost", "hang"]
+
+
+class PlannedS3(http.server.ThreadingHTTPServer):
+    """Just enough of S3 for PUT and DELETE; each request takes the next step of its method's plan, then `ok`."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.clear()
+
+    def clear(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.requests: list[tuple[str, str]] = []
+        self.plan: dict[str, deque[Step]] = {"PUT": deque(), "DELETE": deque()}
+        self.always: dict[str, Step] = {"PUT": "ok", "DELETE": "ok"}
+        self.hanging: set[str] = set()
+        self.gate = threading.Event()
+        self.after_put: Callable[[str], None] = lambda key: None
+
+    def keys(self, method: str) -> list[str]:
+        return [key for asked, key in list(self.requests) if asked == method]
+
+    def settings(self) -> dict[str, str]:
+        return {
+            "STORAGE": "s3",
+            "S3_BUCKET_NAME": BUCKET,
+            "S3_ENDPOINT_URL": f"http://127.0.0.1:{self.server_address[1]}",
+            "S3_ACCESS_KEY_ID": "test",
+            "S3_SECRET_ACCESS_KEY": "test",
+        }
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Connections that are cut on purpose are no news."""
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: PlannedS3
+
+    def do_PUT(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        self._take_step("PUT", lambda key: self.server.objects.__setitem__(key, content))
+
+    def do_DELETE(self) -> None:
+        self._take_step("DELETE", lambda key: self.server.objects.pop(key, None))
+
+    def _take_step(self, method: str, act: Callable[[str], object]) -> None:
+        key = self.path.removeprefix(f"/{BUCKET}/").partition("?")[0]
+        planned = self.server.plan[method]
+        step = planned.popleft() if planned else self.server.always[method]
+        self.server.requests.append((method, key))
+        if step in ("500", "503", "403"):
+            code = {"500": "InternalError", "503": "SlowDown", "403": "AccessDenied"}[step]
+            self._answer(int(step), f"<Error><Code>{code}</Code><Message>planned</Message></Error>".encode())
+            return
+        if step == "hang" and not self._wait_for_gate(key):
+            return
+        if step != "reset":
+            act(key)
+            if method == "PUT":
+                self.server.after_put(key)
+        if step in ("reset", "lost"):
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            self.close_connection = True
+            return
+        self._answer(200 if method == "PUT" else 204, b"")
+
+    def _wait_for_gate(self, key: str) -> bool:
+        """False when the client gave up first: then its end of the connection is closed."""
+        gate = self.server.gate
+        self.server.hanging.add(key)
+        try:
+            while not gate.wait(0.02):
+                if select.select([self.connection], [], [], 0)[0] and not self.connection.recv(1, socket.MSG_PEEK):
+                    self.close_connection = True
+                    return False
+            return True
+        finally:
+            self.server.hanging.discard(key)
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("ETag", '"planned"')
+        if status != 204:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def planned_s3() -> Iterator[PlannedS3]:
+    """A server of its own, on loopback, until the context ends."""
+    server = PlannedS3()
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.gate.set()
+        server.shutdown()
+        server.server_close()
+
+
+def wait_until(is_so: Callable[[], object], what: str) -> None:
+    """Return as soon as it is so; fail when it does not come to be."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline, f"never came to be: {what}"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def planned() -> Iterator[PlannedS3]:
+    with planned_s3() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def planned_service(
+    planned: PlannedS3, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """A service on the planned store, whose reaper looks often."""
+    more = {"DATA_DIR": str(tmp_path_factory.mktemp("planned")), "REAPER_INTERVAL_SECONDS": "0.2"}
+    service = Service({"DATABASE_URL": make_database(postgres, template), **planned.settings(), **more})
+    service.start()
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def store(planned: PlannedS3, planned_service: Service) -> Iterator[PlannedS3]:
+    """The planned store, forgetful of the test before."""
+    planned.clear()
+    yield planned
+    planned.gate.set()
+    planned.always.update(PUT="ok", DELETE="ok")
+
+
+@pytest.fixture
+def bob(planned_service: Service, store: PlannedS3, request: pytest.FixtureRequest) -> Account:
+    """An account with a picture."""
+    account = planned_service.register(f"bob-{time.monotonic_ns()}")
+    assert planned_service.patch_picture(account, jpeg()).status_code == 200
+    store.requests.clear()
+    return account
+
+
+def shown(service: Service, account: Account) -> str | None:
+    """The name of the picture that the account shows."""
+    with service.client() as client:
+        name: str | None = client.get(f"/users/{account.id}").json()["image_file"]
+    return name
+
+
+def rows(service: Service, account: Account) -> dict[str, str]:
+    """The state of every file of the account, by its key."""
+    found = service.sql("SELECT key, state FROM stored_files WHERE owner_id = $1", account.id)
+    return {row["key"]: row["state"] for row in found}
+
+
+def assert_try_again(answer: httpx.Response, code: str) -> None:
+    assert (answer.status_code, answer.json()["code"]) == (503, code), answer.text
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize(
+    ("step", "code"),
+    [
+        ("500", "store_unavailable"),
+        ("503", "store_unavailable"),
+        ("reset", "store_unavailable"),
+        ("lost", "store_unavailable"),
+        ("403", "store_refused"),
+    ],
+)
+def test_a_store_that_fails_twice_makes_a_503_and_the_account_keeps_its_picture(
+    planned_service: Service, store: PlannedS3, bob: Account, step: Step, code: str
+) -> None:
+    old = shown(planned_service, bob)
+    old_key = f"profile_pics/{old}"
+    store.plan["PUT"].extend([step, step])
+    assert_try_again(planned_service.patch_picture(bob, jpeg()), code)
+    assert shown(planned_service, bob) == old
+    assert old_key in store.objects and "DELETE" not in dict(store.requests)
+    tried = store.keys("PUT")
+    assert len(tried) == len(set(tried)) == 2 and old_key not in tried
+    # Whether the bytes arrived is unknown: both rows stay for the reaper, which then removes what there is.
+    assert rows(planned_service, bob) == {old_key: "live", tried[0]: "pending", tried[1]: "pending"}
+    planned_service.sql(
+        "UPDATE stored_files SET next_attempt_at = now() WHERE owner_id = $1 AND state = 'pending'", bob.id
+    )
+    wait_until(lambda: set(store.keys("DELETE")) >= set(tried), "the reaper removes what was perhaps put")
+    wait_until(lambda: set(store.objects) == {old_key}, "only the old picture is left")
+
+
+@pytest.mark.parametrize("step", ["500", "reset", "lost"])
+def test_a_first_failed_put_is_retried_under_another_key(
+    planned_service: Service, store: PlannedS3, bob: Account, step: Step
+) -> None:
+    old_key = f"profile_pics/{shown(planned_service, bob)}"
+    store.plan["PUT"].append(step)
+    answer = planned_service.patch_picture(bob, jpeg())
+    assert answer.status_code == 200, answer.text
+    first, second = store.keys("PUT")
+    assert first != second and f"profile_pics/{answer.json()['image_file']}" == second
+    assert rows(planned_service, bob) == {first: "pending", second: "live"}
+    assert old_key not in store.objects and second in store.objects
+
+
+@pytest.mark.parametrize("step", ["500", "503", "403", "reset"])
+def test_a_failed_deletion_of_the_old_picture_never_reaches_the_client(
+    planned_service: Service, store: PlannedS3, bob: Account, step: Step
+) -> None:
+    old_key = f"profile_pics/{shown(planned_service, bob)}"
+    store.always["DELETE"] = step
+    answer = planned_service.patch_picture(bob, jpeg())
+    assert answer.status_code == 200, answer.text
+    new_key = f"profile_pics/{answer.json()['image_file']}"
+    assert store.keys("DELETE")[0] == old_key and new_key not in store.keys("DELETE")
+    assert rows(planned_service, bob) == {old_key: "deleting", new_key: "live"}
+    assert set(store.objects) == {old_key, new_key}
+    store.always["DELETE"] = "ok"
+    planned_service.sql("UPDATE stored_files SET next_attempt_at = now() WHERE key = $1", old_key)
+    wait_until(lambda: rows(planned_service, bob) == {new_key: "live"}, "the reaper makes up for it")
+    assert set(store.objects) == {new_key}
+
+
+def test_taking_a_picture_away_is_done_even_where_its_object_cannot_be_deleted(
+    planned_service: Service, store: PlannedS3, bob: Account
+) -> None:
+    old_key = f"profile_pics/{shown(planned_service, bob)}"
+    store.always["DELETE"] = "500"
+    with planned_service.client(bob) as client:
+        answer = client.delete(f"/users/{bob.id}/picture")
+    assert (answer.status_code, answer.json()["image_file"]) == (200, None)
+    assert rows(planned_service, bob) == {old_key: "deleting"}
+
+
+@pytest.mark.parametrize("what", ["account", "picture"])
+def test_a_deletion_is_answered_while_the_store_hangs(
+    planned_service: Service, store: PlannedS3, bob: Account, what: str
+) -> None:
+    old_key = f"profile_pics/{shown(planned_service, bob)}"
+    store.plan["DELETE"].append("hang")
+    with planned_service.client(bob) as client:
+        answer = client.delete(f"/users/{bob.id}" + ("/picture" if what == "picture" else ""))
+        assert answer.status_code == (200 if what == "picture" else 204)
+        assert store.hanging == {old_key}, "the answer waited until the store's call was given up"
+        gone = client.get(f"/users/{bob.id}").status_code
+    assert gone == (200 if what == "picture" else 404)
+    assert rows(planned_service, bob) == {old_key: "deleting"}
+    store.gate.set()
+    wait_until(lambda: rows(planned_service, bob) == {}, "what went on behind the answer is finished")
+    assert store.objects == {}
+
+
+def test_a_replacement_is_answered_while_the_store_hangs_on_the_old_object(
+    planned_service: Service, store: PlannedS3, bob: Account
+) -> None:
+    old_key = f"profile_pics/{shown(planned_service, bob)}"
+    store.plan["DELETE"].append("hang")
+    answer = planned_service.patch_picture(bob, jpeg())
+    assert answer.status_code == 200
+    assert store.hanging == {old_key}, "the answer waited until the store's call was given up"
+    assert shown(planned_service, bob) == answer.json()["image_file"]
+
+
+def test_a_file_that_the_reaper_has_claimed_meanwhile_is_not_swapped_in(
+    planned_service: Service, store: PlannedS3, bob: Account
+) -> None:
+    old = shown(planned_service, bob)
+    old_key = f"profile_pics/{old}"
+
+    def expire(key: str) -> None:
+        planned_service.sql("UPDATE stored_files SET next_attempt_at = now() WHERE key = $1", key)
+        wait_until(lambda: key not in store.objects, "the reaper removes the expired file")
+
+    store.after_put = expire
+    answer = planned_service.patch_picture(bob, jpeg())
+    assert_try_again(answer, "upload_expired")
+    assert shown(planned_service, bob) == old
+    assert set(store.objects) == {old_key} and old_key not in store.keys("DELETE")
+    (put,) = store.keys("PUT")
+    assert rows(planned_service, bob) == {old_key: "live", put: "deleting"}, "the tombstone stays"
+
+
+def test_an_account_that_is_deleted_between_put_and_swap_leaves_nothing(
+    planned_service: Service, store: PlannedS3, bob: Account
+) -> None:
+    def delete_account(_: str) -> None:
+        with planned_service.client(bob) as client:
+            assert client.delete(f"/users/{bob.id}").status_code == 204
+
+    store.after_put = delete_account
+    answer = planned_service.patch_picture(bob, jpeg())
+    assert (answer.status_code, answer.json()["code"]) == (404, "user_not_found")
+    assert (store.objects, rows(planned_service, bob)) == ({}, {})
+
+
+def test_the_row_is_committed_before_the_first_byte(planned_service: Service, store: PlannedS3, bob: Account) -> None:
+    seen: list[dict[str, str]] = []
+    store.after_put = lambda key: seen.append({"key": key, **rows(planned_service, bob)})
+    assert planned_service.patch_picture(bob, jpeg()).status_code == 200
+    ((key, found),) = [(state.pop("key"), state) for state in seen]
+    assert found[key] == "pending"
+
+
+# What follows runs the unit of work in this process, so that the answer to a COMMIT can get lost at will.
+
+Commit = Callable[[AsyncSession], Awaitable[None]]
+REAL_COMMIT: Commit = AsyncSession.commit
+
+
+@pytest.fixture
+def here(
+    new_database: Callable[[], str],
+    store_settings: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Service]:
+    """A database and a store for this process; the service is not started, only asked what is there."""
+    given = {"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path / "data"), **store_settings}
+    known = config.Settings.model_validate({name.lower(): value for name, value in given.items()})
+    for name in known.model_fields_set:
+        monkeypatch.setattr(config.settings, name, getattr(known, name))
+    storage.stores.cache_clear()
+    yield Service(given)
+    storage.stores.cache_clear()
+
+
+@contextlib.asynccontextmanager
+async def database_of(here: Service) -> AsyncIterator[asyncpg.Connection]:
+    """Connect the unit of work, and give a connection beside it."""
+    engine = database.connect(here.settings["DATABASE_URL"], 5)
+    beside = await asyncpg.connect(here.settings["DATABASE_URL"].replace("+asyncpg", ""))
+    try:
+        yield beside
+    finally:
+        await beside.close()
+        await engine.dispose()
+
+
+async def account_with_picture(beside: asyncpg.Connection) -> tuple[int, int]:
+    """The ids of a new account and of its picture's file."""
+    user_id = await beside.fetchval(
+        "INSERT INTO users (username, username_folded, email, email_folded, password_hash)"
+        " VALUES ('eve', 'eve', 'eve@example.com', 'eve@example.com', '') RETURNING id"
+    )
+    async with UnitOfWork(user_id) as work:
+        file_id = await work.put_picture(process_profile_image(jpeg()))
+        await work.swap_picture(file_id)
+    return user_id, file_id
+
+
+async def commits_and_loses_the_connection(db: AsyncSession) -> None:
+    await REAL_COMMIT(db)
+    raise OSError("the answer was lost")
+
+
+async def commits_and_the_driver_complains(db: AsyncSession) -> None:
+    await REAL_COMMIT(db)
+    raise DBAPIError("COMMIT", None, Exception("connection is closed"), connection_invalidated=True)
+
+
+async def commits_and_runs_out_of_time(db: AsyncSession) -> None:
+    await REAL_COMMIT(db)
+    raise TimeoutError
+
+
+async def commits_and_the_server_ends(db: AsyncSession) -> None:
+    await REAL_COMMIT(db)
+    raise DatabaseUnavailable
+
+
+async def loses_the_connection_before(db: AsyncSession) -> None:
+    raise OSError("never arrived")
+
+
+async def rolls_back(db: AsyncSession) -> None:
+    await db.rollback()
+    raise DBAPIError("COMMIT", None, Exception("server closed the connection"), connection_invalidated=True)
+
+
+@pytest.mark.parametrize(
+    "commit",
+    [
+        commits_and_loses_the_connection,
+        commits_and_the_driver_complains,
+        commits_and_runs_out_of_time,
+        commits_and_the_server_ends,
+    ],
+)
+def test_a_commit_that_happened_is_answered_as_done_though_its_answer_was_lost(
+    here: Service, monkeypatch: pytest.MonkeyPatch, commit: Commit
+) -> None:
+    async def change() -> None:
+        async with database_of(here) as beside:
+            user_id, old_id = await account_with_picture(beside)
+            async with UnitOfWork(user_id) as work:
+                file_id = await work.put_picture(process_profile_image(jpeg()))
+                with monkeypatch.context() as lossy:
+                    lossy.setattr(AsyncSession, "commit", commit)
+                    changed = await work.swap_picture(file_id)
+                await work.release()
+            assert changed.picture is not None and changed.picture.id == file_id
+            states = dict(await beside.fetch("SELECT id, state FROM stored_files"))
+            assert states[file_id] == "live"
+            assert states.get(old_id) in (None, "doomed", "deleting")
+            key = await beside.fetchval("SELECT key FROM stored_files WHERE id = $1", file_id)
+            assert key in here.objects()
+
+    asyncio.run(change())
+
+
+@pytest.mark.parametrize("commit", [loses_the_connection_before, rolls_back])
+def test_a_commit_of_unknown_outcome_deletes_nothing(
+    here: Service, monkeypatch: pytest.MonkeyPatch, commit: Commit
+) -> None:
+    async def change() -> None:
+        async with database_of(here) as beside:
+            user_id, old_id = await account_with_picture(beside)
+            with pytest.raises(OutcomeUnknown):
+                async with UnitOfWork(user_id) as work:
+                    file_id = await work.put_picture(process_profile_image(jpeg()))
+                    with monkeypatch.context() as lossy:
+                        lossy.setattr(AsyncSession, "commit", commit)
+                        await work.swap_picture(file_id)
+            await unit_of_work.finish_releases(PATIENCE_SECONDS)
+            states = dict(await beside.fetch("SELECT id, state FROM stored_files"))
+            assert states == {old_id: "live", file_id: "pending"}
+            assert await beside.fetchval("SELECT picture_id FROM users") == old_id
+            keys = {row["key"] for row in await beside.fetch("SELECT key FROM stored_files")}
+            assert set(here.objects()) == keys and len(keys) == 2
+
+    asyncio.run(change())
+
+
+@pytest.mark.parametrize("ends_with", ["COMMIT", "ROLLBACK"])
+def test_the_answer_waits_for_a_lost_transaction_that_is_still_on_its_way(
+    here: Service, monkeypatch: pytest.MonkeyPatch, ends_with: str
+) -> None:
+    """The lost commit, here replayed on a connection of the test's own, takes effect only while the answer waits."""
+
+    async def change() -> User | None:
+        async with database_of(here) as beside:
+            user_id, old_id = await account_with_picture(beside)
+            lost = await asyncpg.connect(here.settings["DATABASE_URL"].replace("+asyncpg", ""))
+            ending: list[asyncio.Task[None]] = []
+
+            async def end_once_waited_for() -> None:
+                while not await beside.fetchval(SOMEONE_WAITS):
+                    await asyncio.sleep(0.01)
+                await lost.execute(ends_with)
+
+            async def arrives_late(db: AsyncSession) -> None:
+                await db.rollback()
+                await lost.execute("BEGIN")
+                await lost.fetchval("SELECT id FROM users WHERE id = $1 FOR UPDATE", user_id)
+                await lost.execute("UPDATE stored_files SET state = 'live' WHERE id = $1", file_id)
+                await lost.execute("UPDATE users SET picture_id = $1 WHERE id = $2", file_id, user_id)
+                await lost.execute("UPDATE stored_files SET state = 'doomed' WHERE id = $1", old_id)
+                ending.append(asyncio.create_task(end_once_waited_for()))
+                raise OSError("the answer was lost")
+
+            try:
+                async with UnitOfWork(user_id) as work:
+                    file_id = await work.put_picture(process_profile_image(jpeg()))
+                    with monkeypatch.context() as lossy:
+                        lossy.setattr(AsyncSession, "commit", arrives_late)
+                        changed = await work.swap_picture(file_id)
+                assert changed.picture is not None, "the account is answered without its new picture"
+                assert changed.picture.id == file_id
+                return changed
+            finally:
+                await ending[0]
+                await lost.close()
+                assert len(here.objects()) == 2
+
+    if ends_with == "COMMIT":
+        assert asyncio.run(change()) is not None
+    else:
+        with pytest.raises(OutcomeUnknown):
+            asyncio.run(change())
+
+
+def test_a_lost_transaction_that_does_not_end_makes_a_503_and_deletes_nothing(
+    here: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def change() -> None:
+        async with database_of(here) as beside:
+            user_id, old_id = await account_with_picture(beside)
+
+            async def stays_open(db: AsyncSession) -> None:
+                await db.rollback()
+                await beside.execute("BEGIN")
+                await beside.fetchval("SELECT id FROM users WHERE id = $1 FOR UPDATE", user_id)
+                raise OSError("the answer was lost")
+
+            monkeypatch.setattr(unit_of_work, "OUTCOME_LOCK_TIMEOUT_MS", 100)
+            with pytest.raises(DatabaseUnavailable):
+                async with UnitOfWork(user_id) as work:
+                    file_id = await work.put_picture(process_profile_image(jpeg()))
+                    with monkeypatch.context() as lossy:
+                        lossy.setattr(AsyncSession, "commit", stays_open)
+                        await work.swap_picture(file_id)
+            await beside.execute("ROLLBACK")
+            states = dict(await beside.fetch("SELECT id, state FROM stored_files"))
+            assert states == {old_id: "live", file_id: "pending"} and len(here.objects()) == 2
+
+    asyncio.run(change())
