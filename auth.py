@@ -136,10 +136,9 @@ async def _in_hashing_slot(function: Any, *arguments: str) -> Any:
             await _hashing.acquire()
     except TimeoutError as err:
         raise Busy("Many people are logging in right now. Please try again in a moment.") from err
-    try:
-        return await run_in_threadpool(function, *arguments)
-    finally:
-        _hashing.release()
+    call = asyncio.ensure_future(run_in_threadpool(function, *arguments))
+    call.add_done_callback(lambda _: _hashing.release())  # when the thread ends, though whoever asked be cancelled
+    return await asyncio.shield(call)
 
 
 @functools.cache

@@ -50,8 +50,7 @@ class StartupError(Exception):
 
 
 class BadPicture(DarkroomError):
-    status, code, title = 400, "bad_picture", "Not a usable picture"
-    sentence = "This picture cannot be used. Please send a JPEG or PNG."
+    status, code = 400, "bad_picture"
 
 
 class EmptyFile(BadPicture):
@@ -99,7 +98,7 @@ class WrongCredentials(NotAuthenticated):
 
 
 class Forbidden(DarkroomError):
-    status, code, title, sentence = 403, "forbidden", "Forbidden", "This is not allowed."
+    status, code = 403, "forbidden"
 
 
 class NotYours(Forbidden):
@@ -133,7 +132,7 @@ class UploadStalled(DarkroomError):
 
 
 class Conflict(DarkroomError):
-    status, code, title, sentence = 409, "conflict", "Conflict", "This conflicts with what is stored."
+    status, code = 409, "conflict"
 
 
 class UsernameTaken(Conflict):
@@ -149,40 +148,33 @@ class EmailTaken(Conflict):
 
 
 class TooLarge(DarkroomError):
-    status, code, title, sentence = 413, "too_large", "Too large", "This is too large."
+    status, code = 413, "too_large"
 
 
 class FileTooLarge(TooLarge):
-    code, title = "file_too_large", "File too large"
+    code, title, sentence = "file_too_large", "File too large", "The file is too large. Please send a smaller one."
 
 
 class BodyTooLarge(TooLarge):
-    code, title = "body_too_large", "Request too large"
-    sentence = "The request is larger than this address takes."
+    code, title, sentence = "body_too_large", "Request too large", "The request is larger than this address takes."
 
 
 class TooManyPixels(TooLarge):
-    code, title = "too_many_pixels", "Too many pixels"
+    code, title, sentence = "too_many_pixels", "Too many pixels", "The picture is too large. Please send a smaller one."
 
 
 class BadForm(DarkroomError):
-    status, code, title, sentence = 422, "bad_form", "Form not understood", "The form cannot be read."
+    status, code = 422, "bad_form"
 
 
 class NotAForm(BadForm):
-    code, title, sentence = (
-        "not_a_form",
-        "Not a form",
-        "Please send multipart/form-data, with a file in the field file.",
-    )
+    code, title = "not_a_form", "Not a form"
+    sentence = "Please send the picture as multipart/form-data, in a field named file."
 
 
 class MalformedForm(BadForm):
-    code, title, sentence = (
-        "malformed_form",
-        "Malformed form",
-        "The form is malformed or cut short. Please send it again.",
-    )
+    code, title = "malformed_form", "Malformed form"
+    sentence = "The form is damaged or cut short. Please send it again."
 
 
 class FileMissing(BadForm):
@@ -196,11 +188,8 @@ class FileIsAField(BadForm):
 
 
 class TooManyFiles(BadForm):
-    code, title, sentence = (
-        "too_many_files",
-        "More than one file",
-        "Please send one file only, in the field named file.",
-    )
+    code, title = "too_many_files", "More than one file"
+    sentence = "Please send one file only, in the field named file."
 
 
 class BadCrop(BadForm):
@@ -209,7 +198,7 @@ class BadCrop(BadForm):
 
 
 class Unavailable(DarkroomError):
-    status, code, title = 503, "unavailable", "Try again shortly"
+    status, code = 503, "unavailable"
     sentence = "This is not possible right now. Please try again in a moment."
 
     def __init__(self, sentence: str | None = None) -> None:

@@ -98,10 +98,14 @@ def process_profile_image(
     if not content:
         raise EmptyFile
     with _opened(content) as picture:
+        is_jpeg = picture.format in ("JPEG", "MPO")
+        side = min(picture.size) if crop is None else crop.size_px
+        is_reducible = is_jpeg and side >= 2 * DRAFT_SIDE_PX and _is_baseline(content)
+        _check_pixels(picture.size, max_pixels if is_reducible else max_whole_pixels)
+        if not is_jpeg:
+            picture.load()  # a PNG's getexif() does so too, and what it raises there must not be lost
         orientation = _orientation(picture)
         box = _stored_box(picture.size, orientation, crop)
-        is_reducible = picture.format in ("JPEG", "MPO") and box[2] >= 2 * DRAFT_SIDE_PX and _is_baseline(content)
-        _check_pixels(picture.size, max_pixels if is_reducible else max_whole_pixels)
         square = _scaled_square(picture, box)
         if orientation in _TURNS:
             square = square.transpose(_TURNS[orientation])
@@ -210,12 +214,13 @@ def _scaled_square(picture: Image.Image, box: tuple[float, float, int]) -> Image
     enough = DRAFT_SIDE_PX / side
     picture.draft(None, (int(stored_width * enough) or 1, int(stored_height * enough) or 1))
     picture.load()
-    x_scale, y_scale = picture.width / stored_width, picture.height / stored_height
-    right, bottom = min((left + side) * x_scale, picture.width), min((top + side) * y_scale, picture.height)
+    # libjpeg divides by a whole number and rounds the sides up: the quotient of the sides would be off a little.
+    factor = round(max(stored_width / picture.width, stored_height / picture.height))
+    right, bottom = min((left + side) / factor, picture.width), min((top + side) / factor, picture.height)
     return _eight_bit(picture).resize(
         (PICTURE_SIDE_PX, PICTURE_SIDE_PX),
         Image.Resampling.LANCZOS,
-        box=(left * x_scale, top * y_scale, right, bottom),
+        box=(left / factor, top / factor, right, bottom),
     )
 
 

@@ -103,10 +103,15 @@ class Admission:
                 await self._slots.acquire()
         except TimeoutError as err:
             raise Busy from err
-        try:
-            return await run_in_threadpool(function, *args, **kwargs)
-        finally:
-            self._slots.release()
+        call = asyncio.ensure_future(run_in_threadpool(function, *args, **kwargs))
+        call.add_done_callback(self._release_slot)
+        return await asyncio.shield(call)
+
+    def _release_slot(self, call: "asyncio.Future[Any]") -> None:
+        """Only now, when the thread has ended: whoever asked may have been cancelled long before."""
+        self._slots.release()
+        if not call.cancelled():
+            call.exception()  # seen, so that asyncio does not complain of a failure that nobody waits for any more
 
     async def _acquire(self, amount_bytes: int) -> None:
         if not self._waiting and amount_bytes <= self._free_bytes:

@@ -334,13 +334,7 @@ def test_odd_folders_work(tmp_path_factory: pytest.TempPathFactory, monkeypatch:
     monkeypatch.setattr(tempfile, "tempdir", str(short))
     folder = short / name
     with embedded_postgres.running(folder) as url:
-        engine = database.connect(url, 1)
-
-        async def migrate() -> None:
-            await database.migrate(engine)
-            await engine.dispose()
-
-        asyncio.run(migrate())
+        asyncio.run(database.migrate(url))
         assert ask(url, "SELECT count(*) FROM users") == [0]
     assert not processes_below(short)
 

@@ -148,29 +148,36 @@ def test_four_processes_that_migrate_at_once_do_no_harm(
     pipe = subprocess.PIPE
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
-    async def start_together() -> list[subprocess.Popen[str]]:
-        """All of them have looked at the empty database before any of them can make a table."""
-        connection = await asyncpg.connect(empty_database.replace("+asyncpg", ""))
-        try:
-            await connection.execute("BEGIN; LOCK TABLE pg_catalog.pg_class IN SHARE MODE")
-            processes = [
-                subprocess.Popen(
-                    command, cwd=tmp_path, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True
-                )
-                for _ in range(4)
-            ]
-            while await connection.fetchval(waiting) < len(processes):
-                ended = [process for process in processes if process.poll() is not None]
-                assert not ended, f"one of them did not wait: {ended[0].communicate()[0]}"
-                await asyncio.sleep(0.02)
-            return processes
-        finally:
-            await connection.close()
+    processes: list[subprocess.Popen[str]] = []
 
-    for process in asyncio.run(start_together()):
-        said, _ = process.communicate(timeout=60)
-        assert process.returncode == 0, said
-        assert said == "The schema is at its newest revision.\n"
+    async def start_together() -> None:
+        """All of them have looked at the empty database before any of them can make a table."""
+        url = empty_database.replace("+asyncpg", "")
+        holder, watcher = await asyncpg.connect(url), await asyncpg.connect(url)
+        try:
+            await holder.execute("BEGIN; LOCK TABLE pg_catalog.pg_class IN SHARE MODE")
+            for _ in range(4):
+                processes.append(
+                    subprocess.Popen(
+                        command, cwd=tmp_path, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True
+                    )
+                )
+            while await watcher.fetchval(waiting) < len(processes):
+                assert all(process.poll() is None for process in processes), "one of them did not wait"
+                await asyncio.sleep(0.02)
+        finally:
+            await holder.close()
+            await watcher.close()
+
+    try:
+        asyncio.run(start_together())
+        for process in processes:
+            said, _ = process.communicate(timeout=60)
+            assert (process.returncode, said) == (0, "The schema is at its newest revision.\n")
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
     assert rows(empty_database, SCHEMA) == rows(new_database(), SCHEMA)
     assert len(rows(empty_database, "SELECT version_num FROM alembic_version")) == 1
 
