@@ -1,7 +1,6 @@
-"""The error tree and its one JSON body.
+"""The error tree: every refusal, with a status, a stable `code` for programs, and a sentence that a person can act on.
 
-Every refusal is one of these classes: a status, a stable `code` for programs, and a sentence that a person can act on.
-Vendor text never travels in them; it goes to the log. The body is RFC 9457 `application/problem+json`.
+Vendor text never travels in them; it goes to the log. Their JSON body is in problems.py.
 
     DarkroomError
     ├── BadPicture (400)         EmptyFile · NotAPicture · TruncatedPicture · BrokenPicture
@@ -9,27 +8,20 @@ Vendor text never travels in them; it goes to the log. The body is RFC 9457 `app
     ├── NotAuthenticated (401)   InvalidToken · TokenExpired · WrongCredentials
     ├── Forbidden (403)          NotYours · WrongPassword
     ├── NotFound (404)           UserNotFound · NoPicture · ObjectNotFound
+    ├── MethodNotAllowed (405)
     ├── UploadStalled (408)
     ├── Conflict (409)           UsernameTaken · EmailTaken
     ├── TooLarge (413)           FileTooLarge · BodyTooLarge · TooManyPixels
+    ├── RangeNotSatisfiable (416)
     ├── BadForm (422)            NotAForm · MalformedForm · FileMissing · FileIsAField · TooManyFiles · BadCrop
     └── Unavailable (503)        Busy · DatabaseUnavailable · OutcomeUnknown · UploadExpired
                                  StoreError: StoreUnavailable · StoreRefused · ObjectExists
 """
 
-import logging
-from collections.abc import Mapping
-from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from fastapi import Request
-from fastapi.exceptions import HTTPException, RequestValidationError
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException as StarletteHTTPException
+from fastapi.exceptions import HTTPException
 
-logger = logging.getLogger(__name__)
-
-PROBLEM_MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
 
 
@@ -126,6 +118,11 @@ class ObjectNotFound(NotFound):
     code, title, sentence = "object_not_found", "No such object", "There is no picture at this address."
 
 
+class MethodNotAllowed(DarkroomError):
+    status, code, title = 405, "method_not_allowed", "Method not allowed"
+    sentence = "This address does not take this method; the header Allow names those that it takes."
+
+
 class UploadStalled(DarkroomError):
     status, code, title = 408, "upload_stalled", "Upload stalled"
     sentence = "The upload came too slowly and was stopped. Please send it again on a better connection."
@@ -161,6 +158,11 @@ class BodyTooLarge(TooLarge):
 
 class TooManyPixels(TooLarge):
     code, title, sentence = "too_many_pixels", "Too many pixels", "The picture is too large. Please send a smaller one."
+
+
+class RangeNotSatisfiable(DarkroomError):
+    status, code, title = 416, "range_not_satisfiable", "No such range"
+    sentence = "The range lies outside the file; the header Content-Range names its length."
 
 
 class BadForm(DarkroomError):
@@ -245,52 +247,3 @@ class ObjectExists(StoreError):
     """A create-only put met an object under its key."""
 
     code = "object_exists"
-
-
-def problem(
-    request: Request, status: int, code: str, title: str, detail: str, headers: Mapping[str, str] | None, **more: Any
-) -> JSONResponse:
-    """The one body of every error, as RFC 9457 has it, with our `code` and the request's id."""
-    body = {
-        "type": f"urn:darkroom:error:{code}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "request_id": getattr(request.state, "request_id", None),
-        **more,
-    }
-    return JSONResponse(body, status, headers, media_type=PROBLEM_MEDIA_TYPE)
-
-
-# What the framework's plain refusals are called.
-_STATUS_ERRORS: dict[int, type[DarkroomError]] = {400: MalformedBody, 404: NotFound, 500: DarkroomError}
-
-
-def problem_for_status(request: Request, status: int, headers: Mapping[str, str] | None) -> JSONResponse:
-    """The answer where only a status is known: what the framework or a file server refused by itself."""
-    if known := _STATUS_ERRORS.get(status):
-        return problem(request, status, known.code, known.title, known.sentence, headers)
-    phrase = HTTPStatus(status).phrase
-    code = phrase.lower().replace(" ", "_").replace("-", "_")
-    return problem(request, status, code, phrase, f"{phrase}.", headers)
-
-
-async def answer_http_error(request: Request, error: Exception) -> JSONResponse:
-    """FastAPI's handler for our errors and the framework's own."""
-    assert isinstance(error, StarletteHTTPException)
-    if not isinstance(error, DarkroomError):
-        return problem_for_status(request, error.status_code, error.headers)
-    if error.status >= 500:
-        logger.warning("%s: %r", error.code, error.__cause__)
-    return problem(request, error.status, error.code, error.title, error.detail, error.headers)
-
-
-async def answer_validation_error(request: Request, error: Exception) -> JSONResponse:
-    """FastAPI's handler for input that does not fit the schema. What was sent is not repeated: it may be a password."""
-    assert isinstance(error, RequestValidationError)
-    errors = [{"loc": list(item["loc"]), "msg": item["msg"], "type": item["type"]} for item in error.errors()]
-    first = errors[0]
-    where = ".".join(part for part in first["loc"][1:] if isinstance(part, str)) or str(first["loc"][0])
-    detail = f"{where}: {first['msg']}."
-    return problem(request, 422, "invalid_request", "Input not valid", detail, None, errors=errors)

@@ -16,11 +16,9 @@ from pathlib import Path
 import uvicorn
 from anyio import to_thread
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
-from starlette.exceptions import HTTPException
 
 import auth
 import database
@@ -29,8 +27,9 @@ import jobs
 import logs
 import unit_of_work
 from config import STARTUP_FAILURE_STATUS, settings
-from errors import PROBLEM_MEDIA_TYPE, StartupError, answer_http_error, answer_validation_error
+from errors import StartupError
 from middleware import CatchAll, OneErrorShape, PoliteEnd, RequestContext
+from problems import HANDLERS, PROBLEM_MEDIA_TYPE
 from routers import health, media, users
 from schemas import Problem
 from storage import stores
@@ -76,7 +75,7 @@ app = FastAPI(
     lifespan=lifespan,
     docs_url=None,
     redoc_url=None,
-    exception_handlers={HTTPException: answer_http_error, RequestValidationError: answer_validation_error},
+    exception_handlers=HANDLERS,
     responses={
         "4XX": {"description": "Refused", "content": {PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}}},
         "5XX": {"description": "Failed", "content": {PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}}},

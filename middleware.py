@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import logs
 from config import MIB
-from errors import PROBLEM_MEDIA_TYPE, Busy, DarkroomError, StartupError, answer_http_error, problem_for_status
+from errors import Busy, DarkroomError, StartupError
+from problems import PROBLEM_MEDIA_TYPE, problem_for_error, problem_for_status
 
 logger = logging.getLogger("darkroom.requests")
 
@@ -126,7 +127,7 @@ class CatchAll:
         except asyncio.CancelledError:
             # The server's patience at shutdown is over. Nothing is lost: what was begun is the reaper's.
             if not is_started:
-                await _answer(Busy(), scope, receive, send)
+                await problem_for_error(Request(scope), Busy())(scope, receive, send)
         except Exception as err:
             if is_gone:
                 logger.info("the client went away during its answer: %r", err)
@@ -134,12 +135,7 @@ class CatchAll:
             logger.exception("not handled")
             if is_started:
                 raise
-            await _answer(DarkroomError(), scope, receive, send)
-
-
-async def _answer(error: DarkroomError, scope: Scope, receive: Receive, send: Send) -> None:
-    response = await answer_http_error(Request(scope), error)
-    await response(scope, receive, send)
+            await problem_for_error(Request(scope), DarkroomError())(scope, receive, send)
 
 
 class OneErrorShape:

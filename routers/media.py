@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from config import KIB
-from errors import ObjectNotFound
+from errors import ObjectNotFound, RangeNotSatisfiable
 from storage import AsyncStore, OpenObject, stores
 
 router = APIRouter(prefix="/media", tags=["media"])
@@ -42,7 +42,7 @@ async def read_object(key: str, request: Request) -> Response:
         start, end = _bounds(asked, found.size_bytes)
         if start >= end:
             found.stream.close()
-            return Response(None, 416, {"Content-Range": f"bytes */{found.size_bytes}"})
+            raise RangeNotSatisfiable(headers={"Content-Range": f"bytes */{found.size_bytes}"})
         status = 206
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{found.size_bytes}"
     headers["Content-Length"] = str(end - start)

@@ -39,6 +39,8 @@ TABLE: dict[tuple[str, str], Expected] = {
     ("HEAD", "/media/{key}"): OPEN,
     ("GET", "/health/live"): OPEN,
     ("GET", "/health/ready"): OPEN,
+    ("HEAD", "/health/live"): OPEN,
+    ("HEAD", "/health/ready"): OPEN,
     ("GET", "/openapi.json"): OPEN,
     ("HEAD", "/openapi.json"): OPEN,
     ("GET", "/"): (307, 307, 307, 307, 307),

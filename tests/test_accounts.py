@@ -239,7 +239,7 @@ def test_a_bad_value_is_refused_by_name_and_no_password_repeated(
             assert value not in answer.text
 
 
-@pytest.mark.parametrize("value", [17, [], {}, "x" * 257, "x" * 10_000, "lone \ud800 surrogate"], ids=ascii)
+@pytest.mark.parametrize("value", [17, [], {}, "x" * 257, "x" * 10_000], ids=ascii)
 def test_a_bad_current_password_is_refused_and_not_repeated(api: httpx.Client, account: Account, value: object) -> None:
     body = json.dumps({"password": PASSWORD, "current_password": value})
     headers = {**account.headers, "Content-Type": "application/json"}
@@ -487,9 +487,10 @@ def test_passwords_are_stored_as_argon2id(shared_service: Service, account: Acco
 
 def test_a_new_password_needs_the_current_one_and_ends_older_tokens(api: httpx.Client, account: Account) -> None:
     path, second = f"/users/{account.id}", log_in(api, account.email, account.password).json()["access_token"]
-    for wrong in ({}, {"current_password": "wrong one"}, {"current_password": ""}, {"current_password": None}):
+    for wrong in ({}, *({"current_password": value} for value in ("wrong one", "", None, "lone \ud800 surrogate"))):
         change = {"password": "a new password", "username": fresh("changed-"), **wrong}
-        answer = api.patch(path, json=change, headers=account.headers)
+        headers = {**account.headers, "Content-Type": "application/json"}
+        answer = api.patch(path, content=json.dumps(change), headers=headers)
         assert refused(answer) == (403, "wrong_password")
         assert "a new password" not in answer.text
     assert not me(api, account.token).json()["username"].startswith("changed-")

@@ -371,7 +371,7 @@ def test_a_refused_preflight_has_the_one_shape(shared_service: Service) -> None:
     asked = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "PATCH"}
     with shared_service.client() as client:
         answer = client.options("/users/1/picture", headers=asked)
-    assert_problem(answer, 400, "bad_request")
+    assert_problem(answer, 400, "malformed_body")
     assert "access-control-allow-origin" not in answer.headers
 
 

@@ -221,15 +221,31 @@ def test_a_json_body_beyond_its_limit_is_refused_in_the_one_shape(
     assert_problem(answer, 413, "body_too_large")
 
 
-@pytest.mark.parametrize("request_line", ["POST /nowhere", "POST /users/1/picture", "GET /health/live", "PUT /docs"])
+@pytest.mark.parametrize(
+    ("request_line", "status", "code"),
+    [
+        ("POST /nowhere", 404, "not_found"),
+        ("POST /users/1/picture", 405, "method_not_allowed"),
+        ("PUT /docs", 405, "method_not_allowed"),
+        ("GET /users/1", 413, "body_too_large"),
+    ],
+)
 def test_a_large_body_for_an_address_that_takes_none_is_refused_in_the_one_shape(
-    request_line: str, shared_service: Service
+    request_line: str, status: int, code: str, shared_service: Service
 ) -> None:
     method, path = request_line.split()
     with shared_service.client() as client:
         answer = client.request(method, path, content=bytes(6 * MB))
-    assert_problem(answer, 413, "body_too_large")
+    assert_problem(answer, status, code)
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_large_body_does_not_run_the_handler_that_ignores_it(shared_service: Service, account: Account) -> None:
+    with shared_service.client(account) as client:
+        for path in (f"/users/{account.id}", "/users/token"):
+            answer = client.request("DELETE", path, content=bytes(70_000))
+            assert_problem(answer, 413, "body_too_large")
+        assert client.get("/users/me").status_code == 200
 
 
 def test_a_json_body_below_the_limit_is_judged_by_what_it_says(shared_service: Service) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import database
@@ -196,6 +197,27 @@ def test_an_owner_that_ends_lets_those_who_joined_finish(data_dir: Path, hold: C
         owner.tell()
         assert ask(url, "SELECT 1 FROM pg_sleep(0.5)") == [1]
     assert owner.process.wait(START_SECONDS) == 0
+    assert not processes_below(data_dir)
+
+
+def test_who_joined_takes_the_server_over_when_its_owner_is_killed(data_dir: Path, hold: Callable[[], Holder]) -> None:
+    owner = hold()
+    owner.go()
+    url = owner.url()
+    ask(url, "CREATE TABLE notes (body text)", "INSERT INTO notes VALUES ('kept')")
+    with embedded_postgres.running(data_dir) as joined:
+        assert joined == url
+        owner.kill()
+
+        def is_back() -> bool:
+            try:
+                return ask(url, "SELECT body FROM notes") == ["kept"]
+            except (OSError, DBAPIError):
+                return False
+
+        me = str(os.getpid())
+        wait_until(lambda: (data_dir / "postgres.lock").read_text().split()[:1] == [me], "the lock was taken over")
+        wait_until(is_back, "the server answers again")
     assert not processes_below(data_dir)
 
 

@@ -76,15 +76,7 @@ def rows(url: str, statement: str, *, but: str = "alembic_version") -> list[tupl
 
 def migrate(url: str) -> None:
     """As the service does at its start."""
-
-    async def run() -> None:
-        engine = database.connect(url, 1)
-        try:
-            await database.migrate(engine)
-        finally:
-            await engine.dispose()
-
-    asyncio.run(run())
+    asyncio.run(database.migrate(url))
 
 
 def downgrade(url: str) -> None:

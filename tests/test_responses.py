@@ -12,13 +12,12 @@ import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
 
 import errors
 import schemas
-from middleware import OneErrorShape, PoliteEnd, RequestContext
+from main import app
 from tests.pictures import jpeg
 from tests.services import Account, Service
 
@@ -109,7 +108,13 @@ def test_every_refusal_has_the_one_shape(api: httpx.Client, method: str, path: s
 
 @pytest.mark.parametrize(
     "path, methods",
-    [("/users", {"POST"}), ("/users/1/picture", {"PATCH", "DELETE"}), ("/docs", {"GET"}), (FILE, {"GET", "HEAD"})],
+    [
+        ("/users", {"POST"}),
+        ("/users/1/picture", {"PATCH", "DELETE"}),
+        ("/docs", {"GET"}),
+        (FILE, {"GET", "HEAD"}),
+        ("/health/live", {"GET", "HEAD"}),
+    ],
 )
 def test_a_wrong_method_is_told_which_are_right(api: httpx.Client, path: str, methods: set[str]) -> None:
     answer = api.put(path)
@@ -271,14 +276,8 @@ def lines_of(service: Service, request_id: str) -> list[dict[str, Any]]:
 
 def broken_app() -> FastAPI:
     """A small application inside the real middleware, with routes that fail in several ways."""
-    tiny = FastAPI(
-        exception_handlers={
-            HTTPException: errors.answer_http_error,
-            RequestValidationError: errors.answer_validation_error,
-        }
-    )
-    for middleware in (OneErrorShape, PoliteEnd, RequestContext):
-        tiny.add_middleware(middleware)
+    tiny = FastAPI(middleware=app.user_middleware)
+    tiny.exception_handlers = app.exception_handlers
 
     @tiny.get("/raises")
     async def raises() -> None:

@@ -1,0 +1,81 @@
+"""The one JSON body of every error: RFC 9457 `application/problem+json`, with our `code` and the request's id."""
+
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from errors import DarkroomError, MalformedBody, MethodNotAllowed, NotFound, RangeNotSatisfiable
+
+logger = logging.getLogger(__name__)
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+
+# What the plain refusals of the framework are called.
+_PLAIN_REFUSALS: dict[int, type[DarkroomError]] = {
+    400: MalformedBody,
+    404: NotFound,
+    405: MethodNotAllowed,
+    416: RangeNotSatisfiable,
+}
+
+
+def problem(
+    request: Request, status: int, code: str, title: str, detail: str, headers: Mapping[str, str] | None, **more: Any
+) -> JSONResponse:
+    """The one body of every error, as RFC 9457 has it, with our `code` and the request's id."""
+    body = {
+        "type": f"urn:darkroom:error:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": getattr(request.state, "request_id", None),
+        **more,
+    }
+    return JSONResponse(body, status, headers, media_type=PROBLEM_MEDIA_TYPE)
+
+
+def problem_for_error(request: Request, error: DarkroomError) -> JSONResponse:
+    """The answer to one of our own errors; what is behind an outage goes to the log."""
+    if error.status >= 500:
+        logger.warning("%s: %r", error.code, error.__cause__)
+    return problem(request, error.status, error.code, error.title, error.detail, error.headers)
+
+
+def problem_for_status(request: Request, status: int, headers: Mapping[str, str] | None) -> JSONResponse:
+    """The answer where only a status is known: what the framework or a file server refused by itself."""
+    if known := _PLAIN_REFUSALS.get(status):
+        return problem(request, status, known.code, known.title, known.sentence, headers)
+    phrase = HTTPStatus(status).phrase
+    code = phrase.lower().replace(" ", "_").replace("-", "_")
+    return problem(request, status, code, phrase, f"{phrase}.", headers)
+
+
+async def _answer_http_error(request: Request, error: Exception) -> JSONResponse:
+    """FastAPI's handler for our errors and the framework's own."""
+    if isinstance(error, DarkroomError):
+        return problem_for_error(request, error)
+    assert isinstance(error, HTTPException)
+    return problem_for_status(request, error.status_code, error.headers)
+
+
+async def _answer_validation_error(request: Request, error: Exception) -> JSONResponse:
+    """FastAPI's handler for input that does not fit the schema. What was sent is not repeated: it may be a password."""
+    assert isinstance(error, RequestValidationError)
+    errors = [{"loc": list(item["loc"]), "msg": item["msg"], "type": item["type"]} for item in error.errors()]
+    first = errors[0]
+    where = ".".join(part for part in first["loc"][1:] if isinstance(part, str)) or str(first["loc"][0])
+    detail = f"{where}: {first['msg']}."
+    return problem(request, 422, "invalid_request", "Input not valid", detail, None, errors=errors)
+
+
+HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+    HTTPException: _answer_http_error,
+    RequestValidationError: _answer_validation_error,
+}
