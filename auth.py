@@ -85,7 +85,7 @@ async def _current_user(token: Annotated[str | None, Depends(_bearer)]) -> User:
     if token is None:
         raise NotAuthenticated
     claims = _read_token(token)
-    if not re.fullmatch("[0-9]{1,18}", claims["sub"]):
+    if not re.fullmatch("[0-9]{1,18}", claims["sub"]) or not isinstance(claims["iat"], int | float):
         raise InvalidToken
     async with session() as db:
         user = await db.get(User, int(claims["sub"]))

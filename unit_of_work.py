@@ -1,6 +1,6 @@
 """Announce, put, swap, release: the only place where a stored file changes its state for a request.
 
-The order is the promise. The row is committed before the first byte, the bytes are stored before a row points to them,
+The order is the promise: the row is committed before the first byte, the bytes are stored before a row points to them,
 the old value is read under the row's lock, and an object is deleted only after the commit that let go of it. Killed
 anywhere in between, what is left is a row that the reaper finishes. No connection is held while the store is asked.
 """
