@@ -5,6 +5,7 @@ than the service does: PutObject and DeleteObject. Exits with 1 if anything fail
 """
 
 import hashlib
+import io
 import sys
 import uuid
 from pathlib import Path
@@ -36,7 +37,11 @@ _CURES = {
 
 def check(known: StoreSettings) -> bool:
     """Go through the life of one picture; print a line for each step; return whether all of them succeeded."""
-    store = S3Store(known)
+    try:
+        store = S3Store(known)
+    except (BotoCoreError, ValueError) as err:
+        _failed("settings", str(err).rstrip("."), "Correct S3_REGION or S3_ENDPOINT_URL.")
+        return False
     key = f"{PROFILE_PICTURE_PREFIX}check-{uuid.uuid4().hex}.jpg"
     content = PICTURE.read_bytes()
     url = store.url(key)
@@ -62,7 +67,7 @@ def _check_read(url: str, content: bytes, arn: str) -> bool:
     step = "read by the public URL"
     try:
         answer = httpx.get(url, timeout=READ_TIMEOUT_SECONDS)
-    except httpx.HTTPError as err:
+    except (httpx.HTTPError, httpx.InvalidURL) as err:
         _failed(step, f"{url}: {type(err).__name__}", "Correct S3_PUBLIC_BASE_URL or S3_ENDPOINT_URL.")
         return False
     if answer.status_code in (401, 403):
@@ -139,6 +144,8 @@ def _failed(step: str, cause: str, cure: str = "") -> None:
 
 
 def main() -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without these marks shows a question mark
     known = settings.stores()[settings.store_name]
     if known.storage != "s3":
         print("✗ settings: no bucket is in use. Set S3_BUCKET_NAME (and STORAGE=s3 in production).")

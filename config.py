@@ -9,6 +9,7 @@ import secrets
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
@@ -79,7 +80,7 @@ class Settings(BaseSettings):
     storage_name: Annotated[str, Field(max_length=50)] | None = None
     previous_stores: dict[str, StoreSettings] = {}
     s3_bucket_name: str | None = None
-    s3_region: str = "us-east-1"
+    s3_region: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] = "us-east-1"
     s3_access_key_id: SecretStr | None = None
     s3_secret_access_key: SecretStr | None = None
     s3_endpoint_url: str | None = None
@@ -128,8 +129,8 @@ class Settings(BaseSettings):
     @field_validator("s3_endpoint_url", "s3_public_base_url")
     @classmethod
     def _check_url(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError("must start with http:// or https://")
+        if value is not None and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
+            raise ValueError("must be an address like https://s3.example.com")
         return value and value.rstrip("/")
 
     @model_validator(mode="after")
@@ -216,7 +217,7 @@ def asyncpg_url(url: str) -> URL:
     """Any way to write a Postgres URL (`postgres://`, `?sslmode=`), as SQLAlchemy's asyncpg dialect takes it."""
     try:
         parsed = make_url(url)
-    except ArgumentError as err:
+    except (ArgumentError, ValueError) as err:  # ValueError: the port is no number, perhaps part of a password
         raise ValueError("must look like postgresql://user:password@host:5432/name") from err
     if parsed.get_backend_name() not in ("postgres", "postgresql"):
         raise ValueError("must be a PostgreSQL URL, as in postgresql://user:password@host:5432/name")

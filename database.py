@@ -117,6 +117,6 @@ async def migrate(url: str) -> None:
 
 def _upgrade(connection: Connection) -> None:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
+    config.set_main_option("script_location", str(Path(__file__).parent / "alembic").replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

@@ -33,6 +33,8 @@ START_SECONDS = 60.0  # the first start makes the cluster; recovery after a cras
 POLL_SECONDS = 0.02
 WATCH_SECONDS = 0.2
 RESTART_SECONDS = 1.0
+# How long an owner that ends lets commands finish that joined it; a second service takes the server over instead.
+JOINED_SECONDS = 5.0
 
 _INSTEAD = "Set DATABASE_URL to a PostgreSQL of yours instead."
 
@@ -74,6 +76,7 @@ class _Keeper(threading.Thread):
         self._binaries, self._folder, self._log, self._lock = binaries, folder, log, lock
         self._ready, self._stopping = threading.Event(), threading.Event()
         self._failure: Exception | None = None
+        self._joined = open(log.with_name("postgres.joined"), "a")  # noqa: SIM115 (whoever joins keeps it locked, shared)
 
     def start(self) -> None:
         """Return when the server accepts connections; raises StartupError when it cannot."""
@@ -88,6 +91,7 @@ class _Keeper(threading.Thread):
         """End the server if it is ours: open connections are closed, what was committed is on disk."""
         self._stopping.set()
         self.join()
+        self._joined.close()
 
     def run(self) -> None:
         try:
@@ -104,15 +108,35 @@ class _Keeper(threading.Thread):
             except (StartupError, OSError):
                 self._stopping.wait(RESTART_SECONDS)  # the log has the cause; requests answer 503 until it works again
         if server is not None:
+            self._let_joined_finish()
             server.send_signal(signal.SIGINT)  # Postgres' fast shutdown
             server.wait()
+
+    def _let_joined_finish(self) -> None:
+        deadline = time.monotonic() + JOINED_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(self._joined, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return  # held until the server is down, so that nobody joins it any more
+            except BlockingIOError:
+                time.sleep(POLL_SECONDS)
+
+    def _join(self) -> bool:
+        try:
+            fcntl.flock(self._joined, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False  # its owner is about to end it
+        if _accepts(self._binaries, self.socket_dir):
+            return True
+        fcntl.flock(self._joined, fcntl.LOCK_UN)
+        return False
 
     def _own_or_join(self) -> bool:
         """True if this process now owns the server, False if it may join another's."""
         deadline = time.monotonic() + START_SECONDS
         while not self._try_to_own():
             _refuse_sibling(self._lock)
-            if _accepts(self._binaries, self.socket_dir):
+            if self._join():
                 return False
             if time.monotonic() > deadline:
                 raise StartupError(f"Another process holds the embedded database and does not answer. {_INSTEAD}")
@@ -124,13 +148,17 @@ class _Keeper(threading.Thread):
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        fcntl.flock(self._joined, fcntl.LOCK_UN)
+        # No server of this folder is alive: it would hold the lock. Its number may be another process's by now.
+        (self._folder / "postmaster.pid").unlink(missing_ok=True)
+        (self.socket_dir / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
         self._lock.truncate(0)
         self._lock.write(f"{os.getpid()} {os.getppid()}\n")
         self._lock.flush()
         return True
 
     def _serve(self) -> subprocess.Popen[bytes]:
-        _make_cluster(self._binaries, self._folder)
+        _make_cluster(self._binaries, self._folder, self._lock.fileno())
         self.socket_dir.mkdir(mode=0o700, exist_ok=True)
         with open(self._log, "ab") as log:
             server = subprocess.Popen(
@@ -168,14 +196,14 @@ def _refuse_sibling(lock: IO[str]) -> None:
         )
 
 
-def _make_cluster(binaries: Path, folder: Path) -> None:
+def _make_cluster(binaries: Path, folder: Path, lock_fd: int) -> None:
     """Make the cluster aside and rename it into place, so that a crash half-way leaves nothing that looks whole."""
     if folder.exists():
         version = folder / "PG_VERSION"
         if not version.exists():
             raise StartupError(f"{folder} is not a PostgreSQL cluster: move it away. {_INSTEAD}")
         have = version.read_text().strip()
-        need = _run([str(binaries / "postgres"), "--version"]).split()[-1].split(".")[0]
+        need = _run([str(binaries / "postgres"), "--version"], lock_fd).split()[-1].split(".")[0]
         if have != need:
             raise StartupError(
                 f"{folder} was made by PostgreSQL {have}, this is {need}: dump it with the old one. {_INSTEAD}"
@@ -185,14 +213,23 @@ def _make_cluster(binaries: Path, folder: Path) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     _run(
         [str(binaries / "initdb"), "-D", str(draft), "-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C"],
+        lock_fd,
     )
-    _run([str(binaries / "postgres"), "--single", "-D", str(draft), "postgres"], f"CREATE DATABASE {DATABASE}\n")
+    _run(
+        [str(binaries / "postgres"), "--single", "-D", str(draft), "postgres"], lock_fd, f"CREATE DATABASE {DATABASE}\n"
+    )
     draft.rename(folder)
 
 
-def _run(command: list[str], stdin: str = "") -> str:
+def _run(command: list[str], lock_fd: int, stdin: str = "") -> str:
     done = subprocess.run(
-        [*_unprivileged(), *command], env=_environment(), input=stdin, capture_output=True, text=True, check=False
+        [*_unprivileged(), *command],
+        env=_environment(),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        pass_fds=[lock_fd],  # whoever comes after a kill waits for the end of this
     )
     if done.returncode != 0:
         cause = (done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}").splitlines()[-1]

@@ -17,7 +17,7 @@ from typing import BinaryIO, Protocol, TypeVar
 from starlette.concurrency import run_in_threadpool
 
 from config import Settings, StoreSettings, settings
-from errors import StoreRefused, StoreUnavailable
+from errors import ObjectNotFound, StoreRefused, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ STORE_DEADLINE_SECONDS = 20.0
 STORE_THREADS = 16
 # `folder/name.ext`. A part never starts with a dot, so no key leaves its folder or names a hidden file.
 KEY_PATTERN = re.compile(r"[a-z0-9_]+(?:/[A-Za-z0-9][A-Za-z0-9._-]*)+")
+# What the column of the key holds; S3 takes 1024.
+LONGEST_KEY = 255
 
 Result = TypeVar("Result")
 
@@ -50,6 +52,13 @@ class OpenObject:
     content_type: str
 
 
+def checked(key: str) -> str:
+    """The key, if it is one of ours; raises ObjectNotFound, since nothing can lie under another."""
+    if len(key) > LONGEST_KEY or not KEY_PATTERN.fullmatch(key):
+        raise ObjectNotFound
+    return key
+
+
 class Store(Protocol):
     """What a store does. Every failure is a StoreError or ObjectNotFound of ours; vendor errors never get out.
 
@@ -59,7 +68,10 @@ class Store(Protocol):
     bucket: str
 
     def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
-        """Store durably before returning; raises ObjectExists rather than overwrite, where the service can tell."""
+        """Store durably before returning; raises ObjectExists rather than overwrite, where the service can tell.
+
+        Bytes that do not fit `sha256` are refused where they travel and the service checks them.
+        """
 
     def open(self, key: str) -> OpenObject:
         """Open for reading; raises ObjectNotFound."""

@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from errors import ObjectExists, ObjectNotFound, StoreUnavailable
-from storage import KEY_PATTERN, FoundObject, OpenObject
+from errors import DarkroomError, ObjectExists, ObjectNotFound, StoreUnavailable
+from storage import FoundObject, OpenObject, checked
 
 DRAFTS = ".drafts"
 
@@ -28,10 +28,11 @@ class LocalStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._synced: set[Path] = set()  # folders whose names this process has seen onto the disk
 
     def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
-        with _translated():
-            path = self._path(key)
+        path = self._path(key)
+        with _translated(missing=StoreUnavailable):  # a folder that went away under us
             self._make_folder(path.parent)
             self._make_folder(self._root / DRAFTS)
             draft = self._root / DRAFTS / uuid.uuid4().hex
@@ -61,8 +62,9 @@ class LocalStore:
     def delete(self, key: str) -> None:
         with _translated():
             path = self._path(key)
-            path.unlink(missing_ok=True)
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                if not path.is_dir():
+                    path.unlink(missing_ok=True)
                 _sync_folder(path.parent)  # also when the file is gone: an earlier unlink may not be on disk yet
 
     def url(self, key: str) -> str:
@@ -86,16 +88,15 @@ class LocalStore:
         return self
 
     def _path(self, key: str) -> Path:
-        if not KEY_PATTERN.fullmatch(key):
-            raise ObjectNotFound
-        return self._root / key
+        return self._root / checked(key)
 
     def _make_folder(self, folder: Path) -> None:
-        if folder.is_dir():
+        if folder.is_dir() and (folder in self._synced or not folder.is_relative_to(self._root)):
             return
         self._make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        _sync_folder(folder.parent)
+        _sync_folder(folder.parent)  # also if it was there: whoever made it may not have come to this line
+        self._synced.add(folder)
 
     def _walk(self, folder: Path, path: str, prefix: str) -> Iterator[FoundObject]:
         try:
@@ -116,13 +117,13 @@ class LocalStore:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(missing: type[DarkroomError] = ObjectNotFound) -> Iterator[None]:
     try:
         yield
     except FileExistsError as err:
         raise ObjectExists from err
     except FileNotFoundError as err:
-        raise ObjectNotFound from err
+        raise missing from err
     except OSError as err:
         if err.errno in (errno.ENAMETOOLONG, errno.ENOTDIR):
             raise ObjectNotFound from err

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from threading import Lock
 
 from errors import ObjectExists, ObjectNotFound, StoreUnavailable
-from storage import FoundObject, OpenObject
+from storage import FoundObject, OpenObject, checked
 
 
 @dataclass(frozen=True)
@@ -31,21 +31,21 @@ class MemoryStore:
         if hashlib.sha256(content).hexdigest() != sha256:
             raise StoreUnavailable
         with self._lock:
-            if key in self._objects:
+            if checked(key) in self._objects:
                 raise ObjectExists
             self._objects[key] = _Object(content, content_type, datetime.now(UTC))
 
     def open(self, key: str) -> OpenObject:
-        found = self._objects.get(key)
+        found = self._objects.get(checked(key))
         if found is None:
             raise ObjectNotFound
         return OpenObject(io.BytesIO(found.content), len(found.content), found.content_type)
 
     def exists(self, key: str) -> bool:
-        return key in self._objects
+        return checked(key) in self._objects
 
     def delete(self, key: str) -> None:
-        self._objects.pop(key, None)
+        self._objects.pop(checked(key), None)
 
     def url(self, key: str) -> str:
         return f"memory://{self.bucket}/{key}"

@@ -8,17 +8,19 @@ import base64
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 import boto3
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, NoCredentialsError
 from urllib3.exceptions import HTTPError
 
 from config import StoreSettings
 from errors import ObjectExists, ObjectNotFound, StoreRefused, StoreUnavailable
-from storage import STORE_THREADS, FoundObject, OpenObject
+from storage import STORE_THREADS, FoundObject, OpenObject, checked
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import PutObjectRequestTypeDef
@@ -40,9 +42,7 @@ class S3Store:
     def __init__(self, known: StoreSettings) -> None:
         self.bucket = known.bucket_name
         self._known = known
-        self._path_style = known.addressing_style == "path" or (
-            known.addressing_style == "auto" and (known.endpoint_url is not None or "." in known.bucket_name)
-        )
+        self._path_style = _is_path_style(known)
         self._create_only = True
         key_id, secret = known.access_key_id, known.secret_access_key
         self._client = boto3.session.Session().client(
@@ -63,11 +63,14 @@ class S3Store:
                 s3={"addressing_style": "path" if self._path_style else "virtual"},
             ),
         )
+        # Redirected, botocore asks where the bucket lies, and asks again when that is redirected too (as from http to
+        # https): for ever. It asks by a verb that we neither use nor are allowed.
+        self._client.meta.events.register("before-call.s3.HeadBucket", cast(Any, _refuse))
 
     def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
         request: PutObjectRequestTypeDef = {
             "Bucket": self.bucket,
-            "Key": key,
+            "Key": checked(key),
             "Body": content,
             "ContentType": content_type,
             "CacheControl": CACHE_CONTROL,
@@ -84,9 +87,9 @@ class S3Store:
 
     def open(self, key: str) -> OpenObject:
         with _translated():
-            found = self._client.get_object(Bucket=self.bucket, Key=key)
+            found = self._client.get_object(Bucket=self.bucket, Key=checked(key))
             stream = cast(BinaryIO, _TranslatedStream(cast(BinaryIO, found["Body"])))
-            return OpenObject(stream, found["ContentLength"], found["ContentType"])
+            return OpenObject(stream, found["ContentLength"], found.get("ContentType", "application/octet-stream"))
 
     def _put(self, request: "PutObjectRequestTypeDef") -> None:
         try:
@@ -95,14 +98,14 @@ class S3Store:
             if err.response.get("Error", {}).get("Code") != "NotImplemented" or "IfNoneMatch" not in request:
                 raise
             # The service does not know create-only puts and has stored nothing; our random keys stay unique anyway.
-            self._create_only = False
             del request["IfNoneMatch"]
             self._client.put_object(**request)
+            self._create_only = False  # only now: it was that header, and nothing else in the request
 
     def exists(self, key: str) -> bool:
         try:
             with _translated():
-                self._client.head_object(Bucket=self.bucket, Key=key)
+                self._client.head_object(Bucket=self.bucket, Key=checked(key))
         except ObjectNotFound:
             return False
         return True
@@ -110,9 +113,12 @@ class S3Store:
     def delete(self, key: str) -> None:
         try:
             with _translated():
-                self._client.delete_object(Bucket=self.bucket, Key=key)
-        except ObjectNotFound:  # AWS says nothing when the key is not there; some services say 404
-            pass
+                self._client.delete_object(Bucket=self.bucket, Key=checked(key))
+        except ObjectNotFound as err:
+            # AWS says nothing when the key is not there; some services say so. Any other 404 is another web server's.
+            cause = err.__cause__
+            if isinstance(cause, ClientError) and cause.response.get("Error", {}).get("Code") != "NoSuchKey":
+                raise StoreRefused from cause
 
     def url(self, key: str) -> str:
         known = self._known
@@ -139,10 +145,18 @@ class S3Store:
     def in_bucket(self, bucket: str) -> "S3Store":
         if bucket == self.bucket:
             return self
+        known = self._known.model_copy(update={"bucket_name": bucket, "public_base_url": None})
+        if _is_path_style(known) != self._path_style:
+            return S3Store(known)
         other = copy.copy(self)  # shares the client
-        other.bucket = bucket
-        other._known = self._known.model_copy(update={"bucket_name": bucket, "public_base_url": None})
+        other.bucket, other._known = bucket, known
         return other
+
+
+def _is_path_style(known: StoreSettings) -> bool:
+    # No wildcard certificate covers a bucket's name with a dot, and few other services have a host for each bucket.
+    is_one_host = known.endpoint_url is not None or "." in known.bucket_name
+    return known.addressing_style == "path" or (known.addressing_style == "auto" and is_one_host)
 
 
 class _TranslatedStream:
@@ -157,6 +171,10 @@ class _TranslatedStream:
 
     def close(self) -> None:
         self._body.close()
+
+
+def _refuse(**_: object) -> tuple[AWSResponse, dict[str, Any]]:
+    return AWSResponse("", 403, HTTPHeaders(), None), {"Error": {}, "ResponseMetadata": {"HTTPHeaders": {}}}
 
 
 @contextmanager

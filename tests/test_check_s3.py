@@ -126,21 +126,10 @@ def test_an_endpoint_where_nobody_listens(bucket: Bucket, run_here: Run) -> None
     assert_failed(checked, NOTHING_DONE, UPLOAD, "EndpointConnectionError", "S3_ENDPOINT_URL")
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"S3_ENDPOINT_URL": "http://"},
-        {"S3_REGION": "no region"},
-        {"S3_BUCKET_NAME": "No Bucket!"},
-    ],
-    ids=str,
-)
-def test_settings_that_cannot_be_right(bucket: Bucket, run_here: Run, wrong: dict[str, str]) -> None:
-    checked = run_here({**bucket.settings(), **wrong})
+def test_a_bucket_name_that_cannot_be_one(bucket: Bucket, run_here: Run) -> None:
+    checked = run_here({**bucket.settings(), "S3_BUCKET_NAME": "No Bucket!"})
     assert checked.status != 0
-    assert "✓" not in checked.output
-    [name] = wrong
-    assert name in checked.output or "S3 settings" in checked.output
+    assert "✓" not in checked.output and "S3 settings" in checked.output
 
 
 def test_no_credentials_anywhere(
@@ -272,10 +261,10 @@ def test_a_public_address_where_nobody_listens(bucket: Bucket, run_here: Run) ->
     assert_failed(checked, READ_FAILED, READ, "ConnectError", "S3_PUBLIC_BASE_URL")
 
 
-@pytest.mark.parametrize("address", ["http://", "http://127.0.0.1:port"])
-def test_a_public_address_that_is_none(bucket: Bucket, run_here: Run, address: str) -> None:
+def test_a_public_address_that_is_none(bucket: Bucket, run_here: Run) -> None:
+    address = "http://127.0.0.1:port"
     checked = run_here({**bucket.settings(), "S3_PUBLIC_BASE_URL": address})
-    assert_failed(checked, READ_FAILED, READ, re.escape(address.rstrip("/")), "S3_PUBLIC_BASE_URL")
+    assert_failed(checked, READ_FAILED, READ, re.escape(address), "S3_PUBLIC_BASE_URL")
 
 
 def test_a_cache_that_keeps_what_was_deleted(front: Front, bucket: Bucket, run_here: Run) -> None:
