@@ -31,4 +31,5 @@ def configure() -> None:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
     logging.getLogger("uvicorn.access").disabled = True  # the middleware's line says more
+    logging.captureWarnings(True)
     logging.getLogger("alembic").setLevel(logging.WARNING)

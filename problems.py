@@ -8,7 +8,9 @@ from typing import Any
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from errors import DarkroomError, MalformedBody, MethodNotAllowed, NotFound, RangeNotSatisfiable
 
@@ -22,6 +24,7 @@ _PLAIN_REFUSALS: dict[int, type[DarkroomError]] = {
     404: NotFound,
     405: MethodNotAllowed,
     416: RangeNotSatisfiable,
+    500: DarkroomError,
 }
 
 
@@ -53,8 +56,8 @@ def problem_for_status(request: Request, status: int, headers: Mapping[str, str]
     if known := _PLAIN_REFUSALS.get(status):
         return problem(request, status, known.code, known.title, known.sentence, headers)
     phrase = HTTPStatus(status).phrase
-    code = phrase.lower().replace(" ", "_").replace("-", "_")
-    return problem(request, status, code, phrase, f"{phrase}.", headers)
+    # Not made from the phrase, which changes from one version of Python to the next.
+    return problem(request, status, f"http_{status}", phrase, f"{phrase}.", headers)
 
 
 async def _answer_http_error(request: Request, error: Exception) -> JSONResponse:
@@ -62,7 +65,17 @@ async def _answer_http_error(request: Request, error: Exception) -> JSONResponse
     if isinstance(error, DarkroomError):
         return problem_for_error(request, error)
     assert isinstance(error, HTTPException)
-    return problem_for_status(request, error.status_code, error.headers)
+    headers = {"Allow": _methods_of(request)} if error.status_code == 405 else error.headers
+    return problem_for_status(request, error.status_code, headers)
+
+
+def _methods_of(request: Request) -> str:
+    """The methods of the address, on however many routes: Starlette names those of the first one only."""
+    routes = [
+        route for route in iter_route_contexts(request.app.routes) if route.matches(request.scope)[0] != Match.NONE
+    ]
+    methods = {method for route in routes if route.path == routes[0].path for method in route.methods or ()}
+    return ", ".join(sorted(methods or {"GET", "HEAD"}))  # none below a mount, which serves files
 
 
 async def _answer_validation_error(request: Request, error: Exception) -> JSONResponse:
@@ -71,7 +84,7 @@ async def _answer_validation_error(request: Request, error: Exception) -> JSONRe
     errors = [{"loc": list(item["loc"]), "msg": item["msg"], "type": item["type"]} for item in error.errors()]
     first = errors[0]
     where = ".".join(part for part in first["loc"][1:] if isinstance(part, str)) or str(first["loc"][0])
-    detail = f"{where}: {first['msg']}."
+    detail = f"{where}: {first['msg'].removeprefix('Value error, ').rstrip('.')}."
     return problem(request, 422, "invalid_request", "Input not valid", detail, None, errors=errors)
 
 

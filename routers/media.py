@@ -20,7 +20,8 @@ CACHE_CONTROL = "public, max-age=31536000, immutable"
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
-@router.api_route("/{key:path}", methods=["GET", "HEAD"], response_class=Response)
+@router.get("/{key:path}", response_class=Response)
+@router.head("/{key:path}", response_class=Response)
 async def read_object(key: str, request: Request) -> Response:
     """One object, or the one range of it that was asked for (RFC 9110, section 14)."""
     etag = f'"{key.rpartition("/")[2]}"'

@@ -37,6 +37,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--store", choices=["local", "s3"], default="local", help="where the tested services keep objects")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `--store` makes a difference to."""
+    for item in items:
+        if {"store_settings", "shared_service"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("store")
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server for all tests, without a database's name."""
