@@ -10,8 +10,9 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ import httpx
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60
+# How many connections of this database wait for a lock now.
+SOMEONE_WAITS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+BOUNDARY = "a-boundary"
+FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 
 def free_port() -> int:
@@ -223,3 +228,69 @@ def s3_server(kind: str) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(10)
+
+
+def processes_below(folder: Path) -> dict[int, str]:
+    """The running processes that work in this folder or name it on their command line, by pid."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            cwd = os.readlink(entry / "cwd")  # a zombie has none, and is no running process
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if Path(cwd.removesuffix(" (deleted)")).is_relative_to(folder) or str(folder) in command:
+            found[int(entry.name)] = command
+    return found
+
+
+def wait_until(happened: Callable[[], object], what: str) -> None:
+    """Return as soon as it is so; fail when it does not come to be."""
+    deadline = time.monotonic() + START_SECONDS
+    while not happened():
+        assert time.monotonic() < deadline, f"this did not happen: {what}"
+        time.sleep(0.02)
+
+
+def wait_until_none_is_left(folder: Path) -> None:
+    """Wait for the end of every process of the folder; those that stay are a failure, and are ended."""
+    try:
+        wait_until(lambda: not processes_below(folder), "every process of the folder ended")
+    finally:
+        for pid in processes_below(folder):
+            os.kill(pid, signal.SIGKILL)
+
+
+def postmaster(data_dir: Path) -> int:
+    """The pid of the embedded database's server."""
+    return int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
+
+
+def part(content: bytes, disposition: str = 'form-data; name="file"; filename="photo.jpg"') -> bytes:
+    """One part of a form, with the boundary before it."""
+    return f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\n".encode() + content + b"\r\n"
+
+
+def form(*parts: bytes) -> bytes:
+    """A whole form."""
+    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
+
+
+def read_answer(connection: socket.socket) -> httpx.Response:
+    """Read one answer from a socket."""
+    found = HTTPResponse(connection)
+    found.begin()
+    return httpx.Response(found.status, headers=found.getheaders(), content=found.read())
+
+
+def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
+    """The answer is this error, in the one shape."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    body = answer.json()
+    assert (answer.status_code, body["status"], body["code"]) == (status, status, code), body
+    assert body["type"] == f"urn:darkroom:error:{code}"
+    assert set(body) == {"type", "title", "status", "detail", "code", "request_id"}
+    assert body["title"] and body["detail"].endswith(".")
+    assert body["request_id"] and body["request_id"] == answer.headers["x-request-id"]

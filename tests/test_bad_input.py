@@ -7,7 +7,6 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from http.client import HTTPResponse
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -18,23 +17,11 @@ import pytest
 from PIL import Image
 
 from tests.pictures import BLUE, GREEN, RED, corners, encoded, jpeg, quarters
-from tests.services import Account, Bucket, Service
+from tests.services import BOUNDARY, FORM, Account, Bucket, Service, assert_problem, form, part, read_answer
 
 MAX_UPLOAD_SIZE_BYTES = 5 * 1024 * 1024
-BOUNDARY = "a-boundary"
-FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 Send = Callable[[Service, Account], httpx.Response]
-
-
-def part(content: bytes, disposition: str = 'form-data; name="file"; filename="photo.jpg"') -> bytes:
-    """One part of a form, with the boundary before it."""
-    return f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\n".encode() + content + b"\r\n"
-
-
-def form(*parts: bytes) -> bytes:
-    """A whole form."""
-    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
 
 
 def png(width_px: int, height_px: int, bit_depth: int, colour_type: int, rows: Iterable[bytes]) -> bytes:
@@ -138,24 +125,6 @@ def raw(service: Service, account: Account, announced_bytes: int, body: bytes) -
     with socket.create_connection((service.host, service.port), timeout=30) as connection:
         connection.sendall(head.encode() + body)
         return read_answer(connection)
-
-
-def read_answer(connection: socket.socket) -> httpx.Response:
-    """Read one answer from a socket."""
-    found = HTTPResponse(connection)
-    found.begin()
-    return httpx.Response(found.status, headers=found.getheaders(), content=found.read())
-
-
-def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
-    """The answer is this error, in the one shape."""
-    assert answer.headers["content-type"] == "application/problem+json", answer.text
-    body = answer.json()
-    assert (answer.status_code, body["status"], body["code"]) == (status, status, code), body
-    assert body["type"] == f"urn:darkroom:error:{code}"
-    assert set(body) == {"type", "title", "status", "detail", "code", "request_id"}
-    assert body["title"] and body["detail"].endswith(".")
-    assert body["request_id"] and body["request_id"] == answer.headers["x-request-id"]
 
 
 def stored_keys(service: Service) -> set[str]:

@@ -17,8 +17,16 @@ from alembic.script import ScriptDirectory
 from config import STARTUP_FAILURE_STATUS
 from tests.conftest import make_database
 from tests.pictures import corners, jpeg
-from tests.services import ROOT, Account, Service, free_port
-from tests.test_embedded_postgres import postmaster, processes_below, wait_until, wait_until_none_is_left
+from tests.services import (
+    ROOT,
+    Account,
+    Service,
+    free_port,
+    postmaster,
+    processes_below,
+    wait_until,
+    wait_until_none_is_left,
+)
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="looks for processes in Linux' /proc")
 

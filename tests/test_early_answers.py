@@ -13,8 +13,7 @@ import httpx
 import pytest
 
 from tests.pictures import jpeg
-from tests.services import Account, Service
-from tests.test_bad_input import FORM, assert_problem, form, part, read_answer
+from tests.services import FORM, Account, Service, assert_problem, form, part, read_answer
 
 # How a client sends: the service, the path, the account or nobody, a file of the form. It returns what it read.
 Client = Callable[[Service, str, Account | None, Path], httpx.Response]

@@ -24,7 +24,15 @@ import embedded_postgres
 from config import STARTUP_FAILURE_STATUS
 from errors import StartupError
 from tests.pictures import jpeg
-from tests.services import ROOT, START_SECONDS, Service
+from tests.services import (
+    ROOT,
+    START_SECONDS,
+    Service,
+    postmaster,
+    processes_below,
+    wait_until,
+    wait_until_none_is_left,
+)
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="looks for processes in Linux' /proc")
 
@@ -73,42 +81,6 @@ class Holder:
     def _line(self) -> str:
         assert self.process.stdout is not None
         return self.process.stdout.readline().decode().strip()
-
-
-def processes_below(folder: Path) -> dict[int, str]:
-    """The running processes that work in this folder or name it on their command line, by pid."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            cwd = os.readlink(entry / "cwd")  # a zombie has none, and is no running process
-            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if Path(cwd.removesuffix(" (deleted)")).is_relative_to(folder) or str(folder) in command:
-            found[int(entry.name)] = command
-    return found
-
-
-def wait_until(happened: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not happened():
-        assert time.monotonic() < deadline, f"this did not happen: {what}"
-        time.sleep(0.02)
-
-
-def wait_until_none_is_left(folder: Path) -> None:
-    """Wait for the end of every process of the folder; those that stay are a failure, and are ended."""
-    try:
-        wait_until(lambda: not processes_below(folder), "every process of the folder ended")
-    finally:
-        for pid in processes_below(folder):
-            os.kill(pid, signal.SIGKILL)
-
-
-def postmaster(data_dir: Path) -> int:
-    return int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
 
 
 def ask(url: str, *statements: str) -> list[Any]:

@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from tests.pictures import jpeg
-from tests.services import ROOT, Account, Service
-from tests.test_unit_of_work import SOMEONE_WAITS, PlannedS3, planned_s3, wait_until
+from tests.planned_s3 import PlannedS3, planned_s3
+from tests.services import ROOT, SOMEONE_WAITS, Account, Service, wait_until
 
 # The service with a picture step that waits for a file named `go`, and says by a file named `decoding` that it does.
 SLOW_DECODE = """

@@ -22,8 +22,8 @@ import database
 import jobs
 import storage
 from tests.pictures import jpeg
-from tests.services import ROOT, Bucket, Service
-from tests.test_unit_of_work import BUCKET, SOMEONE_WAITS, PlannedS3, planned_s3, wait_until
+from tests.planned_s3 import BUCKET, PlannedS3, planned_s3
+from tests.services import ROOT, SOMEONE_WAITS, Bucket, Service, wait_until
 
 SOON, NOW, PAST = "now() + interval '1 hour'", "now()", "now() - interval '1 minute'"
 

@@ -2,16 +2,9 @@
 
 import asyncio
 import contextlib
-import http.server
-import select
-import socket
-import struct
-import threading
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
 
 import asyncpg
 import httpx
@@ -28,130 +21,9 @@ from image_utils import process_profile_image
 from models import User
 from tests.conftest import make_database
 from tests.pictures import jpeg
-from tests.services import Account, Service
+from tests.planned_s3 import PlannedS3, Step, planned_s3
+from tests.services import SOMEONE_WAITS, START_SECONDS, Account, Service, wait_until
 from unit_of_work import UnitOfWork
-
-PATIENCE_SECONDS = 30.0
-BUCKET = "planned"
-# How many connections of this database wait for a lock now.
-SOMEONE_WAITS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-
-# ok: do it · 500, 503, 403: refuse · reset: cut the connection · lost: do it, then cut the connection ·
-# hang: do it once the gate is open, unless the client gives up before
-Step = Literal["ok", "500", "503", "403", "reset", "lost", "hang"]
-
-
-class PlannedS3(http.server.ThreadingHTTPServer):
-    """Just enough of S3 for PUT and DELETE; each request takes the next step of its method's plan, then `ok`."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.clear()
-
-    def clear(self) -> None:
-        self.objects: dict[str, bytes] = {}
-        self.requests: list[tuple[str, str]] = []
-        self.plan: dict[str, deque[Step]] = {"PUT": deque(), "DELETE": deque()}
-        self.always: dict[str, Step] = {"PUT": "ok", "DELETE": "ok"}
-        self.hanging: set[str] = set()
-        self.gate = threading.Event()
-        self.after_put: Callable[[str], None] = lambda key: None
-
-    def keys(self, method: str) -> list[str]:
-        return [key for asked, key in list(self.requests) if asked == method]
-
-    def settings(self) -> dict[str, str]:
-        return {
-            "STORAGE": "s3",
-            "S3_BUCKET_NAME": BUCKET,
-            "S3_ENDPOINT_URL": f"http://127.0.0.1:{self.server_address[1]}",
-            "S3_ACCESS_KEY_ID": "test",
-            "S3_SECRET_ACCESS_KEY": "test",
-        }
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Connections that are cut on purpose are no news."""
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: PlannedS3
-
-    def do_PUT(self) -> None:
-        content = self.rfile.read(int(self.headers["Content-Length"]))
-        self._take_step("PUT", lambda key: self.server.objects.__setitem__(key, content))
-
-    def do_DELETE(self) -> None:
-        self._take_step("DELETE", lambda key: self.server.objects.pop(key, None))
-
-    def _take_step(self, method: str, act: Callable[[str], object]) -> None:
-        key = self.path.removeprefix(f"/{BUCKET}/").partition("?")[0]
-        planned = self.server.plan[method]
-        step = planned.popleft() if planned else self.server.always[method]
-        self.server.requests.append((method, key))
-        if step in ("500", "503", "403"):
-            code = {"500": "InternalError", "503": "SlowDown", "403": "AccessDenied"}[step]
-            self._answer(int(step), f"<Error><Code>{code}</Code><Message>planned</Message></Error>".encode())
-            return
-        if step == "hang" and not self._wait_for_gate(key):
-            return
-        if step != "reset":
-            act(key)
-            if method == "PUT":
-                self.server.after_put(key)
-        if step in ("reset", "lost"):
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
-            self.close_connection = True
-            return
-        self._answer(200 if method == "PUT" else 204, b"")
-
-    def _wait_for_gate(self, key: str) -> bool:
-        """False when the client gave up first: then its end of the connection is closed."""
-        gate = self.server.gate
-        self.server.hanging.add(key)
-        try:
-            while not gate.wait(0.02):
-                if select.select([self.connection], [], [], 0)[0] and not self.connection.recv(1, socket.MSG_PEEK):
-                    self.close_connection = True
-                    return False
-            return True
-        finally:
-            self.server.hanging.discard(key)
-
-    def _answer(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("ETag", '"planned"')
-        if status != 204:
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-@contextlib.contextmanager
-def planned_s3() -> Iterator[PlannedS3]:
-    """A server of its own, on loopback, until the context ends."""
-    server = PlannedS3()
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        yield server
-    finally:
-        server.gate.set()
-        server.shutdown()
-        server.server_close()
-
-
-def wait_until(is_so: Callable[[], object], what: str) -> None:
-    """Return as soon as it is so; fail when it does not come to be."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not is_so():
-        assert time.monotonic() < deadline, f"never came to be: {what}"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -470,7 +342,7 @@ def test_a_commit_of_unknown_outcome_deletes_nothing(
                     with monkeypatch.context() as lossy:
                         lossy.setattr(AsyncSession, "commit", commit)
                         await work.swap_picture(file_id)
-            await unit_of_work.finish_releases(PATIENCE_SECONDS)
+            await unit_of_work.finish_releases(START_SECONDS)
             states = dict(await beside.fetch("SELECT id, state FROM stored_files"))
             assert states == {old_id: "live", file_id: "pending"}
             assert await beside.fetchval("SELECT picture_id FROM users") == old_id
