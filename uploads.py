@@ -1,32 +1,29 @@
-"""Admitting, bounding and reading a request's body; the picture slots.
+"""Bounding and reading a request's body.
 
-Memory for a body is reserved before its first byte is read, out of one budget, and never grown while it is held. A body
-is counted while it arrives and must keep a minimum rate. Nothing is written to disk.
+A body is admitted before its first byte is read, counted while it arrives, and must keep a minimum rate. Nothing is
+written to disk.
 """
 
 import asyncio
-import os
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
+from admission import admission
 from config import KIB, settings
 from errors import (
     BadCrop,
     BodyTooLarge,
-    Busy,
     FileIsAField,
     FileMissing,
     FileTooLarge,
@@ -42,13 +39,10 @@ FORM_OVERHEAD_BYTES = 64 * KIB
 # Text fields are numbers such as crop.
 LONGEST_FIELD_BYTES = KIB
 MOST_PARTS = 20
-# Of every other request. The largest of them is an account's, of well below one KiB.
+# Of every other request. The largest of them is an account's, of a few KiB at most.
 MAX_SMALL_BODY_BYTES = 64 * KIB
 # A bad mobile connection makes ten times this; a client that keeps below it holds memory that others wait for.
 MINIMUM_BYTES_PER_SECOND = 8 * KIB
-
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
 
 
 class BoundedRoute(APIRoute):
@@ -73,76 +67,6 @@ class BoundedRoute(APIRoute):
             return await handle(Request(request.scope, receive))
 
         return handle_bounded
-
-
-class Admission:
-    """One byte budget and the picture slots of this process. Whoever waits too long is told to come back."""
-
-    def __init__(self, budget_bytes: int, slots: int, wait_seconds: float) -> None:
-        self._free_bytes = budget_bytes
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()  # in order of arrival
-        self._slots = asyncio.Semaphore(slots)
-        self._wait_seconds = wait_seconds
-
-    @asynccontextmanager
-    async def reserve(self, amount_bytes: int) -> AsyncIterator[None]:
-        """Hold this much of the budget. Raises Busy when it does not become free in time."""
-        await self._acquire(amount_bytes)
-        try:
-            yield
-        finally:
-            self._free_bytes += amount_bytes
-            self._admit_waiting()
-
-    async def in_picture_slot(
-        self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
-    ) -> Result:
-        """Run CPU work on a picture in the thread pool, at most as many at once as there are cores. Raises Busy."""
-        try:
-            async with asyncio.timeout(self._wait_seconds):
-                await self._slots.acquire()
-        except TimeoutError as err:
-            raise Busy from err
-        call = asyncio.ensure_future(run_in_threadpool(function, *args, **kwargs))
-        call.add_done_callback(self._release_slot)
-        return await asyncio.shield(call)
-
-    def _release_slot(self, call: "asyncio.Future[Any]") -> None:
-        """Only now, when the thread has ended: whoever asked may have been cancelled long before."""
-        self._slots.release()
-        if not call.cancelled():
-            call.exception()  # seen, so that asyncio does not complain of a failure that nobody waits for any more
-
-    async def _acquire(self, amount_bytes: int) -> None:
-        if not self._waiting and amount_bytes <= self._free_bytes:
-            self._free_bytes -= amount_bytes
-            return
-        admitted = asyncio.get_running_loop().create_future()
-        entry = (amount_bytes, admitted)
-        self._waiting.append(entry)
-        try:
-            async with asyncio.timeout(self._wait_seconds):
-                await admitted
-        except BaseException as err:
-            if admitted.done() and not admitted.cancelled():  # admitted in the very moment of giving up
-                self._free_bytes += amount_bytes
-            elif entry in self._waiting:
-                self._waiting.remove(entry)
-            self._admit_waiting()
-            if isinstance(err, TimeoutError):
-                raise Busy from err
-            raise
-
-    def _admit_waiting(self) -> None:
-        """Admit in order of arrival: a large body is not passed for ever by small ones."""
-        while self._waiting and self._waiting[0][0] <= self._free_bytes:
-            amount_bytes, admitted = self._waiting.popleft()
-            if not admitted.done():
-                self._free_bytes -= amount_bytes
-                admitted.set_result(None)
-
-
-admission = Admission(settings.upload_budget_bytes, os.cpu_count() or 1, settings.upload_wait_seconds)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError
 
 import auth
+from admission import admission
 from auth import CurrentUser, EditableUser, UserId
 from config import settings
 from database import Db
@@ -16,7 +17,7 @@ from image_utils import ProcessedImage, process_profile_image
 from models import EMAIL_CONSTRAINT, USERNAME_CONSTRAINT, User, fold
 from schemas import Token, UserCreate, UserPrivate, UserPublic, UserUpdate
 from unit_of_work import UnitOfWork, lock_user
-from uploads import BoundedRoute, admission, admitted_picture_form
+from uploads import BoundedRoute, admitted_picture_form
 
 router = APIRouter(prefix="/users", tags=["users"], route_class=BoundedRoute)
 upload_router = APIRouter(prefix="/users", tags=["users"])  # bounds its bodies itself

@@ -16,11 +16,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from admission import Admission
 from config import MIB
 from errors import Busy
 from tests.pictures import corners, jpeg
 from tests.services import ROOT, Account, Bucket, Service
-from uploads import Admission
 
 PATIENCE_SECONDS = 30.0
 # Nothing can be written: neither below /tmp nor in a shared memory file.

@@ -14,7 +14,19 @@ from tests.services import ROOT
 ORDER = [
     *("config", "errors", "problems", "embedded_postgres", "faults", "signing", "metrics"),
     *("picture_formats", "image_utils"),
-    *("storage", "database", "models", "unit_of_work", "thumbnails", "schemas", "mail", "limits", "auth", "uploads"),
+    *(
+        "storage",
+        "database",
+        "models",
+        "unit_of_work",
+        "thumbnails",
+        "schemas",
+        "mail",
+        "limits",
+        "auth",
+        "admission",
+        "uploads",
+    ),
     *("jobs", "logs", "middleware", "routers", "maintenance", "admin", "cli", "check_s3", "main"),
 ]
 PACKAGES = ("routers", "storage")
@@ -26,7 +38,7 @@ FENCES = {
     "mypy_boto3_s3": {"storage/s3.py", "check_s3.py"},
     "PIL": {"image_utils.py", "picture_formats.py"},
     "HTTPException": {"errors.py", "problems.py"},
-    "run_in_threadpool": {"storage/__init__.py", "uploads.py", "auth.py", "thumbnails.py", "maintenance.py"},
+    "run_in_threadpool": {"storage/__init__.py", "admission.py", "auth.py", "thumbnails.py", "maintenance.py"},
     "to_thread": {"main.py"},  # for the size of the pool, not to run anything
     "run_sync": {"database.py"},  # SQLAlchemy's, which needs no thread
     "run_in_executor": set[str](),
