@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     max_upload_size_bytes: Annotated[int, Field(ge=1)] = 5 * MIB
     # Baseline JPEG is decoded at reduced scale: 50 megapixels cost a few MiB.
     max_image_pixels: Annotated[int, Field(ge=1)] = 50_000_000
-    # All else is decoded whole: 24 megapixels cost from 75 MiB (progressive JPEG) to 371 (WebP with alpha) in each slot.
+    # All else is decoded whole: in each slot 24 megapixels cost 75 MiB (progressive JPEG) to 371 (WebP with alpha).
     max_whole_image_pixels: Annotated[int, Field(ge=1)] = 24_000_000
     # The bodies that may be in memory at once: a dozen of the largest, hundreds of ordinary ones.
     upload_budget_bytes: Annotated[int, Field(ge=1)] = 64 * MIB
