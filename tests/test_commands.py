@@ -286,11 +286,9 @@ def bare(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def index() -> None:
+def index(bare: dict[str, str], folder: Path) -> None:
     """Skips where the package index cannot be reached."""
-    asked = subprocess.run(
-        ["python3", "-m", "pip", "index", "versions", "uv"], capture_output=True, text=True, timeout=60, check=False
-    )
+    asked = run("python3", "-m", "pip", "index", "versions", "uv", cwd=folder, environment=bare)
     if asked.returncode != 0:
         pytest.skip(f"the package index cannot be reached: {asked.stderr[-300:]}")
 
