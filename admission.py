@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 
 class Admission:
-    """One byte budget and the picture slots of this process. Whoever waits too long is told to come back."""
+    """One byte budget and the picture slots of this process."""
 
     def __init__(self, budget_bytes: int, slots: int, wait_seconds: float) -> None:
         self._free_bytes = budget_bytes

@@ -137,8 +137,15 @@ async def _in_hashing_slot(function: Any, *arguments: str) -> Any:
     except TimeoutError as err:
         raise Busy("Many people are logging in right now. Please try again in a moment.") from err
     call = asyncio.ensure_future(run_in_threadpool(function, *arguments))
-    call.add_done_callback(lambda _: _hashing.release())  # when the thread ends, though whoever asked be cancelled
+    call.add_done_callback(_release_hashing_slot)
     return await asyncio.shield(call)
+
+
+def _release_hashing_slot(call: "asyncio.Future[Any]") -> None:
+    """Only now, when the thread has ended: whoever asked may have been cancelled long before."""
+    _hashing.release()
+    if not call.cancelled():
+        call.exception()  # seen, also when nobody waits for it any more
 
 
 @functools.cache

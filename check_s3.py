@@ -14,7 +14,7 @@ import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 
 from config import StoreSettings, settings
-from errors import ObjectNotFound, StoreError
+from errors import ObjectNotFound, StartupError, StoreError
 from storage.s3 import S3Store
 from unit_of_work import PROFILE_PICTURE_PREFIX
 
@@ -39,8 +39,8 @@ def check(known: StoreSettings) -> bool:
     """Go through the life of one picture; print a line for each step; return whether all of them succeeded."""
     try:
         store = S3Store(known)
-    except (BotoCoreError, ValueError) as err:
-        _failed("settings", str(err).rstrip("."), "Correct S3_REGION or S3_ENDPOINT_URL.")
+    except StartupError as err:
+        _failed("settings", str(err), "Correct S3_REGION or S3_ENDPOINT_URL.")
         return False
     key = f"{PROFILE_PICTURE_PREFIX}check-{uuid.uuid4().hex}.jpg"
     content = PICTURE.read_bytes()

@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     )
 
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
     # One process keeps two cores busy, because Pillow lets go of the GIL; more help only where there are many cores.
     workers: Annotated[int, Field(ge=1)] = 1
     data_dir: Path = Path(".data")
@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     max_image_pixels: Annotated[int, Field(ge=1)] = 50_000_000
     # All else is decoded whole: in each slot 24 megapixels cost 75 MiB (progressive JPEG) to 371 (WebP with alpha).
     max_whole_image_pixels: Annotated[int, Field(ge=1)] = 24_000_000
-    # The bodies that may be in memory at once: a dozen of the largest, hundreds of ordinary ones.
+    # The bodies that may be in memory at once: a dozen of the largest, some twenty phone photos.
     upload_budget_bytes: Annotated[int, Field(ge=1)] = 64 * MIB
     # Longer than a queue of 50 pictures takes on two cores, shorter than the patience of a browser.
     upload_wait_seconds: Seconds = 20.0
@@ -214,7 +214,7 @@ class Settings(BaseSettings):
 
 
 def asyncpg_url(url: str) -> URL:
-    """Any way to write a Postgres URL (`postgres://`, `?sslmode=`), as SQLAlchemy's asyncpg dialect takes it."""
+    """The usual ways to write a Postgres URL (`postgres://`, `?sslmode=`), as SQLAlchemy's asyncpg dialect takes it."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as err:  # ValueError: the port is no number, perhaps part of a password
@@ -224,8 +224,10 @@ def asyncpg_url(url: str) -> URL:
     query = dict(parsed.query)
     if "sslmode" in query:
         query["ssl"] = query.pop("sslmode")  # asyncpg's name for libpq's sslmode, with the same values
-    for unknown in ("channel_binding", "connect_timeout", "gssencmode", "application_name"):
-        query.pop(unknown, None)  # libpq's, which hosting services add and asyncpg does not take
+    for spared in ("channel_binding", "connect_timeout", "gssencmode", "application_name"):
+        query.pop(spared, None)  # libpq's, which hosting services add and nothing depends on
+    if unknown := set(query) - {"host", "port", "ssl", "target_session_attrs", "prepared_statement_cache_size"}:
+        raise ValueError(f"takes no {', '.join(sorted(unknown))} after its question mark")
     return parsed.set(drivername="postgresql+asyncpg", query=query)
 
 

@@ -50,11 +50,12 @@ def running(data_dir: Path) -> Iterator[str]:
     folder = data_dir / "postgres"
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        lock = open(data_dir / "postgres.lock", "a+")  # noqa: SIM115 (closed below)
+        lock = open(data_dir / "postgres.lock", "a+")  # noqa: SIM115 (closed below, as is the next)
+        joined = open(data_dir / "postgres.joined", "a")  # noqa: SIM115
     except OSError as err:
         raise StartupError(f"DATA_DIR {data_dir} cannot be used: {err.strerror}") from err
-    with lock:
-        keeper = _Keeper(binaries, folder, _socket_dir(folder), data_dir / "postgres.log", lock)
+    with lock, joined:
+        keeper = _Keeper(binaries, folder, _socket_dir(folder), data_dir / "postgres.log", lock, joined)
         keeper.start()
         try:
             yield _url(keeper.socket_dir)
@@ -70,13 +71,15 @@ class _Keeper(threading.Thread):
     a killed owner for exactly as long as the server does.
     """
 
-    def __init__(self, binaries: Path, folder: Path, socket_dir: Path, log: Path, lock: IO[str]) -> None:
+    def __init__(
+        self, binaries: Path, folder: Path, socket_dir: Path, log: Path, lock: IO[str], joined: IO[str]
+    ) -> None:
         super().__init__(name="embedded-postgres", daemon=True)
         self.socket_dir = socket_dir
-        self._binaries, self._folder, self._log, self._lock = binaries, folder, log, lock
+        self._binaries, self._folder, self._log = binaries, folder, log
+        self._lock, self._joined = lock, joined  # whoever joins keeps the second one locked, shared
         self._ready, self._stopping = threading.Event(), threading.Event()
         self._failure: Exception | None = None
-        self._joined = open(log.with_name("postgres.joined"), "a")  # noqa: SIM115 (whoever joins keeps it locked, shared)
 
     def start(self) -> None:
         """Return when the server accepts connections; raises StartupError when it cannot."""
@@ -91,7 +94,6 @@ class _Keeper(threading.Thread):
         """End the server if it is ours: open connections are closed, what was committed is on disk."""
         self._stopping.set()
         self.join()
-        self._joined.close()
 
     def run(self) -> None:
         try:

@@ -48,6 +48,8 @@ FORMATS = tuple(
 # Our own check knows the two limits and names both numbers; Pillow's single one would come before it.
 Image.MAX_IMAGE_PIXELS = None
 ImageFile.LOAD_TRUNCATED_IMAGES = False
+# A picture slot is one thread; libavif would start one for each core in every slot.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 _ORIENTATION_TAG = 0x0112
 # EXIF 2.32, tag 274: how to turn stored pixels upright.

@@ -64,8 +64,13 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 def _end_with_parent() -> None:
     """Let a worker end when uvicorn's process manager was killed; else it would hold the port without a database."""
     if (parent := multiprocessing.parent_process()) is not None:
-        loop = asyncio.get_running_loop()
-        loop.add_reader(parent.sentinel, os.kill, os.getpid(), signal.SIGTERM)
+        loop, sentinel = asyncio.get_running_loop(), parent.sentinel
+
+        def end() -> None:
+            loop.remove_reader(sentinel)  # it stays readable: once is enough
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        loop.add_reader(sentinel, end)
 
 
 app = FastAPI(
@@ -139,9 +144,10 @@ def serve() -> None:
 
 def _print_where(is_embedded: bool) -> None:
     known = settings.stores()[settings.store_name]
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     place = f"bucket {known.bucket_name}" if known.storage == "s3" else f"folder {known.directory}"
     print(
-        f"Darkroom listens on http://{settings.host}:{settings.port} (try it: /docs)\n"
+        f"Darkroom listens on http://{host}:{settings.port} (try it: /docs)\n"
         f"  data      {settings.data_dir}\n"
         f"  database  {'embedded PostgreSQL' if is_embedded else 'DATABASE_URL'}\n"
         f"  store     {settings.store_name}: {place}",

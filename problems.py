@@ -28,10 +28,9 @@ _PLAIN_REFUSALS: dict[int, type[DarkroomError]] = {
 }
 
 
-def problem(
+def _problem(
     request: Request, status: int, code: str, title: str, detail: str, headers: Mapping[str, str] | None, **more: Any
 ) -> JSONResponse:
-    """The one body of every error, as RFC 9457 has it, with our `code` and the request's id."""
     body = {
         "type": f"urn:darkroom:error:{code}",
         "title": title,
@@ -46,18 +45,18 @@ def problem(
 
 def problem_for_error(request: Request, error: DarkroomError) -> JSONResponse:
     """The answer to one of our own errors; what is behind an outage goes to the log."""
-    if error.status >= 500:
+    if error.status >= 500 and error.__cause__ is not None:
         logger.warning("%s: %r", error.code, error.__cause__)
-    return problem(request, error.status, error.code, error.title, error.detail, error.headers)
+    return _problem(request, error.status, error.code, error.title, error.detail, error.headers)
 
 
 def problem_for_status(request: Request, status: int, headers: Mapping[str, str] | None) -> JSONResponse:
     """The answer where only a status is known: what the framework or a file server refused by itself."""
     if known := _PLAIN_REFUSALS.get(status):
-        return problem(request, status, known.code, known.title, known.sentence, headers)
+        return _problem(request, status, known.code, known.title, known.sentence, headers)
     phrase = HTTPStatus(status).phrase
     # Not made from the phrase, which changes from one version of Python to the next.
-    return problem(request, status, f"http_{status}", phrase, f"{phrase}.", headers)
+    return _problem(request, status, f"http_{status}", phrase, f"{phrase}.", headers)
 
 
 async def _answer_http_error(request: Request, error: Exception) -> JSONResponse:
@@ -85,7 +84,7 @@ async def _answer_validation_error(request: Request, error: Exception) -> JSONRe
     first = errors[0]
     where = ".".join(part for part in first["loc"][1:] if isinstance(part, str)) or str(first["loc"][0])
     detail = f"{where}: {first['msg'].removeprefix('Value error, ').rstrip('.')}."
-    return problem(request, 422, "invalid_request", "Input not valid", detail, None, errors=errors)
+    return _problem(request, 422, "invalid_request", "Input not valid", detail, None, errors=errors)
 
 
 HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {

@@ -76,7 +76,7 @@ class UserCreate(Input):
 
 
 class UserUpdate(Input):
-    """What is left out stays as it is. A new password needs the current one, and ends every other session."""
+    """What is left out stays as it is. A new password of one's own needs the current one; it ends every older token."""
 
     username: Username = Field(default=None)  # type: ignore[assignment]
     email: Email = Field(default=None)  # type: ignore[assignment]

@@ -1,7 +1,7 @@
 """Bounding and reading a request's body.
 
-A body is admitted before its first byte is read, counted while it arrives, and must keep a minimum rate. Nothing is
-written to disk.
+Every body is counted while it arrives and must keep a minimum rate; a picture's is admitted before its first byte is
+read. Nothing is written to disk.
 """
 
 import asyncio
@@ -43,10 +43,12 @@ MOST_PARTS = 20
 MAX_SMALL_BODY_BYTES = 64 * KIB
 # A bad mobile connection makes ten times this; a client that keeps below it holds memory that others wait for.
 MINIMUM_BYTES_PER_SECOND = 8 * KIB
+# At that rate, and after one pause.
+SMALL_BODY_SECONDS = MAX_SMALL_BODY_BYTES / MINIMUM_BYTES_PER_SECOND
 
 
 class BoundedRoute(APIRoute):
-    """A route whose body is JSON or a small form: refused before its handler, or while it arrives."""
+    """A route whose body is JSON or a small form: bounded in size and time, and refused before its handler runs."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -54,11 +56,19 @@ class BoundedRoute(APIRoute):
         async def handle_bounded(request: Request) -> Response:
             if (_announced_bytes(request) or 0) > MAX_SMALL_BODY_BYTES:
                 raise BodyTooLarge
-            received = 0
+            received, is_read = 0, False
+            now = asyncio.get_running_loop().time
+            deadline = now() + settings.upload_stall_seconds + SMALL_BODY_SECONDS
 
             async def receive() -> Message:
-                nonlocal received
-                message = await request.receive()
+                nonlocal received, is_read
+                try:
+                    due = min(deadline, now() + settings.upload_stall_seconds)
+                    async with asyncio.timeout_at(None if is_read else due):
+                        message = await request.receive()
+                except TimeoutError as err:
+                    raise UploadStalled from err
+                is_read = not message.get("more_body", False)
                 received += len(message.get("body", b""))
                 if received > MAX_SMALL_BODY_BYTES:
                     raise BodyTooLarge

@@ -14,6 +14,9 @@ router = APIRouter(prefix="/health", tags=["health"])
 # Below the patience of the probes that ask: Kubernetes gives one second by default.
 READY_PATIENCE_SECONDS = 0.8
 
+# Held here, because the event loop keeps only weak references to tasks.
+_asking: set[asyncio.Task[None]] = set()
+
 
 @router.get("/live")
 @router.head("/live", include_in_schema=False)
@@ -29,13 +32,20 @@ async def ready() -> Health:
 
     The store is not asked: while it is away, reads and logins still work, and uploads say 503 by themselves.
     """
-    asking = asyncio.create_task(_ask_database())  # left to end by itself: closing a dead connection takes its time too
+    asking = asyncio.create_task(_ask_database())
+    _asking.add(asking)
+    asking.add_done_callback(_forget)
     await asyncio.wait({asking}, timeout=READY_PATIENCE_SECONDS)
-    if not asking.done():
-        asking.add_done_callback(lambda late: late.exception())
+    if not asking.done():  # it ends by itself: closing a dead connection takes its time too
         raise DatabaseUnavailable
     asking.result()
     return Health(status="ready")
+
+
+def _forget(asked: asyncio.Task[None]) -> None:
+    _asking.discard(asked)
+    if not asked.cancelled():
+        asked.exception()  # seen, also when nobody waits for it any more
 
 
 async def _ask_database() -> None:

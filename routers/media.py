@@ -9,13 +9,11 @@ from fastapi.responses import StreamingResponse
 
 from config import KIB
 from errors import ObjectNotFound, RangeNotSatisfiable
-from storage import AsyncStore, OpenObject, stores
+from storage import CACHE_CONTROL, AsyncStore, OpenObject, stores
 
 router = APIRouter(prefix="/media", tags=["media"])
 
 CHUNK_BYTES = 64 * KIB
-# A key is never reused, so what lies under it never changes.
-CACHE_CONTROL = "public, max-age=31536000, immutable"
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 

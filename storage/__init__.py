@@ -30,6 +30,8 @@ STORE_THREADS = 16
 KEY_PATTERN = re.compile(r"[a-z0-9_]+(?:/[A-Za-z0-9][A-Za-z0-9._-]*)+")
 # What the column of the key holds; S3 takes 1024.
 LONGEST_KEY = 255
+# How an object may be cached: a key is never reused, so what lies under it never changes.
+CACHE_CONTROL = "public, max-age=31536000, immutable"
 
 Result = TypeVar("Result")
 

@@ -126,7 +126,7 @@ def _translated(missing: type[DarkroomError] = ObjectNotFound) -> Iterator[None]
         raise missing from err
     except OSError as err:
         if err.errno in (errno.ENAMETOOLONG, errno.ENOTDIR):
-            raise ObjectNotFound from err
+            raise missing from err
         raise StoreUnavailable from err
 
 

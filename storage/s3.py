@@ -19,25 +19,26 @@ from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalE
 from urllib3.exceptions import HTTPError
 
 from config import StoreSettings
-from errors import ObjectExists, ObjectNotFound, StoreRefused, StoreUnavailable
-from storage import STORE_THREADS, FoundObject, OpenObject, checked
+from errors import ObjectExists, ObjectNotFound, StartupError, StoreRefused, StoreUnavailable
+from storage import CACHE_CONTROL, STORE_THREADS, FoundObject, OpenObject, checked
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import PutObjectRequestTypeDef
 
-# Together below STORE_DEADLINE_SECONDS. S3 answers a small put within a second; eight leave room for a slow day.
+# Together half of STORE_DEADLINE_SECONDS for each request. S3 answers a small put within a second; eight leave room
+# for a slow day.
 CONNECT_TIMEOUT_SECONDS = 3
 READ_TIMEOUT_SECONDS = 8
-
-# A key is never reused, so what lies under it never changes.
-CACHE_CONTROL = "public, max-age=31536000, immutable"
 
 # Refusals with a 4xx status that another attempt can cure: bytes that were lost or changed on their way.
 _PASSING_CODES = {"RequestTimeout", "BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "RequestTimeTooSkewed"}
 
 
 class S3Store:
-    """The objects of one bucket. Needs PutObject and DeleteObject; the other verbs need GetObject and ListBucket."""
+    """The objects of one bucket. Needs PutObject and DeleteObject; the other verbs need GetObject and ListBucket.
+
+    Raises StartupError for an endpoint or a region that cannot be one.
+    """
 
     def __init__(self, known: StoreSettings) -> None:
         self.bucket = known.bucket_name
@@ -45,24 +46,27 @@ class S3Store:
         self._path_style = _is_path_style(known)
         self._create_only = True
         key_id, secret = known.access_key_id, known.secret_access_key
-        self._client = boto3.session.Session().client(
-            "s3",
-            region_name=known.region,
-            endpoint_url=known.endpoint_url,
-            aws_access_key_id=key_id.get_secret_value() if key_id else None,
-            aws_secret_access_key=secret.get_secret_value() if secret else None,
-            config=Config(
-                signature_version="s3v4",
-                connect_timeout=CONNECT_TIMEOUT_SECONDS,
-                read_timeout=READ_TIMEOUT_SECONDS,
-                retries={"total_max_attempts": 1},
-                max_pool_connections=STORE_THREADS,
-                tcp_keepalive=True,
-                request_checksum_calculation=known.checksums,
-                response_checksum_validation=known.checksums,
-                s3={"addressing_style": "path" if self._path_style else "virtual"},
-            ),
-        )
+        try:
+            self._client = boto3.session.Session().client(
+                "s3",
+                region_name=known.region,
+                endpoint_url=known.endpoint_url,
+                aws_access_key_id=key_id.get_secret_value() if key_id else None,
+                aws_secret_access_key=secret.get_secret_value() if secret else None,
+                config=Config(
+                    signature_version="s3v4",
+                    connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                    read_timeout=READ_TIMEOUT_SECONDS,
+                    retries={"total_max_attempts": 1},
+                    max_pool_connections=STORE_THREADS,
+                    tcp_keepalive=True,
+                    request_checksum_calculation=known.checksums,
+                    response_checksum_validation=known.checksums,
+                    s3={"addressing_style": "path" if self._path_style else "virtual"},
+                ),
+            )
+        except (BotoCoreError, ValueError) as err:
+            raise StartupError(f"The S3 settings cannot be used: {str(err).rstrip('.')}") from err
         # Redirected, botocore asks where the bucket lies, and asks again when that is redirected too (as from http to
         # https): for ever. It asks by a verb that we neither use nor are allowed.
         self._client.meta.events.register("before-call.s3.HeadBucket", cast(Any, _refuse))

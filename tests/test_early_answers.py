@@ -292,6 +292,16 @@ def test_a_stalled_upload_is_cut_off(start_service: Callable[..., Service]) -> N
     assert service.patch_picture(account, jpeg()).status_code == 200
 
 
+def test_a_stalled_body_of_another_route_is_cut_off_too(start_service: Callable[..., Service]) -> None:
+    service = start_service(upload_stall_seconds=0.5)
+    head = (
+        f"POST /users HTTP/1.1\r\nHost: {service.host}\r\nContent-Type: application/json\r\nContent-Length: 60\r\n\r\n"
+    )
+    with connected(service) as connection:
+        connection.sendall(head.encode() + b"{")
+        assert_problem(read_answer(connection), 408, "upload_stalled")
+
+
 def test_a_stalled_upload_gives_back_its_share_of_the_budget(start_service: Callable[..., Service]) -> None:
     service = start_service(
         upload_stall_seconds=0.5,

@@ -216,7 +216,7 @@ def failing(number: int) -> Callable[..., Any]:
     return fail
 
 
-@pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EACCES", "EROFS", "EIO", "EMFILE", "ENOENT"])
+@pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EACCES", "EROFS", "EIO", "EMFILE", "ENOENT", "ENOTDIR"])
 @pytest.mark.parametrize("call", ["mkdir", "fsync", "link"])
 def test_a_disk_that_fails_a_put_is_a_store_that_is_unavailable(
     store: LocalStore, media: Path, monkeypatch: pytest.MonkeyPatch, call: str, name: str

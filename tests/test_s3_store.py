@@ -17,7 +17,7 @@ import pytest
 from pydantic import SecretStr
 
 from config import StoreSettings
-from errors import DarkroomError, ObjectExists, ObjectNotFound, StoreError, StoreRefused, StoreUnavailable
+from errors import DarkroomError, ObjectExists, ObjectNotFound, StartupError, StoreError, StoreRefused, StoreUnavailable
 from storage import Store, s3
 from storage.s3 import S3Store
 from tests.pictures import jpeg
@@ -194,6 +194,12 @@ VERBS: dict[str, Callable[[Store], object]] = {
 )
 def test_the_public_url_is_the_one_that_the_service_answers_at(settings: dict[str, str], url: str) -> None:
     assert make_store(settings.pop("endpoint", None), **settings).url(KEY) == url
+
+
+@pytest.mark.parametrize("wrong", [{"endpoint_url": "http://under_score:9000"}, {"region": "--"}], ids=str)
+def test_settings_that_botocore_refuses_stop_the_start_with_a_sentence(wrong: dict[str, str]) -> None:
+    with pytest.raises(StartupError, match="S3 settings"):
+        S3Store(StoreSettings(storage="s3", bucket_name="pictures", **wrong))
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,7 @@ def test_a_complete_production_is_accepted(load: pytest.MonkeyPatch) -> None:
         ("PREVIOUS_STORES", '{"old": {"storage": "local"}}'),
         ("PREVIOUS_STORES", '{"local": {"storage": "local", "directory": "/srv"}}'),
         ("S3_REGION", "no region"),
+        ("DATABASE_URL", "postgresql://me@db/name?sslrootcert=/etc/ca.pem"),
         ("S3_ENDPOINT_URL", "s3.example.com"),
         ("S3_ENDPOINT_URL", "http://"),
         ("S3_PUBLIC_BASE_URL", "cdn.example.com"),
