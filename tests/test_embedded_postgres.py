@@ -417,7 +417,7 @@ def test_where_namespaces_are_forbidden_the_service_says_one_sentence_and_ends(d
     forbidden = tmp_path / "unshare"
     forbidden.write_text("#!/bin/sh\necho 'unshare: unshare failed: Operation not permitted' >&2\nexit 1\n")
     forbidden.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "DATA_DIR": str(data_dir), "PORT": "0"}
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "DATA_DIR": str(data_dir)}
     done = subprocess.run(
         [sys.executable, ROOT / "main.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
