@@ -151,13 +151,25 @@ class _Keeper(threading.Thread):
         except BlockingIOError:
             return False
         fcntl.flock(self._joined, fcntl.LOCK_UN)
-        # No server of this folder is alive: it would hold the lock. Its number may be another process's by now.
-        (self._folder / "postmaster.pid").unlink(missing_ok=True)
-        (self.socket_dir / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
+        self._forget_reused_number()
         self._lock.truncate(0)
         self._lock.write(f"{os.getpid()} {os.getppid()}\n")
         self._lock.flush()
         return True
+
+    def _forget_reused_number(self) -> None:
+        """Remove the dead server's own lock if its process number is another program's by now.
+
+        Only then: a server that somebody started by hand works in this very folder, and Postgres must not miss it.
+        """
+        try:
+            number = (self._folder / "postmaster.pid").read_text().split()[0]
+            working_directory = Path(f"/proc/{number}/cwd").readlink()
+        except (OSError, IndexError):
+            return
+        if working_directory != self._folder.resolve():
+            (self._folder / "postmaster.pid").unlink(missing_ok=True)
+            (self.socket_dir / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
 
     def _serve(self) -> subprocess.Popen[bytes]:
         _make_cluster(self._binaries, self._folder, self._lock.fileno())
@@ -213,10 +225,8 @@ def _make_cluster(binaries: Path, folder: Path, lock_fd: int) -> None:
         return
     draft = folder.with_name("postgres.draft")
     shutil.rmtree(draft, ignore_errors=True)
-    _run(
-        [str(binaries / "initdb"), "-D", str(draft), "-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C"],
-        lock_fd,
-    )
+    options = ("-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C")
+    _run([str(binaries / "initdb"), "-D", str(draft), *options], lock_fd)
     _run(
         [str(binaries / "postgres"), "--single", "-D", str(draft), "postgres"], lock_fd, f"CREATE DATABASE {DATABASE}\n"
     )

@@ -333,6 +333,35 @@ def test_odd_folders_work(tmp_path_factory: pytest.TempPathFactory, monkeypatch:
     assert not processes_below(short)
 
 
+def test_a_server_that_somebody_started_by_hand_is_not_overrun(
+    data_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with embedded_postgres.running(data_dir):
+        pass
+    folder = data_dir / "postgres"
+    sockets = tmp_path_factory.mktemp("s")
+    postgres = str(embedded_postgres._binaries() / "postgres")
+    command = [
+        *embedded_postgres._unprivileged(),
+        postgres,
+        "-D",
+        str(folder),
+        "-k",
+        str(sockets),
+        "-c",
+        "listen_addresses=",
+    ]
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: (sockets / ".s.PGSQL.5432").exists(), "the server listens")
+        with pytest.raises(StartupError, match=r"postmaster\.pid"), embedded_postgres.running(data_dir):
+            pass
+        assert server.poll() is None and (folder / "postmaster.pid").exists()
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(START_SECONDS)
+
+
 @pytest.mark.parametrize("is_link", [True, pytest.param(False, marks=only_as_root)])
 def test_a_socket_folder_of_someone_else_is_not_used(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_link: bool
