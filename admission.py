@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 from starlette.concurrency import run_in_threadpool
 
 from config import settings
-from errors import Busy
+from errors import Busy, ShuttingDown
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -28,16 +28,25 @@ class Admission:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()  # in order of arrival
         self._slots = asyncio.Semaphore(slots)
         self._wait_seconds = wait_seconds
+        self._is_closed = False
 
     @asynccontextmanager
     async def reserve(self, amount_bytes: int) -> AsyncIterator[None]:
-        """Hold this much of the budget. Raises Busy when it does not become free in time."""
+        """Hold this much of the budget. Raises Busy when it does not become free in time, and ShuttingDown."""
         await self._acquire(amount_bytes)
         try:
             yield
         finally:
             self._free_bytes += amount_bytes
             self._admit_waiting()
+
+    def close(self) -> None:
+        """Turn away all who wait for the budget, and all who come; whoever holds some of it goes on."""
+        self._is_closed = True
+        while self._waiting:
+            _, admitted = self._waiting.popleft()
+            if not admitted.done():
+                admitted.set_exception(ShuttingDown())
 
     async def in_picture_slot(
         self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
@@ -59,6 +68,8 @@ class Admission:
             call.exception()  # seen, so that asyncio does not complain of a failure that nobody waits for any more
 
     async def _acquire(self, amount_bytes: int) -> None:
+        if self._is_closed:
+            raise ShuttingDown
         if not self._waiting and amount_bytes <= self._free_bytes:
             self._free_bytes -= amount_bytes
             return
@@ -69,7 +80,8 @@ class Admission:
             async with asyncio.timeout(self._wait_seconds):
                 await admitted
         except BaseException as err:
-            if admitted.done() and not admitted.cancelled():  # admitted in the very moment of giving up
+            if admitted.done() and not admitted.cancelled() and admitted.exception() is None:
+                # admitted in the very moment of giving up
                 self._free_bytes += amount_bytes
             elif entry in self._waiting:
                 self._waiting.remove(entry)

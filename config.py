@@ -103,6 +103,8 @@ class Settings(BaseSettings):
     # Far above the longest put (STORE_DEADLINE_SECONDS), so that only what a crash left is ever reaped.
     pending_expiry_seconds: Seconds = 900.0
     reaper_interval_seconds: Seconds = 5.0
+    # A few queries a minute cost nothing; where many services run, `cli.py worker` may do it for all of them.
+    embedded_reaper: bool = True
 
     @field_validator("cors_origins", mode="before")
     @classmethod

@@ -4,6 +4,7 @@ A session never commits by itself: the handler does, before it answers. Any outa
 DatabaseUnavailable; constraint violations and the like pass through.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import NullPool
 
 from errors import DatabaseUnavailable, StartupError
+
+logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 5
 # How long a request waits for a free connection before it says 503; connections are held for milliseconds.
@@ -79,6 +82,21 @@ async def session() -> AsyncIterator[AsyncSession]:
         if is_outage(err):
             raise DatabaseUnavailable from err
         raise
+
+
+async def commit(db: AsyncSession) -> bool:
+    """Commit, and tell whether its answer came.
+
+    Without one the transaction may have happened, may not have, or may still be on its way: nothing may rest on any of
+    these. Whoever has to know reads anew, under the lock that the transaction held.
+    """
+    await db.flush()
+    try:
+        await db.commit()
+    except (DBAPIError, DatabaseUnavailable, OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as err:
+        logger.warning("the answer to a commit was lost: %r", err)
+        return False
+    return True
 
 
 def is_outage(err: DBAPIError) -> bool:

@@ -14,7 +14,7 @@ Vendor text never travels in them; it goes to the log. Their JSON body is in pro
     ├── TooLarge (413)           FileTooLarge · BodyTooLarge · TooManyPixels
     ├── RangeNotSatisfiable (416)
     ├── BadForm (422)            NotAForm · MalformedForm · FileMissing · FileIsAField · TooManyFiles · BadCrop
-    └── Unavailable (503)        Busy · DatabaseUnavailable · OutcomeUnknown · UploadExpired
+    └── Unavailable (503)        Busy · ShuttingDown · DatabaseUnavailable · OutcomeUnknown · UploadExpired
                                  StoreError: StoreUnavailable · StoreRefused · ObjectExists
 """
 
@@ -210,6 +210,11 @@ class Unavailable(DarkroomError):
 class Busy(Unavailable):
     code, title = "busy", "Busy"
     sentence = "Many pictures are being worked on right now. Please try again in a moment."
+
+
+class ShuttingDown(Unavailable):
+    code, title = "shutting_down", "Restarting"
+    sentence = "The service is being restarted. Please try again in a moment."
 
 
 class DatabaseUnavailable(Unavailable):

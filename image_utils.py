@@ -23,6 +23,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+import faults
 from errors import BadCrop, BadPicture, BrokenPicture, EmptyFile, NotAPicture, TooManyPixels, TruncatedPicture
 
 PICTURE_SIDE_PX = 300
@@ -104,6 +105,7 @@ def process_profile_image(
         side = min(picture.size) if crop is None else crop.size_px
         is_reducible = is_jpeg and side >= 2 * DRAFT_SIDE_PX and _is_baseline(content)
         _check_pixels(picture.size, max_pixels if is_reducible else max_whole_pixels)
+        faults.reached("during_decode")
         if not is_jpeg:
             picture.load()  # a PNG's getexif() does so too, and what it raises there must not be lost
         orientation = _orientation(picture)

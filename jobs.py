@@ -4,7 +4,8 @@ import asyncio
 import logging
 import random
 
-import unit_of_work
+import deletions
+import faults
 from config import settings
 from errors import DarkroomError
 from storage import stores
@@ -20,8 +21,9 @@ LEFTOVER_AGE_SECONDS = 3600.0
 async def reap() -> int:
     """One pass: delete all that is due in this database; return how many files were tried."""
     tried = 0
-    while claimed := await unit_of_work.claim_due(BATCH):
-        await unit_of_work.remove(claimed)
+    while claimed := await deletions.claim_due(BATCH):
+        faults.reached("reaper_claimed")
+        await deletions.remove(claimed)
         tried += len(claimed)
     for store in stores().on_disk():
         await store.remove_leftovers(LEFTOVER_AGE_SECONDS)

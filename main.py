@@ -9,9 +9,12 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager, nullcontext
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import uvicorn
 from anyio import to_thread
@@ -26,6 +29,7 @@ import embedded_postgres
 import jobs
 import logs
 import unit_of_work
+from admission import admission
 from config import STARTUP_FAILURE_STATUS, settings
 from errors import StartupError
 from middleware import CatchAll, OneErrorShape, PoliteEnd, RequestContext
@@ -38,6 +42,8 @@ STATIC = Path(__file__).parent / "static"
 # How long accepted requests may go on after SIGTERM; then they are answered 503. Most orchestrators kill after 30.
 GRACE_SECONDS = 20
 SHUTDOWN_RELEASE_SECONDS = 2.0
+# For uploads that were whole when their time was up, and for deletions behind answers.
+SHUTDOWN_FINISH_SECONDS = 4.0
 
 
 @asynccontextmanager
@@ -52,13 +58,39 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await database.migrate(url)
         engine = database.connect(url, settings.database_pool_size)
         try:
-            reaper = asyncio.create_task(jobs.reap_forever())
-            yield
-            reaper.cancel()
-            await asyncio.wait({reaper}, timeout=SHUTDOWN_RELEASE_SECONDS)
-            await unit_of_work.finish_releases(SHUTDOWN_RELEASE_SECONDS)
+            reaper = asyncio.create_task(jobs.reap_forever()) if settings.embedded_reaper else None
+            with _turning_away_at_the_end():
+                yield
+            if reaper is not None:
+                reaper.cancel()
+                await asyncio.wait({reaper}, timeout=SHUTDOWN_RELEASE_SECONDS)
+            await unit_of_work.finish_all(SHUTDOWN_FINISH_SECONDS)
         finally:
             await engine.dispose()
+
+
+@contextmanager
+def _turning_away_at_the_end() -> Iterator[None]:
+    """From the signal to end on, uploads that still wait for their turn are refused at once, not when the grace ends.
+
+    The server tells the application of its end only after the last request, so its handlers are listened in on.
+    """
+    loop, replaced = asyncio.get_running_loop(), {}
+    for number in (signal.SIGTERM, signal.SIGINT):
+        handler = signal.getsignal(number)
+        if threading.current_thread() is threading.main_thread() and callable(handler):
+
+            def end(number: int, frame: FrameType | None, handle: Callable[..., Any] = handler) -> None:
+                loop.call_soon_threadsafe(admission.close)
+                handle(number, frame)
+
+            replaced[number] = handler
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in replaced.items():
+            signal.signal(number, handler)
 
 
 def _end_with_parent() -> None:

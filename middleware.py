@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import logs
 from config import MIB
-from errors import Busy, DarkroomError, StartupError
+from errors import DarkroomError, OutcomeUnknown, StartupError
 from problems import PROBLEM_MEDIA_TYPE, problem_for_error, problem_for_status
 
 logger = logging.getLogger("darkroom.requests")
@@ -125,9 +125,9 @@ class CatchAll:
         except ClientDisconnect:
             logger.info("the client went away before its last byte")
         except asyncio.CancelledError:
-            # The server's patience at shutdown is over. Nothing is lost: what was begun is the reaper's.
+            # The server's patience at shutdown is over. What was whole goes on for a moment, the rest is the reaper's.
             if not is_started:
-                await problem_for_error(Request(scope), Busy())(scope, receive, send)
+                await problem_for_error(Request(scope), OutcomeUnknown())(scope, receive, send)
         except Exception as err:
             if is_gone:
                 logger.info("the client went away during its answer: %r", err)

@@ -1,4 +1,4 @@
-"""The tables: accounts, and one row for every object that was ever announced to a store.
+"""The tables: accounts, one row for every object that was ever announced to a store, and what sweeps remember.
 
 A stored file's row exists from before its first byte until after its last, and is also the outbox of its deletion: what
 is to be deleted is a row, changed in the same transaction as whatever doomed it.
@@ -6,6 +6,7 @@ is to be deleted is a row, changed in the same transaction as whatever doomed it
 
 import enum
 import unicodedata
+import uuid
 from datetime import datetime
 
 from sqlalchemy import (
@@ -78,6 +79,7 @@ class StoredFile(Base):
     next_attempt_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     # Until then a deleted row stays as a tombstone and is deleted once more: a stopped process may put late.
     tombstone_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    last_error: Mapped[str | None] = mapped_column(String(100))  # the code of the last failed deletion
     content_type: Mapped[str | None] = mapped_column(String(100))
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     sha256: Mapped[str | None] = mapped_column(String(64))  # in hexadecimal
@@ -132,6 +134,28 @@ class User(Base):
     def image_path(self) -> str:
         """The URL that a browser loads: the picture's public one, or the default picture's."""
         return (self.picture.url if self.picture else None) or DEFAULT_IMAGE_PATH
+
+
+class Installation(Base):
+    """The one row that says which database this is; a store's marker object names the one that may sweep it."""
+
+    __tablename__ = "installation"
+    __table_args__ = (CheckConstraint("is_only", name="installation_is_only_check"),)
+
+    is_only: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    id: Mapped[uuid.UUID] = mapped_column(server_default=text("gen_random_uuid()"))
+
+
+class Sighting(Base):
+    """An object that no row explained when a sweep saw it; it is deleted only if a later sweep sees it again."""
+
+    __tablename__ = "sightings"
+
+    storage: Mapped[str] = mapped_column(String(50), primary_key=True)
+    bucket: Mapped[str] = mapped_column(String(255), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    first_seen_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    last_seen_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
 def fold(name: str) -> str:

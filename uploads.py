@@ -79,9 +79,9 @@ class BoundedRoute(APIRoute):
         return handle_bounded
 
 
-@dataclass(frozen=True)
+@dataclass
 class PictureForm:
-    """What the form held: the file's bytes and, if given, the crop."""
+    """What the form held: the file's bytes, empty again once they are no longer admitted, and, if given, the crop."""
 
     content: bytes
     crop: Crop | None
@@ -91,15 +91,21 @@ class PictureForm:
 async def admitted_picture_form(request: Request) -> AsyncIterator[PictureForm]:
     """Admit, read and parse a multipart form with one picture; its memory is reserved until the context ends.
 
-    Raises Busy, FileTooLarge (before the first byte if the client announces its length), UploadStalled, or a BadForm.
+    Raises Busy or ShuttingDown, FileTooLarge (before the first byte if the client announces its length), UploadStalled,
+    or a BadForm.
     """
     longest = settings.max_upload_size_bytes + FORM_OVERHEAD_BYTES
     announced = _announced_bytes(request)
     if announced is not None and announced > longest:
         raise _too_large()
-    form = _FormReader(request, settings.max_upload_size_bytes)
+    reader = _FormReader(request, settings.max_upload_size_bytes)
     async with admission.reserve(longest if announced is None else announced):
-        yield await form.read(longest)
+        form = await reader.read(longest)
+        del reader
+        try:
+            yield form
+        finally:
+            form.content = b""
 
 
 def _announced_bytes(request: Request) -> int | None:

@@ -1,5 +1,6 @@
 """Accounts and their pictures."""
 
+from contextlib import AsyncExitStack
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -13,11 +14,11 @@ from auth import CurrentUser, EditableUser, UserId
 from config import settings
 from database import Db
 from errors import EmailTaken, UsernameTaken, UserNotFound, WrongPassword
-from image_utils import ProcessedImage, process_profile_image
+from image_utils import process_profile_image
 from models import EMAIL_CONSTRAINT, USERNAME_CONSTRAINT, User, fold
 from schemas import Token, UserCreate, UserPrivate, UserPublic, UserUpdate
-from unit_of_work import UnitOfWork, lock_user
-from uploads import BoundedRoute, admitted_picture_form
+from unit_of_work import UnitOfWork, lock_user, uninterrupted
+from uploads import BoundedRoute, PictureForm, admitted_picture_form
 
 router = APIRouter(prefix="/users", tags=["users"], route_class=BoundedRoute)
 upload_router = APIRouter(prefix="/users", tags=["users"])  # bounds its bodies itself
@@ -124,41 +125,54 @@ async def update_user(user: EditableUser, current: CurrentUser, change: UserUpda
 @router.delete("/{user_id}", status_code=204)
 async def delete_user(user: EditableUser) -> None:
     """Delete the account with all that it has."""
-    async with UnitOfWork(user.id) as work:
-        await work.delete_account()
-        await work.release()
+    await _delete_account(user.id)
 
 
 @upload_router.patch("/{user_id}/picture", openapi_extra=PICTURE_FORM)
 async def replace_picture(user: EditableUser, request: Request) -> UserPrivate:
     """Replace the picture: check it, make it a clean 300 x 300 JPEG, store it, commit its name, delete the old one."""
-    picture = await _receive_picture(request)
-    async with UnitOfWork(user.id) as work:
-        file_id = await work.put_picture(picture)
-        changed = await work.swap_picture(file_id)
-        await work.release()
-    return UserPrivate.model_validate(changed)
+    async with AsyncExitStack() as upload:
+        form = await upload.enter_async_context(admitted_picture_form(request))
+        return await _finish_replacement(user.id, form, upload.pop_all())
 
 
 @router.delete("/{user_id}/picture")
 async def delete_picture(user: EditableUser) -> UserPrivate:
     """Take the picture away; the default picture shows instead."""
-    async with UnitOfWork(user.id) as work:
-        changed = await work.remove_picture()
-        await work.release()
-    return UserPrivate.model_validate(changed)
+    return await _remove_picture(user.id)
 
 
-async def _receive_picture(request: Request) -> ProcessedImage:
-    """Read and resize. On return the upload's memory is free again; only the small picture is kept."""
-    async with admitted_picture_form(request) as form:
-        return await admission.in_picture_slot(
+@uninterrupted
+async def _finish_replacement(user_id: int, form: PictureForm, upload: AsyncExitStack) -> UserPrivate:
+    """Do all that follows the last byte. Once resized, only the small picture is kept; the upload's memory is free."""
+    async with upload:
+        picture = await admission.in_picture_slot(
             process_profile_image,
             form.content,
             form.crop,
             settings.max_image_pixels,
             settings.max_whole_image_pixels,
         )
+    async with UnitOfWork(user_id) as work:
+        file_id = await work.put_picture(picture)
+        changed = await work.swap_picture(file_id)
+        await work.release()
+    return UserPrivate.model_validate(changed)
+
+
+@uninterrupted
+async def _remove_picture(user_id: int) -> UserPrivate:
+    async with UnitOfWork(user_id) as work:
+        changed = await work.remove_picture()
+        await work.release()
+    return UserPrivate.model_validate(changed)
+
+
+@uninterrupted
+async def _delete_account(user_id: int) -> None:
+    async with UnitOfWork(user_id) as work:
+        await work.delete_account()
+        await work.release()
 
 
 def _raise_taken(err: IntegrityError) -> None:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import faults
 from errors import DarkroomError, ObjectExists, ObjectNotFound, StoreUnavailable
 from storage import FoundObject, OpenObject, checked
 
@@ -41,7 +42,9 @@ class LocalStore:
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
+                faults.reached("during_put")
                 os.link(draft, path)
+                faults.reached("after_link")
             finally:
                 draft.unlink(missing_ok=True)
             _sync_folder(path.parent)
@@ -65,6 +68,7 @@ class LocalStore:
             with suppress(FileNotFoundError, NotADirectoryError):
                 if not path.is_dir():
                     path.unlink(missing_ok=True)
+                    faults.reached("after_unlink")
                 _sync_folder(path.parent)  # also when the file is gone: an earlier unlink may not be on disk yet
 
     def url(self, key: str) -> str:

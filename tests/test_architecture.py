@@ -18,6 +18,7 @@ ORDER = [
         "storage",
         "database",
         "models",
+        "deletions",
         "unit_of_work",
         "thumbnails",
         "schemas",
@@ -44,7 +45,7 @@ FENCES = {
     "run_in_executor": set[str](),
     "iterate_in_threadpool": set[str](),
 }
-STATE_WRITERS = {"unit_of_work.py", "jobs.py", "maintenance.py"}
+STATE_WRITERS = {"deletions.py", "unit_of_work.py", "jobs.py", "maintenance.py"}
 
 PATHS = sorted([*ROOT.glob("*.py"), *(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))])
 NAMES = [path.relative_to(ROOT).as_posix() for path in PATHS]

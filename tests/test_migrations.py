@@ -102,7 +102,8 @@ def test_the_migrations_make_the_schema_of_the_models(empty_database: str, postg
     ask(from_models, create)
     migrated = rows(empty_database, SCHEMA)
     assert migrated == rows(from_models, SCHEMA)
-    assert {row[1] for row in migrated} == {"users", "stored_files"} == set(database.Base.metadata.tables)
+    tables = {"users", "stored_files", "installation", "sightings"}
+    assert {row[1] for row in migrated} == tables == set(database.Base.metadata.tables)
 
 
 def test_alembic_would_write_no_further_migration(new_database: Callable[[], str]) -> None:
@@ -282,6 +283,23 @@ def test_the_database_refuses_a_second_row_for_one_place(shared_database: str) -
         await insert(connection, "one-place", "deleting", facts=[])
 
     refused(shared_database, "stored_files_place_key", story)
+
+
+def test_each_database_has_one_name_of_its_own_and_refuses_a_second(empty_database: str, postgres: str) -> None:
+    another = make_database(postgres, None)
+    migrate(empty_database)
+    migrate(another)
+    names = [rows(url, "SELECT id FROM installation") for url in (empty_database, another)]
+    assert [len(name) for name in names] == [1, 1] and names[0] != names[1]
+
+    async def second(connection: asyncpg.Connection) -> None:
+        await connection.execute("INSERT INTO installation DEFAULT VALUES")
+
+    async def false_second(connection: asyncpg.Connection) -> None:
+        await connection.execute("INSERT INTO installation (is_only) VALUES (false)")
+
+    refused(empty_database, "installation_pkey", second)
+    refused(empty_database, "installation_is_only_check", false_second)
 
 
 @pytest.fixture(scope="module")

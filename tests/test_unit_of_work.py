@@ -342,7 +342,7 @@ def test_a_commit_of_unknown_outcome_deletes_nothing(
                     with monkeypatch.context() as lossy:
                         lossy.setattr(AsyncSession, "commit", commit)
                         await work.swap_picture(file_id)
-            await unit_of_work.finish_releases(START_SECONDS)
+            await unit_of_work.finish_all(START_SECONDS)
             states = dict(await beside.fetch("SELECT id, state FROM stored_files"))
             assert states == {old_id: "live", file_id: "pending"}
             assert await beside.fetchval("SELECT picture_id FROM users") == old_id
@@ -414,7 +414,7 @@ def test_a_lost_transaction_that_does_not_end_makes_a_503_and_deletes_nothing(
                 raise OSError("the answer was lost")
 
             monkeypatch.setattr(unit_of_work, "OUTCOME_LOCK_TIMEOUT_MS", 100)
-            with pytest.raises(DatabaseUnavailable):
+            with pytest.raises(OutcomeUnknown):
                 async with UnitOfWork(user_id) as work:
                     file_id = await work.put_picture(process_profile_image(jpeg()))
                     with monkeypatch.context() as lossy:

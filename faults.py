@@ -1,0 +1,72 @@
+"""The named crash points: no-ops, unless a test switches one on by its name through the environment.
+
+`DARKROOM_FAULT=after_put:kill` kills the process where it first reaches that point, `after_put:kill:3` the third time.
+What each point leaves behind and who heals it is told in docs/guarantees.md.
+"""
+
+import os
+import signal
+from threading import Lock
+from typing import Final
+
+VARIABLE: Final = "DARKROOM_FAULT"
+
+POINTS: Final = (
+    "during_decode",  # the picture is open, its pixels are not yet read
+    "before_announce",
+    "after_announce",  # the pending row is committed, no byte is stored
+    "during_put",  # disk: the draft is written, its final name not yet there
+    "after_link",  # disk: the name is there, its folder not yet synced
+    "after_put",
+    "inside_swap",  # all is said to the database but COMMIT
+    "after_commit",  # before the old object is deleted
+    "before_answer",
+    "inside_removal",  # of a picture
+    "inside_account_deletion",
+    "release_claimed",  # by the request that let go of it
+    "reaper_claimed",
+    "after_unlink",  # disk: the name is gone, its folder not yet synced
+    "object_deleted",  # the row is still there
+    "sweep_listed",
+)
+ACTIONS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM, "raise": None}
+
+
+class FaultInjected(Exception):
+    """What the action `raise` raises: an error that no code expects."""
+
+
+_lock = Lock()
+_armed: dict[str, tuple[str, int]] = {}  # point -> action and how many times it is still to be passed
+
+
+def arm(fault: str | None) -> None:
+    """Switch on one fault, POINT:ACTION[:NTH], in place of any other; None switches all off.
+
+    Raises ValueError for names that do not exist, so that no test rests on a misspelt one.
+    """
+    _armed.clear()
+    if fault is None:
+        return
+    point, action, nth = [*fault.split(":"), "1"][:3]
+    if point not in POINTS or action not in ACTIONS or not nth.isdigit():
+        raise ValueError(f"{VARIABLE}={fault}: give POINT:ACTION[:NTH], one of {POINTS} and of {tuple(ACTIONS)}")
+    _armed[point] = (action, int(nth))
+
+
+def reached(point: str) -> None:
+    """Do what a test has asked for at this point; else nothing. For any thread."""
+    if point not in _armed:
+        return
+    with _lock:
+        action, left = _armed[point]
+        _armed[point] = (action, left - 1)
+    if left != 1:
+        return
+    number = ACTIONS[action]
+    if number is None:
+        raise FaultInjected(point)
+    os.kill(os.getpid(), number)
+
+
+arm(os.environ.get(VARIABLE))
