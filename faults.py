@@ -1,6 +1,7 @@
 """The named crash points: no-ops, unless a test switches one on by its name through the environment.
 
-`DARKROOM_FAULT=after_put:kill` kills the process where it first reaches that point, `after_put:kill:3` the third time.
+`DARKROOM_FAULT=after_put:kill` kills the process where it first reaches that point, `after_put:kill:3` the third time;
+several are separated by commas.
 What each point leaves behind and who heals it is told in docs/guarantees.md.
 """
 
@@ -40,18 +41,19 @@ _lock = Lock()
 _armed: dict[str, tuple[str, int]] = {}  # point -> action and how many times it is still to be passed
 
 
-def arm(fault: str | None) -> None:
-    """Switch on one fault, POINT:ACTION[:NTH], in place of any other; None switches all off.
+def arm(faults: str) -> None:
+    """Switch on these faults, POINT:ACTION[:NTH] and a comma between two, in place of any others.
 
     Raises ValueError for names that do not exist, so that no test rests on a misspelt one.
     """
     _armed.clear()
-    if fault is None:
-        return
-    point, action, nth = [*fault.split(":"), "1"][:3]
-    if point not in POINTS or action not in ACTIONS or not nth.isdigit():
-        raise ValueError(f"{VARIABLE}={fault}: give POINT:ACTION[:NTH], one of {POINTS} and of {tuple(ACTIONS)}")
-    _armed[point] = (action, int(nth))
+    for fault in faults.split(",") if faults else ():
+        point, _, what = fault.partition(":")
+        action, _, nth = what.partition(":")
+        nth = nth or "1"
+        if point not in POINTS or action not in ACTIONS or not nth.isdigit():
+            raise ValueError(f"{VARIABLE}={faults}: give POINT:ACTION[:NTH] of {POINTS} and {tuple(ACTIONS)}")
+        _armed[point] = (action, int(nth))
 
 
 def reached(point: str) -> None:
@@ -69,4 +71,4 @@ def reached(point: str) -> None:
     os.kill(os.getpid(), number)
 
 
-arm(os.environ.get(VARIABLE))
+arm(os.environ.get(VARIABLE, ""))

@@ -21,6 +21,7 @@ class PlannedS3(http.server.ThreadingHTTPServer):
     """Just enough of S3 for PUT and DELETE; each request takes the next step of its method's plan, then `ok`."""
 
     daemon_threads = True
+    request_queue_size = 128  # many connect at once, and one that finds no room tries again only after a second
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

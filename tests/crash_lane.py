@@ -1,0 +1,301 @@
+"""One lane of the crash runner: a service that gets killed, with a database and a store of its own, and its clients."""
+
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.crash_history import GONE, Account, Change
+from tests.crash_state import PICTURES, Finding, State, pictures
+from tests.postgres_proxy import PostgresProxy
+from tests.services import FORM, ROOT, Bucket, form, free_port, part
+from tests.store_proxy import StoreProxy
+
+# How long a fault may take to be reached under load; far longer than it takes.
+FAULT_SECONDS = 20.0
+# What may be answered beside 200: nothing else is honest.
+REFUSALS = {"busy", "database_unavailable", "shutting_down", "store_unavailable", "upload_expired"}
+AFTER_DELETION = {"user_not_found", "invalid_token"}
+
+
+class Missed(Exception):
+    """The fault that was ordered did not happen."""
+
+
+class Lane:
+    """A database and a store that outlive the services which use them; `findings` is what was broken."""
+
+    def __init__(self, folder: Path, database_url: str, s3_endpoint: str | None) -> None:
+        self.random = random.Random()
+        self.port = free_port()
+        self.findings: list[Finding] = []
+        self.postgres = PostgresProxy(database_url)
+        self.store = StoreProxy(s3_endpoint) if s3_endpoint else None
+        bucket = Bucket.make(s3_endpoint) if s3_endpoint else None
+        self.state = State(folder, database_url, bucket)
+        settings = {"DATA_DIR": str(folder), "SECRET_KEY": "s" * 32, "ACCESS_TOKEN_EXPIRE_MINUTES": "10000"}
+        settings |= {"REAPER_INTERVAL_SECONDS": "0.1", "DATABASE_URL": self.postgres.url}
+        if self.store and bucket:
+            settings |= {**bucket.settings(), "S3_ENDPOINT_URL": self.store.url}
+        else:
+            settings |= {"STORAGE": "local"}
+        self._log = open(folder / "service.log", "ab")  # noqa: SIM115 (closed with the lane)
+        self._host = subprocess.Popen(
+            [sys.executable, "-m", "tests.crash_host"],
+            cwd=ROOT,
+            env={**os.environ, "DARKROOM_ENV_FILE": "", **settings},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+        self._read_host()
+        self.pid: int | None = None
+        self._end_of_service = -1
+        self.accounts: list[Account] = []
+        self._sent = 0
+        self._pictures = pictures()
+
+    def close(self) -> None:
+        if self.pid is not None:
+            self.kill()
+        assert self._host.stdin is not None
+        self._host.stdin.close()
+        self._host.wait(10)
+        self.postgres.close()
+        if self.store:
+            self.store.close()
+        self._log.close()
+
+    # The service
+
+    def start(self, faults: str = "") -> None:
+        """Start it, with faults or without, and return when it answers."""
+        self.pid = self._ask_host("serve", faults)
+        self._end_of_service = os.pidfd_open(self.pid)
+        deadline = time.monotonic() + FAULT_SECONDS
+        while True:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                if self.request("GET", "/health/live")[0] == 200:
+                    return
+            if faults and self.has_ended():
+                return  # a fault of the reaper may come before the first answer
+            if self.has_ended() or time.monotonic() > deadline:
+                raise AssertionError(f"the service did not start:\n{Path(self._log.name).read_text()[-4000:]}")
+            time.sleep(0.01)
+
+    def has_ended(self, wait_seconds: float = 0) -> bool:
+        return self.pid is None or bool(select.select([self._end_of_service], [], [], wait_seconds)[0])
+
+    def wait_for_stop(self) -> None:
+        """Wait until the service has stopped itself."""
+        deadline = time.monotonic() + FAULT_SECONDS
+        while not self.findings and Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            if time.monotonic() > deadline:
+                raise Missed
+            time.sleep(0.01)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.pid is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End the service, whatever it does, and wait until the database has noticed."""
+        self.signal(signal.SIGKILL)
+        assert self.has_ended(FAULT_SECONDS)
+        os.close(self._end_of_service)
+        self.pid = None
+        mine = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        deadline = time.monotonic() + FAULT_SECONDS
+        while self.state.sql(mine)[0][0]:
+            assert time.monotonic() < deadline, "the database keeps connections of a dead service"
+            time.sleep(0.01)
+
+    def _ask_host(self, what: str, faults: str = "") -> int:
+        wanted = {"what": what, "faults": faults, "port": self.port}
+        assert self._host.stdin is not None
+        self._host.stdin.write(json.dumps(wanted) + "\n")
+        self._host.stdin.flush()
+        return int(self._read_host())
+
+    def _read_host(self) -> str:
+        assert self._host.stdout is not None
+        line = self._host.stdout.readline()
+        assert line, "the host of the service ended: see its log"
+        return line
+
+    # The clients
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        port: int | None = None,
+    ) -> tuple[int, bytes]:
+        """One request on a connection of its own. Raises OSError or HTTPException when there is no whole answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=FAULT_SECONDS)
+        try:
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def register(self, name: str) -> Account:
+        name = f"{name}{time.monotonic_ns()}"
+        given = {"username": name, "email": f"{name}@example.com", "password": "a long password"}
+        kind = {"Content-Type": "application/json"}
+        status, body = self.request("POST", "/users", json.dumps(given).encode(), kind)
+        assert status == 201, body
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        login = f"username={name}%40example.com&password=a+long+password".encode()
+        token = json.loads(self.request("POST", "/users/token", login, kind)[1])["access_token"]
+        return Account(name, json.loads(body)["id"], token)
+
+    @contextlib.contextmanager
+    def load(self, *, many: bool = True, deleting_account: bool = False) -> Iterator[threading.Event]:
+        """Clients that change two accounts until the service is gone or the context ends; yields their end.
+
+        The first account has one client, so that each answer can be compared; the second has three at once and, if
+        asked for, one that deletes it. Without `many` there is the first alone.
+        """
+        ending = threading.Event()
+        calm, busy = self.accounts
+        clients = [lambda: self._change(calm, ending, is_alone=True)]
+        if many:
+            clients += [lambda: self._change(busy, ending)] * 3
+        if deleting_account:
+            clients.append(lambda: self._delete(busy, ending))
+        threads = [threading.Thread(target=client) for client in clients]
+        for thread in threads:
+            thread.start()
+        try:
+            yield ending
+        finally:
+            ending.set()
+            for thread in threads:
+                thread.join()
+
+    def _change(self, account: Account, ending: threading.Event, is_alone: bool = False) -> None:
+        path = f"/users/{account.id}/picture"
+        while not ending.is_set():
+            self._sent += 1
+            content, checksum = self._pictures[self._sent % PICTURES]
+            if self.random.random() < 0.2:
+                change = account.history.begin(None)
+                answer = self._send(change, "DELETE", path, None, account.headers)
+            else:
+                change = account.history.begin(checksum)
+                answer = self._send(change, "PATCH", path, form(part(content)), {**account.headers, **FORM})
+            if answer is None:
+                return
+            status, body = answer
+            if is_alone and status == 503:
+                self._compare_shown(account)
+            if is_alone and status == 200 and change.wanted is not None:
+                self._compare_served(body["image_path"], change.wanted)
+            elif status == 200 and change.wanted is None and is_alone and body["image_file"] is not None:
+                self._wrong("a picture is still shown after its removal was answered")
+            if status in (401, 404) and body.get("code") in AFTER_DELETION:
+                return
+
+    def _delete(self, account: Account, ending: threading.Event) -> None:
+        ending.wait(self.random.uniform(0.02, 0.3))
+        for _ in range(50):
+            if ending.is_set():
+                return
+            change = account.history.begin(GONE)
+            answer = self._send(change, "DELETE", f"/users/{account.id}", None, account.headers)
+            if answer is None or change.outcome != "refused":
+                return
+
+    def _send(
+        self, change: Change, method: str, path: str, body: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, dict[str, Any]] | None:
+        """Send and note what was told; None when there was no answer."""
+        try:
+            status, content = self.request(method, path, body, headers)
+        except (OSError, http.client.HTTPException):
+            return None
+        told = json.loads(content or b"{}")
+        code = told.get("code")
+        if status in (200, 204):
+            change.end("told")
+        elif status == 503 and code == "outcome_unknown":
+            pass
+        elif (
+            (status == 503 and code in REFUSALS)
+            or code in AFTER_DELETION
+            or (code == "no_picture" and change.wanted is None)
+        ):
+            change.end("refused")
+        else:
+            self._wrong(f"{method} {path} was answered {status} {code}")
+            return None
+        return status, told
+
+    def _compare_shown(self, account: Account) -> None:
+        """After a refusal: what the account shows can be loaded, and some request left it."""
+        try:
+            status, content = self.request("GET", f"/users/{account.id}")
+            path = json.loads(content)["image_path"] if status == 200 else None
+            if path is None or path.startswith("/static/"):
+                return
+            status, content = self.request("GET", urlsplit(path).path, port=urlsplit(path).port)
+        except (OSError, http.client.HTTPException):
+            return
+        if status != 200 or hashlib.sha256(content).hexdigest() not in account.history.possible():
+            self._wrong(f"{path}, which an account shows, is answered {status}, or is no picture that it may show")
+
+    def _compare_served(self, path: str, wanted: str) -> None:
+        try:
+            status, content = self.request("GET", urlsplit(path).path, port=urlsplit(path).port)
+        except (OSError, http.client.HTTPException):
+            return  # the service is gone; the comparison after it will tell
+        if status != 200 or hashlib.sha256(content).hexdigest() != wanted:
+            self._wrong(f"{path} is answered {status}, or with other bytes than were accepted")
+
+    def _wrong(self, sentence: str) -> None:
+        self.findings.append(Finding("wrong", sentence))
+
+    # The end of a trial
+
+    def reap(self) -> None:
+        """All that waits comes due, as it does when its time passes; then one pass of the reaper."""
+        self.state.make_due()
+        pid = self._ask_host("reap")
+        with contextlib.suppress(ProcessLookupError):
+            end = os.pidfd_open(pid)
+            assert select.select([end], [], [], FAULT_SECONDS)[0], "the reaper does not end"
+            os.close(end)
+
+    def compare(self) -> None:
+        """After a crash: one pass of the reaper, and all is as clients were told; a day later nothing else is left."""
+        histories = {account.id: account.history for account in self.accounts}
+        self.reap()
+        self.findings += self.state.compare(histories, is_a_day_later=False)
+        self.state.let_a_day_pass()
+        self.reap()
+        self.findings += self.state.compare(histories, is_a_day_later=True)
+
+    def ensure_accounts(self) -> None:
+        """Two accounts, of a service that runs."""
+        known = {row["id"] for row in self.state.sql("SELECT id FROM users")}
+        self.accounts = [account for account in self.accounts if account.id in known]
+        while len(self.accounts) < 2:
+            self.accounts.append(self.register(f"user{len(self.accounts)}-"))

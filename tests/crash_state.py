@@ -1,0 +1,114 @@
+"""What is in the database and the store of one lane, and whether that is what the clients were told."""
+
+import asyncio
+import hashlib
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import asyncpg
+
+from image_utils import process_profile_image
+from tests.crash_history import GONE, History
+from tests.pictures import encoded, numbered
+from tests.services import Bucket
+
+PICTURES = 200
+
+
+class Finding(NamedTuple):
+    """A promise that was broken: `lost`, `leaked` or `wrong`, and how."""
+
+    kind: str
+    sentence: str
+
+
+class State:
+    """A database and a store, looked at from the side: never through the service or a proxy."""
+
+    def __init__(self, folder: Path, database_url: str, bucket: Bucket | None) -> None:
+        self._media = folder / "media"
+        self._url = database_url.replace("+asyncpg", "")
+        self._bucket = bucket
+        self._s3 = bucket.client() if bucket else None
+
+    def sql(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        async def ask() -> list[asyncpg.Record]:
+            connection = await asyncpg.connect(self._url)
+            try:
+                rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+                return rows
+            finally:
+                await connection.close()
+
+        return asyncio.run(ask())
+
+    def objects(self) -> dict[str, str]:
+        """The checksum of every object, by key; on disk also of every file that is none."""
+        if self._s3 is not None and self._bucket is not None:
+            name = self._bucket.name
+            keys = [found["Key"] for found in self._s3.list_objects_v2(Bucket=name).get("Contents", [])]
+            contents = [self._s3.get_object(Bucket=name, Key=key)["Body"].read() for key in keys]
+        else:
+            paths = [path for path in self._media.rglob("*") if path.is_file()]
+            keys = [path.relative_to(self._media).as_posix() for path in paths]
+            contents = [path.read_bytes() for path in paths]
+        return {key: hashlib.sha256(content).hexdigest() for key, content in zip(keys, contents, strict=True)}
+
+    def make_due(self) -> None:
+        """Let the time pass after which the reaper looks at what waits: expiries, backoffs, the age of drafts."""
+        self.sql("UPDATE stored_files SET next_attempt_at = now() WHERE state <> 'live'")
+        for draft in self._media.glob(".drafts/*"):
+            os.utime(draft, (0, 0))
+
+    def let_a_day_pass(self) -> None:
+        """Let the time of the tombstones pass."""
+        self.sql("UPDATE stored_files SET tombstone_until = now() WHERE state = 'deleting'")
+
+    def clear(self) -> None:
+        """After a finding: an empty database and store, so that it is counted once."""
+        self.sql("TRUNCATE stored_files, users CASCADE")
+        for path in self._media.rglob("*"):
+            if path.is_file():
+                path.unlink()
+        if self._s3 is not None and self._bucket is not None:
+            for key in self.objects():
+                self._s3.delete_object(Bucket=self._bucket.name, Key=key)
+
+    def compare(self, histories: dict[int, History], is_a_day_later: bool) -> list[Finding]:
+        """Every row has its object, every object its row, and each account shows what an accepted request left.
+
+        After the reaper's pass only live rows are left, and tombstones until a day has passed. Each history goes on
+        from what its account shows now.
+        """
+        rows = {row["id"]: row for row in self.sql("SELECT * FROM stored_files")}
+        shown = {row["id"]: row["picture_id"] for row in self.sql("SELECT id, picture_id FROM users")}
+        objects = self.objects()
+        findings = []
+        for picture_id in shown.values():
+            row = rows[picture_id] if picture_id is not None else None
+            if row is not None and (row["state"] != "live" or objects.get(row["key"]) != row["sha256"]):
+                how = "is there, but is another" if row["key"] in objects else "is not there"
+                findings.append(Finding("lost", f"the object of the {row['state']} {row['key']} {how}"))
+        for row in rows.values():
+            rests = row["state"] == "deleting" and row["tombstone_until"] is not None and not is_a_day_later
+            if not rests and (row["state"] != "live" or row["id"] not in shown.values()):
+                findings.append(Finding("leaked", f"the {row['state']} row {row['key']} is left"))
+        known = {row["key"] for row in rows.values() if row["state"] == "live" or not is_a_day_later}
+        findings += [Finding("leaked", f"the object {key} is left") for key in set(objects) - known]
+        for user_id, history in histories.items():
+            shows: str | None = GONE
+            if user_id in shown:
+                shows = rows[shown[user_id]]["sha256"] if shown[user_id] is not None else None
+            if shows not in history.possible():
+                findings.append(Finding("wrong", f"an account shows {shows}, which no accepted request left"))
+            history.restart(shows)
+        return findings
+
+
+def pictures() -> list[tuple[bytes, str]]:
+    """Small pictures unlike each other, each with the checksum of what is made of it."""
+    made = [encoded(numbered(number, 320, 240), quality=90) for number in range(PICTURES)]
+    found = [(content, process_profile_image(content).sha256) for content in made]
+    assert len({checksum for _, checksum in found}) == PICTURES
+    return found

@@ -1,0 +1,260 @@
+"""A proxy before Postgres that loses a COMMIT, its reply, or every connection."""
+
+import asyncio
+import dataclasses
+import re
+import socket
+import struct
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Self, TypeVar
+
+from sqlalchemy.engine import make_url
+
+T = TypeVar("T")
+
+_TLS, _GSS = 80877103, 80877104  # in place of a protocol version in a first message
+_SYNC = b"S\0\0\0\4"
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # no lingering: what closes says RST
+
+
+@dataclasses.dataclass(eq=False)
+class Armed:
+    """What is to happen to the nth of something from now on."""
+
+    what: str
+    kind: str
+    nth: int
+    then: Callable[[], None] | None = None
+    seconds: float = 0.0
+    done: threading.Event = dataclasses.field(default_factory=threading.Event)
+
+
+def due(armed: list[Armed], is_meant: Callable[[str], bool]) -> Armed | None:
+    """Count one more for each that means it; the first that has counted to its end is taken out and returned."""
+    due = None
+    for candidate in [each for each in armed if is_meant(each.what)]:
+        if candidate.nth > 1:
+            candidate.nth -= 1
+        elif due is None:
+            due = candidate
+            armed.remove(due)
+    return due
+
+
+class PostgresProxy:
+    """Passes on between clients on loopback and a Postgres, message by message, and loses the COMMITs it is told to.
+
+    A COMMIT counts for an order if its transaction executed a statement whose text contains `statement`, in whatever
+    case and with whatever white space. The returned Event is set when the server is done with that transaction.
+    """
+
+    def __init__(self, database_url: str) -> None:
+        url = make_url(database_url)
+        host, port = str(url.host or url.query["host"]), int(url.port or str(url.query.get("port", 5432)))
+        self._server: dict[str, Any] = {"host": host, "port": port}
+        if host.startswith("/"):
+            self._server = {"path": f"{host}/.s.PGSQL.{port}"}
+        self.dropped = 0
+        self.refusing = False
+        self.armed: list[Armed] = []
+        self.links: set[_Link] = set()
+        self._held: set[_Link] = set()  # with their tasks, to which the event loop keeps only weak references
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="postgres-proxy", daemon=True)
+        self._thread.start()
+        self._listener = self._run(asyncio.start_server(self._accept, "127.0.0.1", 0))
+        port = self._listener.sockets[0].getsockname()[1]
+        url = url.difference_update_query(["host", "port"]).set(host="127.0.0.1", port=port)
+        self.url = url.render_as_string(hide_password=False)
+
+    def lose_reply(self, statement: str, *, nth: int = 1, then: Callable[[], None] | None = None) -> threading.Event:
+        """The COMMIT is done, `then` is called, and instead of the reply both connections end."""
+        return self._arm(Armed(statement, "reply", nth, then))
+
+    def lose_request(self, statement: str, *, nth: int = 1, then: Callable[[], None] | None = None) -> threading.Event:
+        """The COMMIT never reaches the server: `then` is called, both connections end, the server rolls back."""
+        return self._arm(Armed(statement, "request", nth, then))
+
+    def late(self, statement: str, *, nth: int = 1, seconds: float) -> threading.Event:
+        """The client's connection ends at once, the COMMIT reaches the server so much later, even after `cut_all`."""
+        return self._arm(Armed(statement, "late", nth, seconds=seconds))
+
+    def cut_all(self) -> int:
+        """Reset every client's connection; return how many there were."""
+
+        async def cut() -> int:
+            cut = list(self.links)
+            for link in cut:
+                link.reset_client()
+            return len(cut)
+
+        return self._run(cut())
+
+    def refuse(self, refusing: bool) -> None:
+        """While true, a new connection is reset at once."""
+        self.refusing = refusing
+
+    def connections(self) -> int:
+        """How many clients are connected now."""
+        return len(self.links)
+
+    def close(self) -> None:
+        """End all connections and the proxy."""
+
+        async def end() -> None:
+            self._listener.close()
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+
+        if not self._loop.is_closed():
+            self._run(end())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _arm(self, armed: Armed) -> threading.Event:
+        self._loop.call_soon_threadsafe(self.armed.append, armed)
+        return armed.done
+
+    def _run(self, what: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(what, self._loop).result()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link = _Link(self, reader, writer)
+        self._held.add(link)
+        try:
+            if not self.refusing:
+                if "path" in self._server:
+                    await link.run(asyncio.open_unix_connection(**self._server))
+                else:
+                    await link.run(asyncio.open_connection(**self._server))
+        except (OSError, EOFError, asyncio.CancelledError):
+            pass  # one side is gone, or the proxy is closed
+        finally:
+            link.reset_client()
+            self._held.discard(link)
+
+
+class _Link:
+    """One client's connection, and the one to the server behind it."""
+
+    def __init__(self, proxy: PostgresProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._proxy, self._from_client, self._to_client = proxy, reader, writer
+        self._statements: dict[bytes, str] = {}  # by name; asyncpg parses once and binds often
+        self._portals: dict[bytes, str] = {}
+        self._executed: list[str] = []  # since BEGIN
+        self._owed = 1  # how often the server has yet to say ReadyForQuery; first of all after its greeting
+        self._ready = asyncio.Event()  # none is owed, or the server is gone
+        self._is_lost = False  # nothing more reaches the client
+        self._task = asyncio.current_task()
+
+    def reset_client(self) -> None:
+        self._proxy.links.discard(self)
+        if not self._to_client.transport.is_closing():
+            sock = self._to_client.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        self._to_client.transport.abort()
+
+    async def run(self, server: Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> None:
+        self._proxy.links.add(self)
+        self._from_server, self._to_server = await server
+        self._replies = asyncio.create_task(self._pass_replies())
+        try:
+            await self._pass_requests()
+            await self._replies
+        finally:
+            self._replies.cancel()
+            self._to_server.close()
+
+    async def _pass_requests(self) -> None:
+        while True:  # the first message has no type
+            head = await self._from_client.readexactly(8)
+            length, version = struct.unpack("!II", head)
+            if version not in (_TLS, _GSS):
+                break
+            self._to_client.write(b"N")
+        await self._send(head + await self._from_client.readexactly(length - 8))
+        while True:
+            message = await _message(self._from_client)
+            sql = self._executed_by(message)
+            if re.match(r"(commit|end)\b", sql):
+                lost = due(self._proxy.armed, lambda text: any(_plain(text) in done for done in self._executed))
+                if lost is not None:
+                    return await self._lose(lost, message)
+            if re.match(r"(begin|start)\b", sql):
+                self._executed.clear()
+            elif sql:
+                self._executed.append(sql)
+            await self._send(message)
+
+    def _executed_by(self, message: bytes) -> str:
+        """The text of the statement that the message has the server execute, if any."""
+        kind, names = message[:1], message[5:].split(b"\0", 2)
+        if kind == b"P":
+            self._statements[names[0]] = _plain(names[1].decode())
+        elif kind == b"B":
+            self._portals[names[0]] = self._statements.get(names[1], "")
+        elif kind == b"E":
+            return self._portals.get(names[0], "")
+        return _plain(names[0].decode()) if kind == b"Q" else ""
+
+    async def _send(self, message: bytes) -> None:
+        if message[:1] in (b"Q", b"S"):
+            self._owed += 1
+            self._ready.clear()
+        self._to_server.write(message)
+        await self._to_server.drain()
+
+    async def _lose(self, lost: Armed, commit: bytes) -> None:
+        await self._ready.wait()
+        self._is_lost = True
+        if lost.kind == "late":
+            self.reset_client()
+            await asyncio.sleep(lost.seconds)
+        if lost.kind != "request":
+            await self._send(commit)
+            if commit[:1] != b"Q":
+                await self._send(_SYNC)
+            await self._ready.wait()
+        if lost.then is not None:
+            await asyncio.to_thread(lost.then)
+        self.reset_client()
+        self._to_server.write_eof()
+        await self._replies  # until the server has let go of the transaction
+        self._proxy.dropped += 1
+        lost.done.set()
+
+    async def _pass_replies(self) -> None:
+        try:
+            while True:
+                message = await _message(self._from_server)
+                if not self._is_lost:
+                    self._to_client.write(message)
+                    await self._to_client.drain()
+                if message[:1] == b"Z":
+                    self._owed -= 1
+                    if self._owed == 0:
+                        self._ready.set()
+        except (OSError, EOFError):
+            pass  # one side is gone
+        finally:
+            self._ready.set()
+            self._to_client.close()
+
+
+async def _message(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readexactly(5)
+    return head + await reader.readexactly(int.from_bytes(head[1:], "big") - 4)
+
+
+def _plain(sql: str) -> str:
+    return " ".join(sql.lower().split())
