@@ -12,8 +12,8 @@ import auth
 from admission import admission
 from auth import CurrentUser, EditableUser, UserId
 from config import settings
-from database import Db
-from errors import EmailTaken, UsernameTaken, UserNotFound, WrongPassword
+from database import Db, commit
+from errors import EmailTaken, OutcomeUnknown, UsernameTaken, UserNotFound, WrongPassword
 from image_utils import process_profile_image
 from models import EMAIL_CONSTRAINT, USERNAME_CONSTRAINT, User, fold
 from schemas import Token, UserCreate, UserPrivate, UserPublic, UserUpdate
@@ -60,7 +60,7 @@ async def register(new: UserCreate, db: Db) -> UserPrivate:
     )
     db.add(user)
     try:
-        await db.commit()
+        await _commit(db)
     except IntegrityError as err:
         _raise_taken(err)
     return UserPrivate.model_validate(user)
@@ -77,7 +77,7 @@ async def end_all_tokens(user: CurrentUser, db: Db) -> None:
     """Log out everywhere: every token of the account ends."""
     kept = await lock_user(db, user.id)
     kept.tokens_valid_after = func.clock_timestamp()
-    await db.commit()
+    await _commit(db)
 
 
 @router.get("/me")
@@ -116,7 +116,7 @@ async def update_user(user: EditableUser, current: CurrentUser, change: UserUpda
     if password_hash is not None:
         changed.password_hash, changed.tokens_valid_after = password_hash, func.clock_timestamp()
     try:
-        await db.commit()
+        await _commit(db)
     except IntegrityError as err:
         _raise_taken(err)
     return UserPrivate.model_validate(changed)
@@ -173,6 +173,11 @@ async def _delete_account(user_id: int) -> None:
     async with UnitOfWork(user_id) as work:
         await work.delete_account()
         await work.release()
+
+
+async def _commit(db: Db) -> None:
+    if not await commit(db):
+        raise OutcomeUnknown
 
 
 def _raise_taken(err: IntegrityError) -> None:
