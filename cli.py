@@ -1,23 +1,38 @@
-"""The operator's commands: `uv run cli.py migrate | reap | make-admin EMAIL`.
+"""The operator's commands: `uv run cli.py migrate | worker | reap | failing | requeue | check | sweep | make-admin`.
 
-Without a DATABASE_URL they join the running embedded database, or start it for as long as they run.
+Without a DATABASE_URL they join the running embedded database, or start it for as long as they run. What `check` and
+`sweep` print, their options and their exit statuses are told in docs/maintenance.md.
 """
 
 import argparse
 import asyncio
+import json
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
+from typing import Any
 
 from sqlalchemy import update
 
 import database
 import embedded_postgres
 import jobs
+import logs
+import maintenance
+import sweeping
 from config import settings
-from errors import StartupError
+from errors import DatabaseUnavailable, StartupError
+from maintenance import CannotLook
 from models import User, fold
 from schemas import normalized_email
+
+# Of `check` and `sweep`, whose 1 means that they found something.
+NOT_LOOKED_STATUS = 2
+CLAIM_HELP = (
+    "mark the current store as this database's, which alone may delete there: a step of its own, so that a trial"
+    " service pointed at the wrong bucket does not come to own it in passing"
+)
 
 
 async def migrate() -> int:
@@ -26,10 +41,65 @@ async def migrate() -> int:
     return 0
 
 
+async def worker() -> int:
+    """Delete what is due as a process of its own, until SIGTERM or Ctrl-C; any number may share the work."""
+    logs.configure()
+    reaper = asyncio.ensure_future(jobs.reap_forever())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, reaper.cancel)
+    await asyncio.wait({reaper})
+    if not reaper.cancelled():
+        reaper.result()
+    return 0
+
+
 async def reap() -> int:
     """Delete what is due now, once, as the service does by itself every few seconds."""
     print(f"{await jobs.reap()} files were due.")
     return 0
+
+
+async def failing() -> int:
+    """List what could not be deleted more than once, a line of JSON each, and why; exit 1 if there is any."""
+    is_any = False
+    async for file in maintenance.failing():
+        is_any = True
+        print(json.dumps(file, default=str))
+    return int(is_any)
+
+
+async def requeue() -> int:
+    """Make what `failing` lists due now, as if it had never been tried."""
+    print(f"{await maintenance.requeue()} deletions are due now.")
+    return 0
+
+
+async def check() -> int:
+    """Compare all rows and objects, by checksum, and report as JSON; exit 1 if anything is wrong. Changes nothing."""
+    report = await maintenance.check()
+    print(json.dumps(report, indent=2))
+    return 0 if report["ok"] else 1
+
+
+async def sweep(claim: bool, delete: bool, limit: int) -> int:
+    """Report objects that no row explains, as JSON; delete them only if asked to, twice, over an hour apart."""
+    if claim:
+        return await _claim()
+    report = await sweeping.sweep(deletes=delete, limit=limit)
+    print(json.dumps(report, indent=2))
+    for place in report["places"]:
+        if place["refused"]:
+            print(place["refused"], file=sys.stderr)
+    return 0 if report["ok"] else 1
+
+
+async def _claim() -> int:
+    store, claimed = await sweeping.claim()
+    if claimed == sweeping.THIS_DATABASE:
+        print(f"The store {maintenance.named(store)} is claimed by this database, which alone may delete there.")
+        return 0
+    print(f"The store {maintenance.named(store)} is not claimed: it belongs to {claimed}.", file=sys.stderr)
+    return 1
 
 
 async def make_admin(email: str) -> int:
@@ -42,31 +112,47 @@ async def make_admin(email: str) -> int:
     return 0 if user_id else 1
 
 
-async def _run(url: str, command: Callable[..., Awaitable[int]], arguments: list[str]) -> int:
+async def _run(url: str, command: Callable[..., Awaitable[int]], options: dict[str, Any]) -> int:
     await database.migrate(url)
     engine = database.connect(url, settings.database_pool_size)
     try:
-        return await command(*arguments)
+        return await command(**options)
     finally:
         await engine.dispose()
 
 
-def main() -> int:
+def _arguments() -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="cli.py", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    for command in (migrate, reap, make_admin):
-        sub = commands.add_parser(command.__name__.replace("_", "-"), help=command.__doc__)
+    for command in (migrate, worker, reap, failing, requeue, check, sweep, make_admin):
+        sub = commands.add_parser(command.__name__.replace("_", "-"), help=command.__doc__, description=command.__doc__)
         sub.set_defaults(command=command)
         if command is make_admin:
             sub.add_argument("email")
-    given = parser.parse_args()
+        if command is sweep:
+            one = sub.add_mutually_exclusive_group()
+            one.add_argument("--claim", action="store_true", help=CLAIM_HELP)
+            one.add_argument("--delete", action="store_true", help="remember what is unexplained; delete it next time")
+            at_most = "delete nothing if it would be more objects than this (%(default)s)"
+            sub.add_argument("--limit", type=int, default=sweeping.LIMIT, help=at_most)
+    return vars(parser.parse_args())
+
+
+def main() -> int:
+    options = _arguments()
+    command = options.pop("command")
+    # Leave through the contexts, so that an embedded database is ended in order.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0 if command is worker else 128 + signal.SIGTERM))
+    failed = NOT_LOOKED_STATUS if command in (check, sweep) else 1
     given_url = settings.database_url
     try:
         with nullcontext(given_url) if given_url else embedded_postgres.running(settings.data_dir) as url:
-            return asyncio.run(_run(url, given.command, [given.email] if "email" in given else []))
-    except (StartupError, ValueError) as err:
+            return asyncio.run(_run(url, command, options))
+    except (StartupError, ValueError, CannotLook) as err:
         print(err, file=sys.stderr)
-        return 1
+    except DatabaseUnavailable as err:
+        print(f"The database cannot be used: {str(err.__cause__).splitlines()[0]}", file=sys.stderr)
+    return failed
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ to the thread pool under a deadline, so blocking code cannot land on the event l
 
 import asyncio
 import functools
+import itertools
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Protocol, TypeVar
@@ -26,6 +27,8 @@ STORE_DEADLINE_SECONDS = 20.0
 # Calls to one store at once. The pool has as many threads more for each store, so that one that hangs takes none from
 # pictures, passwords and the other stores.
 STORE_THREADS = 16
+# What S3 lists at once, so that each batch of a listing is one request.
+LISTING_BATCH = 1000
 # `folder/name.ext`. A part never starts with a dot, so no key leaves its folder or names a hidden file.
 KEY_PATTERN = re.compile(r"[a-z0-9_]+(?:/[A-Za-z0-9][A-Za-z0-9._-]*)+")
 # What the column of the key holds; S3 takes 1024.
@@ -119,6 +122,15 @@ class AsyncStore:
     async def read(self, stream: BinaryIO, size_bytes: int) -> bytes:
         """Read up to this many bytes of an object that `open` returned."""
         return await self._call(functools.partial(stream.read, size_bytes))
+
+    async def exists(self, key: str) -> bool:
+        return await self._call(functools.partial(self._store.exists, key))
+
+    async def find(self, prefix: str) -> AsyncIterator[list[FoundObject]]:
+        """List in batches of at most LISTING_BATCH; the deadline is each batch's own."""
+        listing = self._store.find(prefix)
+        while batch := await self._call(lambda: list(itertools.islice(listing, LISTING_BATCH))):
+            yield batch
 
     async def delete(self, key: str) -> None:
         await self._call(functools.partial(self._store.delete, key))

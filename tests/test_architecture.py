@@ -28,7 +28,7 @@ ORDER = [
         "admission",
         "uploads",
     ),
-    *("jobs", "logs", "middleware", "routers", "maintenance", "admin", "cli", "check_s3", "main"),
+    *("jobs", "logs", "middleware", "routers", "maintenance", "sweeping", "admin", "cli", "check_s3", "main"),
 ]
 PACKAGES = ("routers", "storage")
 NOT_MODULES = {"alembic", "benchmarks", "deploy", "docs", "scripts", "static", "tests"}
@@ -45,7 +45,7 @@ FENCES = {
     "run_in_executor": set[str](),
     "iterate_in_threadpool": set[str](),
 }
-STATE_WRITERS = {"deletions.py", "unit_of_work.py", "jobs.py", "maintenance.py"}
+STATE_WRITERS = {"deletions.py", "unit_of_work.py", "jobs.py", "sweeping.py"}
 
 PATHS = sorted([*ROOT.glob("*.py"), *(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))])
 NAMES = [path.relative_to(ROOT).as_posix() for path in PATHS]

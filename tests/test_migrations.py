@@ -102,8 +102,7 @@ def test_the_migrations_make_the_schema_of_the_models(empty_database: str, postg
     ask(from_models, create)
     migrated = rows(empty_database, SCHEMA)
     assert migrated == rows(from_models, SCHEMA)
-    tables = {"users", "stored_files", "installation", "sightings"}
-    assert {row[1] for row in migrated} == tables == set(database.Base.metadata.tables)
+    assert {row[1] for row in migrated} == set(database.Base.metadata.tables) >= {"users", "stored_files"}
 
 
 def test_alembic_would_write_no_further_migration(new_database: Callable[[], str]) -> None:
@@ -286,20 +285,14 @@ def test_the_database_refuses_a_second_row_for_one_place(shared_database: str) -
 
 
 def test_each_database_has_one_name_of_its_own_and_refuses_a_second(empty_database: str, postgres: str) -> None:
-    another = make_database(postgres, None)
-    migrate(empty_database)
-    migrate(another)
-    names = [rows(url, "SELECT id FROM installation") for url in (empty_database, another)]
-    assert [len(name) for name in names] == [1, 1] and names[0] != names[1]
-
-    async def second(connection: asyncpg.Connection) -> None:
-        await connection.execute("INSERT INTO installation DEFAULT VALUES")
-
-    async def false_second(connection: asyncpg.Connection) -> None:
-        await connection.execute("INSERT INTO installation (is_only) VALUES (false)")
-
-    refused(empty_database, "installation_pkey", second)
-    refused(empty_database, "installation_is_only_check", false_second)
+    databases = empty_database, make_database(postgres, None)
+    for url in databases:
+        migrate(url)
+    (own,), (other,) = (rows(url, "SELECT id FROM installation") for url in databases)
+    assert own != other  # and there is one in each
+    second = "INSERT INTO installation VALUES "
+    refused(empty_database, "installation_pkey", lambda one: one.execute(second + "(true)"))
+    refused(empty_database, "installation_is_only_check", lambda one: one.execute(second + "(false)"))
 
 
 @pytest.fixture(scope="module")
