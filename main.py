@@ -22,6 +22,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from uvicorn.supervisors import Multiprocess
 
 import auth
 import database
@@ -39,9 +40,12 @@ from schemas import Problem
 from storage import stores
 
 STATIC = Path(__file__).parent / "static"
-# How long accepted requests may go on after SIGTERM; then they are answered 503. Most orchestrators kill after 30.
-GRACE_SECONDS = 20
+# How long accepted requests may go on after SIGTERM; then they are answered 503. Most orchestrators kill after 30, and
+# the last call to a store may hold its thread for 8 more.
+GRACE_SECONDS = 15
 SHUTDOWN_RELEASE_SECONDS = 2.0
+# uvicorn ends a worker that does not answer for so long, also while it still imports: its 5 are too few when busy.
+WORKER_START_SECONDS = 60
 # For uploads that were whole when their time was up, and for deletions behind answers.
 SHUTDOWN_FINISH_SECONDS = 4.0
 
@@ -152,6 +156,15 @@ async def read_docs() -> FileResponse:
 app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
 
+class _Workers(Multiprocess):
+    """uvicorn's process manager, but while its workers finish it lets go of the port: new connections are refused."""
+
+    def terminate_all(self) -> None:
+        super().terminate_all()
+        for listening in self.sockets:
+            listening.close()
+
+
 def serve() -> None:
     """Run the service until SIGTERM or Ctrl-C, with the embedded database around it if no other is set."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # after uvicorn's own handling: leave through the context
@@ -160,15 +173,23 @@ def serve() -> None:
         with nullcontext(given) if given else embedded_postgres.running(settings.data_dir) as url:
             settings.database_url = os.environ["DATABASE_URL"] = url  # for this process and for its workers
             _print_where(is_embedded=given is None)
-            uvicorn.run(
-                "main:app" if settings.workers > 1 else app,
-                host=settings.host,
-                port=settings.port,
-                workers=settings.workers,
-                log_config=None,
-                server_header=False,
-                timeout_graceful_shutdown=GRACE_SECONDS,
-            )
+            options: dict[str, Any] = {
+                "host": settings.host,
+                "port": settings.port,
+                "log_config": None,
+                "server_header": False,
+                "timeout_graceful_shutdown": GRACE_SECONDS,
+            }
+            if settings.workers > 1:
+                config = uvicorn.Config(
+                    "main:app",
+                    workers=settings.workers,
+                    timeout_worker_healthcheck=WORKER_START_SECONDS,
+                    **options,
+                )
+                _Workers(config, [config.bind_socket()]).run()
+            else:
+                uvicorn.run(app, **options)
     except StartupError as err:
         print(f"Darkroom cannot start. {err}", file=sys.stderr)
         sys.exit(STARTUP_FAILURE_STATUS)

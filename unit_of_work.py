@@ -42,7 +42,7 @@ RELEASE_PATIENCE_SECONDS = 2.0
 OUTCOME_LOCK_TIMEOUT_MS = 2_000
 # One more attempt, under a new key: a store that failed twice in a row is away.
 PUT_ATTEMPTS = 2
-# For both attempts. One that is refused or not answered is over in half of it.
+# For both attempts. A store that takes no connection (3 seconds) or gives no answer (8) fails twice within it.
 PUT_BUDGET_SECONDS = 20.0
 
 Parameters = ParamSpec("Parameters")

@@ -100,8 +100,10 @@ async def admitted_picture_form(request: Request) -> AsyncIterator[PictureForm]:
         raise _too_large()
     reader = _FormReader(request, settings.max_upload_size_bytes)
     async with admission.reserve(longest if announced is None else announced):
-        form = await reader.read(longest)
-        del reader
+        try:
+            form = await reader.read(longest)
+        finally:
+            reader.let_go()
         try:
             yield form
         finally:
@@ -171,6 +173,10 @@ class _FormReader:
         if not content and not self._file_name:  # what a browser sends when no file was chosen
             raise FileMissing
         return PictureForm(content, _parse_crop(self._fields.get(b"crop")))
+
+    def let_go(self) -> None:
+        """Free the file now: parser and reader hold each other, which otherwise only the collector would end."""
+        self._file, self._target = None, bytearray()
 
     def _begin_part(self) -> None:
         self._parts += 1

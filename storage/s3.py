@@ -25,8 +25,7 @@ from storage import CACHE_CONTROL, STORE_THREADS, FoundObject, OpenObject, check
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import PutObjectRequestTypeDef
 
-# Together half of STORE_DEADLINE_SECONDS for each request. S3 answers a small put within a second; eight leave room
-# for a slow day.
+# Together well below STORE_DEADLINE_SECONDS. S3 answers a small put within a second; eight leave room for a slow day.
 CONNECT_TIMEOUT_SECONDS = 3
 READ_TIMEOUT_SECONDS = 8
 
