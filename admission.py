@@ -5,7 +5,9 @@ most as many threads as there are cores. Whoever waits too long is told to come 
 """
 
 import asyncio
+import functools
 import os
+import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 from starlette.concurrency import run_in_threadpool
 
 from config import settings
-from errors import Busy, ShuttingDown
+from errors import Busy, DarkroomError, ShuttingDown
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -57,9 +59,14 @@ class Admission:
                 await self._slots.acquire()
         except TimeoutError as err:
             raise Busy from err
-        call = asyncio.ensure_future(run_in_threadpool(function, *args, **kwargs))
+        call = asyncio.ensure_future(run_in_threadpool(_apart, functools.partial(function, *args, **kwargs)))
+        del args, kwargs
         call.add_done_callback(self._release_slot)
-        return await asyncio.shield(call)
+        done = await asyncio.shield(call)
+        del call
+        if isinstance(done, DarkroomError):
+            raise done
+        return done
 
     def _release_slot(self, call: "asyncio.Future[Any]") -> None:
         """Only now, when the thread has ended: whoever asked may have been cancelled long before."""
@@ -97,6 +104,21 @@ class Admission:
             if not admitted.done():
                 self._free_bytes -= amount_bytes
                 admitted.set_result(None)
+
+
+def _apart(function: Callable[[], Result]) -> Result | DarkroomError:
+    """Carry a refusal out of the thread as a value and without its frames.
+
+    They hold the picture's bytes, and the futures that an exception passes on its way hold it in a circle.
+    """
+    try:
+        return function()
+    except DarkroomError as err:
+        for each in (err, err.__cause__, err.__context__):
+            if each is not None:
+                traceback.clear_frames(each.__traceback__)
+                each.__traceback__ = None
+        return err
 
 
 admission = Admission(settings.upload_budget_bytes, os.cpu_count() or 1, settings.upload_wait_seconds)

@@ -151,7 +151,8 @@ def main() -> int:
     except (StartupError, ValueError, CannotLook) as err:
         print(err, file=sys.stderr)
     except DatabaseUnavailable as err:
-        print(f"The database cannot be used: {str(err.__cause__).splitlines()[0]}", file=sys.stderr)
+        cause = (str(err.__cause__).splitlines() or ["it does not answer"])[0]
+        print(f"The database cannot be used: {cause}", file=sys.stderr)
     return failed
 
 

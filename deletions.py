@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 import faults
 from database import session
-from errors import ObjectNotFound, StoreError
+from errors import DarkroomError, ObjectNotFound, StoreError
 from models import FileState, StoredFile
 from storage import stores
 
@@ -51,14 +51,22 @@ async def claim(db: AsyncSession, which: ColumnElement[bool]) -> Sequence[Stored
     return (await db.scalars(statement)).all()
 
 
-async def claim_due(limit: int) -> Sequence[StoredFile]:
-    """Claim files whose time has come: the doomed, the expired, and those whose deletion failed or was cut off.
+async def due_places() -> Sequence[tuple[str, str]]:
+    """The stores and buckets in which some file's time has come."""
+    async with session() as db:
+        places = await db.execute(select(StoredFile.storage, StoredFile.bucket).where(_is_due()).distinct())
+        return [(storage, bucket) for storage, bucket in places]
+
+
+async def claim_due(storage: str, bucket: str, limit: int) -> Sequence[StoredFile]:
+    """Claim files of one place whose time has come: doomed, expired, or with a deletion that failed or was cut off.
 
     Each is claimed by one instance only, and comes due again by itself should that instance die. One that was
     still pending becomes a tombstone: a process that was stopped may put its bytes after we have deleted them.
     """
     async with session() as db:
-        due = select(StoredFile.id).where(StoredFile.state != FileState.LIVE, StoredFile.next_attempt_at <= func.now())
+        here = StoredFile.storage == storage, StoredFile.bucket == bucket
+        due = select(StoredFile.id).where(_is_due(), *here)
         due = due.order_by(StoredFile.next_attempt_at).limit(limit).with_for_update(skip_locked=True)
         ids = (await db.scalars(due)).all()
         await db.execute(
@@ -91,7 +99,7 @@ async def remove(claimed: Sequence[StoredFile]) -> None:
         await db.commit()
 
 
-async def remove_object(file: StoredFile) -> StoreError | None:
+async def remove_object(file: StoredFile) -> DarkroomError | None:
     """Ask the store to delete; what is not there is fine. Returns, and logs, why it could not be done."""
     try:
         await stores().of(file.storage, file.bucket).delete(file.key)
@@ -100,4 +108,11 @@ async def remove_object(file: StoredFile) -> StoreError | None:
     except StoreError as err:
         logger.warning("deleting %s failed, attempt %d: %r", file.key, file.attempts, err.__cause__ or err)
         return err
+    except Exception:
+        logger.exception("deleting %s failed, attempt %d", file.key, file.attempts)
+        return DarkroomError()  # a defect of ours must not hold up the others
     return None
+
+
+def _is_due() -> ColumnElement[bool]:
+    return (StoredFile.state != FileState.LIVE) & (StoredFile.next_attempt_at <= func.now())

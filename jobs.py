@@ -20,13 +20,23 @@ LEFTOVER_AGE_SECONDS = 3600.0
 
 async def reap() -> int:
     """One pass: delete all that is due in this database; return how many files were tried."""
+    places = await deletions.due_places()
+    tried = await asyncio.gather(*(_reap_place(*place) for place in places), return_exceptions=True)
+    for store in stores().on_disk():
+        await store.remove_leftovers(LEFTOVER_AGE_SECONDS)
+    for result in tried:
+        if isinstance(result, BaseException):
+            raise result
+    return sum(count for count in tried if isinstance(count, int))
+
+
+async def _reap_place(storage: str, bucket: str) -> int:
+    """Side by side with the other places, so that a store that hangs holds up no other's deletions."""
     tried = 0
-    while claimed := await deletions.claim_due(BATCH):
+    while claimed := await deletions.claim_due(storage, bucket, BATCH):
         faults.reached("reaper_claimed")
         await deletions.remove(claimed)
         tried += len(claimed)
-    for store in stores().on_disk():
-        await store.remove_leftovers(LEFTOVER_AGE_SECONDS)
     return tried
 
 

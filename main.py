@@ -79,7 +79,8 @@ def _turning_away_at_the_end() -> Iterator[None]:
 
     The server tells the application of its end only after the last request, so its handlers are listened in on.
     """
-    loop, replaced = asyncio.get_running_loop(), {}
+    loop = asyncio.get_running_loop()
+    replaced: dict[signal.Signals, tuple[Any, Any]] = {}  # the handler that was there, and ours
     for number in (signal.SIGTERM, signal.SIGINT):
         handler = signal.getsignal(number)
         if threading.current_thread() is threading.main_thread() and callable(handler):
@@ -88,13 +89,14 @@ def _turning_away_at_the_end() -> Iterator[None]:
                 loop.call_soon_threadsafe(admission.close)
                 handle(number, frame)
 
-            replaced[number] = handler
+            replaced[number] = (handler, end)
             signal.signal(number, end)
     try:
         yield
     finally:
-        for number, handler in replaced.items():
-            signal.signal(number, handler)
+        for number, (handler, ours) in replaced.items():
+            if signal.getsignal(number) is ours:  # the server may have restored what was there before it
+                signal.signal(number, handler)
 
 
 def _end_with_parent() -> None:

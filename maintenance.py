@@ -31,7 +31,7 @@ SIDE_BY_SIDE = 8
 ROWS_AT_ONCE = 1000
 LISTED = 100  # keys in a report: more are counted, not shown
 CHUNK_BYTES = MIB
-# One failure must not end a run of a million calls; a store that fails for longer is away.
+# One failure must not end a run of a million reads; a store that fails for longer, or in a listing, is away.
 PAUSES_SECONDS = (0.2, 1.0)
 FAILING_ATTEMPTS = 2  # once may be a hiccup
 

@@ -72,8 +72,9 @@ def uninterrupted(
 
 async def finish_all(timeout_seconds: float) -> None:
     """Wait for what outlasted its answer; what does not end in time is the reaper's."""
-    if _unfinished:
-        await asyncio.wait(set(_unfinished), timeout=timeout_seconds)
+    deadline = asyncio.get_running_loop().time() + timeout_seconds
+    while _unfinished and (left := deadline - asyncio.get_running_loop().time()) > 0:
+        await asyncio.wait(set(_unfinished), timeout=left)  # one may begin another
 
 
 class UnitOfWork:
@@ -167,7 +168,7 @@ class UnitOfWork:
             faults.reached("inside_removal")
             is_answered = await commit(db)
         if not is_answered:
-            user = await self._reread()
+            user, _ = await self._reread(old.id)
             if user.picture is not None and user.picture.id == old.id:
                 raise OutcomeUnknown
         self._doomed.append(old)
@@ -204,23 +205,22 @@ class UnitOfWork:
 
     async def _settle(self, file_id: int) -> User:
         """Find out what became of a swap whose answer was lost."""
-        user = await self._reread()
+        user, file = await self._reread(file_id)
         if user.picture is not None and user.picture.id == file_id:
             return user
-        async with session() as db:
-            file = await db.get(StoredFile, file_id)
         # What was live and is not any more was replaced since: doomed, then deleted. What never was is still pending,
         # or expired, which makes a tombstone.
         if file is not None and (file.state == FileState.PENDING or file.tombstone_until is not None):
             raise OutcomeUnknown
         return user
 
-    async def _reread(self) -> User:
-        """Read the account under its lock, for which it waits until a lost transaction is over."""
+    async def _reread(self, file_id: int | None = None) -> tuple[User, StoredFile | None]:
+        """Read account and file under the account's lock, for which it waits until a lost transaction is over."""
         try:
             async with session() as db:
                 await db.execute(text(f"SET LOCAL lock_timeout = {OUTCOME_LOCK_TIMEOUT_MS}"))
-                return await lock_user(db, self._owner_id)
+                user = await lock_user(db, self._owner_id)
+                return user, await db.get(StoredFile, file_id) if file_id is not None else None
         except DatabaseUnavailable as err:
             raise OutcomeUnknown from err
 

@@ -177,6 +177,7 @@ class _FormReader:
     def let_go(self) -> None:
         """Free the file now: parser and reader hold each other, which otherwise only the collector would end."""
         self._file, self._target = None, bytearray()
+        self._parser.callbacks = {}
 
     def _begin_part(self) -> None:
         self._parts += 1

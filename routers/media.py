@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from config import KIB
 from errors import ObjectNotFound, RangeNotSatisfiable
 from storage import CACHE_CONTROL, AsyncStore, OpenObject, stores
+from unit_of_work import PROFILE_PICTURE_PREFIX
 
 router = APIRouter(prefix="/media", tags=["media"])
 
@@ -52,7 +53,9 @@ async def read_object(key: str, request: Request) -> Response:
 
 
 async def _open(key: str) -> tuple[AsyncStore, OpenObject]:
-    """Open it in the local store that has it; the ones before the current are asked last."""
+    """Open it in the local store that has it; the ones before the current are asked last. Only pictures are public."""
+    if not key.startswith(PROFILE_PICTURE_PREFIX):
+        raise ObjectNotFound
     for store in stores().on_disk():
         with suppress(ObjectNotFound):
             return store, await store.open(key)

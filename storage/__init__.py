@@ -18,7 +18,7 @@ from typing import BinaryIO, Protocol, TypeVar
 from starlette.concurrency import run_in_threadpool
 
 from config import Settings, StoreSettings, settings
-from errors import ObjectNotFound, StoreRefused, StoreUnavailable
+from errors import ObjectNotFound, StartupError, StoreRefused, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -177,6 +177,11 @@ class Stores:
         self._threads = {name: asyncio.Semaphore(STORE_THREADS) for name in self._stores}
         self._faces: dict[tuple[str, str], AsyncStore] = {}
         name = configured.store_name
+        if (folder := self._known[name].directory) is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as err:
+                raise StartupError(f"The folder {folder} cannot be made: {err.strerror}.") from err
         self.current = self.of(name, self._stores[name].bucket)
 
     def of(self, name: str, bucket: str) -> AsyncStore:

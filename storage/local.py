@@ -65,6 +65,8 @@ class LocalStore:
     def delete(self, key: str) -> None:
         with _translated():
             path = self._path(key)
+            if not self._root.is_dir():
+                raise StoreUnavailable  # a disk that is not mounted: what it holds is not gone
             with suppress(FileNotFoundError, NotADirectoryError):
                 if not path.is_dir():
                     path.unlink(missing_ok=True)

@@ -74,13 +74,24 @@ class Report:
 
 
 def run(
-    kills: int, seed: str, store: str, lanes: int, *, drops: int, only: str = "", stops_at_first: bool = False
+    kills: int,
+    seed: str,
+    store: str,
+    lanes: int,
+    *,
+    drops: int,
+    only: str = "",
+    trial: str | None = None,
+    stops_at_first: bool = False,
 ) -> Report:
     """Deal the kills over the points and the lanes; `drops` is how many COMMITs lose their answer beside them."""
     known = trials(store)
-    names = [name for name in known if only in name]
-    plan = [list(DROPS)[number % len(DROPS)] for number in range(-(-drops // DROPS_A_TRIAL))]
-    plan += [names[number % len(names)] for number in range(kills)] if names else []
+    names = [name for name in known | DROPS if name == only] or [name for name in known if only in name]
+    named = [list(DROPS)[number % len(DROPS)] for number in range(-(-drops // DROPS_A_TRIAL))]
+    named += [names[number % len(names)] for number in range(kills)] if names else []
+    plan = [(f"{seed}-{index}", name) for index, name in enumerate(named)]
+    if trial is not None:
+        plan = [(trial, names[0])]
     report = Report()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -90,7 +101,7 @@ def run(
         dealt = []
         for number in range(lanes):
             (folder / f"lane{number}").mkdir()
-            mine = [(f"{seed}-{index}", name) for index, name in enumerate(plan) if index % lanes == number]
+            mine = plan[number::lanes]
             end = folder / "found" if stops_at_first else None
             dealt.append(
                 pool.submit(run_lane, folder / f"lane{number}", make_database(url, template), store, mine, end)
@@ -124,13 +135,14 @@ def run_lane(folder: Path, database: str, store: str, plan: list[tuple[str, str]
 
 
 def _try(lane: Lane, trial: Trial) -> Line:
-    line = Line(kills=1)
-    lane.findings = []
+    line = Line()
+    lane.findings, lane.kills = [], 0
     try:
         line.drops = trial(lane)
     except Missed:
         line.missed = 0 if lane.findings else 1
     lane.kill()
+    line.kills = lane.kills
     lane.postgres.refuse(False)
     lane.compare()
     line.findings = list(lane.findings)
@@ -174,6 +186,7 @@ def main() -> int:
     parser.add_argument("--store", choices=["local", "s3"], default="local")
     parser.add_argument("--lanes", type=int, default=2, help="how many services at once, each with its own database")
     parser.add_argument("--only", default="", help="only the points whose name contains this")
+    parser.add_argument("--trial", help="repeat one trial by the seed that a finding names, with its point as --only")
     parser.add_argument("--stop-at-first", action="store_true", help="end at the first finding")
     given = parser.parse_args()
     started = time.monotonic()
@@ -184,6 +197,7 @@ def main() -> int:
         given.lanes,
         drops=given.kills // 4 if given.drops is None else given.drops,
         only=given.only,
+        trial=given.trial,
         stops_at_first=given.stop_at_first,
     )
     print(report.table())

@@ -24,6 +24,10 @@ class Change:
         if outcome != "unknown":  # else it may take effect at any later time
             self.ended = time.monotonic()
 
+    def know_no_more(self) -> None:
+        """Told 503 `outcome_unknown`: it has the account's lock or is over, so what begins now comes later."""
+        self.ended = time.monotonic()
+
 
 class History:
     """All changes of one account since it was last known what it shows. For any thread."""
@@ -41,6 +45,9 @@ class History:
         with self._lock:
             self._changes.append(change)
         return change
+
+    def may_be_gone(self) -> bool:
+        return any(change.wanted == GONE for change in self._changes)
 
     def possible(self) -> set[str | None]:
         """What the account may show now: of every change that happened or may have, unless one that surely happened

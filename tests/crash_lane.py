@@ -1,33 +1,26 @@
-"""One lane of the crash runner: a service that gets killed, with a database and a store of its own, and its clients."""
+"""One lane of the crash runner: a service that gets killed, and the database and the store that outlive it."""
 
 import contextlib
-import hashlib
 import http.client
 import json
 import os
 import random
 import select
 import signal
+import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
-from tests.crash_history import GONE, Account, Change
-from tests.crash_state import PICTURES, Finding, State, pictures
+from tests.crash_history import Account
+from tests.crash_state import Finding, State, pictures
 from tests.postgres_proxy import PostgresProxy
-from tests.services import FORM, ROOT, Bucket, form, free_port, part
+from tests.services import ROOT, Bucket, free_port
 from tests.store_proxy import StoreProxy
 
 # How long a fault may take to be reached under load; far longer than it takes.
 FAULT_SECONDS = 20.0
-# What may be answered beside 200: nothing else is honest.
-REFUSALS = {"busy", "database_unavailable", "shutting_down", "store_unavailable", "upload_expired"}
-AFTER_DELETION = {"user_not_found", "invalid_token"}
 
 
 class Missed(Exception):
@@ -41,6 +34,7 @@ class Lane:
         self.random = random.Random()
         self.port = free_port()
         self.findings: list[Finding] = []
+        self.kills = 0  # of a service under load
         self.postgres = PostgresProxy(database_url)
         self.store = StoreProxy(s3_endpoint) if s3_endpoint else None
         bucket = Bucket.make(s3_endpoint) if s3_endpoint else None
@@ -65,8 +59,8 @@ class Lane:
         self.pid: int | None = None
         self._end_of_service = -1
         self.accounts: list[Account] = []
-        self._sent = 0
-        self._pictures = pictures()
+        self.sent = 0
+        self.pictures = pictures()
 
     def close(self) -> None:
         if self.pid is not None:
@@ -102,10 +96,32 @@ class Lane:
     def wait_for_stop(self) -> None:
         """Wait until the service has stopped itself."""
         deadline = time.monotonic() + FAULT_SECONDS
-        while not self.findings and Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        while not self.findings and not self.is_stopped():
             if time.monotonic() > deadline:
                 raise Missed
             time.sleep(0.01)
+
+    def refuses_connections(self, wait_seconds: float) -> bool:
+        """Whether it has taken note that it is to end, after so long."""
+        time.sleep(min(wait_seconds, 0.005))
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def is_stopped(self) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        return False
+
+    def kill_under_load(self) -> None:
+        """What ends a trial whose fault does not kill."""
+        if not self.has_ended():
+            self.signal(signal.SIGKILL)
+            self.kills += 1
 
     def signal(self, number: signal.Signals) -> None:
         assert self.pid is not None
@@ -114,6 +130,8 @@ class Lane:
 
     def kill(self) -> None:
         """End the service, whatever it does, and wait until the database has noticed."""
+        if self.pid is None:
+            return
         self.signal(signal.SIGKILL)
         assert self.has_ended(FAULT_SECONDS)
         os.close(self._end_of_service)
@@ -167,110 +185,8 @@ class Lane:
         token = json.loads(self.request("POST", "/users/token", login, kind)[1])["access_token"]
         return Account(name, json.loads(body)["id"], token)
 
-    @contextlib.contextmanager
-    def load(self, *, many: bool = True, deleting_account: bool = False) -> Iterator[threading.Event]:
-        """Clients that change two accounts until the service is gone or the context ends; yields their end.
-
-        The first account has one client, so that each answer can be compared; the second has three at once and, if
-        asked for, one that deletes it. Without `many` there is the first alone.
-        """
-        ending = threading.Event()
-        calm, busy = self.accounts
-        clients = [lambda: self._change(calm, ending, is_alone=True)]
-        if many:
-            clients += [lambda: self._change(busy, ending)] * 3
-        if deleting_account:
-            clients.append(lambda: self._delete(busy, ending))
-        threads = [threading.Thread(target=client) for client in clients]
-        for thread in threads:
-            thread.start()
-        try:
-            yield ending
-        finally:
-            ending.set()
-            for thread in threads:
-                thread.join()
-
-    def _change(self, account: Account, ending: threading.Event, is_alone: bool = False) -> None:
-        path = f"/users/{account.id}/picture"
-        while not ending.is_set():
-            self._sent += 1
-            content, checksum = self._pictures[self._sent % PICTURES]
-            if self.random.random() < 0.2:
-                change = account.history.begin(None)
-                answer = self._send(change, "DELETE", path, None, account.headers)
-            else:
-                change = account.history.begin(checksum)
-                answer = self._send(change, "PATCH", path, form(part(content)), {**account.headers, **FORM})
-            if answer is None:
-                return
-            status, body = answer
-            if is_alone and status == 503:
-                self._compare_shown(account)
-            if is_alone and status == 200 and change.wanted is not None:
-                self._compare_served(body["image_path"], change.wanted)
-            elif status == 200 and change.wanted is None and is_alone and body["image_file"] is not None:
-                self._wrong("a picture is still shown after its removal was answered")
-            if status in (401, 404) and body.get("code") in AFTER_DELETION:
-                return
-
-    def _delete(self, account: Account, ending: threading.Event) -> None:
-        ending.wait(self.random.uniform(0.02, 0.3))
-        for _ in range(50):
-            if ending.is_set():
-                return
-            change = account.history.begin(GONE)
-            answer = self._send(change, "DELETE", f"/users/{account.id}", None, account.headers)
-            if answer is None or change.outcome != "refused":
-                return
-
-    def _send(
-        self, change: Change, method: str, path: str, body: bytes | None, headers: dict[str, str]
-    ) -> tuple[int, dict[str, Any]] | None:
-        """Send and note what was told; None when there was no answer."""
-        try:
-            status, content = self.request(method, path, body, headers)
-        except (OSError, http.client.HTTPException):
-            return None
-        told = json.loads(content or b"{}")
-        code = told.get("code")
-        if status in (200, 204):
-            change.end("told")
-        elif status == 503 and code == "outcome_unknown":
-            pass
-        elif (
-            (status == 503 and code in REFUSALS)
-            or code in AFTER_DELETION
-            or (code == "no_picture" and change.wanted is None)
-        ):
-            change.end("refused")
-        else:
-            self._wrong(f"{method} {path} was answered {status} {code}")
-            return None
-        return status, told
-
-    def _compare_shown(self, account: Account) -> None:
-        """After a refusal: what the account shows can be loaded, and some request left it."""
-        try:
-            status, content = self.request("GET", f"/users/{account.id}")
-            path = json.loads(content)["image_path"] if status == 200 else None
-            if path is None or path.startswith("/static/"):
-                return
-            status, content = self.request("GET", urlsplit(path).path, port=urlsplit(path).port)
-        except (OSError, http.client.HTTPException):
-            return
-        if status != 200 or hashlib.sha256(content).hexdigest() not in account.history.possible():
-            self._wrong(f"{path}, which an account shows, is answered {status}, or is no picture that it may show")
-
-    def _compare_served(self, path: str, wanted: str) -> None:
-        try:
-            status, content = self.request("GET", urlsplit(path).path, port=urlsplit(path).port)
-        except (OSError, http.client.HTTPException):
-            return  # the service is gone; the comparison after it will tell
-        if status != 200 or hashlib.sha256(content).hexdigest() != wanted:
-            self._wrong(f"{path} is answered {status}, or with other bytes than were accepted")
-
-    def _wrong(self, sentence: str) -> None:
+    def wrong(self, sentence: str) -> None:
+        """A client was answered what is not so."""
         self.findings.append(Finding("wrong", sentence))
 
     # The end of a trial
@@ -287,6 +203,7 @@ class Lane:
     def compare(self) -> None:
         """After a crash: one pass of the reaper, and all is as clients were told; a day later nothing else is left."""
         histories = {account.id: account.history for account in self.accounts}
+        self.findings += self.state.never_due()
         self.reap()
         self.findings += self.state.compare(histories, is_a_day_later=False)
         self.state.let_a_day_pass()

@@ -13,7 +13,7 @@ from tests.crash_history import GONE, History
 from tests.pictures import encoded, numbered
 from tests.services import Bucket
 
-PICTURES = 200
+PICTURES = 500
 
 
 class Finding(NamedTuple):
@@ -60,6 +60,12 @@ class State:
         self.sql("UPDATE stored_files SET next_attempt_at = now() WHERE state <> 'live'")
         for draft in self._media.glob(".drafts/*"):
             os.utime(draft, (0, 0))
+
+    def never_due(self) -> list[Finding]:
+        """Rows that no reaper would look at within the longest backoff: an hour and a quarter."""
+        late = "state <> 'live' AND tombstone_until IS NULL AND next_attempt_at > now() + interval '80 minutes'"
+        rows = self.sql(f"SELECT key, state FROM stored_files WHERE {late}")
+        return [Finding("leaked", f"the {row['state']} row {row['key']} is not due for hours") for row in rows]
 
     def let_a_day_pass(self) -> None:
         """Let the time of the tombstones pass."""
@@ -108,7 +114,7 @@ class State:
 
 def pictures() -> list[tuple[bytes, str]]:
     """Small pictures unlike each other, each with the checksum of what is made of it."""
-    made = [encoded(numbered(number, 320, 240), quality=90) for number in range(PICTURES)]
+    made = [encoded(numbered(number, 320, 320), quality=90) for number in range(PICTURES)]
     found = [(content, process_profile_image(content).sha256) for content in made]
     assert len({checksum for _, checksum in found}) == PICTURES
     return found

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
+from tests.crash_clients import load
 from tests.crash_lane import FAULT_SECONDS, Lane, Missed
 
-# A trial starts the service, lets clients change accounts until the fault happens, and leaves the service dead or about
-# to be killed. It returns how many answers of the database were dropped; each trial ends with one kill -9.
+# A trial starts the service, lets clients change accounts until the fault happens, and ends with one kill -9 under
+# their load. It returns how many answers to COMMIT were dropped.
 Trial = Callable[[Lane], int]
 DROPS_A_TRIAL = 10
 SWAP, ANNOUNCE, ACCOUNT = "UPDATE users SET picture_id", "INSERT INTO stored_files", "DELETE FROM users"
@@ -19,7 +20,7 @@ CLAIM, LET_GO = "UPDATE stored_files SET state", "DELETE FROM stored_files"
 def killed_at(point: str, lane: Lane) -> int:
     nth = lane.random.randint(1, 4) if point != "inside_account_deletion" else 1
     lane.start(f"{point}:kill:{nth}")
-    with lane.load(deleting_account=point == "inside_account_deletion"):
+    with load(lane, deleting_account=point == "inside_account_deletion"):
         _expect_end(lane)
     return 0
 
@@ -27,9 +28,10 @@ def killed_at(point: str, lane: Lane) -> int:
 def reaper_killed_at(point: str, lane: Lane) -> int:
     """A first kill leaves the reaper something to do."""
     killed_at("after_commit", lane)
+    lane.kills = 0  # this one does not count
     lane.kill()
     lane.start(f"{point}:kill")
-    with lane.load():
+    with load(lane):
         _expect_end(lane)
     return 0
 
@@ -37,18 +39,19 @@ def reaper_killed_at(point: str, lane: Lane) -> int:
 def stopped_past_the_expiry_at(point: str, lane: Lane) -> int:
     """Stopped for so long that the reaper of another instance takes what was announced; then it goes on for a while."""
     lane.start(f"{point}:stop:{lane.random.randint(1, 4)}")
-    with lane.load():
+    with load(lane):
         lane.wait_for_stop()
         lane.reap()
         lane.signal(signal.SIGCONT)
         time.sleep(lane.random.uniform(0.1, 0.4))
+        lane.kill_under_load()
     return 0
 
 
 def stopped_past_the_expiry_then_killed(lane: Lane) -> int:
     """The same, but it comes no further than to store what had expired."""
     lane.start("after_announce:stop,after_put:kill")
-    with lane.load():
+    with load(lane):
         lane.wait_for_stop()
         lane.reap()
         lane.signal(signal.SIGCONT)
@@ -57,17 +60,23 @@ def stopped_past_the_expiry_then_killed(lane: Lane) -> int:
 
 
 def ended_by_sigterm_at(point: str, lane: Lane) -> int:
-    """Told to end, and killed somewhere on the way."""
-    lane.start(f"{point}:term:{lane.random.randint(1, 4)}")
-    with lane.load():
-        lane.has_ended(FAULT_SECONDS if lane.random.random() < 0.5 else lane.random.uniform(0.3, 0.6))
+    """Told to end, and killed somewhere on the way; again, and sooner, if that was too late."""
+    for longest_seconds in (0.3, 0.1, 0.03, 0.0):
+        lane.start(f"{point}:term:{lane.random.randint(1, 4)}")
+        with load(lane):
+            _expect(lane, lane.refuses_connections)
+            time.sleep(lane.random.uniform(0, longest_seconds))
+            lane.kill_under_load()
+        if lane.kills:
+            break
+        lane.kill()
     return 0
 
 
 def database_restarted_at(point: str, lane: Lane) -> int:
     """Every connection is cut and none is taken for a while, as when Postgres is restarted."""
     lane.start(f"{point}:stop:{lane.random.randint(1, 4)}")
-    with lane.load():
+    with load(lane):
         lane.wait_for_stop()
         lane.postgres.refuse(True)
         lane.postgres.cut_all()
@@ -75,6 +84,7 @@ def database_restarted_at(point: str, lane: Lane) -> int:
         time.sleep(lane.random.uniform(0.05, 0.3))
         lane.postgres.refuse(False)
         time.sleep(lane.random.uniform(0.1, 0.4))
+        lane.kill_under_load()
     return 0
 
 
@@ -86,7 +96,7 @@ def killed_with_commit_in_flight(statement: str, lane: Lane) -> int:
         nth=lane.random.randint(1, 4) if statement != ACCOUNT else 1,
         then=partial(lane.signal, signal.SIGKILL),
     )
-    with lane.load(deleting_account=statement == ACCOUNT):
+    with load(lane, deleting_account=statement == ACCOUNT):
         _expect(lane, dropped.wait)
         _expect_end(lane)
     return 0
@@ -98,7 +108,7 @@ def store_answer_lost(method: str, fault: Literal["half", "pass"], lane: Lane) -
     lane.start()
     kill = partial(lane.signal, signal.SIGKILL)
     happened = lane.store.plan(method, fault, nth=lane.random.randint(1, 4), then=kill)
-    with lane.load():
+    with load(lane):
         _expect(lane, happened.wait)
         _expect_end(lane)
     return 0
@@ -108,7 +118,7 @@ def commit_answers_dropped(many: bool, lane: Lane) -> int:
     """COMMITs lose their answer, or never arrive, or arrive late, one after another; the service lives on."""
     lane.start()
     count = 0
-    with lane.load(many=many, deleting_account=many and lane.random.random() < 0.3) as ending:
+    with load(lane, many=many, deleting_account=many and lane.random.random() < 0.3) as ending:
         while count < DROPS_A_TRIAL and not ending.is_set():
             statement = lane.random.choice([SWAP, SWAP, SWAP, ANNOUNCE, CLAIM, LET_GO])
             how = lane.random.random()
@@ -120,7 +130,8 @@ def commit_answers_dropped(many: bool, lane: Lane) -> int:
             else:
                 happened = lane.postgres.late(statement, nth=nth, seconds=lane.random.uniform(0.05, 0.5))
             _expect(lane, happened.wait)
-            count += 1
+            count += how < 0.7  # the others are there to mix with them
+        lane.kill_under_load()
     return count
 
 
@@ -164,3 +175,4 @@ def _expect(lane: Lane, happened: Callable[[float], bool]) -> None:
 
 def _expect_end(lane: Lane) -> None:
     _expect(lane, lane.has_ended)
+    lane.kills += 1

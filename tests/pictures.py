@@ -20,12 +20,12 @@ def quarters(width_px: int, height_px: int) -> Image.Image:
 
 
 def numbered(number: int, width_px: int, height_px: int) -> Image.Image:
-    """The number in eight vertical bars, binary: pictures that no JPEG makes equal."""
+    """The number in ten vertical bars, binary: pictures that no JPEG makes equal."""
     picture = Image.new("L", (width_px, height_px), 230)
     draw = ImageDraw.Draw(picture)
-    for bit in range(8):
+    for bit in range(10):
         if number >> bit & 1:
-            draw.rectangle((width_px * bit // 8, 0, width_px * (bit + 1) // 8 - 1, height_px), fill=20)
+            draw.rectangle((width_px * bit // 10, 0, width_px * (bit + 1) // 10 - 1, height_px), fill=20)
     return picture
 
 

@@ -23,7 +23,9 @@ def test_nothing_is_lost_or_leaked_wherever_the_service_is_killed(request: pytes
     report = crash.run(KILLS, SEED, store, lanes=2, drops=DROPS)
     assert report.is_clean, f"{report.table()}\n{report.total.findings}"
     assert set(report.lines) == {*crash_trials.trials(store), *crash_trials.DROPS}, "some point had no turn"
-    assert report.total.kills >= KILLS and report.total.drops >= DROPS
+    assert report.total.drops >= DROPS
+    idle = [name for name, line in report.lines.items() if not line.kills and not name.startswith("SIGTERM")]
+    assert idle == [], "there every trial ends with a kill; after SIGTERM the service may be faster"
 
 
 @pytest.mark.timeout(300)
