@@ -15,7 +15,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from fastapi import Depends
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -32,6 +32,10 @@ POOL_TIMEOUT_SECONDS = 10
 # No statement of ours takes a tenth of this; longer means that something is stuck.
 STATEMENT_TIMEOUT_MS = 15_000
 LOCK_TIMEOUT_MS = 10_000
+# A process that is stopped in the middle of a query keeps its locks, and none of the above ends it. Postgres 17 and
+# later do, after the longest that a transaction of ours may wait and work.
+TRANSACTION_TIMEOUT_MS = 30_000
+TRANSACTION_TIMEOUT_SINCE = 17
 COMMAND_TIMEOUT_SECONDS = 20  # the same on our side, should the server be gone without a word
 
 # SQLSTATE classes that mean "try again", from appendix A of the PostgreSQL manual: connection exception, invalid
@@ -66,8 +70,14 @@ def connect(url: str, pool_size: int) -> AsyncEngine:
             },
         },
     )
+    event.listen(engine.sync_engine, "connect", lambda connection, _: connection.run_async(_limit_transactions))
     _sessions.configure(bind=engine)
     return engine
+
+
+async def _limit_transactions(connection: asyncpg.Connection) -> None:
+    if connection.get_server_version().major >= TRANSACTION_TIMEOUT_SINCE:
+        await connection.execute(f"SET transaction_timeout = {TRANSACTION_TIMEOUT_MS}")
 
 
 @asynccontextmanager

@@ -57,7 +57,9 @@ class State:
 
     def make_due(self) -> None:
         """Let the time pass after which the reaper looks at what waits: expiries, backoffs, the age of drafts."""
-        self.sql("UPDATE stored_files SET next_attempt_at = now() WHERE state <> 'live'")
+        # As the reaper does, it skips what a stopped service has locked.
+        waits = "SELECT id FROM stored_files WHERE state <> 'live' FOR UPDATE SKIP LOCKED"
+        self.sql(f"UPDATE stored_files SET next_attempt_at = now() WHERE id IN ({waits})")
         for draft in self._media.glob(".drafts/*"):
             os.utime(draft, (0, 0))
 

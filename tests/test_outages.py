@@ -11,8 +11,8 @@ from tests.conftest import make_database
 from tests.launched import files_of, held, launched
 from tests.pictures import jpeg
 from tests.planned_s3 import PlannedS3, planned_s3
-from tests.proxies import StoreProxy
 from tests.services import Account, Service, assert_problem, wait_until
+from tests.store_proxy import StoreProxy
 
 # A store that does not answer is given up by the budget of the upload alone; all other limits are far away.
 CONSTANTS = (

@@ -1,39 +1,18 @@
 """Proves that changes of one account that meet each other leave one winner, no orphan and no error of ours."""
 
 import asyncio
-import http.client
 import random
-import socket
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import asyncpg
 import httpx
 import pytest
 
 from tests.pictures import jpeg
-from tests.planned_s3 import PlannedS3, planned_s3
-from tests.services import ROOT, SOMEONE_WAITS, Account, Service, wait_until
-
-# The service with a picture step that waits for a file named `go`, and says by a file named `decoding` that it does.
-SLOW_DECODE = """
-import pathlib, sys, time, uvicorn
-import main
-from routers import users
-real = users.process_profile_image
-def process(*arguments):
-    pathlib.Path("decoding").touch()
-    while not pathlib.Path("go").exists():
-        time.sleep(0.01)
-    return real(*arguments)
-users.process_profile_image = process
-uvicorn.run(main.app, host="127.0.0.1", port=int(sys.argv[1]))
-"""
+from tests.services import SOMEONE_WAITS, Account, Service, wait_until
 
 
 def files_of(service: Service, account: Account) -> list[tuple[str, str]]:
@@ -176,73 +155,3 @@ def test_replacing_against_deleting_leaves_rows_and_objects_equal(shared_service
     assert set(shared_service.objects()) - before == shown
     assert not [account for account in accounts[1::2] if files_of(shared_service, account)]
     assert "deadlock" not in shared_service.log()
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[PlannedS3]:
-    with planned_s3() as server:
-        yield server
-
-
-@pytest.fixture
-def one_connection(store: PlannedS3, new_database: Callable[[], str], tmp_path: Path) -> Iterator[Service]:
-    """A service with a pool of one connection, a picture step that waits, and a store that can be told to hang."""
-    settings = {"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path / "data"), **store.settings()}
-    settings |= {"DATABASE_POOL_SIZE": "1", "PYTHONPATH": str(ROOT)}
-    service = Service(settings)
-    service.command = [sys.executable, "-c", SLOW_DECODE, str(service.port)]
-    service.start()
-    yield service
-    store.gate.set()
-    (tmp_path / "data" / "go").touch()
-    service.stop()
-
-
-def test_the_only_connection_is_free_while_a_body_a_decoder_or_the_store_is_waited_for(
-    one_connection: Service, store: PlannedS3, tmp_path: Path
-) -> None:
-    service, data = one_connection, tmp_path / "data"
-    alice, bob = service.register("alice"), service.register("bob")
-
-    def assert_others_are_served(while_what: str) -> None:
-        with service.client(bob) as client:
-            for path in ("/users/me", f"/users/{alice.id}", "/health/ready"):
-                answer = client.get(path)
-                assert answer.status_code == 200, (while_what, path, answer.text)
-
-    with stalled_upload(service, alice):
-        assert_others_are_served("a body is read")
-
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(service.patch_picture, alice, jpeg())
-        wait_until((data / "decoding").exists, "the picture is being decoded")
-        assert_others_are_served("a picture is decoded")
-        store.plan["PUT"].append("hang")
-        (data / "go").touch()
-        wait_until(lambda: store.hanging, "the store is asked to put")
-        assert_others_are_served("the store puts")
-        assert store.hanging, "the store's call was given up before the others were served"
-        store.gate.set()
-        assert answer.result().status_code == 200
-
-    store.gate.clear()
-    store.plan["DELETE"].append("hang")
-    with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(service.patch_picture, alice, jpeg())
-        wait_until(lambda: store.hanging, "the store is asked to delete")
-        assert_others_are_served("the store deletes")
-        assert store.hanging, "the store's call was given up before the others were served"
-        store.gate.set()
-        assert answer.result().status_code == 200
-
-
-def stalled_upload(service: Service, account: Account) -> socket.socket:
-    """An upload that sends its head and a little of its body, and then nothing; it ends when the socket is closed."""
-    connection = http.client.HTTPConnection(service.host, service.port)
-    connection.putrequest("PATCH", f"/users/{account.id}/picture")
-    connection.putheader("Authorization", account.headers["Authorization"])
-    connection.putheader("Content-Type", "multipart/form-data; boundary=b")
-    connection.putheader("Content-Length", "1000000")
-    connection.endheaders(b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n\xff\xd8')
-    time.sleep(0.2)  # nothing tells from outside that its body is being waited for
-    return connection.sock

@@ -9,6 +9,7 @@ from pathlib import Path
 import asyncpg
 import httpx
 import pytest
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -425,3 +426,24 @@ def test_a_lost_transaction_that_does_not_end_makes_a_503_and_deletes_nothing(
             assert states == {old_id: "live", file_id: "pending"} and len(here.objects()) == 2
 
     asyncio.run(change())
+
+
+def test_a_process_that_stops_inside_a_transaction_does_not_keep_its_locks(
+    here: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stop() -> None:
+        monkeypatch.setattr(database, "TRANSACTION_TIMEOUT_MS", 300)
+        async with database_of(here) as beside:
+            user_id, _ = await account_with_picture(beside)
+            with pytest.raises(DatabaseUnavailable):
+                async with database.session() as db:
+                    await unit_of_work.lock_user(db, user_id)
+                    # Returns when the server has taken the lock from us, before any other limit does so.
+                    sooner = database.STATEMENT_TIMEOUT_MS / 1000 / 2
+                    await beside.fetchval("SELECT 1 FROM users WHERE id = $1 FOR UPDATE", user_id, timeout=sooner)
+                    await db.execute(select(User.id))
+
+    if int(here.sql("SHOW server_version_num")[0][0]) < database.TRANSACTION_TIMEOUT_SINCE * 10_000:
+        pytest.skip("this Postgres has no transaction_timeout")
+    assert database.TRANSACTION_TIMEOUT_MS > database.LOCK_TIMEOUT_MS + database.STATEMENT_TIMEOUT_MS
+    asyncio.run(stop())
