@@ -435,13 +435,17 @@ def test_a_process_that_stops_inside_a_transaction_does_not_keep_its_locks(
         monkeypatch.setattr(database, "TRANSACTION_TIMEOUT_MS", 300)
         async with database_of(here) as beside:
             user_id, _ = await account_with_picture(beside)
+            got = None
             with pytest.raises(DatabaseUnavailable):
                 async with database.session() as db:
                     await unit_of_work.lock_user(db, user_id)
                     # Returns when the server has taken the lock from us, before any other limit does so.
                     sooner = database.STATEMENT_TIMEOUT_MS / 1000 / 2
-                    await beside.fetchval("SELECT 1 FROM users WHERE id = $1 FOR UPDATE", user_id, timeout=sooner)
+                    got = await beside.fetchval(
+                        "SELECT id FROM users WHERE id = $1 FOR UPDATE", user_id, timeout=sooner
+                    )
                     await db.execute(select(User.id))
+            assert got == user_id
 
     if int(here.sql("SHOW server_version_num")[0][0]) < database.TRANSACTION_TIMEOUT_SINCE * 10_000:
         pytest.skip("this Postgres has no transaction_timeout")
