@@ -79,8 +79,8 @@ async def claim_due(storage: str, bucket: str, limit: int) -> Sequence[StoredFil
     return claimed
 
 
-async def remove(claimed: Sequence[StoredFile]) -> None:
-    """Ask the stores to delete these claimed files, then let the rows of those that are gone go.
+async def remove(claimed: Sequence[StoredFile]) -> int:
+    """Ask the stores to delete these claimed files, then let the rows of those that are gone go; return their number.
 
     Of the others the row keeps why. Raises DatabaseUnavailable; then they come due again.
     """
@@ -97,6 +97,7 @@ async def remove(claimed: Sequence[StoredFile]) -> None:
         for file_id, error in failed.items():
             await db.execute(update(StoredFile).where(StoredFile.id == file_id).values(last_error=error.code))
         await db.commit()
+    return len(gone)
 
 
 async def remove_object(file: StoredFile) -> DarkroomError | None:

@@ -339,3 +339,13 @@ def test_a_service_killed_after_its_commit_leaves_the_old_object_to_the_next_one
         assert set(store.objects) == {new}
     finally:
         service.stop(signal.SIGKILL)
+
+
+def test_a_store_that_is_away_is_asked_for_one_batch_a_pass(planned_place: Place, store: PlannedS3) -> None:
+    keys = [planned_place.row("doomed", stored=False) for _ in range(3 * jobs.BATCH)]
+    store.always["DELETE"] = "500"
+    assert planned_place.reap() == jobs.BATCH, "the next pass, and other places, wait for no more than that"
+    store.always["DELETE"] = "ok"
+    assert planned_place.reap() == 2 * jobs.BATCH
+    assert len(planned_place.states()) == jobs.BATCH, "those that failed have their backoff"
+    assert set(store.keys("DELETE")) == set(keys)
