@@ -146,6 +146,17 @@ def test_a_deletion_is_on_disk_when_it_returns_even_if_an_earlier_one_was_cut_of
     assert Step("fsync folder", folder) in steps
 
 
+def test_a_deletion_while_the_folder_is_missing_is_not_done(store: LocalStore, media: Path) -> None:
+    """As when its disk is not mounted for a while: what lies there would be an orphan once it is back."""
+    put(store)
+    media.rename(media.with_name("elsewhere"))
+    with pytest.raises(StoreUnavailable):
+        store.delete(KEY)
+    media.with_name("elsewhere").rename(media)
+    store.delete(KEY)
+    assert not (media / KEY).exists()
+
+
 def test_a_put_that_finds_its_key_taken_leaves_no_draft(store: LocalStore, media: Path) -> None:
     put(store)
     with pytest.raises(ObjectExists):

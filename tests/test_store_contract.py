@@ -32,6 +32,7 @@ def make_store(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Sto
     if kind == "memory":
         return MemoryStore()
     if kind == "local":
+        (tmp_path / "media").mkdir(exist_ok=True)  # as the configured stores do at start
         return LocalStore(tmp_path / "media")
     return s3_store(Bucket.make(request.getfixturevalue(kind)))
 
