@@ -65,7 +65,10 @@ class Admission:
         done = await asyncio.shield(call)
         del call
         if isinstance(done, DarkroomError):
-            raise done
+            try:
+                raise done
+            finally:
+                del done  # else this frame and the refusal hold each other
         return done
 
     def _release_slot(self, call: "asyncio.Future[Any]") -> None:
