@@ -3,7 +3,8 @@
 Vendor text never travels in them; it goes to the log. Their JSON body is in problems.py.
 
     DarkroomError
-    ├── BadPicture (400)         EmptyFile · NotAPicture · TruncatedPicture · BrokenPicture
+    ├── BadPicture (400)         EmptyFile · NotAPicture · UnsupportedFormat · TruncatedPicture · BrokenPicture
+    │                            UndecodablePicture
     ├── MalformedBody (400)
     ├── NotAuthenticated (401)   InvalidToken · TokenExpired · WrongCredentials
     ├── Forbidden (403)          NotYours · WrongPassword
@@ -11,16 +12,16 @@ Vendor text never travels in them; it goes to the log. Their JSON body is in pro
     ├── MethodNotAllowed (405)
     ├── UploadStalled (408)
     ├── Conflict (409)           UsernameTaken · EmailTaken
-    ├── TooLarge (413)           FileTooLarge · BodyTooLarge · TooManyPixels
+    ├── TooLarge (413)           FileTooLarge · BodyTooLarge · TooManyPixels · SideTooLong
     ├── RangeNotSatisfiable (416)
     ├── BadForm (422)            NotAForm · MalformedForm · FileMissing · FileIsAField · TooManyFiles · BadCrop
-    └── Unavailable (503)        Busy · ShuttingDown · DatabaseUnavailable · OutcomeUnknown · UploadExpired
-                                 StoreError: StoreUnavailable · StoreRefused · ObjectExists
+    └── Unavailable (503)        Busy · ShuttingDown · DecoderUnavailable · DatabaseUnavailable · OutcomeUnknown
+                                 UploadExpired · StoreError: StoreUnavailable · StoreRefused · ObjectExists
 """
 
 from typing import ClassVar
 
-from fastapi.exceptions import HTTPException
+from starlette.exceptions import HTTPException
 
 RETRY_AFTER_SECONDS = 2
 
@@ -51,7 +52,12 @@ class EmptyFile(BadPicture):
 
 class NotAPicture(BadPicture):
     code, title = "not_a_picture", "Not a picture"
-    sentence = "This file is not a picture that we can read. Please send a JPEG, PNG, GIF, WebP or AVIF."
+    sentence = "This file is not a picture that we can read. Please send a JPEG, PNG, GIF, WebP, AVIF or HEIC."
+
+
+class UnsupportedFormat(BadPicture):
+    code, title = "unsupported_format", "Format not supported"
+    sentence = "Pictures of this format are not taken. Please send a JPEG, PNG, GIF, WebP, AVIF or HEIC."
 
 
 class TruncatedPicture(BadPicture):
@@ -62,6 +68,13 @@ class TruncatedPicture(BadPicture):
 class BrokenPicture(BadPicture):
     code, title = "broken_picture", "Broken picture"
     sentence = "The picture is damaged and cannot be read. Please save it again, for example as JPEG, and send that."
+
+
+class UndecodablePicture(BadPicture):
+    """Its decoder took more time or memory than any picture needs, or died of it."""
+
+    code, title = "undecodable_picture", "Picture cannot be decoded"
+    sentence = "The picture takes far too much to decode. Please save it again, for example as JPEG, and send that."
 
 
 class MalformedBody(DarkroomError):
@@ -160,6 +173,10 @@ class TooManyPixels(TooLarge):
     code, title, sentence = "too_many_pixels", "Too many pixels", "The picture is too large. Please send a smaller one."
 
 
+class SideTooLong(TooLarge):
+    code, title, sentence = "side_too_long", "Side too long", "The picture is too long. Please send a smaller one."
+
+
 class RangeNotSatisfiable(DarkroomError):
     status, code, title = 416, "range_not_satisfiable", "No such range"
     sentence = "The range lies outside the file; the header Content-Range names its length."
@@ -215,6 +232,11 @@ class Busy(Unavailable):
 class ShuttingDown(Unavailable):
     code, title = "shutting_down", "Restarting"
     sentence = "The service is being restarted. Please try again in a moment."
+
+
+class DecoderUnavailable(Unavailable):
+    code, title = "decoder_unavailable", "Decoder unavailable"
+    sentence = "Pictures cannot be decoded right now. Please try again in a moment."
 
 
 class DatabaseUnavailable(Unavailable):

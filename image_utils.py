@@ -1,58 +1,78 @@
-"""Bytes in, bytes out: any accepted picture becomes a clean, upright, square JPEG. Pillow and nothing else.
+"""Bytes in, bytes out: any accepted picture becomes a clean, upright, square JPEG in sRGB. Pillow and nothing else.
 
-The format is told from the content; pixel limits are read from the header before anything is decoded; whatever a broken
-file makes Pillow raise is a BadPicture. Pure functions without settings: limits are arguments.
+Only the one parser that the content calls for ever sees it, after the limits were read from its header; whatever a
+broken file makes that parser raise is a BadPicture. Pure functions without settings: limits are arguments.
 """
 
+import base64
 import hashlib
 import io
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from PIL import (
-    AvifImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,
+import PIL.TiffImagePlugin  # noqa: F401  reads EXIF; else Pillow would load it with the first picture that has some
+import pillow_heif.options
+from PIL import AvifImagePlugin, GifImagePlugin, Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin
+from PIL.WebPImagePlugin import WebPImageFile
+from pillow_heif.as_plugin import HeifImageFile
+from thumbhash import rgba_to_thumb_hash
+
+from errors import BadCrop, BadPicture, BrokenPicture, TooLarge, TruncatedPicture
+from picture_formats import (
+    DEFAULT_MAX_PIXELS,
+    DEFAULT_MAX_WHOLE_PIXELS,
+    DRAFT_SIDE_PX,
+    PICTURE_SIDE_PX,
+    Crop,
+    Header,
+    check_size,
+    cut_short,
+    examine,
+    is_cut_short,
+    reduction,
 )
 
-import faults
-from errors import BadCrop, BadPicture, BrokenPicture, EmptyFile, NotAPicture, TooManyPixels, TruncatedPicture
-
-PICTURE_SIDE_PX = 300
+Colour = tuple[int, int, int]
+WHITE: Colour = (255, 255, 255)
 # Below 80 skin shows blocks at this size, above 90 the file doubles for nothing that an eye sees.
 JPEG_QUALITY = 85
-# A decoder that scales leaves the last factor of two to the better filter.
-DRAFT_SIDE_PX = 2 * PICTURE_SIDE_PX
-DEFAULT_MAX_PIXELS = 50_000_000
-DEFAULT_MAX_WHOLE_PIXELS = 24_000_000
+# A printer's profile has up to 2 MiB; one of a bigger file is ignored, not parsed.
+MAX_PROFILE_BYTES = 4 * 1024 * 1024
+# Rows that are converted at a time: what a strip of a wide picture takes stays in the processor's cache.
+STRIP_ROWS_PX = 64
+# 20 x 20 pixels carry all that a ThumbHash keeps of brightness (7 x 7 waves), at a hundredth of the work.
+THUMBHASH_FACTOR = PICTURE_SIDE_PX // 20
+# Of so many shades the most frequent one is the dominant colour.
+DOMINANT_SHADES = 8
 
-# Nothing else ever reaches a parser. JPEG takes the MPO that phones write: a JPEG with further pictures behind it.
-FORMATS = tuple(
-    plugin.format
-    for plugin in (
-        JpegImagePlugin.JpegImageFile,
-        PngImagePlugin.PngImageFile,
-        GifImagePlugin.GifImageFile,
-        WebPImagePlugin.WebPImageFile,
-        AvifImagePlugin.AvifImageFile,
-    )
-)
+# Each parser by its class: nothing is registered or guessed, and no other plugin of Pillow is loaded. A phone's MPO
+# is a JPEG with further pictures behind it, and is read as that.
+_PARSERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "WEBP": WebPImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
+    "HEIF": HeifImageFile,
+}
+FORMATS = tuple(_PARSERS)
 
 # Our own check knows the two limits and names both numbers; Pillow's single one would come before it.
 Image.MAX_IMAGE_PIXELS = None
 ImageFile.LOAD_TRUNCATED_IMAGES = False
-# A picture slot is one thread; libavif would start one for each core in every slot.
+# Decompressed; a profile is the largest of them. Of all texts together four.
+PngImagePlugin.MAX_TEXT_CHUNK = 1024 * 1024
+PngImagePlugin.MAX_TEXT_MEMORY = 4 * 1024 * 1024
+# A picture slot is one thread; these would start one for each core in every slot.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+pillow_heif.options.DECODE_THREADS = 1
+# Only the picture itself is decoded, whatever else its file carries.
+pillow_heif.options.THUMBNAILS = pillow_heif.options.DEPTH_IMAGES = pillow_heif.options.AUX_IMAGES = False
 
-_ORIENTATION_TAG = 0x0112
+_ORIENTATION_TAG, _GPS_TAG, _THUMBNAIL_IFD, _THUMBNAIL_TAG = 0x0112, 0x8825, 1, 0x0201
+_IPTC_RESOURCE = 0x0404
 # EXIF 2.32, tag 274: how to turn stored pixels upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -64,19 +84,22 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _TURNS_SIDES = (5, 6, 7, 8)
-
-
-class Crop(NamedTuple):
-    """A square in the upright picture, in its pixels from the top left corner."""
-
-    x_px: int
-    y_px: int
-    size_px: int
+_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+_LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+# ICC.1:2022, 7.2.5 and 7.2.6: the classes that describe a device, and the colour spaces that our modes are in.
+_DEVICE_CLASSES = ("mntr", "scnr", "prtr", "spac")
+_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
+_NO_INK = {"L": (255,), "RGB": (255, 255, 255), "CMYK": (0, 0, 0, 0)}
+# A profile under which paper is darker than this is nonsense, however well it is written.
+_DARKEST_WHITE = 200
 
 
 @dataclass(frozen=True)
 class ProcessedImage:
-    """A finished picture. `sha256` is in hexadecimal; `filename` is random and was never used before."""
+    """A finished picture. `sha256` is in hexadecimal; `filename` is random and was never used before.
+
+    `dominant_colour` is #rrggbb, `thumbhash` the hash in base64; `removed_metadata` names what the original carried.
+    """
 
     content: bytes
     content_type: str
@@ -84,6 +107,9 @@ class ProcessedImage:
     height_px: int
     sha256: str
     filename: str
+    dominant_colour: str
+    thumbhash: str
+    removed_metadata: tuple[str, ...]
 
 
 def process_profile_image(
@@ -91,29 +117,26 @@ def process_profile_image(
     crop: Crop | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     max_whole_pixels: int = DEFAULT_MAX_WHOLE_PIXELS,
+    background: Colour = WHITE,
 ) -> ProcessedImage:
-    """Make a 300 x 300 JPEG of `crop`, or of the centre square.
+    """Make a 300 x 300 JPEG of `crop`, or of the centre square; what is transparent shows `background`.
 
     `max_pixels` bounds baseline JPEG, which is decoded at reduced scale; `max_whole_pixels` what must be decoded whole:
     every other kind, and a JPEG of which so small a square is wanted that no smaller scale will do.
-    Raises BadPicture, TooManyPixels or BadCrop; of others only MemoryError.
+    Raises BadPicture, TooLarge or BadCrop; of others only MemoryError.
     """
-    if not content:
-        raise EmptyFile
-    with _opened(content) as picture:
-        is_jpeg = picture.format in ("JPEG", "MPO")
-        side = min(picture.size) if crop is None else crop.size_px
-        is_reducible = is_jpeg and side >= 2 * DRAFT_SIDE_PX and _is_baseline(content)
-        _check_pixels(picture.size, max_pixels if is_reducible else max_whole_pixels)
-        faults.reached("during_decode")
-        if not is_jpeg:
+    header, _ = examine(content, crop, max_pixels, max_whole_pixels)
+    with _opened(content, header) as picture:
+        check_size(header, *picture.size, crop, max_pixels, max_whole_pixels)
+        if header.format != "JPEG":
             picture.load()  # a PNG's getexif() does so too, and what it raises there must not be lost
         orientation = _orientation(picture)
-        box = _stored_box(picture.size, orientation, crop)
-        square = _scaled_square(picture, box)
+        square = _square(picture, _stored_box(picture.size, orientation, crop), header, crop)
         if orientation in _TURNS:
             square = square.transpose(_TURNS[orientation])
-        jpeg = _encode(square)
+        upright = _on_background(_in_srgb(square, picture.info.get("icc_profile")), background)
+        removed = _metadata(picture)
+    jpeg = _encode(upright)
     return ProcessedImage(
         content=jpeg,
         content_type="image/jpeg",
@@ -121,6 +144,9 @@ def process_profile_image(
         height_px=PICTURE_SIDE_PX,
         sha256=hashlib.sha256(jpeg).hexdigest(),
         filename=new_filename(),
+        dominant_colour=_dominant_colour(upright),
+        thumbhash=_thumbhash(upright),
+        removed_metadata=removed,
     )
 
 
@@ -130,52 +156,17 @@ def new_filename() -> str:
 
 
 @contextmanager
-def _opened(content: bytes) -> Iterator[Image.Image]:
-    """Open by content alone, and turn whatever Pillow raises, here or later, into a BadPicture."""
+def _opened(content: bytes, header: Header) -> Iterator[Image.Image]:
+    """Open with the one parser, and turn whatever it raises, here or later, into a BadPicture."""
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+        with _PARSERS[header.format](io.BytesIO(content)) as picture:
             yield picture
-    except (BadPicture, TooManyPixels, BadCrop, MemoryError):
+    except (BadPicture, TooLarge, BadCrop, MemoryError):
         raise
-    except UnidentifiedImageError as err:
-        raise NotAPicture from err
     except Exception as err:  # OSError, SyntaxError, ValueError, struct.error, zlib.error ...: all of them a bad file
-        if "truncated" in str(err):
-            raise TruncatedPicture from err
+        if "truncated" in str(err).lower() or is_cut_short(content):
+            raise TruncatedPicture(cut_short(content)) from err
         raise BrokenPicture from err
-
-
-def _check_pixels(size: tuple[int, int], limit: int) -> None:
-    pixels = size[0] * size[1]
-    if pixels == 0:
-        raise BrokenPicture
-    if pixels > limit:
-        raise TooManyPixels(
-            f"The picture has {size[0]} x {size[1]} pixels, {pixels / 1e6:.1f} million; "
-            f"at most {limit / 1e6:g} million are taken of its kind. Please send a smaller one."
-        )
-
-
-def _is_baseline(jpeg: bytes) -> bool:
-    """Whether it can be decoded line by line: sequential, all components in one scan (ITU T.81, B.2)."""
-    position, components = 2, 0
-    while position + 4 <= len(jpeg):
-        if jpeg[position] != 0xFF:
-            return False
-        marker = jpeg[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        if marker == 0x01 or 0xD0 <= marker <= 0xD9:
-            return False  # has no length, and no place between the header's segments
-        if marker in (0xC0, 0xC1):  # baseline and extended sequential, Huffman
-            components = jpeg[position + 9] if position + 9 < len(jpeg) else 0
-        elif 0xC2 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return False  # progressive, lossless, arithmetic
-        elif marker == 0xDA:
-            return 0 < components == jpeg[position + 4]
-        position += 2 + int.from_bytes(jpeg[position + 2 : position + 4], "big")
-    return False
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -211,43 +202,145 @@ def _stored_box(size: tuple[int, int], orientation: int, crop: Crop | None) -> t
     return left, top, side
 
 
-def _scaled_square(picture: Image.Image, box: tuple[float, float, int]) -> Image.Image:
-    """Decode, crop and scale in one step; JPEG is decoded at the smallest scale that is still twice the target."""
+def _square(picture: Image.Image, box: tuple[float, float, int], header: Header, crop: Crop | None) -> Image.Image:
+    """Decode, crop and scale; a JPEG is reduced while it is decoded, all else in strips before the better filter."""
     left, top, side = box
     stored_width, stored_height = picture.size
-    enough = DRAFT_SIDE_PX / side
-    picture.draft(None, (int(stored_width * enough) or 1, int(stored_height * enough) or 1))
+    wanted = reduction(header, stored_width, stored_height, crop)
+    picture.draft(None, (stored_width // wanted or 1, stored_height // wanted or 1))
     picture.load()
     # libjpeg divides by a whole number and rounds the sides up: the quotient of the sides would be off a little.
     factor = round(max(stored_width / picture.width, stored_height / picture.height))
     right, bottom = min((left + side) / factor, picture.width), min((top + side) / factor, picture.height)
-    return _eight_bit(picture).resize(
+    reduced, scale, x, y = _reduced(picture, (left / factor, top / factor, right, bottom))
+    return reduced.resize(
         (PICTURE_SIDE_PX, PICTURE_SIDE_PX),
         Image.Resampling.LANCZOS,
-        box=(left / factor, top / factor, right, bottom),
+        box=(
+            (left / factor - x) / scale,
+            (top / factor - y) / scale,
+            min((right - x) / scale, reduced.width),
+            min((bottom - y) / scale, reduced.height),
+        ),
     )
 
 
-def _eight_bit(picture: Image.Image) -> Image.Image:
-    """The same picture in a mode that scales well: no palette, no bitmap, eight bits a channel."""
-    if picture.mode.startswith("I;16") or picture.mode == "I":
+def _reduced(picture: Image.Image, box: tuple[float, float, float, float]) -> tuple[Image.Image, int, int, int]:
+    """The box in a mode that scales well, averaged by a whole factor; with the factor and where it begins.
+
+    Strip by strip, so that no second copy of a large picture is ever in memory.
+    """
+    left, top = int(box[0]), int(box[1])
+    right, bottom = -int(-box[2] // 1), -int(-box[3] // 1)
+    scale = max(1, int(min(box[2] - box[0], box[3] - box[1])) // DRAFT_SIDE_PX)
+    if scale == 1 and picture.mode in _SPACES and "transparency" not in picture.info:
+        return picture, 1, 0, 0
+    if scale == 1:
+        return scalable(picture.crop((left, top, right, bottom))), 1, left, top
+    rows = -(-STRIP_ROWS_PX // scale) * scale
+    strips = (picture.crop((left, upper, right, min(upper + rows, bottom))) for upper in range(top, bottom, rows))
+    first = scalable(next(strips)).reduce(scale)
+    reduced = Image.new(first.mode, (first.width, -(-(bottom - top) // scale)))
+    reduced.paste(first)
+    for number, strip in enumerate(strips, 1):
+        reduced.paste(scalable(strip).reduce(scale), (0, number * rows // scale))
+    return reduced, scale, left, top
+
+
+def scalable(picture: Image.Image) -> Image.Image:
+    """The same picture in a mode that scales well: eight bits a channel, no palette, transparency premultiplied."""
+    mode = picture.mode
+    if mode.startswith("I"):  # 16 bits, in whichever of Pillow's ways to hold them
         return picture.convert("I").point(lambda value: value * (1 / 257)).convert("L")
-    if picture.mode in ("PA", "La", "RGBa") or "transparency" in picture.info:
-        return picture.convert("RGBA")
-    if picture.mode == "1":
+    if mode == "PA" or "transparency" in picture.info or (mode == "P" and picture.im.getpalettemode() == "RGBA"):
+        picture = picture.convert("RGBA")
+    if picture.mode in ("LA", "RGBA"):
+        return picture.convert({"LA": "La", "RGBA": "RGBa"}[picture.mode])
+    if mode in ("1", "F"):
         return picture.convert("L")
-    if picture.mode in ("L", "LA", "RGB", "RGBA", "CMYK"):
-        return picture
-    return picture.convert("RGB")
+    return picture if picture.mode in ("L", "La", "RGB", "RGBa", "CMYK", "LAB") else picture.convert("RGB")
 
 
-def _encode(square: Image.Image) -> bytes:
-    """JPEG on white, from a new image: what Pillow remembers of the old one (comments, profiles, EXIF) stays behind."""
-    clean = Image.new("RGB", square.size, "white")
-    if square.mode in ("LA", "RGBA"):
-        clean.paste(square.convert("RGB"), mask=square.getchannel("A"))
-    else:
-        clean.paste(square.convert("RGB"))
+def _in_srgb(square: Image.Image, profile: bytes | None) -> Image.Image:
+    """The same picture as RGB or RGBA in sRGB. A profile that is broken, absurd or of another space is ignored."""
+    if square.mode in ("La", "RGBa"):
+        straight = square.convert({"La": "LA", "RGBa": "RGBA"}[square.mode])
+        opaque = _in_srgb(straight.convert(straight.mode[:-1]), profile)
+        opaque.putalpha(straight.getchannel("A"))
+        return opaque
+    if square.mode == "LAB":
+        return _transformed(square, _LAB)
+    if profile and len(profile) <= MAX_PROFILE_BYTES:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            known = source.profile
+            if known.xcolor_space.strip() == _SPACES[square.mode] and known.device_class in _DEVICE_CLASSES:
+                paper = _transformed(Image.new(square.mode, (1, 1), _NO_INK[square.mode]), source)
+                if min(paper.tobytes()) >= _DARKEST_WHITE:
+                    return _transformed(square, source)
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            pass  # a picture without its profile is better than none
+    return square.convert("RGB")
+
+
+def _transformed(square: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image:
+    """As browsers do it: relative colorimetric, with black point compensation."""
+    intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
+    made = ImageCms.profileToProfile(square, source, _SRGB, intent, "RGB", flags=flags)
+    assert made is not None  # only when it is to change the picture in place
+    return made
+
+
+def _on_background(square: Image.Image, background: Colour) -> Image.Image:
+    """A new image: what Pillow remembers of the old one (comments, profiles, EXIF) stays behind."""
+    clean = Image.new("RGB", square.size, background)
+    clean.paste(square, mask=square if square.mode == "RGBA" else None)
+    return clean
+
+
+def _encode(upright: Image.Image) -> bytes:
     out = io.BytesIO()
-    clean.save(out, "JPEG", quality=JPEG_QUALITY, optimize=True)
+    out.name = "picture.jpg"  # told a name, Pillow loads the one encoder, told a format all that it has
+    upright.save(out, quality=JPEG_QUALITY, optimize=True)
     return out.getvalue()
+
+
+def _metadata(picture: Image.Image) -> tuple[str, ...]:
+    """What the file carries beside its pixels, by name."""
+    info, texts = picture.info, dict(getattr(picture, "text", {}))  # a PNG's
+    found = {
+        "comment": "comment" in info,
+        "exif": "exif" in info or texts.pop("Raw profile type exif", None) is not None,
+        "gps": _has_tag(picture, _GPS_TAG),
+        "icc_profile": "icc_profile" in info,
+        "iptc": _IPTC_RESOURCE in (info.get("photoshop") or {}) or "Raw profile type iptc" in texts,
+        "thumbnail": _has_tag(picture, _THUMBNAIL_TAG, _THUMBNAIL_IFD),
+        "xmp": "xmp" in info or texts.pop("XML:com.adobe.xmp", None) is not None,
+        "text": bool(texts),
+    }
+    return tuple(sorted(name for name, is_there in found.items() if is_there))
+
+
+def _has_tag(picture: Image.Image, tag: int, ifd: int | None = None) -> bool:
+    try:
+        exif = picture.getexif()
+        return tag in (exif if ifd is None else exif.get_ifd(ifd))
+    except Exception:  # what cannot be read is no reason to refuse a picture
+        return False
+
+
+def _dominant_colour(upright: Image.Image) -> str:
+    """The most frequent of a few shades."""
+    shades = upright.reduce(10).quantize(DOMINANT_SHADES)
+    counts = shades.getcolors() or []
+    palette = shades.getpalette() or []
+    index = max(counts)[1]
+    assert isinstance(index, int)
+    red, green, blue = palette[3 * index : 3 * index + 3]
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def _thumbhash(upright: Image.Image) -> str:
+    """A blurred miniature of some 25 bytes, in base64, which a page can paint at once (evanw.github.io/thumbhash)."""
+    small = upright.reduce(THUMBHASH_FACTOR).convert("RGBA")
+    return base64.b64encode(bytes(rgba_to_thumb_hash(*small.size, list(small.tobytes())))).decode()

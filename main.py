@@ -26,6 +26,7 @@ from uvicorn.supervisors import Multiprocess
 
 import auth
 import database
+import decoder
 import embedded_postgres
 import jobs
 import logs
@@ -58,6 +59,8 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     to_thread.current_default_thread_limiter().total_tokens += stores().threads
     _end_with_parent()
     with ExitStack() as stack:
+        decoder.warm()
+        stack.callback(decoder.close)
         url = settings.database_url or stack.enter_context(embedded_postgres.running(settings.data_dir))
         await database.migrate(url)
         engine = database.connect(url, settings.database_pool_size)

@@ -8,6 +8,7 @@ import enum
 import unicodedata
 import uuid
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -85,11 +86,22 @@ class StoredFile(Base):
     sha256: Mapped[str | None] = mapped_column(String(64))  # in hexadecimal
     width_px: Mapped[int | None] = mapped_column(Integer)
     height_px: Mapped[int | None] = mapped_column(Integer)
+    # What a page paints before the picture arrives; NULL for files that were stored before there was such a thing.
+    dominant_colour: Mapped[str | None] = mapped_column(String(7))  # #rrggbb
+    thumbhash: Mapped[str | None] = mapped_column(String(40))  # in base64
 
     @property
     def filename(self) -> str:
         """The last part of the key, which is what `image_file` shows."""
         return self.key.rpartition("/")[2]
+
+    @property
+    def placeholder(self) -> dict[str, Any] | None:
+        """What `image_placeholder` shows: the picture's pixels, main colour and ThumbHash, if they are known."""
+        if self.dominant_colour is None or self.thumbhash is None:
+            return None
+        sides = {"width": self.width_px, "height": self.height_px}
+        return {**sides, "dominant_colour": self.dominant_colour, "thumbhash": self.thumbhash}
 
     @property
     def url(self) -> str | None:
@@ -134,6 +146,11 @@ class User(Base):
     def image_path(self) -> str:
         """The URL that a browser loads: the picture's public one, or the default picture's."""
         return (self.picture.url if self.picture else None) or DEFAULT_IMAGE_PATH
+
+    @property
+    def image_placeholder(self) -> dict[str, Any] | None:
+        """What a page can paint before the picture arrives; None for the default picture."""
+        return self.picture.placeholder if self.picture else None
 
 
 class Installation(Base):

@@ -63,6 +63,9 @@ Password = Annotated[SecretStr, Field(min_length=8, max_length=256), AfterValida
 LARGEST_ID = 2**63 - 1
 
 
+MetadataName = Literal["comment", "exif", "gps", "icc_profile", "iptc", "text", "thumbnail", "xmp"]
+
+
 class Input(BaseModel):
     """What comes in: a field that is not listed is refused, so that a typing error is not taken for success."""
 
@@ -84,6 +87,17 @@ class UserUpdate(Input):
     current_password: SecretStr | None = Field(default=None, max_length=256)
 
 
+class ImagePlaceholder(BaseModel):
+    """What a page can paint before the picture arrives: its pixels, its main colour, a ThumbHash in base64."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    width: int
+    height: int
+    dominant_colour: str
+    thumbhash: str
+
+
 class UserPublic(BaseModel):
     """An account as anyone sees it. `image_path` is what a browser loads."""
 
@@ -93,12 +107,19 @@ class UserPublic(BaseModel):
     username: str
     image_file: str | None
     image_path: str
+    image_placeholder: ImagePlaceholder | None
 
 
 class UserPrivate(UserPublic):
     """An account as its owner sees it."""
 
     email: str
+
+
+class UserWithNewPicture(UserPrivate):
+    """The answer to an upload. `removed_metadata` names what the original carried and the picture does not."""
+
+    removed_metadata: tuple[MetadataName, ...] = ()
 
 
 class Token(BaseModel):

@@ -254,6 +254,8 @@ async def _announce(owner_id: int, picture: ProcessedImage) -> StoredFile:
         sha256=picture.sha256,
         width_px=picture.width_px,
         height_px=picture.height_px,
+        dominant_colour=picture.dominant_colour,
+        thumbhash=picture.thumbhash,
     )
     faults.reached("before_announce")
     async with session() as db:

@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from admission import admission
-from config import KIB, settings
+from config import FORM_OVERHEAD_BYTES, KIB, settings
 from errors import (
     BadCrop,
     BodyTooLarge,
@@ -32,10 +32,8 @@ from errors import (
     TooManyFiles,
     UploadStalled,
 )
-from image_utils import Crop
+from picture_formats import Crop
 
-# Boundaries, part headers and small fields around the file. A browser's form needs less than one of them.
-FORM_OVERHEAD_BYTES = 64 * KIB
 # Text fields are numbers such as crop.
 LONGEST_FIELD_BYTES = KIB
 MOST_PARTS = 20

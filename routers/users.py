@@ -13,10 +13,11 @@ from admission import admission
 from auth import CurrentUser, EditableUser, UserId
 from config import settings
 from database import Db, commit
+from decoder import process_profile_image
 from errors import EmailTaken, OutcomeUnknown, UsernameTaken, UserNotFound, WrongPassword
-from image_utils import process_profile_image
 from models import EMAIL_CONSTRAINT, USERNAME_CONSTRAINT, User, fold
-from schemas import Token, UserCreate, UserPrivate, UserPublic, UserUpdate
+from picture_formats import PICTURES_TAKEN, examine
+from schemas import Token, UserCreate, UserPrivate, UserPublic, UserUpdate, UserWithNewPicture
 from unit_of_work import UnitOfWork, lock_user, uninterrupted
 from uploads import BoundedRoute, PictureForm, admitted_picture_form
 
@@ -32,7 +33,11 @@ PICTURE_FORM = {
                     "type": "object",
                     "required": ["file"],
                     "properties": {
-                        "file": {"type": "string", "format": "binary", "description": "JPEG, PNG, GIF, WebP or AVIF"},
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": PICTURES_TAKEN,
+                        },
                         "crop": {
                             "type": "string",
                             "pattern": r"^(\d{1,9},\d{1,9},\d{1,9})?$",
@@ -129,7 +134,7 @@ async def delete_user(user: EditableUser) -> None:
 
 
 @upload_router.patch("/{user_id}/picture", openapi_extra=PICTURE_FORM)
-async def replace_picture(user: EditableUser, request: Request) -> UserPrivate:
+async def replace_picture(user: EditableUser, request: Request) -> UserWithNewPicture:
     """Replace the picture: check it, make it a clean 300 x 300 JPEG, store it, commit its name, delete the old one."""
     async with AsyncExitStack() as upload:
         form = await upload.enter_async_context(admitted_picture_form(request))
@@ -143,21 +148,17 @@ async def delete_picture(user: EditableUser) -> UserPrivate:
 
 
 @uninterrupted
-async def _finish_replacement(user_id: int, form: PictureForm, upload: AsyncExitStack) -> UserPrivate:
+async def _finish_replacement(user_id: int, form: PictureForm, upload: AsyncExitStack) -> UserWithNewPicture:
     """Do all that follows the last byte. Once resized, only the small picture is kept; the upload's memory is free."""
     async with upload:
-        picture = await admission.in_picture_slot(
-            process_profile_image,
-            form.content,
-            form.crop,
-            settings.max_image_pixels,
-            settings.max_whole_image_pixels,
-        )
+        limits = settings.max_image_pixels, settings.max_whole_image_pixels
+        _, cost = examine(form.content, form.crop, *limits)
+        picture = await admission.in_picture_slot(cost, process_profile_image, form.content, cost, form.crop, *limits)
     async with UnitOfWork(user_id) as work:
         file_id = await work.put_picture(picture)
         changed = await work.swap_picture(file_id)
         await work.release()
-    return UserPrivate.model_validate(changed)
+    return UserWithNewPicture.model_validate(changed).model_copy(update={"removed_metadata": picture.removed_metadata})
 
 
 @uninterrupted

@@ -21,7 +21,7 @@ import admission, main, storage, unit_of_work, uploads
 from routers import users
 
 bodies, decoding = weakref.WeakSet(), []
-free_at_first = admission.admission._free_bytes
+free_at_first = admission.admission._bodies.free[0]
 
 class Body(io.BytesIO):
     def __init__(self):
@@ -42,8 +42,8 @@ users.process_profile_image = process
 @main.app.get("/test/held")
 async def held():
     return {
-        "reserved": free_at_first - admission.admission._free_bytes,
-        "waiting": len(admission.admission._waiting),
+        "reserved": free_at_first - admission.admission._bodies.free[0],
+        "waiting": len(admission.admission._bodies.waiting),
         "read": sum(body.tell() for body in bodies),
         "decoding": len(decoding),
         "unfinished": len(unit_of_work._unfinished),

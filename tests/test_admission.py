@@ -19,8 +19,11 @@ import pytest
 from admission import Admission
 from config import MIB
 from errors import Busy
+from picture_formats import Cost
 from tests.pictures import corners, jpeg
 from tests.services import ROOT, Account, Bucket, Service
+
+FREE = Cost(0, 0)
 
 PATIENCE_SECONDS = 30.0
 # Nothing can be written: neither below /tmp nor in a shared memory file.
@@ -202,7 +205,9 @@ def test_as_many_pictures_are_worked_on_as_there_are_slots_and_no_more() -> None
                 now -= 1
             return number
 
-        assert await asyncio.gather(*(admission.in_picture_slot(work, number) for number in range(21))) == [*range(21)]
+        assert await asyncio.gather(*(admission.in_picture_slot(FREE, work, number) for number in range(21))) == [
+            *range(21)
+        ]
         assert most == 3
 
     asyncio.run(use())
@@ -217,19 +222,19 @@ def test_waiting_for_a_slot_is_bounded_and_slots_come_back_after_failures() -> N
 
         for _ in range(5):
             with pytest.raises(ValueError, match="a broken picture"):
-                await admission.in_picture_slot(fail)
+                await admission.in_picture_slot(FREE, fail)
         go = threading.Event()
-        holders = [asyncio.create_task(admission.in_picture_slot(go.wait, PATIENCE_SECONDS)) for _ in range(2)]
+        holders = [asyncio.create_task(admission.in_picture_slot(FREE, go.wait, PATIENCE_SECONDS)) for _ in range(2)]
         await turns()
         with pytest.raises(Busy):
-            await admission.in_picture_slot(bool)
-        waiter = asyncio.create_task(admission.in_picture_slot(bool))
+            await admission.in_picture_slot(FREE, bool)
+        waiter = asyncio.create_task(admission.in_picture_slot(FREE, bool))
         await turns()
         waiter.cancel()
         await asyncio.wait({waiter})
         go.set()
         assert await asyncio.gather(*holders) == [True, True]
-        assert await asyncio.gather(*(admission.in_picture_slot(lambda: 7) for _ in range(2))) == [7, 7]
+        assert await asyncio.gather(*(admission.in_picture_slot(FREE, lambda: 7) for _ in range(2))) == [7, 7]
 
     asyncio.run(use())
 
@@ -244,17 +249,17 @@ def test_a_slot_whose_request_was_cancelled_is_busy_until_its_thread_ends() -> N
             go.wait(PATIENCE_SECONDS)
 
         try:
-            cancelled = asyncio.create_task(admission.in_picture_slot(decode))
+            cancelled = asyncio.create_task(admission.in_picture_slot(FREE, decode))
             await asyncio.to_thread(started.wait, PATIENCE_SECONDS)
             cancelled.cancel()
             await turns()
             with pytest.raises(Busy):
-                await admission.in_picture_slot(bool)
+                await admission.in_picture_slot(FREE, bool)
         finally:
             go.set()
         await asyncio.wait({cancelled})
         await turns()
-        assert await admission.in_picture_slot(lambda: 7) == 7
+        assert await admission.in_picture_slot(FREE, lambda: 7) == 7
 
     asyncio.run(use())
 

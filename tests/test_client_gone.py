@@ -236,10 +236,10 @@ def test_a_cancelled_request_ends_as_a_live_picture_and_holds_its_memory_until_i
             begun.set_result(None)
             going_on.result(START_SECONDS)
 
-    def decode(*arguments: Any) -> Any:
+    def decode(content: bytes, *_: Any) -> Any:
         if while_it == "decodes":
             wait()
-        return process_profile_image(*arguments)
+        return process_profile_image(content)
 
     async def put(self: storage.AsyncStore, *arguments: Any) -> None:
         if while_it == "puts":
@@ -262,10 +262,10 @@ def test_a_cancelled_request_ends_as_a_live_picture_and_holds_its_memory_until_i
         call.task.cancel()
         await asyncio.wait({call.task}, timeout=START_SECONDS)
         assert call.answer[0]["status"] == 503 and b"outcome_unknown" in call.answer[1]["body"]
-        assert room._free_bytes == MIB - (call.size if while_it == "decodes" else 0)
+        assert room._bodies.free[0] == MIB - (call.size if while_it == "decodes" else 0)
         going_on.set_result(None)
         await unit_of_work.finish_all(START_SECONDS)
-        assert room._free_bytes == MIB
+        assert room._bodies.free[0] == MIB
         ((key, state),) = await beside.fetch("SELECT key, state FROM stored_files")
         assert state == "live" and await beside.fetchval("SELECT picture_id IS NOT NULL FROM users")
         assert here.objects() == {key: process_profile_image(PICTURE).content}

@@ -12,6 +12,7 @@ from starlette.types import Message
 import uploads
 from admission import Admission
 from errors import BrokenPicture, MalformedForm
+from picture_formats import Cost
 from tests.services import BOUNDARY, form, part
 
 
@@ -74,7 +75,7 @@ def test_a_refused_picture_is_let_go_of_with_its_refusal(uncollected: None) -> N
     async def send() -> None:
         content = Content()
         given.append(weakref.ref(content))
-        await admission.in_picture_slot(refuse, content)
+        await admission.in_picture_slot(Cost(0, 0), refuse, content)
 
     async def send_and_look() -> None:
         try:

@@ -1,0 +1,201 @@
+"""Pictures are decoded in processes of their own, warm and one picture at a time, limited in memory and time.
+
+A file that hangs, balloons or kills its decoder costs its own upload and no other. A decoder has no environment, so no
+credentials, and can open neither files nor connections. This module is both ends: the service asks, the process
+answers; how the picture is made stands in image_utils.
+"""
+
+import json
+import logging
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import errors
+import faults
+import image_utils
+from errors import DarkroomError, DecoderUnavailable, UndecodablePicture
+from image_utils import ProcessedImage
+from picture_formats import MIB, Cost, Crop
+
+logger = logging.getLogger(__name__)
+
+# Time on the processor: twenty times the estimate, for machines that are slower than ours, and never less than this.
+LEAST_CPU_SECONDS = 2.0
+TIMES_THE_ESTIMATE = 20
+# Time on the clock, as a multiple of it: the machine may be busy with other things.
+TIMES_THE_CPU_SECONDS = 4
+# Above the cost that was set aside: the address space is counted in whole arenas, and libraries round up.
+SPARE_BYTES = 64 * MIB
+# Starting anew now and then bounds what a leak in a library can take.
+MOST_PICTURES = 1000
+# Ten times what a noisy 300 x 300 JPEG takes; a decoder that says more was taken over by its file.
+MOST_ANSWER_BYTES = MIB
+# An idle decoder ends at once; whoever does not is killed.
+END_SECONDS = 1.0
+# No credentials. One arena, and large pieces returned to the system as soon as they are free.
+_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(MIB), "MALLOC_TRIM_THRESHOLD_": str(4 * MIB)}
+_REFUSALS = {
+    each.code: each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, DarkroomError)
+}
+
+# Decoders that have nothing to do, most recently used last. Appending and popping are atomic.
+_idle: list["_Decoder"] = []
+
+
+def process_profile_image(
+    content: bytes, cost: Cost, crop: Crop | None, max_pixels: int, max_whole_pixels: int
+) -> ProcessedImage:
+    """Do what image_utils.process_profile_image does, but in a decoder; blocks until it answers.
+
+    Raises what that raises, and UndecodablePicture when the decoder did not survive the picture, or DecoderUnavailable.
+    """
+    job = {"crop": crop, "max_pixels": max_pixels, "max_whole_pixels": max_whole_pixels}
+    for _ in range(2):
+        decoder = _idle.pop() if _idle else _Decoder()
+        try:
+            picture = decoder.ask(content, cost, job)
+        except _Died as err:
+            logger.warning("a decoder ended with %s over a picture of %d bytes", err, len(content))
+            if err.number != signal.SIGKILL:
+                raise UndecodablePicture from err
+        except BaseException:
+            decoder.end()
+            raise
+        else:
+            if decoder.pictures < MOST_PICTURES:
+                _idle.append(decoder)
+            else:
+                decoder.end()
+            if isinstance(picture, DarkroomError):
+                raise picture
+            return picture
+    raise DecoderUnavailable
+
+
+def warm() -> None:
+    """Start one decoder, so that the first picture need not wait for it; others start when they are needed."""
+    if not _idle:
+        _idle.append(_Decoder())
+
+
+def close() -> None:
+    """End the decoders that have nothing to do."""
+    while _idle:
+        _idle.pop().end()
+
+
+class _Died(Exception):
+    """The decoder ended before it answered; `number` is the signal that ended it, SIGALRM if it was out of time."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"signal {number}" if number > 0 else f"status {-number}")
+        self.number = number
+
+
+class _Decoder:
+    """The service's end of one decoder process. Used by one thread at a time."""
+
+    def __init__(self) -> None:
+        """Start the process; it is ready when it first answers. Raises DecoderUnavailable."""
+        self.pictures = 0
+        self._socket, theirs = socket.socketpair()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).resolve())],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                cwd="/",
+                env=_ENVIRONMENT,
+                start_new_session=True,  # Ctrl-C in a terminal is for the service, which ends its decoders itself
+            )
+        except OSError as err:
+            self._socket.close()
+            raise DecoderUnavailable from err
+        finally:
+            theirs.close()
+
+    def ask(self, content: bytes, cost: Cost, job: dict[str, Any]) -> ProcessedImage | DarkroomError:
+        """Send the file and wait for the picture or its refusal. Raises _Died."""
+        self.pictures += 1
+        cpu_seconds = LEAST_CPU_SECONDS + TIMES_THE_ESTIMATE * cost.cpu_seconds
+        limits = {"cpu_seconds": cpu_seconds, "memory_bytes": cost.memory_bytes + len(content)}
+        self._socket.settimeout(TIMES_THE_CPU_SECONDS * cpu_seconds)
+        try:
+            self._socket.sendall(json.dumps({**limits, "length": len(content), **job}).encode() + b"\n")
+            self._socket.sendall(content)
+            faults.reached("during_decode")
+            with self._socket.makefile("rb") as answers:
+                answer = json.loads(answers.readline(MOST_ANSWER_BYTES))
+                if "refusal" in answer:
+                    return _REFUSALS[answer["refusal"]](answer["sentence"])
+                picture = answers.read(min(answer.pop("length"), MOST_ANSWER_BYTES))
+                removed = tuple(answer.pop("removed_metadata"))
+                return ProcessedImage(content=picture, removed_metadata=removed, **answer)
+        except TimeoutError as err:
+            self.end()
+            raise _Died(signal.SIGALRM) from err
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as err:  # it is gone, or talks nonsense
+            raise _Died(-self.end()) from err
+
+    def end(self) -> int:
+        """End the process and return its status, negative for a signal."""
+        self._socket.close()  # which an idle or dying one takes as its end
+        try:
+            status = self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        return status
+
+
+def _serve(connection: socket.socket) -> None:
+    """The decoder's end: answer one job after the other until the service closes the connection."""
+    with connection.makefile("rwb") as stream:
+        base_bytes = _confine()
+        while line := stream.readline():
+            job = json.loads(line)
+            _limit(job.pop("cpu_seconds"), base_bytes + job.pop("memory_bytes") + SPARE_BYTES)
+            answer, picture = _made(stream.read(job.pop("length")), job)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            stream.write(json.dumps(answer).encode() + b"\n" + picture)
+            stream.flush()
+
+
+def _made(content: bytes, job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    crop = Crop(*job.pop("crop")) if job["crop"] else job.pop("crop")
+    try:
+        made = image_utils.process_profile_image(content, crop, **job)
+    except MemoryError:
+        refusal: DarkroomError = UndecodablePicture()
+    except DarkroomError as err:
+        refusal = err
+    else:
+        answer = {name: value for name, value in vars(made).items() if name != "content"}
+        return {**answer, "length": len(made.content)}, made.content
+    return {"refusal": refusal.code, "sentence": refusal.detail}, b""
+
+
+def _confine() -> int:
+    """Give up what a decoder does not need: new descriptors, and so files and connections. Return what it now takes."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # its service ends it, after the last picture
+    statm = Path("/proc/self/statm")
+    size_bytes = int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 0
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    return size_bytes
+
+
+def _limit(cpu_seconds: float, memory_bytes: int) -> None:
+    """From now on this much processor time, of which the system ends the process, and so much address space."""
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, resource.RLIM_INFINITY))
+    signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
+
+
+if __name__ == "__main__":
+    _serve(socket.socket(fileno=sys.stdin.fileno()))
