@@ -7,32 +7,26 @@ broken file makes that parser raise is a BadPicture. Pure functions without sett
 import base64
 import hashlib
 import io
+import math
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import PIL.TiffImagePlugin  # noqa: F401  reads EXIF; else Pillow would load it with the first picture that has some
 import pillow_heif.options
-from PIL import AvifImagePlugin, GifImagePlugin, Image, ImageCms, ImageFile, JpegImagePlugin, PngImagePlugin
+from PIL import AvifImagePlugin, Image, ImageCms, ImageFile, PngImagePlugin
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif.as_plugin import HeifImageFile
 from thumbhash import rgba_to_thumb_hash
 
-from errors import BadCrop, BadPicture, BrokenPicture, TooLarge, TruncatedPicture
-from picture_formats import (
-    DEFAULT_MAX_PIXELS,
-    DEFAULT_MAX_WHOLE_PIXELS,
-    DRAFT_SIDE_PX,
-    PICTURE_SIDE_PX,
-    Crop,
-    Header,
-    check_size,
-    cut_short,
-    examine,
-    is_cut_short,
-    reduction,
-)
+import picture_formats
+from errors import BadCrop, BadPicture, BrokenPicture, TooLarge
+from picture_formats import DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS, DRAFT_SIDE_PX, PICTURE_SIDE_PX, Crop, Header
 
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
@@ -44,18 +38,13 @@ MAX_PROFILE_BYTES = 4 * 1024 * 1024
 STRIP_ROWS_PX = 64
 # 20 x 20 pixels carry all that a ThumbHash keeps of brightness (7 x 7 waves), at a hundredth of the work.
 THUMBHASH_FACTOR = PICTURE_SIDE_PX // 20
-# Of so many shades the most frequent one is the dominant colour.
-DOMINANT_SHADES = 8
+# Of so many shades in a 30 x 30 picture the most frequent one is the dominant colour.
+DOMINANT_SHADES, DOMINANT_FACTOR = 8, PICTURE_SIDE_PX // 30
 
-# Each parser by its class: nothing is registered or guessed, and no other plugin of Pillow is loaded. A phone's MPO
-# is a JPEG with further pictures behind it, and is read as that.
-_PARSERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
-    "JPEG": JpegImagePlugin.JpegImageFile,
-    "PNG": PngImagePlugin.PngImageFile,
-    "GIF": GifImagePlugin.GifImageFile,
-    "WEBP": WebPImageFile,
-    "AVIF": AvifImagePlugin.AvifImageFile,
-    "HEIF": HeifImageFile,
+# Nothing is registered or guessed, and no other plugin is loaded. A phone's MPO is read as the JPEG that it begins with.
+_PARSERS = {
+    str(parser.format): parser
+    for parser in (JpegImageFile, PngImageFile, GifImageFile, WebPImageFile, AvifImageFile, HeifImageFile)
 }
 FORMATS = tuple(_PARSERS)
 
@@ -63,17 +52,15 @@ FORMATS = tuple(_PARSERS)
 Image.MAX_IMAGE_PIXELS = None
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 # Decompressed; a profile is the largest of them. Of all texts together four.
-PngImagePlugin.MAX_TEXT_CHUNK = 1024 * 1024
-PngImagePlugin.MAX_TEXT_MEMORY = 4 * 1024 * 1024
+PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = 1024 * 1024, 4 * 1024 * 1024
 # A picture slot is one thread; these would start one for each core in every slot.
-AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-pillow_heif.options.DECODE_THREADS = 1
+AvifImagePlugin.DEFAULT_MAX_THREADS = pillow_heif.options.DECODE_THREADS = 1
 # Only the picture itself is decoded, whatever else its file carries.
 pillow_heif.options.THUMBNAILS = pillow_heif.options.DEPTH_IMAGES = pillow_heif.options.AUX_IMAGES = False
 
 _ORIENTATION_TAG, _GPS_TAG, _THUMBNAIL_IFD, _THUMBNAIL_TAG = 0x0112, 0x8825, 1, 0x0201
 _IPTC_RESOURCE = 0x0404
-# EXIF 2.32, tag 274: how to turn stored pixels upright.
+# EXIF 2.32, tag 274: how to turn stored pixels upright; from 5 on the sides change places.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -83,7 +70,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_TURNS_SIDES = (5, 6, 7, 8)
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 _LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
 # ICC.1:2022, 7.2.5 and 7.2.6: the classes that describe a device, and the colour spaces that our modes are in.
@@ -125,9 +111,9 @@ def process_profile_image(
     every other kind, and a JPEG of which so small a square is wanted that no smaller scale will do.
     Raises BadPicture, TooLarge or BadCrop; of others only MemoryError.
     """
-    header, _ = examine(content, crop, max_pixels, max_whole_pixels)
+    header, _ = picture_formats.examine(content, crop, max_pixels, max_whole_pixels)
     with _opened(content, header) as picture:
-        check_size(header, *picture.size, crop, max_pixels, max_whole_pixels)
+        picture_formats.check_size(header, picture.size, crop, max_pixels, max_whole_pixels)
         if header.format != "JPEG":
             picture.load()  # a PNG's getexif() does so too, and what it raises there must not be lost
         orientation = _orientation(picture)
@@ -136,18 +122,9 @@ def process_profile_image(
             square = square.transpose(_TURNS[orientation])
         upright = _on_background(_in_srgb(square, picture.info.get("icc_profile")), background)
         removed = _metadata(picture)
-    jpeg = _encode(upright)
-    return ProcessedImage(
-        content=jpeg,
-        content_type="image/jpeg",
-        width_px=PICTURE_SIDE_PX,
-        height_px=PICTURE_SIDE_PX,
-        sha256=hashlib.sha256(jpeg).hexdigest(),
-        filename=new_filename(),
-        dominant_colour=_dominant_colour(upright),
-        thumbhash=_thumbhash(upright),
-        removed_metadata=removed,
-    )
+    jpeg, side = _encoded(upright), PICTURE_SIDE_PX
+    sha256 = hashlib.sha256(jpeg).hexdigest()
+    return ProcessedImage(jpeg, "image/jpeg", side, side, sha256, new_filename(), *_placeholder(upright), removed)
 
 
 def new_filename() -> str:
@@ -164,8 +141,8 @@ def _opened(content: bytes, header: Header) -> Iterator[Image.Image]:
     except (BadPicture, TooLarge, BadCrop, MemoryError):
         raise
     except Exception as err:  # OSError, SyntaxError, ValueError, struct.error, zlib.error ...: all of them a bad file
-        if "truncated" in str(err).lower() or is_cut_short(content):
-            raise TruncatedPicture(cut_short(content)) from err
+        if "truncated" in str(err).lower() or picture_formats.is_cut_short(content):
+            raise picture_formats.truncated(content) from err
         raise BrokenPicture from err
 
 
@@ -184,45 +161,30 @@ def _stored_box(size: tuple[int, int], orientation: int, crop: Crop | None) -> t
     if crop is None:
         side = min(size)
         return (width - side) / 2, (height - side) / 2, side  # to half a pixel, and so the same however it is turned
-    upright = (height, width) if orientation in _TURNS_SIDES else (width, height)
+    upright = (height, width) if orientation >= 5 else (width, height)
     x, y, side = crop
     if side < 1 or x < 0 or y < 0 or x + side > upright[0] or y + side > upright[1]:
         raise BadCrop(f"The crop lies outside the picture, which is {upright[0]} x {upright[1]} pixels when upright.")
-    from_right, from_bottom = width - side, height - side
-    left, top = {
-        1: (x, y),
-        2: (from_right - x, y),
-        3: (from_right - x, from_bottom - y),
-        4: (x, from_bottom - y),
-        5: (y, x),
-        6: (y, from_bottom - x),
-        7: (from_right - y, from_bottom - x),
-        8: (from_right - y, x),
-    }[orientation]
+    along, down = (y, x) if orientation >= 5 else (x, y)
+    left = width - side - along if orientation in (2, 3, 7, 8) else along
+    top = height - side - down if orientation in (3, 4, 6, 7) else down
     return left, top, side
 
 
 def _square(picture: Image.Image, box: tuple[float, float, int], header: Header, crop: Crop | None) -> Image.Image:
     """Decode, crop and scale; a JPEG is reduced while it is decoded, all else in strips before the better filter."""
-    left, top, side = box
-    stored_width, stored_height = picture.size
-    wanted = reduction(header, stored_width, stored_height, crop)
+    (left, top, side), (stored_width, stored_height) = box, picture.size
+    wanted = picture_formats.reduction(header, picture.size, crop)
     picture.draft(None, (stored_width // wanted or 1, stored_height // wanted or 1))
     picture.load()
     # libjpeg divides by a whole number and rounds the sides up: the quotient of the sides would be off a little.
     factor = round(max(stored_width / picture.width, stored_height / picture.height))
     right, bottom = min((left + side) / factor, picture.width), min((top + side) / factor, picture.height)
-    reduced, scale, x, y = _reduced(picture, (left / factor, top / factor, right, bottom))
-    return reduced.resize(
-        (PICTURE_SIDE_PX, PICTURE_SIDE_PX),
-        Image.Resampling.LANCZOS,
-        box=(
-            (left / factor - x) / scale,
-            (top / factor - y) / scale,
-            min((right - x) / scale, reduced.width),
-            min((bottom - y) / scale, reduced.height),
-        ),
-    )
+    left, top = left / factor, top / factor
+    reduced, scale, x, y = _reduced(picture, (left, top, right, bottom))
+    right, bottom = min((right - x) / scale, reduced.width), min((bottom - y) / scale, reduced.height)
+    exact = ((left - x) / scale, (top - y) / scale, right, bottom)
+    return reduced.resize((PICTURE_SIDE_PX, PICTURE_SIDE_PX), Image.Resampling.LANCZOS, exact)
 
 
 def _reduced(picture: Image.Image, box: tuple[float, float, float, float]) -> tuple[Image.Image, int, int, int]:
@@ -230,8 +192,7 @@ def _reduced(picture: Image.Image, box: tuple[float, float, float, float]) -> tu
 
     Strip by strip, so that no second copy of a large picture is ever in memory.
     """
-    left, top = int(box[0]), int(box[1])
-    right, bottom = -int(-box[2] // 1), -int(-box[3] // 1)
+    left, top, right, bottom = int(box[0]), int(box[1]), math.ceil(box[2]), math.ceil(box[3])
     scale = max(1, int(min(box[2] - box[0], box[3] - box[1])) // DRAFT_SIDE_PX)
     if scale == 1 and picture.mode in _SPACES and "transparency" not in picture.info:
         return picture, 1, 0, 0
@@ -298,7 +259,7 @@ def _on_background(square: Image.Image, background: Colour) -> Image.Image:
     return clean
 
 
-def _encode(upright: Image.Image) -> bytes:
+def _encoded(upright: Image.Image) -> bytes:
     out = io.BytesIO()
     out.name = "picture.jpg"  # told a name, Pillow loads the one encoder, told a format all that it has
     upright.save(out, quality=JPEG_QUALITY, optimize=True)
@@ -329,18 +290,11 @@ def _has_tag(picture: Image.Image, tag: int, ifd: int | None = None) -> bool:
         return False
 
 
-def _dominant_colour(upright: Image.Image) -> str:
-    """The most frequent of a few shades."""
-    shades = upright.reduce(10).quantize(DOMINANT_SHADES)
-    counts = shades.getcolors() or []
-    palette = shades.getpalette() or []
-    index = max(counts)[1]
-    assert isinstance(index, int)
-    red, green, blue = palette[3 * index : 3 * index + 3]
-    return f"#{red:02x}{green:02x}{blue:02x}"
-
-
-def _thumbhash(upright: Image.Image) -> str:
-    """A blurred miniature of some 25 bytes, in base64, which a page can paint at once (evanw.github.io/thumbhash)."""
+def _placeholder(upright: Image.Image) -> tuple[str, str]:
+    """The most frequent shade as #rrggbb, and a blurred miniature (evanw.github.io/thumbhash) in base64."""
+    shades = upright.reduce(DOMINANT_FACTOR).quantize(DOMINANT_SHADES)
+    most = max(range(DOMINANT_SHADES), key=shades.histogram().__getitem__)
+    red, green, blue = (shades.getpalette() or [])[3 * most : 3 * most + 3]
     small = upright.reduce(THUMBHASH_FACTOR).convert("RGBA")
-    return base64.b64encode(bytes(rgba_to_thumb_hash(*small.size, list(small.tobytes())))).decode()
+    thumbhash = bytes(rgba_to_thumb_hash(*small.size, list(small.tobytes())))
+    return f"#{red:02x}{green:02x}{blue:02x}", base64.b64encode(thumbhash).decode()
