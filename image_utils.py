@@ -41,7 +41,7 @@ THUMBHASH_FACTOR = PICTURE_SIDE_PX // 20
 # Of so many shades in a 30 x 30 picture the most frequent one is the dominant colour.
 DOMINANT_SHADES, DOMINANT_FACTOR = 8, PICTURE_SIDE_PX // 30
 
-# Nothing is registered or guessed, and no other plugin is loaded. A phone's MPO is read as the JPEG that it begins with.
+# Nothing is registered or guessed, and no other plugin loaded. A phone's MPO is read as the JPEG that it begins with.
 _PARSERS = {
     str(parser.format): parser
     for parser in (JpegImageFile, PngImageFile, GifImageFile, WebPImageFile, AvifImageFile, HeifImageFile)

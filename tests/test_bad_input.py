@@ -158,11 +158,11 @@ BAD_FILES: dict[str, tuple[Send, int, str]] = {
     "text named jpg": (as_file(b"This is no picture.\n" * 100), 400, "not_a_picture"),
     "a truncated JPEG": (as_file(lambda: jpeg()[:-2000]), 400, "truncated_picture"),
     "a truncated PNG": (as_file(lambda: encoded(quarters(640, 480), "PNG")[:-1000]), 400, "truncated_picture"),
-    "the first bytes of a JPEG": (as_file(lambda: jpeg()[:30]), 400, "broken_picture"),
+    "the first bytes of a JPEG": (as_file(lambda: jpeg()[:30]), 400, "truncated_picture"),
     "a damaged PNG": (as_file(lambda: png(64, 64, 8, 2, repeat(b"\xff", 64))), 400, "truncated_picture"),
     "400 megapixels in 48 kB": (as_file(bomb, "small.png"), 413, "too_many_pixels"),
-    "an SVG": (as_file(SVG, "drawing.svg"), 400, "not_a_picture"),
-    "a format that is not on the list": (as_file(lambda: encoded(quarters(64, 64), "TIFF")), 400, "not_a_picture"),
+    "an SVG": (as_file(SVG, "drawing.svg"), 400, "unsupported_format"),
+    "a format that is not on the list": (as_file(lambda: encoded(quarters(64, 64), "TIFF")), 400, "unsupported_format"),
     "a file of 6 MB": (as_file(lambda: bytes(6_000_000)), 413, "file_too_large"),
     "a file of 64 MB": (as_file(lambda: bytes(64_000_000)), 413, "file_too_large"),
     "one byte more than the limit": (
@@ -273,7 +273,7 @@ def endless_file(size_bytes: int) -> Iterator[bytes]:
 BAD_LENGTHS: dict[str, tuple[Send, int, str]] = {
     "6 MB without a length": (in_chunks(lambda: endless_file(6_000_000)), 413, "file_too_large"),
     "64 MB without a length": (in_chunks(lambda: endless_file(64_000_000)), 413, "file_too_large"),
-    "a bad picture without a length": (in_chunks(lambda: iter([form(part(SVG))])), 400, "not_a_picture"),
+    "a bad picture without a length": (in_chunks(lambda: iter([form(part(SVG))])), 400, "unsupported_format"),
     "a length that is shorter than the form": (
         lambda service, account: raw(service, account, 4000, form(part(jpeg()))[:4000]),
         422,
