@@ -13,7 +13,7 @@ from typing import Final
 VARIABLE: Final = "DARKROOM_FAULT"
 
 POINTS: Final = (
-    "during_decode",  # the picture is open, its pixels are not yet read
+    "during_decode",  # the file is with its decoder, the answer is not yet there
     "before_announce",
     "after_announce",  # the pending row is committed, no byte is stored
     "during_put",  # disk: the draft is written, its final name not yet there

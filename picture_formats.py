@@ -158,9 +158,7 @@ def read_header(content: bytes) -> Header:
 
 def truncated(content: bytes) -> TruncatedPicture:
     """The refusal of a file that ends too early, with how far it got."""
-    return TruncatedPicture(
-        f"The picture ends after {len(content):,} bytes, too early. Please send the whole file again."
-    )
+    return TruncatedPicture(f"The picture ends too early, after {len(content):,} bytes. Please send all of it.")
 
 
 def is_cut_short(content: bytes) -> bool:

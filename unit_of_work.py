@@ -48,8 +48,7 @@ PUT_BUDGET_SECONDS = 20.0
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
-# Held here because the event loop keeps only weak references to tasks.
-_unfinished: set[asyncio.Future[Any]] = set()
+_unfinished: set[asyncio.Future[Any]] = set()  # the event loop keeps only weak references to tasks
 
 
 def uninterrupted(
@@ -266,8 +265,7 @@ async def _announce(owner_id: int, picture: ProcessedImage) -> StoredFile:
 
 
 async def _put(file: StoredFile, picture: ProcessedImage) -> None:
-    store = stores().of(file.storage, file.bucket)
-    await store.put(file.key, picture.content, picture.content_type, picture.sha256)
+    await stores().of(file.storage, file.bucket).put(file.key, picture.content, picture.content_type, picture.sha256)
 
 
 async def _behind(work: Awaitable[Any]) -> None:
