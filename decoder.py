@@ -7,6 +7,7 @@ answers; how the picture is made stands in image_utils.
 
 import json
 import logging
+import os
 import resource
 import signal
 import socket
@@ -33,6 +34,8 @@ TIMES_THE_CPU_SECONDS = 4
 SPARE_BYTES = 64 * MIB
 # Starting anew now and then bounds what a leak in a library can take.
 MOST_PICTURES = 1000
+# Where all cores are busy the service, which answers everybody, comes first: a third of the weight for a decoder.
+NICENESS = 5
 # Ten times what a noisy 300 x 300 JPEG takes; a decoder that says more was taken over by its file.
 MOST_ANSWER_BYTES = MIB
 # An idle decoder ends at once; whoever does not is killed.
@@ -106,7 +109,7 @@ class _Decoder:
         self._socket, theirs = socket.socketpair()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).resolve())],
+                [sys.executable, "-W", "ignore", str(Path(__file__).resolve())],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 cwd="/",
@@ -171,19 +174,18 @@ def _made(content: bytes, job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     try:
         made = image_utils.process_profile_image(content, crop, **job)
     except MemoryError:
-        refusal: DarkroomError = UndecodablePicture()
-    except DarkroomError as err:
-        refusal = err
-    else:
-        answer = {name: value for name, value in vars(made).items() if name != "content"}
-        return {**answer, "length": len(made.content)}, made.content
-    return {"refusal": refusal.code, "sentence": refusal.detail}, b""
+        return {"refusal": UndecodablePicture.code, "sentence": UndecodablePicture.sentence}, b""
+    except DarkroomError as err:  # only these two: a name for the error would keep its frames, and they the picture
+        return {"refusal": err.code, "sentence": err.detail}, b""
+    answer = {name: value for name, value in vars(made).items() if name != "content"}
+    return {**answer, "length": len(made.content)}, made.content
 
 
 def _confine() -> int:
     """Give up what a decoder does not need: new descriptors, and so files and connections. Return what it now takes."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # its service ends it, after the last picture
+    os.nice(NICENESS)
     statm = Path("/proc/self/statm")
     size_bytes = int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 0
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))

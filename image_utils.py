@@ -13,10 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import PIL.TiffImagePlugin  # noqa: F401  reads EXIF; else Pillow would load it with the first picture that has some
 import pillow_heif.options
 from PIL import AvifImagePlugin, Image, ImageCms, ImageFile, PngImagePlugin
-from PIL.AvifImagePlugin import AvifImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -25,8 +23,10 @@ from pillow_heif.as_plugin import HeifImageFile
 from thumbhash import rgba_to_thumb_hash
 
 import picture_formats
+import picture_metadata
 from errors import BadCrop, BadPicture, BrokenPicture, TooLarge
 from picture_formats import DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS, DRAFT_SIDE_PX, PICTURE_SIDE_PX, Crop, Header
+from picture_metadata import AvifPicture
 
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
@@ -44,22 +44,20 @@ DOMINANT_SHADES, DOMINANT_FACTOR = 8, PICTURE_SIDE_PX // 30
 # Nothing is registered or guessed, and no other plugin loaded. A phone's MPO is read as the JPEG that it begins with.
 _PARSERS = {
     str(parser.format): parser
-    for parser in (JpegImageFile, PngImageFile, GifImageFile, WebPImageFile, AvifImageFile, HeifImageFile)
+    for parser in (JpegImageFile, PngImageFile, GifImageFile, WebPImageFile, AvifPicture, HeifImageFile)
 }
 FORMATS = tuple(_PARSERS)
 
 # Our own check knows the two limits and names both numbers; Pillow's single one would come before it.
 Image.MAX_IMAGE_PIXELS = None
 ImageFile.LOAD_TRUNCATED_IMAGES = False
-# Decompressed; a profile is the largest of them. Of all texts together four.
-PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = 1024 * 1024, 4 * 1024 * 1024
+# Decompressed: one text or a profile, and all texts together.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MAX_PROFILE_BYTES
 # A picture slot is one thread; these would start one for each core in every slot.
 AvifImagePlugin.DEFAULT_MAX_THREADS = pillow_heif.options.DECODE_THREADS = 1
 # Only the picture itself is decoded, whatever else its file carries.
 pillow_heif.options.THUMBNAILS = pillow_heif.options.DEPTH_IMAGES = pillow_heif.options.AUX_IMAGES = False
 
-_ORIENTATION_TAG, _GPS_TAG, _THUMBNAIL_IFD, _THUMBNAIL_TAG = 0x0112, 0x8825, 1, 0x0201
-_IPTC_RESOURCE = 0x0404
 # EXIF 2.32, tag 274: how to turn stored pixels upright; from 5 on the sides change places.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -70,8 +68,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_GREY_OF_16_BITS = [round(value / 257) for value in range(2**16)]
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-_LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
 # ICC.1:2022, 7.2.5 and 7.2.6: the classes that describe a device, and the colour spaces that our modes are in.
 _DEVICE_CLASSES = ("mntr", "scnr", "prtr", "spac")
 _SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
@@ -116,12 +114,14 @@ def process_profile_image(
         picture_formats.check_size(header, picture.size, crop, max_pixels, max_whole_pixels)
         if header.format != "JPEG":
             picture.load()  # a PNG's getexif() does so too, and what it raises there must not be lost
-        orientation = _orientation(picture)
+        if header.format == "PNG":
+            _scale_transparent_colour(picture, depth=content[24])
+        orientation = picture_metadata.orientation(picture)
         square = _square(picture, _stored_box(picture.size, orientation, crop), header, crop)
         if orientation in _TURNS:
             square = square.transpose(_TURNS[orientation])
         upright = _on_background(_in_srgb(square, picture.info.get("icc_profile")), background)
-        removed = _metadata(picture)
+        removed = picture_metadata.names(picture, content)
     jpeg, side = _encoded(upright), PICTURE_SIDE_PX
     sha256 = hashlib.sha256(jpeg).hexdigest()
     return ProcessedImage(jpeg, "image/jpeg", side, side, sha256, new_filename(), *_placeholder(upright), removed)
@@ -146,13 +146,13 @@ def _opened(content: bytes, header: Header) -> Iterator[Image.Image]:
         raise BrokenPicture from err
 
 
-def _orientation(picture: Image.Image) -> int:
-    """The EXIF orientation; what is absurd or unreadable counts as upright, and is no reason to refuse a picture."""
-    try:
-        value = picture.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:
-        return 1
-    return value if isinstance(value, int) and value in _TURNS else 1
+def _scale_transparent_colour(picture: Image.Image, depth: int) -> None:
+    """A PNG names it in its own depth (PNG 3, 11.3.1.1), and Pillow leaves it so, but for 1, 8 and 16 grey."""
+    hidden = picture.info.get("transparency")
+    if picture.mode == "L" and depth in (2, 4) and hidden is not None:
+        picture.info["transparency"] = hidden * 255 // (2**depth - 1)
+    if picture.mode == "RGB" and depth == 16 and hidden is not None:
+        picture.info["transparency"] = tuple(value >> 8 for value in hidden)
 
 
 def _stored_box(size: tuple[int, int], orientation: int, crop: Crop | None) -> tuple[float, float, int]:
@@ -212,14 +212,19 @@ def scalable(picture: Image.Image) -> Image.Image:
     """The same picture in a mode that scales well: eight bits a channel, no palette, transparency premultiplied."""
     mode = picture.mode
     if mode.startswith("I"):  # 16 bits, in whichever of Pillow's ways to hold them
-        return picture.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+        wide, hidden = picture.convert("I"), picture.info.get("transparency")
+        grey = wide.point(_GREY_OF_16_BITS, "L")
+        if hidden is None:
+            return grey
+        opaque = wide.point([255 * (value != hidden) for value in range(2**16)], "L")
+        return Image.merge("LA", (grey, opaque)).convert("La")
     if mode == "PA" or "transparency" in picture.info or (mode == "P" and picture.im.getpalettemode() == "RGBA"):
         picture = picture.convert("RGBA")
     if picture.mode in ("LA", "RGBA"):
         return picture.convert({"LA": "La", "RGBA": "RGBa"}[picture.mode])
     if mode in ("1", "F"):
         return picture.convert("L")
-    return picture if picture.mode in ("L", "La", "RGB", "RGBa", "CMYK", "LAB") else picture.convert("RGB")
+    return picture if picture.mode in ("L", "La", "RGB", "RGBa", "CMYK") else picture.convert("RGB")
 
 
 def _in_srgb(square: Image.Image, profile: bytes | None) -> Image.Image:
@@ -229,8 +234,6 @@ def _in_srgb(square: Image.Image, profile: bytes | None) -> Image.Image:
         opaque = _in_srgb(straight.convert(straight.mode[:-1]), profile)
         opaque.putalpha(straight.getchannel("A"))
         return opaque
-    if square.mode == "LAB":
-        return _transformed(square, _LAB)
     if profile and len(profile) <= MAX_PROFILE_BYTES:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -264,30 +267,6 @@ def _encoded(upright: Image.Image) -> bytes:
     out.name = "picture.jpg"  # told a name, Pillow loads the one encoder, told a format all that it has
     upright.save(out, quality=JPEG_QUALITY, optimize=True)
     return out.getvalue()
-
-
-def _metadata(picture: Image.Image) -> tuple[str, ...]:
-    """What the file carries beside its pixels, by name."""
-    info, texts = picture.info, dict(getattr(picture, "text", {}))  # a PNG's
-    found = {
-        "comment": "comment" in info,
-        "exif": "exif" in info or texts.pop("Raw profile type exif", None) is not None,
-        "gps": _has_tag(picture, _GPS_TAG),
-        "icc_profile": "icc_profile" in info,
-        "iptc": _IPTC_RESOURCE in (info.get("photoshop") or {}) or "Raw profile type iptc" in texts,
-        "thumbnail": _has_tag(picture, _THUMBNAIL_TAG, _THUMBNAIL_IFD),
-        "xmp": "xmp" in info or texts.pop("XML:com.adobe.xmp", None) is not None,
-        "text": bool(texts),
-    }
-    return tuple(sorted(name for name, is_there in found.items() if is_there))
-
-
-def _has_tag(picture: Image.Image, tag: int, ifd: int | None = None) -> bool:
-    try:
-        exif = picture.getexif()
-        return tag in (exif if ifd is None else exif.get_ifd(ifd))
-    except Exception:  # what cannot be read is no reason to refuse a picture
-        return False
 
 
 def _placeholder(upright: Image.Image) -> tuple[str, str]:

@@ -223,14 +223,16 @@ def _read_gif(content: bytes) -> Header | None:
             is_in_extension = kind not in (b"", b"\0")
             position += 1 + (kind[0] if kind else 0)
         elif kind == b"!":
-            position, is_in_extension = position + 2, True
+            # Pillow reads on behind an empty first block, but for a comment.
+            first = 0 if content[position + 1 : position + 2] == b"\xfe" else 1 + _uint(content, position + 2, 1)
+            position, is_in_extension = position + 2 + first, True
         elif kind == b",":
             left, top, width, height = (_uint(content, position + at, 2, "little") for at in (1, 3, 5, 7))
             width_px, height_px = max(width_px, left + width), max(height_px, top + height)
-            break
+            return Header("GIF", width_px, height_px, _BYTES_PER_PIXEL["GIF"])
         else:
             position += 1
-    return Header("GIF", width_px, height_px, _BYTES_PER_PIXEL["GIF"])
+    return None
 
 
 def _read_webp(content: bytes) -> Header | None:
