@@ -211,13 +211,8 @@ def _reduced(picture: Image.Image, box: tuple[float, float, float, float]) -> tu
 def scalable(picture: Image.Image) -> Image.Image:
     """The same picture in a mode that scales well: eight bits a channel, no palette, transparency premultiplied."""
     mode = picture.mode
-    if mode.startswith("I"):  # 16 bits, in whichever of Pillow's ways to hold them
-        wide, hidden = picture.convert("I"), picture.info.get("transparency")
-        grey = wide.point(_GREY_OF_16_BITS, "L")
-        if hidden is None:
-            return grey
-        opaque = wide.point([255 * (value != hidden) for value in range(2**16)], "L")
-        return Image.merge("LA", (grey, opaque)).convert("La")
+    if mode.startswith("I"):  # 16 bits, in whichever of Pillow's ways to hold them; a transparent shade stays as it is
+        return picture.convert("I").point(_GREY_OF_16_BITS, "L")
     if mode == "PA" or "transparency" in picture.info or (mode == "P" and picture.im.getpalettemode() == "RGBA"):
         picture = picture.convert("RGBA")
     if picture.mode in ("LA", "RGBA"):

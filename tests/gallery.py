@@ -140,9 +140,9 @@ def png_cases() -> dict[str, Case]:
         add(f"palette {depth} with alphas", indices, depth, 3, seen, palette, alphas)
         seen = [PAPER if index == 0 else over((*ALPHAS[index][:3], 255)) for (index,) in indices]
         add(f"palette {depth} with a transparent one", indices, depth, 3, seen, palette, png_chunk(b"tRNS", b"\0"))
-    seen = [PAPER if number == 4 else grey for number, grey in enumerate(SHOWN_GREYS)]
     add("grey 16", wide(GREYS), 16, 0, SHOWN_GREYS)
-    add("grey 16 with a transparent one", wide(GREYS), 16, 0, seen, _trns(*wide(GREYS)[4]))
+    # As Pillow and those who rest on it show it: a grey of 16 bits stays as it is, though it is named as transparent.
+    add("grey 16 with a transparent one", wide(GREYS), 16, 0, SHOWN_GREYS, _trns(*wide(GREYS)[4]))
     seen = [PAPER if number == 1 else colour for number, colour in enumerate(COLOURS)]
     for depth, samples in ((8, COLOURS), (16, wide(COLOURS))):
         add(f"RGB {depth}", samples, depth, 2, COLOURS)
