@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 
 from config import FORM_OVERHEAD_BYTES, MIB, settings
 from errors import Busy, DarkroomError, ShuttingDown
-from picture_formats import Cost
+from picture_costs import Cost
 
 # What most avatars fit in. A part of the budget is kept for bodies up to this size, whoever sends large ones slowly.
 SMALL_BODY_BYTES = MIB
@@ -86,11 +86,11 @@ class _Line:
             first, second = waiter.needs
             if waiter.admitted.done():  # cancelled, and about to leave
                 continue
-            if first > self.free[0]:
-                return
             if second > self.free[1] or (second and is_second_awaited):
                 is_second_awaited = True
                 continue
+            if first > self.free[0]:
+                return
             self.free = (self.free[0] - first, self.free[1] - second)
             self.waiting.remove(waiter)
             waiter.admitted.set_result(None)
@@ -105,6 +105,7 @@ class Admission:
         self._bodies = _Line(budget_bytes, budget_bytes - kept_bytes, wait_seconds)
         self._decoding = _Line(slots, decode_bytes, wait_seconds)
         self._decode_bytes = decode_bytes
+        self._wait_seconds = wait_seconds
 
     @asynccontextmanager
     async def reserve(self, amount_bytes: int) -> AsyncIterator[None]:
@@ -128,7 +129,9 @@ class Admission:
         What costs more memory than there is for decoding runs when nothing else does.
         """
         needs = (1, min(cost.memory_bytes, self._decode_bytes))
-        await self._decoding.take(needs, PASSED_FOR_TIMES_ITS_OWN * cost.cpu_seconds)
+        # Half of the wait at most, or a large one would never have its turn while small ones come.
+        lag_seconds = min(PASSED_FOR_TIMES_ITS_OWN * cost.cpu_seconds, self._wait_seconds / 2)
+        await self._decoding.take(needs, lag_seconds)
         call = asyncio.ensure_future(run_in_threadpool(_apart, functools.partial(function, *args, **kwargs)))
         del args, kwargs
         call.add_done_callback(functools.partial(self._end_slot, needs))

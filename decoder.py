@@ -8,6 +8,7 @@ answers; how the picture is made stands in image_utils.
 import json
 import logging
 import os
+import re
 import resource
 import signal
 import socket
@@ -19,15 +20,16 @@ from typing import Any
 import errors
 import faults
 import image_utils
-from errors import DarkroomError, DecoderUnavailable, UndecodablePicture
+import picture_metadata
+from errors import DarkroomError, DecoderUnavailable, ShuttingDown, StartupError, UndecodablePicture
 from image_utils import ProcessedImage
-from picture_formats import MIB, Cost, Crop
+from picture_costs import MIB, Cost, Crop
 
 logger = logging.getLogger(__name__)
 
-# Time on the processor: twenty times the estimate, for machines that are slower than ours, and never less than this.
+# Time on the processor: ten times the estimate, for machines that are slower than ours, and never less than this.
 LEAST_CPU_SECONDS = 2.0
-TIMES_THE_ESTIMATE = 20
+TIMES_THE_ESTIMATE = 10
 # Time on the clock, as a multiple of it: the machine may be busy with other things.
 TIMES_THE_CPU_SECONDS = 4
 # Above the cost that was set aside: the address space is counted in whole arenas, and libraries round up.
@@ -38,16 +40,23 @@ MOST_PICTURES = 1000
 NICENESS = 5
 # Ten times what a noisy 300 x 300 JPEG takes; a decoder that says more was taken over by its file.
 MOST_ANSWER_BYTES = MIB
+# What a decoder says when it can take a picture, and how long it may take until then: it loads Python and Pillow.
+READY, START_SECONDS = b"!", 30.0
 # An idle decoder ends at once; whoever does not is killed.
 END_SECONDS = 1.0
 # No credentials. One arena, and large pieces returned to the system as soon as they are free.
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(MIB), "MALLOC_TRIM_THRESHOLD_": str(4 * MIB)}
+# Killed from outside, most often for want of memory; or out of time on the clock but not on the processor.
+_NOT_THE_FILES_FAULT = (signal.SIGKILL, signal.SIGALRM)
 _REFUSALS = {
     each.code: each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, DarkroomError)
 }
 
-# Decoders that have nothing to do, most recently used last. Appending and popping are atomic.
+_COLOUR, _THUMBHASH = re.compile("#[0-9a-f]{6}"), re.compile("[A-Za-z0-9+/]{8,40}={0,2}")
+# All decoders, and those that have nothing to do, most recently used last. Each change of one is atomic.
+_alive: set["_Decoder"] = set()
 _idle: list["_Decoder"] = []
+_is_closed = False
 
 
 def process_profile_image(
@@ -55,16 +64,19 @@ def process_profile_image(
 ) -> ProcessedImage:
     """Do what image_utils.process_profile_image does, but in a decoder; blocks until it answers.
 
-    Raises what that raises, and UndecodablePicture when the decoder did not survive the picture, or DecoderUnavailable.
+    What a decoder dies of may be an earlier file's doing, so the picture is tried once more, in a new one. Raises what
+    that function raises, UndecodablePicture when no decoder survives it, DecoderUnavailable and ShuttingDown.
     """
     job = {"crop": crop, "max_pixels": max_pixels, "max_whole_pixels": max_whole_pixels}
-    for _ in range(2):
-        decoder = _idle.pop() if _idle else _Decoder()
+    for is_last in (False, True):
+        if _is_closed:
+            raise ShuttingDown
+        decoder = _Decoder() if is_last else _ready()
         try:
             picture = decoder.ask(content, cost, job)
         except _Died as err:
             logger.warning("a decoder ended with %s over a picture of %d bytes", err, len(content))
-            if err.number != signal.SIGKILL:
+            if err.number == signal.SIGPROF or (is_last and err.number not in _NOT_THE_FILES_FAULT):
                 raise UndecodablePicture from err
         except BaseException:
             decoder.end()
@@ -82,14 +94,39 @@ def process_profile_image(
 
 def warm() -> None:
     """Start one decoder, so that the first picture need not wait for it; others start when they are needed."""
-    if not _idle:
-        _idle.append(_Decoder())
+    global _is_closed
+    _is_closed = False
+    _idle.append(_Decoder())
+
+
+def wait_until_warm() -> None:
+    """Wait for the one that was started. Raises StartupError when it did not get ready."""
+    try:
+        _idle[-1].wait_until_ready()
+    except _Died as err:
+        raise StartupError("The process that decodes pictures does not start; what it said stands above.") from err
 
 
 def close() -> None:
-    """End the decoders that have nothing to do."""
+    """End all decoders, also those that are busy, whose uploads are told ShuttingDown."""
+    global _is_closed
+    _is_closed = True
     while _idle:
         _idle.pop().end()
+    for decoder in list(_alive):
+        decoder.kill()
+
+
+def _ready() -> "_Decoder":
+    """The one that was used last and still lives, or a new one."""
+    while True:
+        try:
+            decoder = _idle.pop()
+        except IndexError:
+            return _Decoder()
+        if decoder.is_alive:
+            return decoder
+        decoder.end()
 
 
 class _Died(Exception):
@@ -104,9 +141,13 @@ class _Decoder:
     """The service's end of one decoder process. Used by one thread at a time."""
 
     def __init__(self) -> None:
-        """Start the process; it is ready when it first answers. Raises DecoderUnavailable."""
+        """Start the process. Raises DecoderUnavailable."""
         self.pictures = 0
-        self._socket, theirs = socket.socketpair()
+        self._is_ready = False
+        try:
+            self._socket, theirs = socket.socketpair()
+        except OSError as err:
+            raise DecoderUnavailable from err
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-W", "ignore", str(Path(__file__).resolve())],
@@ -121,12 +162,31 @@ class _Decoder:
             raise DecoderUnavailable from err
         finally:
             theirs.close()
+        _alive.add(self)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def wait_until_ready(self) -> None:
+        """Wait for its first word. Until then it has no file: whatever ends it is from outside. Raises _Died."""
+        if self._is_ready:
+            return
+        self._socket.settimeout(START_SECONDS)
+        try:
+            self._is_ready = self._socket.recv(len(READY)) == READY
+        except OSError:
+            pass
+        if not self._is_ready:
+            self.end()
+            raise _Died(signal.SIGKILL)
 
     def ask(self, content: bytes, cost: Cost, job: dict[str, Any]) -> ProcessedImage | DarkroomError:
         """Send the file and wait for the picture or its refusal. Raises _Died."""
+        self.wait_until_ready()
         self.pictures += 1
         cpu_seconds = LEAST_CPU_SECONDS + TIMES_THE_ESTIMATE * cost.cpu_seconds
-        limits = {"cpu_seconds": cpu_seconds, "memory_bytes": cost.memory_bytes + len(content)}
+        limits = {"cpu_seconds": cpu_seconds, "memory_bytes": cost.memory_bytes}
         self._socket.settimeout(TIMES_THE_CPU_SECONDS * cpu_seconds)
         try:
             self._socket.sendall(json.dumps({**limits, "length": len(content), **job}).encode() + b"\n")
@@ -136,9 +196,9 @@ class _Decoder:
                 answer = json.loads(answers.readline(MOST_ANSWER_BYTES))
                 if "refusal" in answer:
                     return _REFUSALS[answer["refusal"]](answer["sentence"])
-                picture = answers.read(min(answer.pop("length"), MOST_ANSWER_BYTES))
-                removed = tuple(answer.pop("removed_metadata"))
-                return ProcessedImage(content=picture, removed_metadata=removed, **answer)
+                if not 0 < answer["length"] <= MOST_ANSWER_BYTES:
+                    raise ValueError("no picture is as long as this")
+                return _believed(answers.read(answer["length"]), answer)
         except TimeoutError as err:
             self.end()
             raise _Died(signal.SIGALRM) from err
@@ -153,13 +213,29 @@ class _Decoder:
         except subprocess.TimeoutExpired:
             self._process.kill()
             status = self._process.wait()
+        _alive.discard(self)
         return status
+
+    def kill(self) -> None:
+        """End the process now, whatever it does; whoever asked it is told so."""
+        self._process.kill()
+
+
+def _believed(picture: bytes, answer: dict[str, Any]) -> ProcessedImage:
+    """What a decoder says that a file may have taken over: nothing that names, types or vouches for its bytes."""
+    colour, thumbhash, removed = answer["dominant_colour"], answer["thumbhash"], answer["removed_metadata"]
+    if not (picture.startswith(b"\xff\xd8") and _COLOUR.fullmatch(colour) and _THUMBHASH.fullmatch(thumbhash)):
+        raise ValueError("this is no picture of ours")
+    if not set(removed) <= set(picture_metadata.NAMES):
+        raise ValueError("there is no such metadata")
+    return image_utils.finished(picture, colour, thumbhash, tuple(removed))
 
 
 def _serve(connection: socket.socket) -> None:
     """The decoder's end: answer one job after the other until the service closes the connection."""
     with connection.makefile("rwb") as stream:
         base_bytes = _confine()
+        connection.sendall(READY)
         while line := stream.readline():
             job = json.loads(line)
             _limit(job.pop("cpu_seconds"), base_bytes + job.pop("memory_bytes") + SPARE_BYTES)
@@ -188,14 +264,16 @@ def _confine() -> int:
     os.nice(NICENESS)
     statm = Path("/proc/self/statm")
     size_bytes = int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 0
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     return size_bytes
 
 
 def _limit(cpu_seconds: float, memory_bytes: int) -> None:
     """From now on this much processor time, of which the system ends the process, and so much address space."""
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, resource.RLIM_INFINITY))
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    soft = memory_bytes if most == resource.RLIM_INFINITY else min(memory_bytes, most)
+    resource.setrlimit(resource.RLIMIT_AS, (soft, most))
     signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
 
 

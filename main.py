@@ -63,6 +63,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stack.callback(decoder.close)
         url = settings.database_url or stack.enter_context(embedded_postgres.running(settings.data_dir))
         await database.migrate(url)
+        decoder.wait_until_warm()
         engine = database.connect(url, settings.database_pool_size)
         try:
             reaper = asyncio.create_task(jobs.reap_forever()) if settings.embedded_reaper else None

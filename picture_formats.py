@@ -1,37 +1,22 @@
-"""What a file is, how large its picture is and what decoding it costs, read from its first bytes.
+"""What a file is and how large its picture is, read from its first bytes.
 
-Nothing is decoded and no library is asked: a few kilobytes of plain reading tell whether a parser may see the file at
-all, which one, and how much memory and time to set aside for it. Pure functions without settings.
+Nothing is decoded and no library is asked: plain reading, of a bounded number of steps, tells whether a parser may see
+the file at all, and which one, and names what is refused. Pure functions without settings.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import errors
 from errors import BrokenPicture, TruncatedPicture
 
-MIB = 1024 * 1024
-PICTURE_SIDE_PX = 300
-# A decoder that scales leaves the last factor of two to the better filter.
-DRAFT_SIDE_PX = 2 * PICTURE_SIDE_PX
-DEFAULT_MAX_PIXELS = 50_000_000
-DEFAULT_MAX_WHOLE_PIXELS = 25_000_000
-# JPEG's own limit (16 bits); nothing that people take is longer, and Pillow's rows stay below a megabyte.
-MAX_SIDE_PX = 65_535
-# What a reduced JPEG may take; its rows and tables need little beside it.
-REDUCED_BYTES = 9 * MIB
-# Python's objects, the small pictures at the end, colour tables, an EXIF block.
-FIXED_BYTES = 8 * MIB
 # Of header reading: real files have a few hundred segments or boxes. Ten times more is a file made to keep us busy.
-MOST_STEPS = 4096
+MOST_STEPS, LONGEST_SEARCH_BYTES = 4096, 64 * 1024
 
-# The time of a baseline JPEG on one core; the others are told in multiples of it, measured by benchmarks/image_step.py.
-SECONDS_PER_MEGAPIXEL = 0.005
-_TIMES_A_JPEG = {"JPEG": 4, "PNG": 8, "GIF": 4, "WEBP": 6, "AVIF": 8, "HEIF": 12}  # a JPEG that is not baseline
 # What a decoder and Pillow hold at once for each pixel, measured by tests/test_decoding_memory.py, rounded up.
-_BYTES_PER_PIXEL = {"GIF": 3.0, "WEBP": 16.5, "AVIF": 14.0, "HEIF": 14.0}
+_BYTES_PER_PIXEL = {"GIF": 3.0, "WEBP": 16.5, "AVIF": 17.5, "HEIF": 20.5}
 # PNG by its colour type (PNG 3, table 8); Pillow keeps colour in four bytes. Transparency is worked on in strips.
 _PNG_BYTES_PER_PIXEL = {0: 2, 2: 4, 3: 1, 4: 4, 6: 4}
 
@@ -53,20 +38,20 @@ _FOREIGN = tuple(
         (rb"8BPS|gimp xcf|%!PS|\xc5\xd0\xd3\xc6", "a drawing program's own file", _SAVE_AS),
         (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "a JPEG 2000", _SAVE_AS),
         (rb"\xff\x0a|\0\0\0\x0cJXL ", "a JPEG XL", _SAVE_AS),
-        (rb"P[1-7fF][\s#]|\x01\xda[\0\x01][\x01\x02]|\x0a[\0-\x05]\x01[\x01\x02\x04\x08]|qoif", _RARE, _SAVE_AS),
+        (
+            rb"P[1-7]\s+[\d#W]|P[fF]\n|\x01\xda[\0\x01][\x01\x02]|\x0a[\0-\x05]\x01[\x01\x02\x04\x08]|qoif",
+            _RARE,
+            _SAVE_AS,
+        ),
         (rb"DDS |v/1\x01|#\?RADIANCE|SIMPLE  =|\x59\xa6\x6a\x95|\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF", _RARE, _SAVE_AS),
-        (rb".{4}(?:ftyp|moov|mdat|wide)|\x1aE\xdf\xa3|RIFF.{4}AVI |FLV\x01|\0\0\x01[\xb3\xba]|OggS", "a video", _STILL),
+        (
+            rb"\0.{3}(?:ftyp|moov|mdat|wide)|\x1aE\xdf\xa3|RIFF.{4}AVI |FLV\x01|\0\0\x01[\xb3\xba]|OggS",
+            "a video",
+            _STILL,
+        ),
         (rb"\x1f\x8b|PK\x03\x04|PK\x05\x06|Rar!|7z\xbc\xaf|BZh|\xfd7zXZ", "an archive or a document", _STILL),
     )
 )
-
-
-class Crop(NamedTuple):
-    """A square in the upright picture, in its pixels from the top left corner."""
-
-    x_px: int
-    y_px: int
-    size_px: int
 
 
 @dataclass(frozen=True)
@@ -80,65 +65,8 @@ class Header:
     width_px: int
     height_px: int
     bytes_per_pixel: float
+    metadata_bytes: int = 0  # what a JPEG or a PNG carries beside its pixels
     is_baseline: bool = False  # a JPEG that can be decoded line by line
-
-
-class Cost(NamedTuple):
-    """What to set aside for decoding: memory beside the file itself, and time on one core."""
-
-    memory_bytes: int
-    cpu_seconds: float
-
-
-def examine(
-    content: bytes,
-    crop: Crop | None = None,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-    max_whole_pixels: int = DEFAULT_MAX_WHOLE_PIXELS,
-) -> tuple[Header, Cost]:
-    """Read the header, check it against the limits, and tell what making a picture of it will cost.
-
-    Raises EmptyFile, NotAPicture, UnsupportedFormat, TruncatedPicture, BrokenPicture, TooManyPixels or SideTooLong.
-    """
-    header = read_header(content)
-    return header, check_size(header, (header.width_px, header.height_px), crop, max_pixels, max_whole_pixels)
-
-
-def check_size(
-    header: Header, size: tuple[int, int], crop: Crop | None, max_pixels: int, max_whole_pixels: int
-) -> Cost:
-    """Check these sides, the header's or those that the parser found, and tell the cost."""
-    pixels, factor = size[0] * size[1], reduction(header, size, crop)
-    if pixels == 0:
-        raise BrokenPicture
-    reduced_bytes = 4 * -(-size[0] // factor) * -(-size[1] // factor) if header.format == "JPEG" else 0
-    limit = max_pixels if header.is_baseline and reduced_bytes <= REDUCED_BYTES else max_whole_pixels
-    if pixels > limit:
-        raise errors.TooManyPixels(
-            f"The picture has {size[0]} x {size[1]} pixels, {pixels / 1e6:.1f} million; "
-            f"at most {limit / 1e6:g} million are taken of its kind. Please send a smaller one."
-        )
-    if max(size) > MAX_SIDE_PX:
-        sides = f"The picture is {size[0]} x {size[1]} pixels; at most {MAX_SIDE_PX} are taken on a side."
-        raise errors.SideTooLong(f"{sides} Please send a smaller one.")
-    times = 1 if header.is_baseline else _TIMES_A_JPEG[header.format]
-    memory_bytes = FIXED_BYTES + reduced_bytes + int(pixels * header.bytes_per_pixel)
-    return Cost(memory_bytes, SECONDS_PER_MEGAPIXEL * times * pixels / 1e6)
-
-
-def reduction(header: Header, size: tuple[int, int], crop: Crop | None) -> int:
-    """By how much a JPEG is reduced while it is decoded: 1, 2, 4 or 8.
-
-    What is left of the wanted square has at least twice the target's side; for a long strip, of which more would have
-    to be held than REDUCED_BYTES, at least the target's.
-    """
-    factor, side = 1, min(size) if crop is None else crop.size_px
-    for enough_px in (DRAFT_SIDE_PX, PICTURE_SIDE_PX):
-        while header.format == "JPEG" and factor < 8 and side >= 2 * factor * enough_px:
-            factor *= 2
-        if not header.is_baseline or 4 * size[0] * size[1] <= REDUCED_BYTES * factor**2:
-            break
-    return factor
 
 
 def read_header(content: bytes) -> Header:
@@ -167,14 +95,17 @@ def is_cut_short(content: bytes) -> bool:
         return _uint(content, 4, 4, "little") + 8 > len(content)
     if content[4:8] == b"ftyp":
         return any(end > len(content) for _, _, end in _boxes(content, 0, len(content)))
-    return (b"IEND" if content.startswith(b"\x89PNG") else b"\xff\xd9") not in content and content[:3] != b"GIF"
+    end = b"IEND" if content.startswith(b"\x89PNG") else b"\xff\xd9"
+    return not content.startswith(b"GIF") and end not in content[-LONGEST_SEARCH_BYTES:]
 
 
 def _read_jpeg(content: bytes) -> Header | None:
     """The frame header and whether one scan holds all components (ITU T.81, B.2)."""
     position, frame = 2, None
     for _ in range(MOST_STEPS):
-        position = content.find(b"\xff", position)  # as libjpeg does: what is not a marker is passed over
+        position = content.find(
+            b"\xff", position, position + LONGEST_SEARCH_BYTES
+        )  # junk is passed over, as libjpeg does
         if position < 0 or position + 4 > len(content):
             return None
         marker, length = content[position + 1], _uint(content, position + 2, 2)
@@ -185,29 +116,42 @@ def _read_jpeg(content: bytes) -> Header | None:
         else:
             body = content[position + 4 : position + 2 + length]
             if marker == 0xDA:
-                return None if frame is None else _jpeg_header(*frame, components_in_scan=body[0] if body else 0)
+                return None if frame is None else _jpeg_header(*frame, body[0] if body else 0, position)
             if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
                 frame = marker, body
             position += 2 + max(2, length)
     return None
 
 
-def _jpeg_header(marker: int, frame: bytes, components_in_scan: int) -> Header | None:
+def _jpeg_header(marker: int, frame: bytes, components_in_scan: int, metadata_bytes: int) -> Header | None:
     sampling = [divmod(each, 16) for each in frame[7 : 6 + 3 * (frame[5] if len(frame) > 5 else 0) : 3]]
     if not sampling or not all(1 <= h <= 4 and 1 <= v <= 4 for h, v in sampling):
         return None
     height_px, width_px = _uint(frame, 1, 2), _uint(frame, 3, 2)
     if marker in (0xC0, 0xC1) and components_in_scan == len(sampling):  # sequential, Huffman, one scan
-        return Header("JPEG", width_px, height_px, 0, is_baseline=True)
+        return Header("JPEG", width_px, height_px, 0, metadata_bytes, is_baseline=True)
     # The coefficients of all components are kept, two bytes each, each component at its own sampling.
     full = max(h for h, _ in sampling) * max(v for _, v in sampling)
-    return Header("JPEG", width_px, height_px, 2 * sum(h * v for h, v in sampling) / full)
+    return Header("JPEG", width_px, height_px, 2 * sum(h * v for h, v in sampling) / full, metadata_bytes)
 
 
 def _read_png(content: bytes) -> Header | None:
     if content[12:16] != b"IHDR" or len(content) < 33 or content[25] not in _PNG_BYTES_PER_PIXEL:
         return None
-    return Header("PNG", _uint(content, 16), _uint(content, 20), _PNG_BYTES_PER_PIXEL[content[25]])
+    metadata_bytes = len(content) - sum(_png_pixels(content))
+    return Header("PNG", _uint(content, 16), _uint(content, 20), _PNG_BYTES_PER_PIXEL[content[25]], metadata_bytes)
+
+
+def _png_pixels(content: bytes) -> Iterator[int]:
+    """The lengths of the chunks that hold pixels (PNG 3, 5.3)."""
+    position = 33
+    for _ in range(MOST_STEPS):
+        if position >= len(content):
+            return
+        length = _uint(content, position)
+        if content[position + 4 : position + 8] == b"IDAT":
+            yield min(length, len(content) - position)
+        position += 12 + length
 
 
 def _read_gif(content: bytes) -> Header | None:
@@ -298,5 +242,5 @@ _READERS = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), _read_png),
     (re.compile(rb"GIF8[79]a"), _read_gif),
     (re.compile(rb"RIFF.{4}WEBPVP8[ LX]", re.DOTALL), _read_webp),
-    (re.compile(rb".{4}ftyp(?:avif|avis|heic|heix|heim|heis|hevc|hevx|mif1|msf1|miaf|heif)", re.DOTALL), _read_heif),
+    (re.compile(rb".{4}ftyp(?:.{4}){0,30}?(?:avif|avis|hei[cxms]|hev[cx]|mif1|msf1|miaf)", re.DOTALL), _read_heif),
 )

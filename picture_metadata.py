@@ -8,10 +8,13 @@ import functools
 import io
 import re
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import PIL.TiffImagePlugin  # noqa: F401  reads EXIF; else Pillow would load it with the first picture that has some
 from PIL import Image, PngImagePlugin
 from PIL.AvifImagePlugin import AvifImageFile
+
+_Read = Callable[[PngImagePlugin.PngStream, int, int], bytes]
 
 _ORIENTATION_TAG, _GPS_TAG, _THUMBNAIL_IFD, _THUMBNAIL_TAG = 0x0112, 0x8825, -1, 0x0201  # -1: Pillow's name for IFD 1
 _IPTC_RESOURCE = 0x0404
@@ -19,6 +22,10 @@ _IPTC_RESOURCE = 0x0404
 _EXIF_ITEM = re.compile(rb"(infe[\x02\x03]...(?:..|....)..)Exif", re.DOTALL)
 # Where HEIF lists its items, a thumbnail's relation among them (ISO/IEC 23008-12, 6.4.4), and GIF announces XMP.
 _HEIF_LISTS_BYTES, _HEIF_THUMBNAIL, _GIF_XMP = 64 * 1024, b"thmb", b"XMP DataXMP"
+
+
+MetadataName = Literal["comment", "exif", "gps", "icc_profile", "iptc", "text", "thumbnail", "xmp"]
+NAMES: tuple[MetadataName, ...] = get_args(MetadataName)
 
 
 class AvifPicture(AvifImageFile):
@@ -53,7 +60,7 @@ def names(picture: Image.Image, content: bytes) -> tuple[str, ...]:
     xmp_in_text = texts.pop("XML:com.adobe.xmp", None) is not None
     found = {
         "comment": "comment" in info,
-        "exif": bool(info.get("exif")) or in_text["exif"],
+        "exif": _has_exif(picture, content) or in_text["exif"],
         "gps": _has_tag(picture, _GPS_TAG),
         "icc_profile": bool(info.get("icc_profile")),
         "iptc": _IPTC_RESOURCE in (info.get("photoshop") or {}) or in_text["iptc"],
@@ -65,6 +72,12 @@ def names(picture: Image.Image, content: bytes) -> tuple[str, ...]:
     return tuple(name for name, is_there in found.items() if is_there)
 
 
+def _has_exif(picture: Image.Image, content: bytes) -> bool:
+    if picture.format == "AVIF":  # for which Pillow makes some up when the file itself says how to turn it
+        return _EXIF_ITEM.search(content, 0, _HEIF_LISTS_BYTES) is not None
+    return bool(picture.info.get("exif"))
+
+
 def _has_tag(picture: Image.Image, tag: int, ifd: int | None = None) -> bool:
     try:
         exif = picture.getexif()
@@ -73,9 +86,7 @@ def _has_tag(picture: Image.Image, tag: int, ifd: int | None = None) -> bool:
         return False
 
 
-def _texts_apart(
-    read: Callable[[PngImagePlugin.PngStream, int, int], bytes],
-) -> Callable[[PngImagePlugin.PngStream, int, int], bytes]:
+def _texts_apart(read: _Read) -> _Read:
     """Keep a PNG's texts in `text` alone.
 
     Pillow also puts them among what it knows of the picture, under keywords of the file's choice: one that is called
@@ -93,5 +104,21 @@ def _texts_apart(
     return chunk
 
 
+def _if_readable(read: _Read) -> _Read:
+    """Pass over a profile that cannot be read: a picture without it is better than none."""
+
+    @functools.wraps(read)
+    def chunk(stream: PngImagePlugin.PngStream, position: int, length: int) -> bytes:
+        try:
+            return read(stream, position, length)
+        except (ValueError, SyntaxError, IndexError):
+            assert stream.fp is not None
+            stream.fp.seek(position)
+            return stream.fp.read(length)  # for the chunk's checksum
+
+    return chunk
+
+
 for _kind in ("chunk_tEXt", "chunk_zTXt", "chunk_iTXt"):
     setattr(PngImagePlugin.PngStream, _kind, _texts_apart(getattr(PngImagePlugin.PngStream, _kind)))
+setattr(PngImagePlugin.PngStream, "chunk_iCCP", _if_readable(PngImagePlugin.PngStream.chunk_iCCP))  # noqa: B010

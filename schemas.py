@@ -7,6 +7,7 @@ import email_validator
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from models import LONGEST_FOLDED, fold
+from picture_metadata import MetadataName
 
 # Addresses are proven by a mail, not by their spelling: those of an intranet or a test machine are fine.
 email_validator.SPECIAL_USE_DOMAIN_NAMES[:] = ["arpa", "invalid", "onion"]
@@ -61,9 +62,6 @@ Password = Annotated[SecretStr, Field(min_length=8, max_length=256), AfterValida
 
 # Ids fit the database's bigint, so that no number can become a server error.
 LARGEST_ID = 2**63 - 1
-
-
-MetadataName = Literal["comment", "exif", "gps", "icc_profile", "iptc", "text", "thumbnail", "xmp"]
 
 
 class Input(BaseModel):

@@ -32,7 +32,7 @@ from errors import (
     TooManyFiles,
     UploadStalled,
 )
-from picture_formats import Crop
+from picture_costs import Crop
 
 # Text fields are numbers such as crop.
 LONGEST_FIELD_BYTES = KIB

@@ -12,7 +12,7 @@ from functools import partial
 import decoder
 import image_utils
 from benchmarks.image_step import encoded, photo, sides
-from picture_formats import DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS, examine
+from picture_costs import DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS, examine
 
 ROUNDS = 30
 FILES = (("jpeg", 0.2), ("jpeg", 2), ("jpeg", 12), ("png", 2), ("webp", 2))

@@ -16,7 +16,8 @@ from database import Db, commit
 from decoder import process_profile_image
 from errors import EmailTaken, OutcomeUnknown, UsernameTaken, UserNotFound, WrongPassword
 from models import EMAIL_CONSTRAINT, USERNAME_CONSTRAINT, User, fold
-from picture_formats import PICTURES_TAKEN, examine
+from picture_costs import examine
+from picture_formats import PICTURES_TAKEN
 from schemas import Token, UserCreate, UserPrivate, UserPublic, UserUpdate, UserWithNewPicture
 from unit_of_work import UnitOfWork, lock_user, uninterrupted
 from uploads import BoundedRoute, PictureForm, admitted_picture_form

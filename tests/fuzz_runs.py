@@ -21,7 +21,7 @@ import httpx
 
 from errors import DarkroomError
 from image_utils import ProcessedImage, process_profile_image
-from picture_formats import PICTURE_SIDE_PX
+from picture_costs import PICTURE_SIDE_PX
 from tests.fuzz_files import Files
 from tests.services import FORM, Service, form, part
 

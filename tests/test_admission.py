@@ -16,10 +16,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from admission import Admission
-from config import MIB
-from errors import Busy
-from picture_formats import Cost
+from admission import PASSED_FOR_TIMES_ITS_OWN, SMALL_BODY_BYTES, Admission
+from config import FORM_OVERHEAD_BYTES, MIB, Settings
+from errors import BrokenPicture, Busy
+from picture_costs import Cost
 from tests.pictures import corners, jpeg
 from tests.services import ROOT, Account, Bucket, Service
 
@@ -262,6 +262,190 @@ def test_a_slot_whose_request_was_cancelled_is_busy_until_its_thread_ends() -> N
         assert await admission.in_picture_slot(FREE, lambda: 7) == 7
 
     asyncio.run(use())
+
+
+def test_what_is_small_passes_large_bodies_that_are_held_for_ever() -> None:
+    async def use() -> None:
+        admission = Admission(16 * MIB, 1, PATIENCE_SECONDS, kept_bytes=2 * MIB)
+        held = [Holder(admission, 7 * MIB) for _ in range(2)]
+        waiting = [Holder(admission, 2 * MIB) for _ in range(3)]
+        await turns()
+        assert all(each.is_in for each in held) and not any(each.is_in for each in waiting)
+        for _ in range(50):
+            small = [Holder(admission, SMALL_BODY_BYTES) for _ in range(2)]
+            await turns()
+            assert all(each.is_in for each in small), "two fit into what is kept"
+            third = Holder(admission, SMALL_BODY_BYTES)
+            await turns()
+            assert not third.is_in
+            for each in (*small, third):
+                await each.let_go()
+        assert not any(each.is_in for each in waiting)
+        for each in (*held, *waiting):
+            await each.let_go()
+        assert await all_is_free(admission, 14 * MIB)
+
+    asyncio.run(use())
+
+
+def test_a_large_body_is_not_passed_for_ever_by_small_ones() -> None:
+    async def use() -> None:
+        admission = Admission(16 * MIB, 1, PATIENCE_SECONDS, kept_bytes=2 * MIB)
+        first, large = Holder(admission, 12 * MIB), Holder(admission, 10 * MIB)
+        small = [Holder(admission, SMALL_BODY_BYTES) for _ in range(20)]
+        await turns()
+        assert not large.is_in and [each.is_in for each in small] == [True] * 4 + [False] * 16
+        await first.let_go()
+        await turns()
+        assert large.is_in, "those that passed it leave room"
+        for each in small[:4]:
+            await each.let_go()
+        second = Holder(admission, 14 * MIB)
+        for each in (large, *small[4:]):
+            await each.let_go()
+            small.append(Holder(admission, SMALL_BODY_BYTES))
+        for each in small[20:24]:
+            await each.let_go()
+        await turns()
+        assert second.is_in
+        for each in (second, *small[24:]):
+            await each.let_go()
+        assert await all_is_free(admission, 14 * MIB)
+
+    asyncio.run(use())
+
+
+class Decodes:
+    """Pictures in work, each until it is told to end; the order in which they began."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self.begun: list[str] = []
+        self._ends: dict[str, threading.Event] = {}
+
+    def add(self, name: str, cost: Cost, failure: Exception | None = None) -> "asyncio.Task[str]":
+        self._ends[name] = threading.Event()
+
+        def work() -> str:
+            self.begun.append(name)
+            assert self._ends[name].wait(PATIENCE_SECONDS)
+            if failure is not None:
+                raise failure
+            return name
+
+        return asyncio.create_task(self._admission.in_picture_slot(cost, work))
+
+    async def until(self, *names: str) -> None:
+        """Return when exactly these have begun, in this order."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while len(self.begun) < len(names):
+                await asyncio.sleep(0.001)
+        await turns()
+        assert self.begun == [*names]
+
+    def end(self, *names: str) -> None:
+        for name in names:
+            self._ends[name].set()
+
+
+def test_a_quick_picture_goes_before_a_slow_one_that_came_a_moment_earlier() -> None:
+    async def use() -> None:
+        decodes = Decodes(Admission(10, 1, PATIENCE_SECONDS, decode_bytes=100))
+        tasks = [decodes.add("in work", Cost(10, 0.01))]
+        await decodes.until("in work")
+        for name, cpu_seconds in (("slow", 1.0), ("quick", 0.001), ("next", 0.1)):
+            tasks.append(decodes.add(name, Cost(10, cpu_seconds)))
+            await turns()
+        decodes.end("in work", "slow", "quick", "next")
+        await asyncio.gather(*tasks)
+        await decodes.until("in work", "quick", "next", "slow")
+
+    asyncio.run(use())
+
+
+def test_a_slow_picture_is_not_passed_for_ever() -> None:
+    async def use() -> None:
+        decodes = Decodes(Admission(10, 1, PATIENCE_SECONDS, decode_bytes=100))
+        slow_seconds = 0.002
+        tasks = [decodes.add("in work", Cost(10, 0)), decodes.add("slow", Cost(10, slow_seconds))]
+        await decodes.until("in work")
+        await asyncio.sleep(2 * PASSED_FOR_TIMES_ITS_OWN * slow_seconds)
+        tasks += [decodes.add(f"quick {number}", Cost(10, 0)) for number in range(3)]
+        await turns()
+        decodes.end("in work", "slow", "quick 0", "quick 1", "quick 2")
+        await asyncio.gather(*tasks)
+        await decodes.until("in work", "slow", "quick 0", "quick 1", "quick 2")
+
+    asyncio.run(use())
+
+
+def test_pictures_share_the_memory_for_decoding_and_what_needs_more_waits_for_it() -> None:
+    async def use() -> None:
+        decodes = Decodes(Admission(10, 4, PATIENCE_SECONDS, decode_bytes=100))
+        tasks = [decodes.add(name, Cost(size, 0)) for name, size in (("a", 40), ("b", 40), ("c", 30), ("d", 10))]
+        await decodes.until("a", "b")
+        decodes.end("a")
+        await decodes.until("a", "b", "c", "d")
+        decodes.end("b", "c", "d")
+        assert await asyncio.gather(*tasks) == ["a", "b", "c", "d"]
+
+    asyncio.run(use())
+
+
+def test_a_picture_that_costs_more_than_all_memory_for_decoding_is_decoded_alone() -> None:
+    async def use() -> None:
+        decodes = Decodes(Admission(10, 4, PATIENCE_SECONDS, decode_bytes=100))
+        tasks = [
+            decodes.add("before", Cost(1, 0)),
+            decodes.add("giant", Cost(500, 0)),
+            decodes.add("after", Cost(1, 0)),
+        ]
+        await decodes.until("before")
+        decodes.end("before")
+        await decodes.until("before", "giant")
+        decodes.end("giant")
+        await decodes.until("before", "giant", "after")
+        decodes.end("after")
+        assert await asyncio.gather(*tasks) == ["before", "giant", "after"]
+
+    asyncio.run(use())
+
+
+def test_slots_and_memory_come_back_after_cancellation_and_failure() -> None:
+    async def use() -> None:
+        admission = Admission(10, 2, PATIENCE_SECONDS, decode_bytes=100)
+        decodes = Decodes(admission)
+        broken = decodes.add("broken", Cost(50, 0), BrokenPicture())
+        await decodes.until("broken")
+        failed = decodes.add("failed", Cost(50, 0), ValueError("of ours"))
+        await decodes.until("broken", "failed")
+        decodes.end("broken", "failed")
+        outcomes = await asyncio.gather(broken, failed, return_exceptions=True)
+        assert [type(each) for each in outcomes] == [BrokenPicture, ValueError]
+        begun, waiting = decodes.add("left", Cost(100, 0)), decodes.add("never begun", Cost(100, 0))
+        await decodes.until("broken", "failed", "left")
+        for task in (begun, waiting):
+            task.cancel()
+        last = decodes.add("last", Cost(100, 0))
+        await turns()
+        assert begun.cancelled() and waiting.cancelled()
+        await decodes.until("broken", "failed", "left")  # its thread still has all the memory
+        decodes.end("left")
+        await decodes.until("broken", "failed", "left", "last")
+        decodes.end("last")
+        assert await last == "last"
+        assert await asyncio.gather(*(admission.in_picture_slot(Cost(50, 0), lambda: 7) for _ in range(2))) == [7, 7]
+
+    asyncio.run(use())
+
+
+@pytest.mark.parametrize("size_bytes", [MIB, 5 * MIB, 64 * MIB, 1024 * MIB])
+def test_the_default_budget_has_room_for_the_largest_upload_and_more(size_bytes: int) -> None:
+    budget_bytes = Settings(max_upload_size_bytes=size_bytes).upload_budget_bytes
+    assert budget_bytes >= max(Settings().upload_budget_bytes, size_bytes + FORM_OVERHEAD_BYTES + SMALL_BODY_BYTES)
+    chosen_bytes = size_bytes + 2 * MIB
+    chosen = Settings(max_upload_size_bytes=size_bytes, upload_budget_bytes=chosen_bytes)
+    assert chosen.upload_budget_bytes == chosen_bytes
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import pytest
 import decoder
 from errors import Busy, NotAPicture
 from image_utils import ProcessedImage, process_profile_image
-from picture_formats import DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS, examine
+from picture_costs import DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS, examine
 from tests import fuzz_fields, fuzz_files, fuzz_runs, fuzz_seeds
 from tests.pictures import encoded, jpeg, quarters
 from tests.services import ROOT, Service

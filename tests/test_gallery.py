@@ -18,7 +18,7 @@ from PIL import Image
 import image_utils
 from errors import BadPicture
 from image_utils import process_profile_image
-from picture_formats import PICTURE_SIDE_PX
+from picture_costs import PICTURE_SIDE_PX
 from tests.gallery import (
     ALPHAS,
     BLACK,

@@ -25,7 +25,8 @@ from errors import (
     TruncatedPicture,
     UnsupportedFormat,
 )
-from image_utils import FORMATS, JPEG_QUALITY, PICTURE_SIDE_PX, Crop, process_profile_image
+from image_utils import FORMATS, JPEG_QUALITY, process_profile_image
+from picture_costs import PICTURE_SIDE_PX, Crop
 from tests.pictures import BLUE, GREEN, RED, WHITE, corners, encoded, jpeg, quarters
 
 ORIENTATION, GPS = 0x0112, 0x8825

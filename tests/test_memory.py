@@ -12,7 +12,7 @@ from starlette.types import Message
 import uploads
 from admission import Admission
 from errors import BrokenPicture, MalformedForm
-from picture_formats import Cost
+from picture_costs import Cost
 from tests.services import BOUNDARY, form, part
 
 
