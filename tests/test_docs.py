@@ -9,6 +9,8 @@ import pytest
 
 import config
 import errors
+import picture_costs
+import picture_formats
 from tests.pictures import phone_photo
 from tests.services import ROOT, Service
 
@@ -53,6 +55,22 @@ def test_the_example_of_production_is_accepted() -> None:
     given = dict(re.findall(r"^([A-Z][A-Z0-9_]+)=(.*)$", blocks("For real"), re.MULTILINE))
     settings = config.Settings(_env_file=None, **{name.lower(): value for name, value in given.items()})
     assert settings.store_kind == "s3" and settings.environment == "production"
+
+
+def test_the_prices_of_pictures_are_those_that_are_set_aside() -> None:
+    page = (ROOT / "docs/pictures.md").read_text()
+    rows = dict(re.findall(r"^\| (GIF|WebP|AVIF|HEIC|PNG, \w+)[^|]*\| ([\d.]+) \|", page, re.MULTILINE))
+    known = picture_formats._BYTES_PER_PIXEL
+    names = {"GIF": "GIF", "WebP": "WEBP", "AVIF": "AVIF", "HEIC": "HEIF"}
+    assert {names[kind]: float(rows[kind]) for kind in names} == known
+    by_colour_type = {"PNG, grey": (0,), "PNG, palette": (3,), "PNG, colour": (2, 4, 6)}
+    for kind, types in by_colour_type.items():
+        assert {float(picture_formats._PNG_BYTES_PER_PIXEL[each]) for each in types} == {float(rows[kind])}
+    assert f"{picture_costs.FIXED_BYTES // config.MIB} MiB, the file" in page
+    defaults = {name: field.default for name, field in config.Settings.model_fields.items()}
+    assert f"`DECODE_BUDGET_BYTES` ({defaults['decode_budget_bytes'] // config.MIB} MiB)" in page
+    for name in ("max_image_pixels", "max_whole_image_pixels"):
+        assert f"{defaults[name] / 1e6:g} million | `{name.upper()}`" in page
 
 
 def all_errors(base: type[errors.DarkroomError] = errors.DarkroomError) -> dict[str, int]:
