@@ -19,6 +19,9 @@ os.environ["DARKROOM_ENV_FILE"] = ""
 _KEPT = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "UV_", "PG"))}
 os.environ.clear()
 os.environ.update(_KEPT)
+# Nor may this: without kept bytecode each of a hundred processes compiles every library anew, for over a second.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 import config  # noqa: E402
 
@@ -48,6 +51,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server for all tests, without a database's name."""
     with embedded_postgres.running(tmp_path_factory.mktemp("postgres")) as url:
+        # The machine will not lose its power before the tests end; whatever process dies, what was written is there.
+        execute(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
         yield url
 
 
@@ -136,14 +141,20 @@ def account(shared_service: Service) -> Account:
 
 def make_database(postgres: str, template: str | None) -> str:
     name = f"test_{uuid.uuid4().hex}"
+    execute(postgres, f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+    return _named(postgres, name)
 
-    async def create() -> None:
+
+def execute(postgres: str, *statements: str) -> None:
+    """Tell the server, not one of its databases, to do this."""
+
+    async def run() -> None:
         connection = await asyncpg.connect(_named(postgres, "postgres").replace("+asyncpg", ""))
-        await connection.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+        for statement in statements:
+            await connection.execute(statement)
         await connection.close()
 
-    asyncio.run(create())
-    return _named(postgres, name)
+    asyncio.run(run())
 
 
 def _named(url: str, database: str) -> str:

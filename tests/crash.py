@@ -21,7 +21,7 @@ from tests.conftest import make_database
 from tests.crash_lane import Lane, Missed
 from tests.crash_state import Finding
 from tests.crash_trials import DROPS, DROPS_A_TRIAL, Trial, trials
-from tests.services import s3_server
+from tests.services import ROOT, s3_server
 
 
 @dataclass
@@ -85,39 +85,46 @@ def run(
     stops_at_first: bool = False,
 ) -> Report:
     """Deal the kills over the points and the lanes; `drops` is how many COMMITs lose their answer beside them."""
-    known = trials(store)
-    names = [name for name in known | DROPS if name == only] or [name for name in known if only in name]
-    named = [list(DROPS)[number % len(DROPS)] for number in range(-(-drops // DROPS_A_TRIAL))]
-    named += [names[number % len(names)] for number in range(kills)] if names else []
-    plan = [(f"{seed}-{index}", name) for index, name in enumerate(named)]
+    plan = dealt(kills, drops, seed, store, only)
     if trial is not None:
-        plan = [(trial, names[0])]
+        plan = [(trial, plan[-1][1])]
     report = Report()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = stack.enter_context(embedded_postgres.running(folder / "postgres"))
         template = _migrated(url)
         pool = stack.enter_context(ProcessPoolExecutor(lanes, mp_context=multiprocessing.get_context("spawn")))
-        dealt = []
+        running = []
         for number in range(lanes):
             (folder / f"lane{number}").mkdir()
             mine = plan[number::lanes]
             end = folder / "found" if stops_at_first else None
-            dealt.append(
+            running.append(
                 pool.submit(run_lane, folder / f"lane{number}", make_database(url, template), store, mine, end)
             )
-        for done in as_completed(dealt):
-            for name, line in done.result().items():
+        for done in as_completed(running):
+            for name, line in done.result().lines.items():
                 report.add(name, line)
-    report.lines = {name: report.lines[name] for name in [*known, *DROPS] if name in report.lines}
+    report.lines = {name: report.lines[name] for name in [*trials(store), *DROPS] if name in report.lines}
     return report
 
 
-def run_lane(folder: Path, database: str, store: str, plan: list[tuple[str, str]], end: Path | None) -> dict[str, Line]:
+def dealt(kills: int, drops: int, seed: str, store: str, only: str = "") -> list[tuple[str, str]]:
+    """A seed and a name for each trial: those that drop answers, then the kills, one point after the other."""
+    known = trials(store)
+    names = [name for name in known | DROPS if name == only] or [name for name in known if only in name]
+    named = [list(DROPS)[number % len(DROPS)] for number in range(-(-drops // DROPS_A_TRIAL))]
+    named += [names[number % len(names)] for number in range(kills)] if names else []
+    return [(f"{seed}-{index}", name) for index, name in enumerate(named)]
+
+
+def run_lane(
+    folder: Path, database: str, store: str, plan: list[tuple[str, str]], end: Path | None = None, code: Path = ROOT
+) -> Report:
     """One trial after another on one database and one store; with `end`, until a lane has made that file."""
     known = trials(store) | DROPS
     report = Report()
-    with _lane(folder, database, store) as lane:
+    with _lane(folder, database, store, code) as lane:
         lane.start()
         lane.ensure_accounts()
         lane.kill()
@@ -131,7 +138,7 @@ def run_lane(folder: Path, database: str, store: str, plan: list[tuple[str, str]
                 end.touch()
             if end is not None and end.exists():
                 break
-    return report.lines
+    return report
 
 
 def _try(lane: Lane, trial: Trial) -> Line:
@@ -158,9 +165,9 @@ def _try(lane: Lane, trial: Trial) -> Line:
 
 
 @contextlib.contextmanager
-def _lane(folder: Path, database: str, store: str) -> Iterator[Lane]:
+def _lane(folder: Path, database: str, store: str, code: Path) -> Iterator[Lane]:
     with s3_server("moto") if store == "s3" else contextlib.nullcontext() as endpoint:
-        lane = Lane(folder, database, endpoint)
+        lane = Lane(folder, database, endpoint, code)
         try:
             yield lane
         finally:

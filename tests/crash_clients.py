@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 from tests.crash_history import GONE, Account, Change
 from tests.crash_lane import FAULT_SECONDS, Lane
-from tests.crash_state import PICTURES
 from tests.services import FORM, form, part
 
 # What may be answered beside 200: nothing else is honest.
@@ -62,7 +61,7 @@ class _Clients:
         path = f"/users/{account.id}/picture"
         while not ending.is_set():
             self._lane.sent += 1
-            content, checksum = self._lane.pictures[self._lane.sent % PICTURES]
+            content, checksum = self._lane.pictures[self._lane.sent]
             if self._lane.random.random() < 0.2:
                 change = account.history.begin(None)
                 answer = self._send(account, change, "DELETE", path, None, account.headers)

@@ -8,15 +8,15 @@ import random
 import select
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
+from typing import IO
 
+from tests import warm
 from tests.crash_history import Account
-from tests.crash_state import Finding, State, pictures
+from tests.crash_state import Finding, Pictures, State
 from tests.postgres_proxy import PostgresProxy
-from tests.services import ROOT, Bucket, free_port
+from tests.services import Bucket, free_port
 from tests.store_proxy import StoreProxy
 
 # How long a fault may take to be reached under load; far longer than it takes.
@@ -27,10 +27,35 @@ class Missed(Exception):
     """The fault that was ordered did not happen."""
 
 
-class Lane:
-    """A database and a store that outlive the services which use them; `findings` is what was broken."""
+class _Host:
+    """A process of tests/crash_host.py, with the product's code out of a folder; it answers one line with another."""
 
-    def __init__(self, folder: Path, database_url: str, s3_endpoint: str | None) -> None:
+    def __init__(self, *words: str, code: Path, settings: dict[str, str], log: IO[bytes]) -> None:
+        environment = {**os.environ, "DARKROOM_ENV_FILE": "", **settings}
+        self._talker = warm.Talker("-m", "tests.crash_host", *words, cwd=code, env=environment, stderr=log)
+        self._hear()
+
+    def ask(self, line: str) -> str:
+        self._talker.tell(line)
+        return self._hear()
+
+    def close(self) -> None:
+        self._talker.close()
+        self._talker.process.wait(FAULT_SECONDS)
+
+    def _hear(self) -> str:
+        line = self._talker.hear(FAULT_SECONDS)
+        assert line, "the host of the service ended: see its log"
+        return line
+
+
+class Lane:
+    """A database and a store that outlive the services which use them; `findings` is what was broken.
+
+    The services are of the code in that folder, which may be a copy with a fault in it.
+    """
+
+    def __init__(self, folder: Path, database_url: str, s3_endpoint: str | None, code: Path) -> None:
         self.random = random.Random()
         self.port = free_port()
         self.findings: list[Finding] = []
@@ -46,28 +71,20 @@ class Lane:
         else:
             settings |= {"STORAGE": "local"}
         self._log = open(folder / "service.log", "ab")  # noqa: SIM115 (closed with the lane)
-        self._host = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash_host"],
-            cwd=ROOT,
-            env={**os.environ, "DARKROOM_ENV_FILE": "", **settings},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-        )
-        self._read_host()
+        self._host = _Host(code=code, settings=settings, log=self._log)
+        self._reaper = _Host("reap", code=code, settings=settings, log=self._log)
         self.pid: int | None = None
         self._end_of_service = -1
         self.accounts: list[Account] = []
         self.sent = 0
-        self.pictures = pictures()
+        self.pictures = Pictures()
 
     def close(self) -> None:
         if self.pid is not None:
             self.kill()
-        assert self._host.stdin is not None
-        self._host.stdin.close()
-        self._host.wait(10)
+        self._host.close()
+        self._reaper.close()
+        self.state.close()
         self.postgres.close()
         if self.store:
             self.store.close()
@@ -77,8 +94,10 @@ class Lane:
 
     def start(self, faults: str = "") -> None:
         """Start it, with faults or without, and return when it answers."""
-        self.pid = self._ask_host("serve", faults)
-        self._end_of_service = os.pidfd_open(self.pid)
+        pid = int(self._host.ask(json.dumps({"faults": faults, "port": self.port})))
+        with contextlib.suppress(ProcessLookupError):  # it may have ended already, by its fault
+            self._end_of_service = os.pidfd_open(pid)
+            self.pid = pid
         deadline = time.monotonic() + FAULT_SECONDS
         while True:
             with contextlib.suppress(OSError, http.client.HTTPException):
@@ -142,19 +161,6 @@ class Lane:
             assert time.monotonic() < deadline, "the database keeps connections of a dead service"
             time.sleep(0.01)
 
-    def _ask_host(self, what: str, faults: str = "") -> int:
-        wanted = {"what": what, "faults": faults, "port": self.port}
-        assert self._host.stdin is not None
-        self._host.stdin.write(json.dumps(wanted) + "\n")
-        self._host.stdin.flush()
-        return int(self._read_host())
-
-    def _read_host(self) -> str:
-        assert self._host.stdout is not None
-        line = self._host.stdout.readline()
-        assert line, "the host of the service ended: see its log"
-        return line
-
     # The clients
 
     def request(
@@ -194,11 +200,7 @@ class Lane:
     def reap(self) -> None:
         """All that waits comes due, as it does when its time passes; then one pass of the reaper."""
         self.state.make_due()
-        pid = self._ask_host("reap")
-        with contextlib.suppress(ProcessLookupError):
-            end = os.pidfd_open(pid)
-            assert select.select([end], [], [], FAULT_SECONDS)[0], "the reaper does not end"
-            os.close(end)
+        self._reaper.ask("reap")
 
     def compare(self) -> None:
         """After a crash: one pass of the reaper, and all is as clients were told; a day later nothing else is left."""

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from tests.crash_history import GONE, History
 from tests.pictures import encoded, numbered
 from tests.services import Bucket
 
+# More than clients send between two comparisons.
 PICTURES = 500
 
 
@@ -28,20 +30,18 @@ class State:
 
     def __init__(self, folder: Path, database_url: str, bucket: Bucket | None) -> None:
         self._media = folder / "media"
-        self._url = database_url.replace("+asyncpg", "")
+        self._runner = asyncio.Runner()
+        self._connection = self._runner.run(asyncpg.connect(database_url.replace("+asyncpg", "")))
         self._bucket = bucket
         self._s3 = bucket.client() if bucket else None
 
-    def sql(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
-        async def ask() -> list[asyncpg.Record]:
-            connection = await asyncpg.connect(self._url)
-            try:
-                rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
-                return rows
-            finally:
-                await connection.close()
+    def close(self) -> None:
+        self._runner.run(self._connection.close())
+        self._runner.close()
 
-        return asyncio.run(ask())
+    def sql(self, statement: str) -> list[asyncpg.Record]:
+        rows: list[asyncpg.Record] = self._runner.run(self._connection.fetch(statement))
+        return rows
 
     def objects(self) -> dict[str, str]:
         """The checksum of every object, by key; on disk also of every file that is none."""
@@ -114,9 +114,20 @@ class State:
         return findings
 
 
-def pictures() -> list[tuple[bytes, str]]:
-    """Small pictures unlike each other, each with the checksum of what is made of it."""
-    made = [encoded(numbered(number, 320, 320), quality=90) for number in range(PICTURES)]
-    found = [(content, process_profile_image(content).sha256) for content in made]
-    assert len({checksum for _, checksum in found}) == PICTURES
-    return found
+class Pictures:
+    """Small pictures unlike each other, made when they are first asked for. For any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: dict[int, tuple[bytes, str]] = {}
+
+    def __getitem__(self, number: int) -> tuple[bytes, str]:
+        """One of them, with the checksum of what is made of it."""
+        number %= PICTURES
+        with self._lock:
+            if number not in self._made:
+                content = encoded(numbered(number, 320, 320), quality=90)
+                checksum = process_profile_image(content).sha256
+                assert checksum not in [other for _, other in self._made.values()]
+                self._made[number] = content, checksum
+            return self._made[number]

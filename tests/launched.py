@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
-
-from tests.services import FORM, ROOT, Account, Service
+from tests.services import FORM, ROOT, Account, Service, get
 
 _PROGRAM = """
 import io, pathlib, sys, time, weakref
@@ -71,7 +69,7 @@ def launched(settings: dict[str, str], *constants: str, by: str = "main.py", gra
 
 def held(service: Service) -> dict[str, int]:
     """What the process holds now: bytes reserved, uploads that wait, bytes read, pictures in work, tasks unfinished."""
-    found: dict[str, int] = httpx.get(f"{service.url}/test/held", timeout=30, trust_env=False).json()
+    found: dict[str, int] = get(f"{service.url}/test/held", timeout=30).json()
     return found
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -20,12 +21,21 @@ import asyncpg
 import boto3
 import httpx
 
+from tests import warm
+
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60
 # How many connections of this database wait for a lock now.
 SOMEONE_WAITS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 BOUNDARY = "a-boundary"
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+# For httpx: no TLS to set up, which takes longer than the request, and no proxy.
+PLAIN: dict[str, Any] = {"trust_env": False, "verify": False}
+
+
+def get(url: str, **options: Any) -> httpx.Response:
+    """One GET over plain HTTP."""
+    return httpx.get(url, **PLAIN, **options)
 
 
 def free_port() -> int:
@@ -58,7 +68,7 @@ class Service:
     command: list[str] = field(default_factory=list)
     host: str = "127.0.0.1"
     port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | warm.Forked | None = None
 
     def start(self) -> None:
         """Start, and return when it is ready; what it logs goes to a file beside its data."""
@@ -67,21 +77,23 @@ class Service:
             *(sys.executable, "-m", "uvicorn", "main:app", "--app-dir", str(ROOT), "--host", self.host),
             *("--port", str(self.port), "--log-level", "info"),
         ]
+        given: dict[str, Any] = {"cwd": self.settings["DATA_DIR"], "env": self.environment}
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(
-                command, cwd=self.settings["DATA_DIR"], env=self.environment, stdout=log, stderr=log
-            )
+            if command[0] == sys.executable:
+                self.process = warm.fork(*command[1:], **given, stdout=log, stderr=log)
+            else:
+                self.process = subprocess.Popen(command, **given, stdout=log, stderr=log)
         self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while True:
             with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(f"{self.url}/health/ready", timeout=5, trust_env=False).status_code == 200:
+                if get(f"{self.url}/health/ready", timeout=5).status_code == 200:
                     return
             ended = self.process is not None and self.process.poll() is not None
             assert not ended and time.monotonic() < deadline, f"the service did not start:\n{self.log()}"
-            time.sleep(0.05)
+            time.sleep(0.02)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """End the process and return its exit status."""
@@ -107,8 +119,9 @@ class Service:
 
     def client(self, account: Account | None = None, **options: Any) -> httpx.Client:
         """An HTTP client with the account's token; the caller closes it."""
-        options = {"timeout": 60, "trust_env": False, "verify": False, **options}  # plain HTTP: no TLS to set up
-        return httpx.Client(base_url=self.url, headers=account.headers if account else {}, **options)
+        return httpx.Client(
+            base_url=self.url, headers=account.headers if account else {}, **{"timeout": 60, **PLAIN, **options}
+        )
 
     def register(self, name: str = "alice", *, is_admin: bool = False) -> Account:
         """Make an account and log in."""
@@ -190,18 +203,24 @@ class Bucket:
         }
 
     def client(self) -> Any:
-        return boto3.client(
-            "s3",
-            endpoint_url=self.endpoint,
-            region_name="us-east-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
+        return _s3_client(self.endpoint)
 
     def objects(self) -> dict[str, bytes]:
         client = self.client()
         listing = client.list_objects_v2(Bucket=self.name).get("Contents", [])
         return {found["Key"]: client.get_object(Bucket=self.name, Key=found["Key"])["Body"].read() for found in listing}
+
+
+@functools.cache
+def _s3_client(endpoint: str) -> Any:
+    """One for all, since making it takes longer than most of what it is asked; any thread may use it."""
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
 
 
 @contextlib.contextmanager
@@ -220,7 +239,7 @@ def s3_server(kind: str) -> Iterator[str]:
         deadline = time.monotonic() + START_SECONDS
         while True:
             with contextlib.suppress(httpx.HTTPError):
-                httpx.get(endpoint, timeout=5, trust_env=False)
+                get(endpoint, timeout=5)
                 break
             assert process.poll() is None and time.monotonic() < deadline, f"{kind} did not start"
             time.sleep(0.05)

@@ -6,8 +6,6 @@ import gc
 import hashlib
 import io
 import os
-import subprocess
-import sys
 import threading
 import tracemalloc
 import uuid
@@ -25,7 +23,7 @@ import storage
 import sweeping
 from storage import AsyncStore, FoundObject, OpenObject
 from storage.memory import MemoryStore
-from tests.services import ROOT, Bucket
+from tests.services import Bucket
 from tests.test_reaper import Place, configured
 
 Result = TypeVar("Result")
@@ -93,15 +91,6 @@ class Stock(Place):
                 await engine.dispose()
 
         return asyncio.run(run())
-
-    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command as an operator does."""
-        return subprocess.run(
-            [sys.executable, str(ROOT / "cli.py"), *arguments],
-            env={**os.environ, **self.settings, **environment},
-            capture_output=True,
-            text=True,
-        )
 
 
 class Swept(Stock):

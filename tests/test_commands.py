@@ -15,6 +15,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from config import STARTUP_FAILURE_STATUS
+from tests import warm
 from tests.conftest import make_database
 from tests.pictures import corners, jpeg
 from tests.services import (
@@ -22,6 +23,7 @@ from tests.services import (
     Account,
     Service,
     free_port,
+    get,
     postmaster,
     processes_below,
     wait_until,
@@ -72,11 +74,11 @@ def run(
 
 
 def alembic(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return run(sys.executable, "-m", "alembic", *words, environment={**os.environ, **settings})
+    return warm.run("-m", "alembic", *words, cwd=ROOT, env={**os.environ, **settings})
 
 
 def cli(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return run(sys.executable, ROOT / "cli.py", *words, environment={**os.environ, **settings})
+    return warm.run(ROOT / "cli.py", *words, cwd=ROOT, env={**os.environ, **settings})
 
 
 def newest_revision() -> str:
@@ -100,7 +102,7 @@ def kill(service: Service) -> None:
 
     def is_free() -> bool:
         try:
-            httpx.get(f"{service.url}/health/live", trust_env=False, timeout=5)
+            get(f"{service.url}/health/live", timeout=5)
         except httpx.ConnectError:
             return True
         except httpx.HTTPError:
@@ -214,11 +216,14 @@ def test_the_commands_join_a_running_service(folder: Path, start: Callable[..., 
 
 
 def test_the_commands_alone_start_the_database_for_their_lifetime(folder: Path) -> None:
-    assert alembic("upgrade", "head", DATA_DIR=str(folder)).returncode == 0
+    def python(*words: str | Path) -> subprocess.CompletedProcess[str]:
+        return run(sys.executable, *words, environment={**os.environ, "DATA_DIR": str(folder)})
+
+    assert python("-m", "alembic", "upgrade", "head").returncode == 0
     assert not processes_below(folder)
     assert (folder / "postgres").exists()
-    assert alembic("current", DATA_DIR=str(folder)).stdout.split() == [newest_revision(), "(head)"]
-    assert cli("make-admin", "nobody@example.com", DATA_DIR=str(folder)).returncode == 1
+    assert python("-m", "alembic", "current").stdout.split() == [newest_revision(), "(head)"]
+    assert python(ROOT / "cli.py", "make-admin", "nobody@example.com").returncode == 1
     assert not processes_below(folder)
 
 

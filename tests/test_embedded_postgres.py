@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -23,11 +22,13 @@ import database
 import embedded_postgres
 from config import STARTUP_FAILURE_STATUS
 from errors import StartupError
+from tests import warm
 from tests.pictures import jpeg
 from tests.services import (
     ROOT,
     START_SECONDS,
     Service,
+    get,
     postmaster,
     processes_below,
     wait_until,
@@ -50,20 +51,19 @@ with embedded_postgres.running(Path(sys.argv[1])) as url:
 """
 
 
-class Holder:
+class Holder(warm.Talker):
     """Another process that holds the database of a folder until it is told to let go."""
 
     def __init__(self, data_dir: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, str(data_dir)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        assert self._line() == "ready"
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        super().__init__("-c", HOLDER, data_dir, cwd=data_dir.parent, env=environment)
+        assert self.hear(START_SECONDS) == "ready"
 
     def go(self) -> None:
         self.tell()
 
     def url(self) -> str:
-        return self._line()
+        return self.hear(START_SECONDS)
 
     def let_go(self) -> int:
         self.tell()
@@ -72,15 +72,6 @@ class Holder:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
-
-    def tell(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"\n")
-        self.process.stdin.flush()
-
-    def _line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().decode().strip()
 
 
 def ask(url: str, *statements: str) -> list[Any]:
@@ -271,23 +262,39 @@ def test_the_next_start_waits_until_a_killed_making_of_the_cluster_has_ended(
 ) -> None:
     first, second = hold(), hold()
     draft = data_dir / "postgres.draft"
-    holders = {first.process.pid, second.process.pid}
     first.go()
     wait_until((draft / "global").exists, "the making of the cluster began")
-    makers = set(processes_below(data_dir)) - holders
+    first.process.send_signal(signal.SIGSTOP)  # else it would start what comes next
     try:
-        for pid in makers:
-            os.kill(pid, signal.SIGSTOP)
+        makers = stop_all_below(data_dir)
+        assert makers, "it was made before it could be stopped"
         (draft / "mark").touch()
         first.kill()
         second.go()
         time.sleep(0.5)  # enough for a hasty one to begin anew
         assert (draft / "mark").exists()
     finally:
-        for pid in makers & set(processes_below(data_dir)):
-            os.kill(pid, signal.SIGCONT)
+        for pid in processes_below(data_dir):
+            signal_to(pid, signal.SIGCONT)
     assert ask(second.url(), "SELECT 1") == [1]
     assert second.let_go() == 0
+
+
+def stop_all_below(folder: Path) -> set[int]:
+    """Stop what runs there, also what is started meanwhile by what is not stopped yet; return what stands still."""
+    stopped: set[int] = set()
+    while running := set(processes_below(folder)) - stopped:
+        stopped |= {pid for pid in running if signal_to(pid, signal.SIGSTOP)}
+    return stopped & set(processes_below(folder))
+
+
+def signal_to(pid: int, number: signal.Signals) -> bool:
+    """Whether there was still such a process: initdb's own live for milliseconds."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_a_draft_that_a_crash_of_the_machine_left_is_made_anew(data_dir: Path) -> None:
@@ -503,4 +510,4 @@ def test_nothing_listens_on_the_network(data_dir: Path, start_main: Callable[...
                 address, port = fields[1].split(":")
                 listening.add((address, int(port, 16)))
     assert listening == {("0100007F", service.port)}
-    assert httpx.get(f"{service.url}/health/ready", trust_env=False).status_code == 200
+    assert get(f"{service.url}/health/ready").status_code == 200

@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ import config
 import database
 import jobs
 import storage
+from tests import warm
 from tests.pictures import jpeg
 from tests.planned_s3 import BUCKET, PlannedS3, planned_s3
 from tests.services import ROOT, SOMEONE_WAITS, Bucket, Service, wait_until
@@ -59,6 +59,10 @@ class Place:
         if stored:
             self.put(key)
         return key
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as an operator does."""
+        return warm.run(ROOT / "cli.py", *arguments, env={**os.environ, **self.settings, **environment})
 
     def reap(self) -> int:
         """One pass, in this process."""
@@ -132,9 +136,7 @@ def test_one_pass_finishes_what_is_due_and_touches_nothing_else(place: Place) ->
         place.row("live", SOON): "live",
     }
     place.put("profile_pics/of-somebody-else.jpg")
-    command = [sys.executable, str(ROOT / "cli.py"), "reap"]
-    environment = {**os.environ, **place.settings}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)
+    run = place.run("reap")
     assert (run.returncode, run.stdout) == (0, "5 files were due.\n"), run.stderr
     # What was never known to be put stays as a tombstone: its bytes may arrive yet.
     assert place.states() == {**kept, expired: "deleting", expired_unput: "deleting"}
@@ -220,17 +222,13 @@ def test_two_reapers_at_once_share_the_work_and_claim_nothing_twice(planned_plac
     )
     keys = set(planned_place.states())
     store.objects.update(dict.fromkeys(keys, b"x"))
-    environment = {**os.environ, **planned_place.settings}
-    command = [sys.executable, str(ROOT / "cli.py"), "reap"]
-    with Locked(planned_place.service) as locked:  # so that both begin at the same moment
-        processes = [
-            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            for _ in range(2)
-        ]
-        wait_until(lambda: locked.waiting() == 2, "both reapers want to claim")
-    outputs = [process.communicate(timeout=60) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    tried = [int(output.split()[0]) for output, _ in outputs]
+    with ThreadPoolExecutor(2) as pool:
+        with Locked(planned_place.service) as locked:  # so that both begin at the same moment
+            reapers = [pool.submit(planned_place.run, "reap") for _ in range(2)]
+            wait_until(lambda: locked.waiting() == 2, "both reapers want to claim")
+        runs = [reaper.result() for reaper in reapers]
+    assert [run.returncode for run in runs] == [0, 0], runs
+    tried = [int(run.stdout.split()[0]) for run in runs]
     assert sum(tried) == 200 and min(tried) > 0, tried
     assert sorted(store.keys("DELETE")) == sorted(keys), "some object was deleted twice, or never"
     assert (planned_place.states(), store.objects) == ({}, {})

@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 
 import config
 from config import STARTUP_FAILURE_STATUS, Settings
+from tests import warm
 from tests.services import ROOT
 
 SECRET = "hunter2"
@@ -124,14 +125,8 @@ def test_production_refuses_a_short_secret_key(refusal: Callable[..., str]) -> N
 
 def test_main_py_and_uvicorn_refuse_in_the_same_way(tmp_path: Path) -> None:
     for command in (["main.py"], ["-m", "uvicorn", "main:app"], ["cli.py", "reap"], ["-m", "alembic", "current"]):
-        done = subprocess.run(
-            [sys.executable, *command],
-            cwd=ROOT,
-            env={**os.environ, "ENVIRONMENT": "production", "DATA_DIR": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        environment = {**os.environ, "ENVIRONMENT": "production", "DATA_DIR": str(tmp_path)}
+        done = warm.run(*command, cwd=ROOT, env=environment)
         assert done.returncode == STARTUP_FAILURE_STATUS, command
         assert len(done.stderr.splitlines()) == 1 and "nothing is assumed" in done.stderr, done.stderr
     assert list(tmp_path.iterdir()) == []
@@ -309,7 +304,7 @@ def test_processes_that_make_the_secret_at_once_all_get_the_same(tmp_path: Path)
             stdout=subprocess.PIPE,
             text=True,
         )
-        for _ in range(8)
+        for _ in range(4)
     ]
     for maker in makers:
         assert maker.stdout is not None and maker.stdout.readline() == "ready\n"
@@ -344,7 +339,7 @@ def test_nothing_of_the_developers_environment_reaches_the_tests(tmp_path: Path)
     environment = {**os.environ, **theirs, **others}
     del environment["DARKROOM_ENV_FILE"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_probe.py"],
+        [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "tests/test_probe.py"],
         cwd=copy,
         env=environment,
         capture_output=True,

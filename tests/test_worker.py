@@ -4,8 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import maintenance
+from tests import warm
 from tests.planned_s3 import PlannedS3, planned_s3
 from tests.services import ROOT, processes_below, wait_until
 from tests.stock import Stock, stocked
@@ -39,12 +38,11 @@ def failing_stock(new_database: Callable[[], str], tmp_path: Path, store: Planne
 
 
 @contextlib.contextmanager
-def working(settings: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def working(settings: dict[str, str], log: Path) -> Iterator[warm.Forked]:
     """A worker, with what it says in a file."""
     environment = {**os.environ, "REAPER_INTERVAL_SECONDS": "0.1", **settings}
     with open(log, "wb") as said:
-        command = [sys.executable, str(ROOT / "cli.py"), "worker"]
-        process = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
+        process = warm.fork(ROOT / "cli.py", "worker", env=environment, cwd=ROOT, stdout=said, stderr=said)
     try:
         yield process
     finally:
@@ -107,8 +105,7 @@ def test_on_the_embedded_database_a_worker_keeps_it_or_joins_it(tmp_path: Path, 
         running = [stack.enter_context(working(settings, log)) for log in logs]
         for process in running:
             wait_until(partial(catches_sigterm, process.pid), "the worker has begun")
-        check = [sys.executable, str(ROOT / "cli.py"), "check"]
-        run = subprocess.run(check, env={**os.environ, **settings}, capture_output=True, text=True)
+        run = warm.run(ROOT / "cli.py", "check", env={**os.environ, **settings})
         assert (run.returncode, run.stderr) == (0, "")
         for process in reversed(running):
             process.terminate()

@@ -1,0 +1,192 @@
+"""A process that has imported every library, and forks from itself what the tests start with Python: 0.3 s, not 2.
+
+A fork becomes what `python -m MODULE`, `python -c PROGRAM` or `python FILE` would be: it has an environment, a folder
+and streams of its own, and imports our modules anew. Commands whose very start is tested are started without it.
+"""
+
+import contextlib
+import functools
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+# What takes its time. One that is missing here is imported by the forks, as ours are.
+LIBRARIES = (
+    *("alembic.command", "argon2", "asyncpg", "boto3.session", "botocore.client", "botocore.config", "email_validator"),
+    *("fastapi", "fastapi.staticfiles", "httptools", "httpx", "jwt", "multipart", "pillow_heif", "PIL.Image"),
+    *("pwdlib", "pydantic_settings", "pythonjsonlogger.json", "sqlalchemy.dialects.postgresql.asyncpg"),
+    *("sqlalchemy.ext.asyncio", "sqlalchemy.orm", "tqdm", "uvicorn", "uvloop"),
+)
+# A command with its environment; a socket takes messages of twice that.
+MOST_REQUEST_BYTES = 100_000
+OUR_STDERR = 2
+
+
+class Forked:
+    """A process that the warm one forked, with what `subprocess.Popen` offers. For any thread."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end  # says the number of the process at once, and its exit status when it has ended
+        self.pid = int(end.recv(MOST_REQUEST_BYTES))
+
+    def poll(self) -> int | None:
+        return self.wait() if select.select([self._end], [], [], 0)[0] else None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit status, negative for a signal; raises TimeoutExpired."""
+        if not select.select([self._end], [], [], timeout)[0]:
+            assert timeout is not None
+            raise subprocess.TimeoutExpired(f"fork {self.pid}", timeout)
+        status = self._end.recv(MOST_REQUEST_BYTES, socket.MSG_PEEK)  # it stays, for whoever asks next
+        assert status, "the warm process has ended"
+        return int(status)
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def fork(
+    *words: str | Path,
+    env: Mapping[str, str],
+    cwd: str | Path,
+    stdout: IO[Any],
+    stderr: IO[Any] | None = None,
+    stdin: IO[Any] | None = None,
+) -> Forked:
+    """Start what `python WORDS` starts; the streams may be closed then. What it is not given is nothing, or ours."""
+    control, lock = _started()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    request = json.dumps({"words": [str(word) for word in words], "env": dict(env), "cwd": str(cwd)}).encode()
+    with theirs, open(os.devnull) as nothing, lock:
+        streams = [(stdin or nothing).fileno(), stdout.fileno(), stderr.fileno() if stderr else OUR_STDERR]
+        socket.send_fds(control, [request], [*streams, theirs.fileno()])
+    return Forked(ours)
+
+
+def run(*words: str | Path, env: Mapping[str, str], cwd: str | Path = ".") -> subprocess.CompletedProcess[str]:
+    """Run what `python WORDS` runs to its end."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        status = fork(*words, env=env, cwd=Path(cwd).resolve(), stdout=out, stderr=err).wait()
+        for said in (out, err):
+            said.seek(0)
+        return subprocess.CompletedProcess(words, status, out.read(), err.read())
+
+
+class Talker:
+    """A fork that is told things and says things, a line each."""
+
+    def __init__(self, *words: str | Path, env: Mapping[str, str], cwd: Path, stderr: IO[Any] | None = None) -> None:
+        (theirs_in, told), (said, theirs_out) = os.pipe(), os.pipe()
+        self._told = os.fdopen(told, "w")
+        self._said = os.fdopen(said, "rb", buffering=0)  # so that select sees every line
+        with os.fdopen(theirs_in) as stdin, os.fdopen(theirs_out) as stdout:
+            self.process = fork(*words, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr)
+
+    def tell(self, line: str = "") -> None:
+        self._told.write(f"{line}\n")
+        self._told.flush()
+
+    def hear(self, timeout_seconds: float) -> str:
+        """The next line, without its end; '' if it has ended."""
+        assert select.select([self._said], [], [], timeout_seconds)[0], "it says nothing"
+        return self._said.readline().decode().rstrip()
+
+    def close(self) -> None:
+        """Tell it that no more will come."""
+        self._told.close()
+        self._said.close()
+
+
+@functools.cache
+def _started() -> tuple[socket.socket, threading.Lock]:
+    """The warm process of this one, which ends with it."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        subprocess.Popen([sys.executable, __file__], stdin=theirs.fileno(), stdout=subprocess.DEVNULL)
+    return ours, threading.Lock()
+
+
+def _serve(control: socket.socket) -> dict[str, Any]:
+    """Fork for every request; return in each fork, with what it is to be. Ends, with all forks, when nobody can ask."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # so that no fork looks through, and thereby copies, what all of them share
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: whoever asks will end, and then so do we
+    running: dict[int, tuple[int, socket.socket]] = {}  # by the descriptor that tells of a fork's end
+    while True:
+        ready = set(select.select([control.fileno(), *running], [], [])[0])
+        for ended in ready & set(running):
+            pid, end = running.pop(ended)
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            with end, contextlib.suppress(BrokenPipeError):  # nobody wants to know
+                end.send(str(status).encode())
+            os.close(ended)
+        if control.fileno() not in ready:
+            continue
+        request, descriptors, _, _ = socket.recv_fds(control, MOST_REQUEST_BYTES, 4)
+        if not request:
+            for pid, _ in running.values():
+                os.kill(pid, signal.SIGKILL)
+            sys.exit()
+        *streams, number = descriptors
+        end = socket.socket(fileno=number)
+        if (pid := os.fork()) == 0:
+            for descriptor, (_, others) in running.items():
+                os.close(descriptor)
+                others.close()
+            end.close()
+            control.detach()  # it is standard input, which the next lines replace
+            for number, stream in enumerate(streams):
+                os.dup2(stream, number)
+                os.close(stream)
+            wanted: dict[str, Any] = json.loads(request)
+            return wanted
+        for stream in streams:
+            os.close(stream)
+        end.send(str(pid).encode())
+        running[os.pidfd_open(pid)] = pid, end
+
+
+def _be(words: list[str], env: dict[str, str], cwd: str) -> None:
+    """Do what the interpreter does when it is started with these words."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    first = {"-m": cwd, "-c": ""}.get(words[0], str(Path(words[0]).resolve().parent))
+    sys.path[:1] = [first, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
+    if words[0] == "-m":
+        sys.argv = words[1:]
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    elif words[0] == "-c":
+        sys.argv = ["-c", *words[2:]]
+        sys.modules["__main__"] = program = types.ModuleType("__main__")
+        exec(compile(words[1], "<string>", "exec"), vars(program))
+    else:
+        sys.argv = words
+        runpy.run_path(words[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    _be(**_serve(socket.socket(fileno=sys.stdin.fileno())))
