@@ -21,8 +21,8 @@ MIB = 1024 * KIB
 
 # Boundaries, part headers and small fields around the file. A browser's form needs less than one of them.
 FORM_OVERHEAD_BYTES = 64 * KIB
-# Beside one of the largest bodies, unless the budget is set: several small ones.
-ROOM_BESIDE_BYTES = 8 * MIB
+# The default, which grows with the largest file: beside one of those there is room for several small ones.
+UPLOAD_BUDGET_BYTES, ROOM_BESIDE_BYTES = 64 * MIB, 8 * MIB
 
 # In characters; RFC 7518 asks HS256 for as many bytes as its hash has.
 SHORTEST_SECRET = 32
@@ -100,7 +100,7 @@ class Settings(BaseSettings):
     # All else is decoded whole; a phone's HEIC and a camera's picture have 24 and a half.
     max_whole_image_pixels: Annotated[int, Field(ge=1)] = 25_000_000
     # The bodies that may be in memory at once: a dozen of the largest, some twenty phone photos.
-    upload_budget_bytes: Annotated[int, Field(ge=1)] = 64 * MIB
+    upload_budget_bytes: Annotated[int, Field(ge=1)] = UPLOAD_BUDGET_BYTES
     # For decoding: one of the largest PNGs or several phone photos at a time. What takes more is decoded alone.
     decode_budget_bytes: Annotated[int, Field(ge=1)] = 128 * MIB
     # Longer than a queue of 50 pictures takes on two cores, shorter than the patience of a browser.
@@ -155,7 +155,7 @@ class Settings(BaseSettings):
             raise ValueError("STORAGE=s3 needs S3_BUCKET_NAME")
         if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
             raise ValueError("S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY belong together: set both or neither")
-        if "upload_budget_bytes" not in self.model_fields_set:
+        if self.upload_budget_bytes == UPLOAD_BUDGET_BYTES:
             self.upload_budget_bytes = max(self.upload_budget_bytes, self.max_upload_size_bytes + ROOM_BESIDE_BYTES)
         if self.upload_budget_bytes < self.max_upload_size_bytes + MIB:
             raise ValueError("UPLOAD_BUDGET_BYTES must exceed MAX_UPLOAD_SIZE_BYTES by at least 1 MiB")

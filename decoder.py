@@ -56,7 +56,6 @@ _COLOUR, _THUMBHASH = re.compile("#[0-9a-f]{6}"), re.compile("[A-Za-z0-9+/]{8,40
 # All decoders, and those that have nothing to do, most recently used last. Each change of one is atomic.
 _alive: set["_Decoder"] = set()
 _idle: list["_Decoder"] = []
-_is_closed = False
 
 
 def process_profile_image(
@@ -69,12 +68,12 @@ def process_profile_image(
     """
     job = {"crop": crop, "max_pixels": max_pixels, "max_whole_pixels": max_whole_pixels}
     for is_last in (False, True):
-        if _is_closed:
-            raise ShuttingDown
         decoder = _Decoder() if is_last else _ready()
         try:
             picture = decoder.ask(content, cost, job)
         except _Died as err:
+            if decoder.is_given_up:
+                raise ShuttingDown from err
             logger.warning("a decoder ended with %s over a picture of %d bytes", err, len(content))
             if err.number == signal.SIGPROF or (is_last and err.number not in _NOT_THE_FILES_FAULT):
                 raise UndecodablePicture from err
@@ -94,8 +93,6 @@ def process_profile_image(
 
 def warm() -> None:
     """Start one decoder, so that the first picture need not wait for it; others start when they are needed."""
-    global _is_closed
-    _is_closed = False
     _idle.append(_Decoder())
 
 
@@ -109,8 +106,6 @@ def wait_until_warm() -> None:
 
 def close() -> None:
     """End all decoders, also those that are busy, whose uploads are told ShuttingDown."""
-    global _is_closed
-    _is_closed = True
     while _idle:
         _idle.pop().end()
     for decoder in list(_alive):
@@ -143,6 +138,7 @@ class _Decoder:
     def __init__(self) -> None:
         """Start the process. Raises DecoderUnavailable."""
         self.pictures = 0
+        self.is_given_up = False
         self._is_ready = False
         try:
             self._socket, theirs = socket.socketpair()
@@ -217,7 +213,8 @@ class _Decoder:
         return status
 
     def kill(self) -> None:
-        """End the process now, whatever it does; whoever asked it is told so."""
+        """End the process now, whatever it does; whoever asked it sees that it was given up."""
+        self.is_given_up = True
         self._process.kill()
 
 
@@ -278,4 +275,7 @@ def _limit(cpu_seconds: float, memory_bytes: int) -> None:
 
 
 if __name__ == "__main__":
-    _serve(socket.socket(fileno=sys.stdin.fileno()))
+    try:
+        _serve(socket.socket(fileno=sys.stdin.fileno()))
+    except ConnectionError:
+        pass  # the service has ended; that is no error of ours

@@ -132,7 +132,6 @@ def genuine() -> Iterator[None]:
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The file that is run as decoder from now on."""
     decoder.close()
-    monkeypatch.setattr(decoder, "_is_closed", False)
     path = tmp_path / "program.py"
     monkeypatch.setattr(decoder, "__file__", str(path))
     yield path
@@ -336,7 +335,6 @@ def test_a_decoder_that_was_taken_over_is_not_believed(obeying: None) -> None:
 
 def test_a_decoder_is_replaced_now_and_then(obeying: None, monkeypatch: pytest.MonkeyPatch) -> None:
     decoder.close()
-    monkeypatch.setattr(decoder, "_is_closed", False)
     monkeypatch.setattr(decoder, "MOST_PICTURES", 3)
     used = []
     for _ in range(6):
