@@ -48,10 +48,12 @@ END_SECONDS = 1.0
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(MIB), "MALLOC_TRIM_THRESHOLD_": str(4 * MIB)}
 # Killed from outside, most often for want of memory; or out of time on the clock but not on the processor.
 _NOT_THE_FILES_FAULT = (signal.SIGKILL, signal.SIGALRM)
+# What it may refuse a picture with.
 _REFUSALS = {
-    each.code: each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, DarkroomError)
+    each.code: each
+    for each in vars(errors).values()
+    if isinstance(each, type) and issubclass(each, errors.BadPicture | errors.TooLarge | errors.BadForm)
 }
-
 _COLOUR, _THUMBHASH = re.compile("#[0-9a-f]{6}"), re.compile("[A-Za-z0-9+/]{8,40}={0,2}")
 # All decoders, and those that have nothing to do, most recently used last. Each change of one is atomic.
 _alive: set["_Decoder"] = set()
