@@ -5,13 +5,14 @@ many workers as are set, and a single process that is started in another way kee
 """
 
 import asyncio
+import ctypes
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -32,7 +33,7 @@ import jobs
 import logs
 import unit_of_work
 from admission import admission
-from config import STARTUP_FAILURE_STATUS, settings
+from config import MIB, STARTUP_FAILURE_STATUS, settings
 from errors import StartupError
 from middleware import CatchAll, OneErrorShape, PoliteEnd, RequestContext
 from problems import HANDLERS, PROBLEM_MEDIA_TYPE
@@ -45,6 +46,7 @@ STATIC = Path(__file__).parent / "static"
 # the last call to a store may hold its thread for 8 more.
 GRACE_SECONDS = 15
 SHUTDOWN_RELEASE_SECONDS = 2.0
+M_MMAP_THRESHOLD = -3  # its number in malloc.h
 # uvicorn ends a worker that does not answer for so long, also while it still imports: its 5 are too few when busy.
 WORKER_START_SECONDS = 60
 # For uploads that were whole when their time was up, and for deletions behind answers.
@@ -55,6 +57,7 @@ SHUTDOWN_FINISH_SECONDS = 4.0
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     """Start in the order of need: secrets, stores, the database, its schema, the reaper. Stop in the reverse order."""
     logs.configure()
+    _return_large_blocks()
     auth.prepare()
     to_thread.current_default_thread_limiter().total_tokens += stores().threads
     _end_with_parent()
@@ -75,6 +78,16 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
             await unit_of_work.finish_all(SHUTDOWN_FINISH_SECONDS)
         finally:
             await engine.dispose()
+
+
+def _return_large_blocks() -> None:
+    """Let the memory of a body go back to the system with it.
+
+    glibc's malloc keeps blocks of up to 32 MiB for itself otherwise, once one of that size was freed (mallopt(3)). Where
+    there is another, nothing is to be done.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MIB)
 
 
 @contextmanager
