@@ -83,7 +83,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 def _return_large_blocks() -> None:
     """Let the memory of a body go back to the system with it.
 
-    glibc's malloc keeps blocks of up to 32 MiB for itself otherwise, once one of that size was freed (mallopt(3)). Where
+    The malloc of glibc keeps blocks of up to 32 MiB otherwise, once one of that size was freed (mallopt(3)). Where
     there is another, nothing is to be done.
     """
     with suppress(OSError, AttributeError):
