@@ -70,7 +70,7 @@ def test_a_fork_can_be_waited_for_and_signalled_by_several_at_once() -> None:
     talker.close()
 
 
-def test_no_fork_outlives_who_asked_for_it(tmp_path: Path) -> None:
+def test_no_fork_outlives_who_asked_for_it() -> None:
     """Also when that one is killed: nothing of a test run is left."""
     sleeping = "import time; time.sleep(100)"
     asking = f"""
