@@ -15,8 +15,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from config import StoreSettings, settings
 from errors import ObjectNotFound, StartupError, StoreError
+from files.unit_of_work import PROFILE_PICTURE_PREFIX
 from storage.s3 import S3Store
-from unit_of_work import PROFILE_PICTURE_PREFIX
 
 PICTURE = Path(__file__).parent / "static" / "profile_pics" / "default.jpg"
 READ_TIMEOUT_SECONDS = 10

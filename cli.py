@@ -16,15 +16,15 @@ from typing import Any
 from sqlalchemy import update
 
 import database
-import embedded_postgres
-import jobs
 import logs
-import maintenance
-import sweeping
+import ops.check
+import ops.sweep
 from config import settings
 from errors import DatabaseUnavailable, StartupError
-from maintenance import CannotLook
+from files import reaper
 from models import User, fold
+from ops import embedded_postgres
+from ops.check import CannotLook
 from schemas import normalized_email
 
 # Of `check` and `sweep`, whose 1 means that they found something.
@@ -44,25 +44,25 @@ async def migrate() -> int:
 async def worker() -> int:
     """Delete what is due as a process of its own, until SIGTERM or Ctrl-C; any number may share the work."""
     logs.configure()
-    reaper = asyncio.ensure_future(jobs.reap_forever())
+    reaping = asyncio.ensure_future(reaper.reap_forever())
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, reaper.cancel)
-    await asyncio.wait({reaper})
-    if not reaper.cancelled():
-        reaper.result()
+        asyncio.get_running_loop().add_signal_handler(number, reaping.cancel)
+    await asyncio.wait({reaping})
+    if not reaping.cancelled():
+        reaping.result()
     return 0
 
 
 async def reap() -> int:
     """Delete what is due now, once, as the service does by itself every few seconds."""
-    print(f"{await jobs.reap()} files were due.")
+    print(f"{await reaper.reap()} files were due.")
     return 0
 
 
 async def failing() -> int:
     """List what could not be deleted more than once, a line of JSON each, and why; exit 1 if there is any."""
     is_any = False
-    async for file in maintenance.failing():
+    async for file in ops.check.failing():
         is_any = True
         print(json.dumps(file, default=str))
     return int(is_any)
@@ -70,13 +70,13 @@ async def failing() -> int:
 
 async def requeue() -> int:
     """Make what `failing` lists due now, as if it had never been tried."""
-    print(f"{await maintenance.requeue()} deletions are due now.")
+    print(f"{await ops.check.requeue()} deletions are due now.")
     return 0
 
 
 async def check() -> int:
     """Compare all rows and objects, by checksum, and report as JSON; exit 1 if anything is wrong. Changes nothing."""
-    report = await maintenance.check()
+    report = await ops.check.check()
     print(json.dumps(report, indent=2))
     return 0 if report["ok"] else 1
 
@@ -85,7 +85,7 @@ async def sweep(claim: bool, delete: bool, limit: int) -> int:
     """Report objects that no row explains, as JSON; delete them only if asked to, twice, over an hour apart."""
     if claim:
         return await _claim()
-    report = await sweeping.sweep(deletes=delete, limit=limit)
+    report = await ops.sweep.sweep(deletes=delete, limit=limit)
     print(json.dumps(report, indent=2))
     for place in report["places"]:
         if place["refused"]:
@@ -94,11 +94,11 @@ async def sweep(claim: bool, delete: bool, limit: int) -> int:
 
 
 async def _claim() -> int:
-    store, claimed = await sweeping.claim()
-    if claimed == sweeping.THIS_DATABASE:
-        print(f"The store {maintenance.named(store)} is claimed by this database, which alone may delete there.")
+    store, claimed = await ops.sweep.claim()
+    if claimed == ops.sweep.THIS_DATABASE:
+        print(f"The store {ops.check.named(store)} is claimed by this database, which alone may delete there.")
         return 0
-    print(f"The store {maintenance.named(store)} is not claimed: it belongs to {claimed}.", file=sys.stderr)
+    print(f"The store {ops.check.named(store)} is not claimed: it belongs to {claimed}.", file=sys.stderr)
     return 1
 
 
@@ -134,7 +134,7 @@ def _arguments() -> dict[str, Any]:
             one.add_argument("--claim", action="store_true", help=CLAIM_HELP)
             one.add_argument("--delete", action="store_true", help="remember what is unexplained; delete it next time")
             at_most = "delete nothing if it would be more objects than this (%(default)s)"
-            sub.add_argument("--limit", type=int, default=sweeping.LIMIT, help=at_most)
+            sub.add_argument("--limit", type=int, default=ops.sweep.LIMIT, help=at_most)
     return vars(parser.parse_args())
 
 

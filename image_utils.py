@@ -22,13 +22,11 @@ from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif.as_plugin import HeifImageFile
 from thumbhash import rgba_to_thumb_hash
 
-import picture_costs
-import picture_formats
-import picture_metadata
 from errors import BadCrop, BadPicture, BrokenPicture, TooLarge
-from picture_costs import DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS, DRAFT_SIDE_PX, PICTURE_SIDE_PX, Crop
-from picture_formats import Header
-from picture_metadata import AvifPicture
+from pictures import costs, formats, metadata
+from pictures.costs import DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS, DRAFT_SIDE_PX, PICTURE_SIDE_PX, Crop
+from pictures.formats import Header
+from pictures.metadata import AvifPicture
 
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
@@ -114,21 +112,21 @@ def process_profile_image(
     every other kind, and a JPEG of which so small a square is wanted that no smaller scale will do.
     Raises BadPicture, TooLarge or BadCrop; of others only MemoryError.
     """
-    header, _ = picture_costs.examine(content, crop, max_pixels, max_whole_pixels)
+    header, _ = costs.examine(content, crop, max_pixels, max_whole_pixels)
     if header.format == "JPEG" and not header.is_baseline and content.count(_SCAN_MARKER) > MOST_SCANS:
         raise BrokenPicture
     with _opened(content, header) as picture:
-        picture_costs.check_size(header, picture.size, crop, max_pixels, max_whole_pixels)
+        costs.check_size(header, picture.size, crop, max_pixels, max_whole_pixels)
         if header.format != "JPEG":
             picture.load()  # a PNG's getexif() does so too, and what it raises there must not be lost
         if header.format == "PNG":
             _scale_transparent_colour(picture, depth=content[24])
-        orientation = picture_metadata.orientation(picture)
+        orientation = metadata.orientation(picture)
         square = _square(picture, _stored_box(picture.size, orientation, crop), header, crop)
         if orientation in _TURNS:
             square = square.transpose(_TURNS[orientation])
         upright = _on_background(_in_srgb(square, picture.info.get("icc_profile")), background)
-        removed = picture_metadata.names(picture, content)
+        removed = metadata.names(picture, content)
     return finished(_encoded(upright), *_placeholder(upright), removed)
 
 
@@ -153,8 +151,8 @@ def _opened(content: bytes, header: Header) -> Iterator[Image.Image]:
     except (BadPicture, TooLarge, BadCrop, MemoryError):
         raise
     except Exception as err:  # OSError, SyntaxError, ValueError, struct.error, zlib.error ...: all of them a bad file
-        if any(each in str(err) for each in _PILLOWS_WORDS_FOR_CUT_SHORT) or picture_formats.is_cut_short(content):
-            raise picture_formats.truncated(content) from err
+        if any(each in str(err) for each in _PILLOWS_WORDS_FOR_CUT_SHORT) or formats.is_cut_short(content):
+            raise formats.truncated(content) from err
         raise BrokenPicture from err
 
 
@@ -186,7 +184,7 @@ def _stored_box(size: tuple[int, int], orientation: int, crop: Crop | None) -> t
 def _square(picture: Image.Image, box: tuple[float, float, int], header: Header, crop: Crop | None) -> Image.Image:
     """Decode, crop and scale; a JPEG is reduced while it is decoded, all else in strips before the better filter."""
     (left, top, side), (stored_width, stored_height) = box, picture.size
-    wanted = picture_costs.reduction(header, picture.size, crop)
+    wanted = costs.reduction(header, picture.size, crop)
     picture.draft(None, (stored_width // wanted or 1, stored_height // wanted or 1))
     picture.load()
     # libjpeg divides by a whole number and rounds the sides up: the quotient of the sides would be off a little.

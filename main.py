@@ -25,21 +25,20 @@ from fastapi.responses import FileResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from uvicorn.supervisors import Multiprocess
 
-import auth
 import database
-import decoder
-import embedded_postgres
-import jobs
 import logs
-import unit_of_work
-from admission import admission
+from accounts import auth
 from config import MIB, STARTUP_FAILURE_STATUS, settings
 from errors import StartupError
-from middleware import CatchAll, OneErrorShape, PoliteEnd, RequestContext
-from problems import HANDLERS, PROBLEM_MEDIA_TYPE
+from files import reaper, unit_of_work
+from ops import embedded_postgres
+from pictures import decoder
 from routers import health, media, users
 from schemas import Problem
 from storage import stores
+from web.admission import admission
+from web.middleware import CatchAll, OneErrorShape, PoliteEnd, RequestContext
+from web.problems import HANDLERS, PROBLEM_MEDIA_TYPE
 
 STATIC = Path(__file__).parent / "static"
 # How long accepted requests may go on after SIGTERM; then they are answered 503. Most orchestrators kill after 30, and
@@ -69,12 +68,12 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         decoder.wait_until_warm()
         engine = database.connect(url, settings.database_pool_size)
         try:
-            reaper = asyncio.create_task(jobs.reap_forever()) if settings.embedded_reaper else None
+            reaping = asyncio.create_task(reaper.reap_forever()) if settings.embedded_reaper else None
             with _turning_away_at_the_end():
                 yield
-            if reaper is not None:
-                reaper.cancel()
-                await asyncio.wait({reaper}, timeout=SHUTDOWN_RELEASE_SECONDS)
+            if reaping is not None:
+                reaping.cancel()
+                await asyncio.wait({reaping}, timeout=SHUTDOWN_RELEASE_SECONDS)
             await unit_of_work.finish_all(SHUTDOWN_FINISH_SECONDS)
         finally:
             await engine.dispose()

@@ -7,7 +7,7 @@ import email_validator
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from models import LONGEST_FOLDED, fold
-from picture_metadata import MetadataName
+from pictures.metadata import MetadataName
 
 # Addresses are proven by a mail, not by their spelling: those of an intranet or a test machine are fine.
 email_validator.SPECIAL_USE_DOMAIN_NAMES[:] = ["arpa", "invalid", "onion"]

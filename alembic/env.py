@@ -11,10 +11,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-import embedded_postgres
 import models  # noqa: F401 (registers the tables)
 from config import settings
 from database import Base
+from ops import embedded_postgres
 
 # Any number that no one else uses for an advisory lock in the same database.
 MIGRATION_LOCK = 4_118_111_815

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-import decoder
 import image_utils
 from benchmarks.image_step import encoded, photo, sides
-from picture_costs import DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS, examine
+from pictures import decoder
+from pictures.costs import DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS, examine
 
 ROUNDS = 30
 FILES = (("jpeg", 0.2), ("jpeg", 2), ("jpeg", 12), ("png", 2), ("webp", 2))

@@ -15,7 +15,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from tests.services import FORM, form, part
+from tests.support.services import FORM, form, part
 
 LONGEST_SECONDS = 60.0
 PROBE_SECONDS = 0.02

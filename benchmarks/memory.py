@@ -22,7 +22,7 @@ from PIL import Image
 
 from benchmarks.image_step import encoded, photo
 from benchmarks.load import LONGEST_SECONDS, Answer, apart, probe, send_all
-from tests.services import ROOT, Service
+from tests.support.services import ROOT, Service
 
 # Kind, width, height, and whether it is of one colour: a small file that decodes to as much as any other.
 PHASES = (("jpeg", 8000, 6000, False), ("progressive", 6000, 4000, False), ("png", 6000, 4000, True))

@@ -9,8 +9,8 @@ from fastapi.responses import StreamingResponse
 
 from config import KIB
 from errors import ObjectNotFound, RangeNotSatisfiable
+from files.unit_of_work import PROFILE_PICTURE_PREFIX
 from storage import CACHE_CONTROL, AsyncStore, OpenObject, stores
-from unit_of_work import PROFILE_PICTURE_PREFIX
 
 router = APIRouter(prefix="/media", tags=["media"])
 

@@ -8,19 +8,19 @@ from fastapi.security import OAuth2PasswordRequestForm
 from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError
 
-import auth
-from admission import admission
-from auth import CurrentUser, EditableUser, UserId
+from accounts import auth
+from accounts.auth import CurrentUser, EditableUser, UserId
 from config import settings
 from database import Db, commit
-from decoder import process_profile_image
 from errors import EmailTaken, OutcomeUnknown, UsernameTaken, UserNotFound, WrongPassword
+from files.unit_of_work import UnitOfWork, lock_user, uninterrupted
 from models import EMAIL_CONSTRAINT, USERNAME_CONSTRAINT, User, fold
-from picture_costs import examine
-from picture_formats import PICTURES_TAKEN
+from pictures.costs import examine
+from pictures.decoder import process_profile_image
+from pictures.formats import PICTURES_TAKEN
 from schemas import Token, UserCreate, UserPrivate, UserPublic, UserUpdate, UserWithNewPicture
-from unit_of_work import UnitOfWork, lock_user, uninterrupted
-from uploads import BoundedRoute, PictureForm, admitted_picture_form
+from web.admission import admission
+from web.uploads import BoundedRoute, PictureForm, admitted_picture_form
 
 router = APIRouter(prefix="/users", tags=["users"], route_class=BoundedRoute)
 upload_router = APIRouter(prefix="/users", tags=["users"])  # bounds its bodies itself

@@ -32,8 +32,8 @@ config.settings = config.Settings()
 import asyncpg  # noqa: E402
 import pytest  # noqa: E402
 
-import embedded_postgres  # noqa: E402
-from tests.services import Account, Bucket, Service, s3_server  # noqa: E402
+from ops import embedded_postgres  # noqa: E402
+from tests.support.services import Account, Bucket, Service, s3_server  # noqa: E402
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,0 +1,1 @@
+"""Bytes only: what a file is, what it costs, what it carries, and the process that decodes it."""

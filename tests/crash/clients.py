@@ -1,0 +1,143 @@
+"""The clients of the crash runner: they change accounts without a pause, and notice each answer that is not true."""
+
+import contextlib
+import hashlib
+import http.client
+import json
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.crash.history import GONE, Account, Change
+from tests.crash.lane import FAULT_SECONDS, Lane
+from tests.support.services import FORM, form, part
+
+# What may be answered beside 200: nothing else is honest.
+REFUSALS = {"busy", "database_unavailable", "shutting_down", "store_unavailable", "upload_expired"}
+AFTER_DELETION = {"user_not_found", "invalid_token"}
+
+
+@contextlib.contextmanager
+def load(lane: Lane, *, many: bool = True, deleting_account: bool = False) -> Iterator[threading.Event]:
+    """Clients that change two accounts until the service is gone or the context ends; yields their end.
+
+    The first account has one client, so that each answer can be compared; the second has three at once and, if
+    asked for, one that deletes it. Without `many` there is the first alone.
+    """
+    ending = threading.Event()
+    calm, busy = lane.accounts
+    clients = _Clients(lane)
+    loops: list[Callable[[], None]] = [lambda: clients.change(calm, ending, is_alone=True)]
+    if many:
+        loops += [lambda: clients.change(busy, ending)] * 3
+    if deleting_account:
+        loops.append(lambda: clients.delete(busy, ending))
+    threads = [threading.Thread(target=clients.watched, args=(loop,)) for loop in loops]
+    for thread in threads:
+        thread.start()
+    try:
+        yield ending
+    finally:
+        ending.set()
+        for thread in threads:
+            thread.join()
+
+
+class _Clients:
+    """What one client does, over and over."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    def watched(self, client: Callable[[], None]) -> None:
+        """An answer that a client cannot understand is a wrong one; a thread's exception would be seen by nobody."""
+        try:
+            client()
+        except Exception as err:
+            self._lane.wrong(f"a client met {err!r}")
+
+    def change(self, account: Account, ending: threading.Event, is_alone: bool = False) -> None:
+        path = f"/users/{account.id}/picture"
+        while not ending.is_set():
+            self._lane.sent += 1
+            content, checksum = self._lane.pictures[self._lane.sent]
+            if self._lane.random.random() < 0.2:
+                change = account.history.begin(None)
+                answer = self._send(account, change, "DELETE", path, None, account.headers)
+            else:
+                change = account.history.begin(checksum)
+                answer = self._send(account, change, "PATCH", path, form(part(content)), {**account.headers, **FORM})
+            if answer is None:
+                return
+            status, body = answer
+            if is_alone and status == 404 and None not in account.history.possible():
+                self._lane.wrong("a removal was answered 404, but the account must have a picture")
+            if is_alone:
+                self._compare_shown(account)
+            if is_alone and status == 200 and change.wanted is not None:
+                self._compare_served(body["image_path"], change.wanted)
+            if status in (401, 404) and body.get("code") in AFTER_DELETION:
+                return
+
+    def delete(self, account: Account, ending: threading.Event) -> None:
+        ending.wait(self._lane.random.uniform(0.02, 0.3))
+        for _ in range(50):
+            if ending.is_set():
+                return
+            change = account.history.begin(GONE)
+            answer = self._send(account, change, "DELETE", f"/users/{account.id}", None, account.headers)
+            if answer is None or change.outcome != "refused":
+                return
+
+    def _send(
+        self, account: Account, change: Change, method: str, path: str, body: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, dict[str, Any]] | None:
+        """Send and note what was told; None when there was no answer."""
+        try:
+            status, content = self._lane.request(method, path, body, headers)
+        except TimeoutError:
+            if not self._lane.is_stopped() and not self._lane.has_ended():
+                self._lane.wrong(f"{method} {path} was not answered within {FAULT_SECONDS:.0f} seconds")
+            return None
+        except (OSError, http.client.HTTPException):
+            return None
+        told = json.loads(content or b"{}")
+        code = told.get("code")
+        if status in (200, 204):
+            change.end("told")
+        elif status == 503 and code == "outcome_unknown":
+            change.know_no_more()
+        elif (
+            (status == 503 and code in REFUSALS)
+            or (code in AFTER_DELETION and account.history.may_be_gone())
+            or (code == "no_picture" and change.wanted is None)
+        ):
+            change.end("refused")
+        else:
+            self._lane.wrong(f"{method} {path} was answered {status} {code}")
+            return None
+        return status, told
+
+    def _compare_shown(self, account: Account) -> None:
+        """After each answer: what the account shows can be loaded, and is what the answers until now leave possible."""
+        try:
+            status, content = self._lane.request("GET", f"/users/{account.id}")
+            if status == 503:
+                return
+            shows, path = None, json.loads(content)["image_path"]
+            if not path.startswith("/static/"):
+                status, content = self._lane.request("GET", urlsplit(path).path, port=urlsplit(path).port)
+                shows = hashlib.sha256(content).hexdigest()
+        except (OSError, http.client.HTTPException):
+            return
+        if status != 200 or shows not in account.history.possible():
+            self._lane.wrong(f"{path}, which an account shows, is answered {status}, or is not what it must show")
+
+    def _compare_served(self, path: str, wanted: str) -> None:
+        try:
+            status, content = self._lane.request("GET", urlsplit(path).path, port=urlsplit(path).port)
+        except (OSError, http.client.HTTPException):
+            return  # the service is gone; the comparison after it will tell
+        if status != 200 or hashlib.sha256(content).hexdigest() != wanted:
+            self._lane.wrong(f"{path} is answered {status}, or with other bytes than were accepted")

@@ -1,0 +1,82 @@
+"""Imports the service once and forks a real uvicorn for every start, which then takes 0.2 s instead of 2.
+
+Reads one JSON object a line, {"faults": ..., "port": ...}, and answers with the pid. The forked process has its own
+event loop, engine and connections; the store's client is made before, and not yet used. Called with `reap` it makes
+one pass of the reaper a line instead, and answers when it is done.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import traceback
+from typing import Any
+
+
+def host() -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what the service prints goes to the log
+    import main
+    import storage
+    from accounts import auth
+
+    auth.prepare()
+    storage.stores()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the killed leave no zombies
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        wanted = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            os.close(answers.fileno())
+            os.close(0)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            status = 1
+            try:
+                _be(wanted, main.app)
+                status = 0
+            except Exception:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        print(pid, file=answers, flush=True)
+
+
+def _be(wanted: dict[str, Any], app: Any) -> None:
+    import uvicorn
+
+    import faults
+
+    faults.arm(wanted["faults"])
+    uvicorn.run(app, host="127.0.0.1", port=wanted["port"], log_config=None, timeout_graceful_shutdown=5)
+
+
+def reaper() -> None:
+    """Passes of the reaper, each on connections of its own."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    print("ready", file=answers, flush=True)
+    for _ in sys.stdin:
+        try:
+            asyncio.run(_reap())
+        except Exception:
+            traceback.print_exc()  # the comparison will tell
+        print("done", file=answers, flush=True)
+
+
+async def _reap() -> None:
+    import database
+    from config import settings
+    from files import reaper
+
+    assert settings.database_url is not None
+    engine = database.connect(settings.database_url, 2)
+    try:
+        await reaper.reap()
+    finally:
+        await engine.dispose()
+
+
+if __name__ == "__main__":
+    reaper() if sys.argv[1:] == ["reap"] else host()

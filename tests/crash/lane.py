@@ -1,0 +1,220 @@
+"""One lane of the crash runner: a service that gets killed, and the database and the store that outlive it."""
+
+import contextlib
+import http.client
+import json
+import os
+import random
+import select
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import IO
+
+from tests.crash.history import Account
+from tests.crash.state import Finding, Pictures, State
+from tests.support import warm
+from tests.support.postgres_proxy import PostgresProxy
+from tests.support.services import Bucket, free_port
+from tests.support.store_proxy import StoreProxy
+
+# How long a fault may take to be reached under load; far longer than it takes.
+FAULT_SECONDS = 20.0
+
+
+class Missed(Exception):
+    """The fault that was ordered did not happen."""
+
+
+class _Host:
+    """A process of tests/crash/host.py, with the product's code out of a folder; it answers one line with another."""
+
+    def __init__(self, *words: str, code: Path, settings: dict[str, str], log: IO[bytes]) -> None:
+        environment = {**os.environ, "DARKROOM_ENV_FILE": "", **settings}
+        self._talker = warm.Talker("-m", "tests.crash.host", *words, cwd=code, env=environment, stderr=log)
+        self._hear()
+
+    def ask(self, line: str) -> str:
+        self._talker.tell(line)
+        return self._hear()
+
+    def close(self) -> None:
+        self._talker.close()
+        self._talker.process.wait(FAULT_SECONDS)
+
+    def _hear(self) -> str:
+        line = self._talker.hear(FAULT_SECONDS)
+        assert line, "the host of the service ended: see its log"
+        return line
+
+
+class Lane:
+    """A database and a store that outlive the services which use them; `findings` is what was broken.
+
+    The services are of the code in that folder, which may be a copy with a fault in it.
+    """
+
+    def __init__(self, folder: Path, database_url: str, s3_endpoint: str | None, code: Path) -> None:
+        self.random = random.Random()
+        self.port = free_port()
+        self.findings: list[Finding] = []
+        self.kills = 0  # of a service under load
+        self.postgres = PostgresProxy(database_url)
+        self.store = StoreProxy(s3_endpoint) if s3_endpoint else None
+        bucket = Bucket.make(s3_endpoint) if s3_endpoint else None
+        self.state = State(folder, database_url, bucket)
+        settings = {"DATA_DIR": str(folder), "SECRET_KEY": "s" * 32, "ACCESS_TOKEN_EXPIRE_MINUTES": "10000"}
+        settings |= {"REAPER_INTERVAL_SECONDS": "0.1", "DATABASE_URL": self.postgres.url}
+        if self.store and bucket:
+            settings |= {**bucket.settings(), "S3_ENDPOINT_URL": self.store.url}
+        else:
+            settings |= {"STORAGE": "local"}
+        self._log = open(folder / "service.log", "ab")  # noqa: SIM115 (closed with the lane)
+        self._host = _Host(code=code, settings=settings, log=self._log)
+        self._reaper = _Host("reap", code=code, settings=settings, log=self._log)
+        self.pid: int | None = None
+        self._end_of_service = -1
+        self.accounts: list[Account] = []
+        self.sent = 0
+        self.pictures = Pictures()
+
+    def close(self) -> None:
+        if self.pid is not None:
+            self.kill()
+        self._host.close()
+        self._reaper.close()
+        self.state.close()
+        self.postgres.close()
+        if self.store:
+            self.store.close()
+        self._log.close()
+
+    # The service
+
+    def start(self, faults: str = "") -> None:
+        """Start it, with faults or without, and return when it answers."""
+        pid = int(self._host.ask(json.dumps({"faults": faults, "port": self.port})))
+        with contextlib.suppress(ProcessLookupError):  # it may have ended already, by its fault
+            self._end_of_service = os.pidfd_open(pid)
+            self.pid = pid
+        deadline = time.monotonic() + FAULT_SECONDS
+        while True:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                if self.request("GET", "/health/live")[0] == 200:
+                    return
+            if faults and self.has_ended():
+                return  # a fault of the reaper may come before the first answer
+            if self.has_ended() or time.monotonic() > deadline:
+                raise AssertionError(f"the service did not start:\n{Path(self._log.name).read_text()[-4000:]}")
+            time.sleep(0.01)
+
+    def has_ended(self, wait_seconds: float = 0) -> bool:
+        return self.pid is None or bool(select.select([self._end_of_service], [], [], wait_seconds)[0])
+
+    def wait_for_stop(self) -> None:
+        """Wait until the service has stopped itself."""
+        deadline = time.monotonic() + FAULT_SECONDS
+        while not self.findings and not self.is_stopped():
+            if time.monotonic() > deadline:
+                raise Missed
+            time.sleep(0.01)
+
+    def refuses_connections(self, wait_seconds: float) -> bool:
+        """Whether it has taken note that it is to end, after so long."""
+        time.sleep(min(wait_seconds, 0.005))
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def is_stopped(self) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        return False
+
+    def kill_under_load(self) -> None:
+        """What ends a trial whose fault does not kill."""
+        if not self.has_ended():
+            self.signal(signal.SIGKILL)
+            self.kills += 1
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.pid is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End the service, whatever it does, and wait until the database has noticed."""
+        if self.pid is None:
+            return
+        self.signal(signal.SIGKILL)
+        assert self.has_ended(FAULT_SECONDS)
+        os.close(self._end_of_service)
+        self.pid = None
+        mine = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        deadline = time.monotonic() + FAULT_SECONDS
+        while self.state.sql(mine)[0][0]:
+            assert time.monotonic() < deadline, "the database keeps connections of a dead service"
+            time.sleep(0.01)
+
+    # The clients
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        port: int | None = None,
+    ) -> tuple[int, bytes]:
+        """One request on a connection of its own. Raises OSError or HTTPException when there is no whole answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=FAULT_SECONDS)
+        try:
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def register(self, name: str) -> Account:
+        name = f"{name}{time.monotonic_ns()}"
+        given = {"username": name, "email": f"{name}@example.com", "password": "a long password"}
+        kind = {"Content-Type": "application/json"}
+        status, body = self.request("POST", "/users", json.dumps(given).encode(), kind)
+        assert status == 201, body
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        login = f"username={name}%40example.com&password=a+long+password".encode()
+        token = json.loads(self.request("POST", "/users/token", login, kind)[1])["access_token"]
+        return Account(name, json.loads(body)["id"], token)
+
+    def wrong(self, sentence: str) -> None:
+        """A client was answered what is not so."""
+        self.findings.append(Finding("wrong", sentence))
+
+    # The end of a trial
+
+    def reap(self) -> None:
+        """All that waits comes due, as it does when its time passes; then one pass of the reaper."""
+        self.state.make_due()
+        self._reaper.ask("reap")
+
+    def compare(self) -> None:
+        """After a crash: one pass of the reaper, and all is as clients were told; a day later nothing else is left."""
+        histories = {account.id: account.history for account in self.accounts}
+        self.findings += self.state.never_due()
+        self.reap()
+        self.findings += self.state.compare(histories, is_a_day_later=False)
+        self.state.let_a_day_pass()
+        self.reap()
+        self.findings += self.state.compare(histories, is_a_day_later=True)
+
+    def ensure_accounts(self) -> None:
+        """Two accounts, of a service that runs."""
+        known = {row["id"] for row in self.state.sql("SELECT id FROM users")}
+        self.accounts = [account for account in self.accounts if account.id in known]
+        while len(self.accounts) < 2:
+            self.accounts.append(self.register(f"user{len(self.accounts)}-"))

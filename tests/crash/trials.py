@@ -1,0 +1,178 @@
+"""Every way in which the crash runner makes a service die, by name."""
+
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+from tests.crash.clients import load
+from tests.crash.lane import FAULT_SECONDS, Lane, Missed
+
+# A trial starts the service, lets clients change accounts until the fault happens, and ends with one kill -9 under
+# their load. It returns how many answers to COMMIT were dropped.
+Trial = Callable[[Lane], int]
+DROPS_A_TRIAL = 10
+SWAP, ANNOUNCE, ACCOUNT = "UPDATE users SET picture_id", "INSERT INTO stored_files", "DELETE FROM users"
+CLAIM, LET_GO = "UPDATE stored_files SET state", "DELETE FROM stored_files"
+
+
+def killed_at(point: str, lane: Lane) -> int:
+    nth = lane.random.randint(1, 4) if point != "inside_account_deletion" else 1
+    lane.start(f"{point}:kill:{nth}")
+    with load(lane, deleting_account=point == "inside_account_deletion"):
+        _expect_end(lane)
+    return 0
+
+
+def reaper_killed_at(point: str, lane: Lane) -> int:
+    """A first kill leaves the reaper something to do."""
+    killed_at("after_commit", lane)
+    lane.kills = 0  # this one does not count
+    lane.kill()
+    lane.start(f"{point}:kill")
+    with load(lane):
+        _expect_end(lane)
+    return 0
+
+
+def stopped_past_the_expiry_at(point: str, lane: Lane) -> int:
+    """Stopped for so long that the reaper of another instance takes what was announced; then it goes on for a while."""
+    lane.start(f"{point}:stop:{lane.random.randint(1, 4)}")
+    with load(lane):
+        lane.wait_for_stop()
+        lane.reap()
+        lane.signal(signal.SIGCONT)
+        time.sleep(lane.random.uniform(0.1, 0.4))
+        lane.kill_under_load()
+    return 0
+
+
+def stopped_past_the_expiry_then_killed(lane: Lane) -> int:
+    """The same, but it comes no further than to store what had expired."""
+    lane.start("after_announce:stop,after_put:kill")
+    with load(lane):
+        lane.wait_for_stop()
+        lane.reap()
+        lane.signal(signal.SIGCONT)
+        _expect_end(lane)
+    return 0
+
+
+def ended_by_sigterm_at(point: str, lane: Lane) -> int:
+    """Told to end, and killed somewhere on the way; again, and sooner, if that was too late."""
+    for longest_seconds in (0.3, 0.1, 0.03, 0.0):
+        lane.start(f"{point}:term:{lane.random.randint(1, 4)}")
+        with load(lane):
+            _expect(lane, lane.refuses_connections)
+            time.sleep(lane.random.uniform(0, longest_seconds))
+            lane.kill_under_load()
+        if lane.kills:
+            break
+        lane.kill()
+    return 0
+
+
+def database_restarted_at(point: str, lane: Lane) -> int:
+    """Every connection is cut and none is taken for a while, as when Postgres is restarted."""
+    lane.start(f"{point}:stop:{lane.random.randint(1, 4)}")
+    with load(lane):
+        lane.wait_for_stop()
+        lane.postgres.refuse(True)
+        lane.postgres.cut_all()
+        lane.signal(signal.SIGCONT)
+        time.sleep(lane.random.uniform(0.05, 0.3))
+        lane.postgres.refuse(False)
+        time.sleep(lane.random.uniform(0.1, 0.4))
+        lane.kill_under_load()
+    return 0
+
+
+def killed_with_commit_in_flight(statement: str, lane: Lane) -> int:
+    """The COMMIT is sent and done; the process dies before its answer comes."""
+    lane.start()
+    dropped = lane.postgres.lose_reply(
+        statement,
+        nth=lane.random.randint(1, 4) if statement != ACCOUNT else 1,
+        then=partial(lane.signal, signal.SIGKILL),
+    )
+    with load(lane, deleting_account=statement == ACCOUNT):
+        _expect(lane, dropped.wait)
+        _expect_end(lane)
+    return 0
+
+
+def store_answer_lost(method: str, fault: Literal["half", "pass"], lane: Lane) -> int:
+    """The process dies in the middle of a call to the store, or before its answer comes."""
+    assert lane.store is not None
+    lane.start()
+    kill = partial(lane.signal, signal.SIGKILL)
+    happened = lane.store.plan(method, fault, nth=lane.random.randint(1, 4), then=kill)
+    with load(lane):
+        _expect(lane, happened.wait)
+        _expect_end(lane)
+    return 0
+
+
+def commit_answers_dropped(many: bool, lane: Lane) -> int:
+    """COMMITs lose their answer, or never arrive, or arrive late, one after another; the service lives on."""
+    lane.start()
+    count = 0
+    with load(lane, many=many, deleting_account=many and lane.random.random() < 0.3) as ending:
+        while count < DROPS_A_TRIAL and not ending.is_set():
+            statement = lane.random.choice([SWAP, SWAP, SWAP, ANNOUNCE, CLAIM, LET_GO])
+            how = lane.random.random()
+            nth = lane.random.randint(1, 3)
+            if how < 0.7:
+                happened = lane.postgres.lose_reply(statement, nth=nth)
+            elif how < 0.85:
+                happened = lane.postgres.lose_request(statement, nth=nth)
+            else:
+                happened = lane.postgres.late(statement, nth=nth, seconds=lane.random.uniform(0.05, 0.5))
+            _expect(lane, happened.wait)
+            count += how < 0.7  # the others are there to mix with them
+        lane.kill_under_load()
+    return count
+
+
+def trials(store: str) -> dict[str, Trial]:
+    """Every way to die, by name."""
+    points = ["during_decode", "before_announce", "after_announce", "after_put", "inside_swap", "after_commit"]
+    points += ["before_answer", "inside_removal", "inside_account_deletion", "release_claimed", "object_deleted"]
+    on_disk = ["during_put", "after_link", "after_unlink"] if store == "local" else []
+    all_trials: dict[str, Trial] = {f"kill at {point}": partial(killed_at, point) for point in points + on_disk}
+    all_trials["kill at reaper_claimed"] = partial(reaper_killed_at, "reaper_claimed")
+    all_trials["kill at object_deleted, by the reaper"] = partial(reaper_killed_at, "object_deleted")
+    for name, statement in (("announce", ANNOUNCE), ("swap", SWAP), ("account deletion", ACCOUNT), ("claim", CLAIM)):
+        all_trials[f"kill with the COMMIT of the {name} sent"] = partial(killed_with_commit_in_flight, statement)
+    if store == "s3":
+        all_trials["kill in the middle of a put"] = partial(store_answer_lost, "PUT", "half")
+        all_trials["kill before the answer to a put"] = partial(store_answer_lost, "PUT", "pass")
+        all_trials["kill before the answer to a deletion"] = partial(store_answer_lost, "DELETE", "pass")
+    for point in ["after_announce", "after_put", *(["during_put"] if store == "local" else [])]:
+        all_trials[f"SIGSTOP past the expiry at {point}"] = partial(stopped_past_the_expiry_at, point)
+    all_trials["SIGSTOP past the expiry, kill at after_put"] = stopped_past_the_expiry_then_killed
+    for point in points[:6]:
+        all_trials[f"SIGTERM at {point}, then kill"] = partial(ended_by_sigterm_at, point)
+    for point in ("after_announce", "after_put", "inside_swap", "release_claimed"):
+        all_trials[f"database gone at {point}, then kill"] = partial(database_restarted_at, point)
+    return all_trials
+
+
+DROPS: dict[str, Trial] = {
+    "COMMITs without an answer, one client": partial(commit_answers_dropped, False),
+    "COMMITs without an answer, many clients": partial(commit_answers_dropped, True),
+}
+
+
+def _expect(lane: Lane, happened: Callable[[float], bool]) -> None:
+    """Wait for it. Raises Missed when it does not come to be, at once if clients were already answered wrongly."""
+    deadline = time.monotonic() + FAULT_SECONDS
+    while not happened(0.05):
+        if lane.findings or time.monotonic() > deadline:
+            raise Missed
+
+
+def _expect_end(lane: Lane) -> None:
+    _expect(lane, lane.has_ended)
+    lane.kills += 1

@@ -1,0 +1,258 @@
+"""Proves that `check` finds whatever is wrong between rows and objects, and nothing where all is well."""
+
+import asyncio
+import json
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import cli
+import config
+import storage
+from errors import DatabaseUnavailable
+from ops import check
+from storage import AsyncStore, FoundObject, OpenObject
+from tests.support.pictures import jpeg
+from tests.support.services import Service, free_port
+from tests.support.stock import ALL_LISTS, Stock, findings, stocked
+
+
+@pytest.fixture
+def stock(new_database: Callable[[], str], store_settings: dict[str, str], tmp_path: Path) -> Iterator[Stock]:
+    with stocked(new_database(), tmp_path / "data", store_settings) as made:
+        yield made
+
+
+@pytest.fixture
+def local_stock(new_database: Callable[[], str], tmp_path: Path) -> Iterator[Stock]:
+    with stocked(new_database(), tmp_path / "data") as made:
+        yield made
+
+
+def test_the_command_says_what_is_there_and_that_all_is_well(stock: Stock) -> None:
+    for content in (b"one", b"two", b"", b"x" * (check.CHUNK_BYTES + 1)):
+        stock.picture(content)
+    resting = stock.row("deleting", stored=False)
+    stock.service.sql("UPDATE stored_files SET tombstone_until = now() + interval '1 day' WHERE key = $1", resting)
+    for state in ("pending", "doomed", "deleting"):
+        stock.row(state, stored=False)
+        stock.row(state)
+    stock.put_content("profile_pics_old/of-somebody-else.jpg", b"a sibling's")
+    stock.put_content("darkroom/database-id.txt", b"a marker")
+    run = stock.run("check")
+    assert (run.returncode, run.stderr) == (0, "")
+    report = json.loads(run.stdout)
+    assert findings(report) == {}
+    assert report["rows"] == {"live": 4, "pending": 2, "doomed": 2, "deleting": 3}
+    assert report["objects"] == 7 and report["bytes"] == 6 + check.CHUNK_BYTES + 1 + 3
+    assert report["failing"] == 0
+
+
+@pytest.mark.parametrize("damage", ["lost", "shorter", "longer", "other bytes", "unexplained", "unreferenced"])
+def test_each_damage_is_found_and_named(stock: Stock, damage: str) -> None:
+    stock.picture()
+    key = stock.picture(b"a picture", used=damage != "unreferenced")
+    expected = {"unreferenced": "unreferenced", "lost": "missing", "unexplained": "unexplained"}.get(damage, "wrong")
+    if damage == "lost":
+        stock.lose(key)
+    elif damage == "unexplained":
+        key = "profile_pics/nobody-announced-this.jpg"
+        stock.put_content(key, b"x")
+    elif damage != "unreferenced":
+        stock.put_content(key, {"shorter": b"a pictur", "longer": b"a picture!", "other bytes": b"a pictura"}[damage])
+    assert findings(stock.ask(check.check)) == {expected: [key]}
+
+
+def test_an_account_whose_picture_is_being_deleted_is_found(local_stock: Stock) -> None:
+    local_stock.picture()
+    key = local_stock.picture()
+    local_stock.service.sql("UPDATE stored_files SET state = 'doomed' WHERE key = $1", key)
+    assert findings(local_stock.ask(check.check)) == {"dangling": [key]}
+
+
+def test_the_command_ends_with_status_1_when_something_is_wrong(stock: Stock) -> None:
+    missing, wrong = stock.picture(stored=False), stock.picture()
+    stock.put_content(wrong, b"a pictura")
+    stock.put_content("profile_pics/b c\x7f.jpg", b"a key that Darkroom never makes")
+    run = stock.run("check")
+    assert (run.returncode, run.stderr) == (1, "")
+    assert findings(json.loads(run.stdout)) == {
+        "missing": [missing],
+        "wrong": [wrong],
+        "unexplained": ["profile_pics/b c\x7f.jpg"],
+    }
+
+
+def test_drafts_of_the_local_store_are_no_objects(local_stock: Stock) -> None:
+    local_stock.picture()
+    for draft in (".drafts/half-a-picture", "profile_pics/.drafts/half-a-picture"):
+        local_stock.put_content(draft, b"half")
+    report = local_stock.ask(check.check)
+    assert (findings(report), report["objects"]) == ({}, 1)
+
+
+def test_a_list_shows_a_hundred_keys_and_the_counts_tell_of_all(local_stock: Stock) -> None:
+    local_stock.service.sql(
+        "INSERT INTO stored_files (storage, bucket, key, purpose, state, owner_id,"
+        " content_type, size_bytes, sha256, width_px, height_px)"
+        " SELECT 'local', '', 'profile_pics/' || n || '.jpg', 'x', 'live', 1, '', 1, '', 1, 1"
+        " FROM generate_series(1, 1234) AS n"
+    )
+    for number in range(2000, 2150):
+        local_stock.put_content(f"profile_pics/{number}.jpg", b"x")
+    report = local_stock.ask(check.check)
+    assert report["counts"] == {
+        **dict.fromkeys(ALL_LISTS, 0),
+        "missing": 1234,
+        "unreferenced": 1234,
+        "unexplained": 150,
+    }
+    assert {kind: len(set(report[kind])) for kind in ("missing", "unreferenced", "unexplained")} == {
+        "missing": 100,
+        "unreferenced": 100,
+        "unexplained": 100,
+    }
+
+
+def test_every_place_that_rows_name_is_looked_into(
+    stock: Stock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also under a second name for one place: its objects are explained by rows under the first."""
+    previous = {
+        "older": {"storage": "local", "directory": str(tmp_path / "older")},
+        "alias": {"storage": "local", "directory": str(tmp_path / "older")},
+    }
+    older = {name: config.StoreSettings.model_validate(known) for name, known in previous.items()}
+    monkeypatch.setattr(config.settings, "previous_stores", older)
+    storage.stores.cache_clear()
+    stock.picture(b"current")
+    (tmp_path / "older" / "profile_pics").mkdir(parents=True)
+    for content, name in ((b"1", "older"), (b"22", "alias")):
+        key = stock.picture(content, stored=False, storage=name, bucket="")
+        (tmp_path / "older" / key).write_bytes(content)
+    report = stock.ask(check.check)
+    assert (findings(report), report["objects"]) == ({}, 1 + 2 * 2)
+    (tmp_path / "older" / key).write_bytes(b"23")
+    (tmp_path / "older" / "profile_pics" / "stranger.jpg").write_bytes(b"x")
+    report = stock.ask(check.check)
+    assert (report["wrong"], set(report["unexplained"])) == ([key], {"profile_pics/stranger.jpg"})
+
+
+def test_a_service_under_load_is_well(service: Service) -> None:
+    accounts = [service.register(f"user{number}") for number in range(3)]
+    is_over = threading.Event()
+    pictures = [jpeg(200 + size, 200) for size in range(3)]
+
+    def replace(number: int) -> int:
+        count = 0
+        while not is_over.is_set():
+            answer = service.patch_picture(accounts[number], pictures[count % 3])
+            assert answer.status_code == 200, answer.text
+            count += 1
+        return count
+
+    stock = Stock(service.settings)
+    with ThreadPoolExecutor(len(accounts)) as pool:
+        replaced = [pool.submit(replace, number) for number in range(len(accounts))]
+        try:
+            for _ in range(2):
+                run = stock.run("check")
+                assert (run.returncode, run.stderr) == (0, ""), run.stdout
+        finally:
+            is_over.set()
+        assert sum(one.result() for one in replaced) > 5
+
+
+def test_what_changes_between_two_looks_is_no_finding(stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture is replaced after its row was read; an object is deleted after it was listed."""
+    replaced, kept, listed = stock.picture(), stock.picture(), stock.row("doomed")
+    find, open_ = AsyncStore.find, AsyncStore.open
+    opened = []
+
+    async def find_then_delete(self: AsyncStore, prefix: str) -> AsyncIterator[list[FoundObject]]:
+        async for batch in find(self, prefix):
+            await asyncio.to_thread(stock.lose, listed)
+            await asyncio.to_thread(stock.service.sql, "DELETE FROM stored_files WHERE key = $1", listed)
+            yield batch
+
+    async def replace_then_open(self: AsyncStore, key: str) -> OpenObject:
+        opened.append(key)
+        if opened == [replaced]:
+            unused = (
+                "UPDATE users SET picture_id = NULL WHERE picture_id = (SELECT id FROM stored_files WHERE key = $1)"
+            )
+            await asyncio.to_thread(stock.service.sql, unused, key)
+            await asyncio.to_thread(stock.service.sql, "DELETE FROM stored_files WHERE key = $1", key)
+            await asyncio.to_thread(stock.lose, key)
+        return await open_(self, key)
+
+    monkeypatch.setattr(AsyncStore, "find", find_then_delete)
+    monkeypatch.setattr(AsyncStore, "open", replace_then_open)
+    monkeypatch.setattr(check, "SIDE_BY_SIDE", 1)
+    report = stock.ask(check.check)
+    assert findings(report) == {} and report["objects"] == 3
+    assert opened == [replaced, kept, replaced], "what looked wrong was not looked at again"
+
+
+def test_a_wrong_answer_of_the_store_that_does_not_come_twice_is_no_finding(
+    stock: Stock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock.picture()
+    answers = iter([False, True])
+
+    async def is_right(*_: object) -> bool:
+        return next(answers)
+
+    monkeypatch.setattr(check, "_is_right", is_right)
+    assert findings(stock.ask(check.check)) == {}
+
+
+@pytest.mark.parametrize(
+    ("trouble", "command", "said"),
+    [
+        ("store", "check", "The store s3 (bucket b) cannot be looked into"),
+        ("store", "sweep --claim", "The store s3 (bucket b) cannot be looked into"),
+        ("no store", "check", "cannot be made: File exists"),
+        ("database", "check", "The database"),
+        ("database", "sweep", "The database"),
+        ("unknown store", "sweep --delete", "which is not configured: add it to PREVIOUS_STORES"),
+    ],
+)
+def test_what_cannot_be_looked_into_is_said_in_one_sentence_with_status_2(
+    local_stock: Stock, trouble: str, command: str, said: str
+) -> None:
+    nowhere = f"127.0.0.1:{free_port()}"
+    changed = {}
+    if trouble == "store":
+        changed = {"STORAGE": "s3", "S3_BUCKET_NAME": "b", "S3_ENDPOINT_URL": f"http://{nowhere}"}
+        changed |= {"S3_ACCESS_KEY_ID": "x", "S3_SECRET_ACCESS_KEY": "y"}
+    elif trouble == "no store":
+        local_stock.path("").parent.mkdir()
+        local_stock.path("").write_bytes(b"a file where the folder should be")
+    elif trouble == "database":
+        changed = {"DATABASE_URL": f"postgresql://someone:their-password@{nowhere}/darkroom"}
+    else:
+        local_stock.row("live", storage="forgotten", stored=False)
+    run = local_stock.run(*command.split(), **changed)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert len(run.stderr.splitlines()) == 1 and said in run.stderr, run.stderr
+    assert "Traceback" not in run.stderr and "their-password" not in run.stderr
+
+
+def test_a_database_that_goes_away_meanwhile_is_said_in_one_sentence_too(
+    local_stock: Stock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def end(*_: object) -> None:
+        raise DatabaseUnavailable from ConnectionError("the server is gone\nand more")
+
+    monkeypatch.setattr(check, "_look_twice", end)
+    monkeypatch.setattr(sys, "argv", ["cli.py", "check"])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the tests keep their own handling
+    local_stock.picture()
+    assert cli.main() == 2
+    assert capsys.readouterr().err == "The database cannot be used: the server is gone\n"

@@ -1,0 +1,300 @@
+"""The migrations make the very schema that the models describe, in both directions, however many run them at once."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import alembic.command
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
+
+import database
+import models
+from config import STARTUP_FAILURE_STATUS
+from tests.conftest import make_database
+from tests.support.services import ROOT, Service, free_port
+
+Result = TypeVar("Result")
+
+# All that makes a schema, as Postgres itself writes it.
+SCHEMA = """
+SELECT 'column', attrelid::regclass::text, attname::text,
+       concat_ws(' ', format_type(atttypid, atttypmod), attnotnull, attidentity, pg_get_expr(adbin, adrelid))
+FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r')
+  AND attnum > 0 AND NOT attisdropped
+UNION ALL
+SELECT 'constraint', conrelid::regclass::text, conname::text, pg_get_constraintdef(oid)
+FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+UNION ALL
+SELECT 'index', indrelid::regclass::text, indexrelid::regclass::text, pg_get_indexdef(indexrelid)
+FROM pg_index JOIN pg_class ON pg_class.oid = indrelid WHERE relnamespace = 'public'::regnamespace
+ORDER BY 1, 2, 3
+"""
+LEFT_OVER = """
+SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace
+UNION ALL SELECT typname::text FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typrelid = 0 AND typelem = 0
+UNION ALL SELECT proname::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+ORDER BY 1
+"""
+
+
+@pytest.fixture
+def empty_database(postgres: str) -> str:
+    """The URL of a database without a single table."""
+    return make_database(postgres, None)
+
+
+def ask(url: str, question: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+    async def connected() -> Result:
+        engine = create_async_engine(url, poolclass=NullPool)
+        try:
+            async with engine.begin() as connection:
+                return await question(connection)
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(connected())
+
+
+def rows(url: str, statement: str, *, but: str = "alembic_version") -> list[tuple[Any, ...]]:
+    async def fetch(connection: AsyncConnection) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in await connection.execute(text(statement))]
+
+    return [row for row in ask(url, fetch) if not any(str(part).startswith(but) for part in row)]
+
+
+def migrate(url: str) -> None:
+    """As the service does at its start."""
+    asyncio.run(database.migrate(url))
+
+
+def downgrade(url: str) -> None:
+    def run(connection: Connection) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(ROOT / "alembic"))
+        config.attributes["connection"] = connection
+        alembic.command.downgrade(config, "base")
+
+    async def connected(connection: AsyncConnection) -> None:
+        await connection.run_sync(run)
+
+    ask(url, connected)
+
+
+def test_the_migrations_make_the_schema_of_the_models(empty_database: str, postgres: str) -> None:
+    migrate(empty_database)
+    from_models = make_database(postgres, None)
+
+    async def create(connection: AsyncConnection) -> None:
+        await connection.run_sync(database.Base.metadata.create_all)
+
+    ask(from_models, create)
+    migrated = rows(empty_database, SCHEMA)
+    assert migrated == rows(from_models, SCHEMA)
+    assert {row[1] for row in migrated} == set(database.Base.metadata.tables) >= {"users", "stored_files"}
+
+
+def test_alembic_would_write_no_further_migration(new_database: Callable[[], str]) -> None:
+    def compare(connection: Connection) -> list[Any]:
+        options = {"compare_type": True, "compare_server_default": True}
+        differences: list[Any] = compare_metadata(
+            MigrationContext.configure(connection, opts=options), database.Base.metadata
+        )
+        return differences
+
+    async def connected(connection: AsyncConnection) -> list[Any]:
+        return await connection.run_sync(compare)
+
+    assert ask(new_database(), connected) == []
+
+
+def test_down_leaves_nothing_and_up_again_makes_the_same(empty_database: str) -> None:
+    assert rows(empty_database, LEFT_OVER) == []
+    migrate(empty_database)
+    schema = rows(empty_database, SCHEMA)
+    migrate(empty_database)
+    assert rows(empty_database, SCHEMA) == schema != []
+    downgrade(empty_database)
+    assert rows(empty_database, LEFT_OVER) == []
+    assert rows(empty_database, "SELECT version_num FROM alembic_version") == []
+    migrate(empty_database)
+    assert rows(empty_database, SCHEMA) == schema
+
+
+def test_four_processes_that_migrate_at_once_do_no_harm(
+    empty_database: str, new_database: Callable[[], str], tmp_path: Path
+) -> None:
+    environment = {**os.environ, "DATABASE_URL": empty_database, "DATA_DIR": str(tmp_path)}
+    command = [sys.executable, str(ROOT / "cli.py"), "migrate"]
+    pipe = subprocess.PIPE
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+    processes: list[subprocess.Popen[str]] = []
+
+    async def start_together() -> None:
+        """All of them have looked at the empty database before any of them can make a table."""
+        url = empty_database.replace("+asyncpg", "")
+        holder, watcher = await asyncpg.connect(url), await asyncpg.connect(url)
+        try:
+            await holder.execute("BEGIN; LOCK TABLE pg_catalog.pg_class IN SHARE MODE")
+            for _ in range(4):
+                processes.append(
+                    subprocess.Popen(
+                        command, cwd=tmp_path, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True
+                    )
+                )
+            while await watcher.fetchval(waiting) < len(processes):
+                assert all(process.poll() is None for process in processes), "one of them did not wait"
+                await asyncio.sleep(0.02)
+        finally:
+            await holder.close()
+            await watcher.close()
+
+    try:
+        asyncio.run(start_together())
+        for process in processes:
+            said, _ = process.communicate(timeout=60)
+            assert (process.returncode, said) == (0, "The schema is at its newest revision.\n")
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert rows(empty_database, SCHEMA) == rows(new_database(), SCHEMA)
+    assert len(rows(empty_database, "SELECT version_num FROM alembic_version")) == 1
+
+
+COMMANDS = {"uvicorn": [], "main.py": [sys.executable, str(ROOT / "main.py")]}
+
+
+@pytest.mark.parametrize(
+    "trouble, start", [("newer", "uvicorn"), ("newer", "main.py"), ("unreachable", "main.py"), ("missing", "uvicorn")]
+)
+def test_a_database_that_cannot_be_used_stops_the_service_with_one_sentence(
+    new_database: Callable[[], str], tmp_path: Path, trouble: str, start: str
+) -> None:
+    url = new_database()
+    if trouble == "newer":
+
+        async def make_newer(connection: AsyncConnection) -> None:
+            await connection.execute(text("UPDATE alembic_version SET version_num = 'f00d'"))
+
+        ask(url, make_newer)
+    elif trouble == "unreachable":
+        url = f"postgresql://someone:their-password@127.0.0.1:{free_port()}/darkroom"
+    else:
+        url = url.replace("/test_", "/no_test_")
+    settings = {"DATABASE_URL": url, "DATA_DIR": str(tmp_path), "STORAGE": "local"}
+    service = Service(settings, command=COMMANDS[start])
+    with pytest.raises(AssertionError, match="the service did not start"):
+        service.start()
+    assert service.stop() == STARTUP_FAILURE_STATUS
+    said = service.log()
+    assert "Traceback" not in said and "their-password" not in said, said
+    sentence = "cannot be used"
+    assert sum(sentence in line for line in said.splitlines()) == 1, said
+    if trouble == "newer":
+        assert "f00d" in said
+        assert rows(url, "SELECT version_num FROM alembic_version") == [("f00d",)]
+
+
+FILE = "INSERT INTO stored_files (storage, bucket, key, purpose, state, owner_id{names}) VALUES ($1, '', $2, 'test', $3, 1{values}) RETURNING id"  # noqa: E501
+FACTS = {"content_type": "'image/jpeg'", "size_bytes": "1", "sha256": "'00'", "width_px": "1", "height_px": "1"}
+
+
+async def insert(connection: asyncpg.Connection, key: str, state: str, *, facts: list[str], storage: str = "s") -> int:
+    names = "".join(f", {name}" for name in facts)
+    values = "".join(f", {FACTS[name]}" for name in facts)
+    found: int = await connection.fetchval(FILE.format(names=names, values=values), storage, key, state)
+    return found
+
+
+def refused(url: str, constraint: str, story: Callable[[asyncpg.Connection], Awaitable[object]]) -> None:
+    """The story ends with a refusal by this very constraint."""
+
+    async def run() -> None:
+        connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+        try:
+            with pytest.raises(asyncpg.IntegrityConstraintViolationError) as refusal:
+                await story(connection)
+            assert getattr(refusal.value, "constraint_name", None) == constraint
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("unknown", FACTS)
+def test_the_database_refuses_a_live_file_without_its_facts(shared_database: str, unknown: str) -> None:
+    facts = [name for name in FACTS if name != unknown]
+
+    async def story(connection: asyncpg.Connection) -> None:
+        waiting = await insert(connection, f"becomes-live/{unknown}", "pending", facts=facts)
+        with pytest.raises(asyncpg.CheckViolationError):
+            await connection.execute("UPDATE stored_files SET state = 'live' WHERE id = $1", waiting)
+        await insert(connection, f"whole/{unknown}", "live", facts=list(FACTS))
+        await insert(connection, f"born-live/{unknown}", "live", facts=facts)
+
+    refused(shared_database, "stored_files_live_check", story)
+
+
+def test_the_database_refuses_a_state_of_its_own_making(shared_database: str) -> None:
+    async def story(connection: asyncpg.Connection) -> None:
+        for state in models.FileState:
+            await insert(connection, f"states/{state}", state, facts=list(FACTS))
+        await insert(connection, "states/other", "forgotten", facts=list(FACTS))
+
+    refused(shared_database, "stored_files_state_check", story)
+
+
+def test_the_database_refuses_to_forget_a_picture_in_use(shared_database: str) -> None:
+    async def story(connection: asyncpg.Connection) -> None:
+        used = await insert(connection, "used", "live", facts=list(FACTS))
+        user = await connection.fetchval(
+            "INSERT INTO users (username, username_folded, email, email_folded, password_hash, picture_id)"
+            " VALUES ('a', 'a', 'a', 'a', 'a', $1) RETURNING id",
+            used,
+        )
+        unused = await insert(connection, "unused", "doomed", facts=[])
+        assert await connection.execute("DELETE FROM stored_files WHERE id = $1", unused) == "DELETE 1"
+        try:
+            await connection.execute("DELETE FROM stored_files WHERE id = $1", used)
+        finally:
+            assert await connection.fetchval("SELECT picture_id FROM users WHERE id = $1", user) == used
+
+    refused(shared_database, "users_picture_id_fkey", story)
+
+
+def test_the_database_refuses_a_second_row_for_one_place(shared_database: str) -> None:
+    async def story(connection: asyncpg.Connection) -> None:
+        await insert(connection, "one-place", "pending", facts=[])
+        await insert(connection, "one-place", "pending", facts=[], storage="another")
+        await insert(connection, "one-place", "deleting", facts=[])
+
+    refused(shared_database, "stored_files_place_key", story)
+
+
+def test_each_database_has_one_name_of_its_own_and_refuses_a_second(empty_database: str, postgres: str) -> None:
+    databases = empty_database, make_database(postgres, None)
+    for url in databases:
+        migrate(url)
+    (own,), (other,) = (rows(url, "SELECT id FROM installation") for url in databases)
+    assert own != other  # and there is one in each
+    second = "INSERT INTO installation VALUES "
+    refused(empty_database, "installation_pkey", lambda one: one.execute(second + "(true)"))
+    refused(empty_database, "installation_is_only_check", lambda one: one.execute(second + "(false)"))
+
+
+@pytest.fixture(scope="module")
+def shared_database(postgres: str, template: str) -> str:
+    return make_database(postgres, template)

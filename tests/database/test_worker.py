@@ -1,0 +1,161 @@
+"""Proves that the worker reaps until it is told to end, and that what keeps failing is seen and can be tried again."""
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from ops import check
+from tests.support import warm
+from tests.support.planned_s3 import PlannedS3, planned_s3
+from tests.support.services import ROOT, processes_below, wait_until
+from tests.support.stock import Stock, stocked
+
+
+@pytest.fixture
+def stock(new_database: Callable[[], str], store_settings: dict[str, str], tmp_path: Path) -> Iterator[Stock]:
+    with stocked(new_database(), tmp_path / "data", store_settings) as made:
+        yield made
+
+
+@pytest.fixture
+def store() -> Iterator[PlannedS3]:
+    with planned_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def failing_stock(new_database: Callable[[], str], tmp_path: Path, store: PlannedS3) -> Iterator[Stock]:
+    """A stock whose store refuses every deletion."""
+    with stocked(new_database(), tmp_path / "data", store.settings()) as made:
+        store.always["DELETE"] = "500"
+        yield made
+
+
+@contextlib.contextmanager
+def working(settings: dict[str, str], log: Path) -> Iterator[warm.Forked]:
+    """A worker, with what it says in a file."""
+    environment = {**os.environ, "REAPER_INTERVAL_SECONDS": "0.1", **settings}
+    with open(log, "wb") as said:
+        process = warm.fork(ROOT / "cli.py", "worker", env=environment, cwd=ROOT, stdout=said, stderr=said)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_the_worker_reaps_until_it_is_told_to_end(stock: Stock, tmp_path: Path, how: signal.Signals) -> None:
+    live, log = stock.row("live"), tmp_path / "worker.log"
+    with working(stock.settings, log) as worker:
+        for number in (1, 2):
+            stock.row("doomed")
+            wait_until(lambda: stock.states() == {live: "live"}, "the worker deletes what is due")
+            wait_until(partial(has_logged, log, number), "it says so")
+        worker.send_signal(how)
+        assert worker.wait(30) == 0
+    assert stock.objects() == {live}
+    assert "Traceback" not in log.read_text()
+
+
+def has_logged(log: Path, passes: int) -> bool:
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    return [line["message"] for line in lines if line["logger"] == "files.reaper"] == ["reaped 1 files"] * passes
+
+
+def test_a_worker_told_to_end_while_the_store_hangs_leaves_the_row_to_the_next(
+    new_database: Callable[[], str], tmp_path: Path, store: PlannedS3
+) -> None:
+    with stocked(new_database(), tmp_path / "data", store.settings()) as stock:
+        key = stock.row("doomed", stored=False)
+        store.objects[key] = b"x"
+        store.plan["DELETE"].append("hang")
+        with working(stock.settings, tmp_path / "worker.log") as worker:
+            wait_until(lambda: store.hanging == {key}, "the store is asked")
+            worker.send_signal(signal.SIGTERM)
+            store.gate.set()
+            assert worker.wait(30) == 0
+        stock.service.sql("UPDATE stored_files SET next_attempt_at = now()")
+        stock.reap()
+        assert (stock.states(), store.objects) == ({}, {})
+
+
+def test_a_worker_outlives_an_outage_of_the_store(failing_stock: Stock, tmp_path: Path, store: PlannedS3) -> None:
+    key = failing_stock.row("doomed", stored=False)
+    with working(failing_stock.settings, tmp_path / "worker.log") as worker:
+        wait_until(lambda: failing_stock.read(key)["last_error"], "the deletion fails")
+        store.always["DELETE"] = "ok"
+        failing_stock.make_due(key)
+        wait_until(lambda: failing_stock.states() == {}, "it is deleted after all")
+        worker.terminate()
+        assert worker.wait(30) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_on_the_embedded_database_a_worker_keeps_it_or_joins_it(tmp_path: Path, workers: int) -> None:
+    settings = {"DATA_DIR": str(tmp_path), "STORAGE": "local"}
+    logs = [tmp_path / f"worker-{number}.log" for number in range(workers)]
+    with contextlib.ExitStack() as stack:
+        running = [stack.enter_context(working(settings, log)) for log in logs]
+        for process in running:
+            wait_until(partial(catches_sigterm, process.pid), "the worker has begun")
+        run = warm.run(ROOT / "cli.py", "check", env={**os.environ, **settings})
+        assert (run.returncode, run.stderr) == (0, "")
+        for process in reversed(running):
+            process.terminate()
+            assert process.wait(30) == 0
+        wait_until(lambda: not processes_below(tmp_path), "the database has ended")
+    assert "Traceback" not in "".join(log.read_text() for log in logs)
+
+
+def catches_sigterm(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(next(line for line in status.splitlines() if line.startswith("SigCgt")).split()[1], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
+def test_what_keeps_failing_is_listed_and_can_be_made_due(failing_stock: Stock, store: PlannedS3) -> None:
+    store.plan["DELETE"].append("ok")
+    resting = failing_stock.row("pending", stored=False)
+    assert failing_stock.reap() == 1
+    failing, tombstone = failing_stock.row("doomed", stored=False), failing_stock.row("pending", stored=False)
+    assert failing_stock.reap() == 2
+    assert failing_stock.run("failing").stdout == "", "once may be a hiccup"
+    failing_stock.make_due(failing)
+    failing_stock.make_due(tombstone)
+    once, live = failing_stock.row("doomed", stored=False), failing_stock.row("live", stored=False)
+    assert failing_stock.reap() == 3
+    assert failing_stock.states() == dict.fromkeys((failing, tombstone, resting, once), "deleting") | {live: "live"}
+    run = failing_stock.run("failing")
+    assert (run.returncode, run.stderr) == (1, "")
+    listed = [json.loads(line) for line in run.stdout.splitlines()]
+    assert [file["key"] for file in listed] == [failing, tombstone]
+    for file in listed:
+        row = failing_stock.read(file["key"])
+        assert file == {
+            **{name: row[name] for name in ("id", "key", "storage", "bucket", "owner_id")},
+            "attempts": 2,
+            "next_attempt_at": str(row["next_attempt_at"]),
+            "last_error": "store_unavailable",
+        }
+    assert failing_stock.ask(failing_count) == 2
+    run = failing_stock.run("requeue")
+    assert (run.returncode, run.stdout, run.stderr) == (0, "2 deletions are due now.\n", "")
+    run = failing_stock.run("failing")
+    assert (run.returncode, run.stdout) == (0, "")
+    for key in (failing, tombstone):
+        row = failing_stock.read(key)
+        assert (row["state"], row["attempts"]) == ("deleting", 0) and row["next_attempt_at"] <= row["now"]
+    store.always["DELETE"] = "ok"
+    assert failing_stock.reap() == 2
+    assert failing_stock.states() == dict.fromkeys((tombstone, resting, once), "deleting") | {live: "live"}
+
+
+async def failing_count() -> int:
+    return len([file async for file in check.failing()])

@@ -1,0 +1,401 @@
+"""`check_s3.py` says what a bucket can do and, of what it cannot, the cause and the cure; two permissions suffice."""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+import pytest
+from botocore.exceptions import ClientError
+
+import check_s3
+from config import Settings
+from tests.support.services import ROOT, Bucket, free_port, s3_server
+
+UPLOAD, READ, DELETE, GONE = STEPS = ["upload", "read by the public URL", "delete", "gone"]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the command printed, and how it ended."""
+
+    status: int
+    output: str
+
+    @property
+    def marks(self) -> dict[str, str]:
+        """Each step with its mark; a line is `✓ step: what` or `✗ step: cause. cure`."""
+        found = re.findall(r"^([✓✗]) ([^:\n]+):", self.output, re.MULTILINE)
+        assert len({step for _, step in found}) == len(found), self.output
+        return {step: mark for mark, step in found}
+
+    def line(self, step: str) -> str:
+        [line] = re.findall(rf"^[✓✗] {re.escape(step)}: .*$", self.output, re.MULTILINE)
+        return str(line)
+
+
+Run = Callable[[dict[str, str]], Checked]
+
+
+def run(folder: Path, settings: dict[str, str], **environment: str) -> Checked:
+    """Run the command in an empty folder, as a person does."""
+    ended = subprocess.run(
+        [sys.executable, str(ROOT / "check_s3.py")],
+        cwd=folder,
+        env={**os.environ, "DARKROOM_ENV_FILE": "", "PYTHONIOENCODING": "utf-8", **settings, **environment},
+        capture_output=True,
+        timeout=90,
+    )
+    output = (ended.stdout + ended.stderr).decode()
+    assert "Traceback" not in output, output
+    return Checked(ended.returncode, output)
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command in this process, as starting one takes seconds; what it does not catch fails the test."""
+
+    def run(given: dict[str, str]) -> Checked:
+        settings = Settings.model_validate({name.lower(): value for name, value in given.items()})
+        monkeypatch.setattr(check_s3, "settings", settings)
+        status = check_s3.main()
+        return Checked(status, capsys.readouterr().out)
+
+    return run
+
+
+def assert_failed(checked: Checked, expected: dict[str, str], step: str, cause: str, cure: str) -> None:
+    """These marks, exit status 1, and for the step that failed a cause and after it a sentence that helps."""
+    assert checked.marks == expected, checked.output
+    assert checked.status == 1
+    line = checked.line(step)
+    assert line.startswith("✗ ")
+    assert re.search(rf"{cause}.*\. .*{cure}.*\.$", line), line
+
+
+NOTHING_DONE = dict.fromkeys(STEPS, "✗")
+
+
+@pytest.fixture
+def bucket(moto: str) -> Iterator[Bucket]:
+    """A bucket that is empty again afterwards, whatever the check found."""
+    bucket = Bucket.make(moto)
+    yield bucket
+    assert bucket.objects() == {}
+
+
+def test_a_good_bucket_passes_every_step_and_is_left_empty(bucket: Bucket, tmp_path: Path) -> None:
+    checked = run(tmp_path, bucket.settings())
+    assert checked.marks == dict.fromkeys(STEPS, "✓")
+    assert checked.status == 0
+    assert f"{bucket.endpoint}/{bucket.name}/profile_pics/" in checked.line(READ)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminal_that_knows_no_check_marks_shows_no_traceback(bucket: Bucket, tmp_path: Path) -> None:
+    checked = run(tmp_path, bucket.settings(), PYTHONIOENCODING="ascii")
+    assert checked.status == 0
+    assert READ in checked.output
+
+
+def test_no_bucket_set_says_what_to_set(tmp_path: Path) -> None:
+    checked = run(tmp_path, {})
+    assert checked.marks == {"settings": "✗"}
+    assert checked.status == 1
+    assert "S3_BUCKET_NAME" in checked.line("settings")
+
+
+def test_a_bucket_that_is_not_there(bucket: Bucket, tmp_path: Path) -> None:
+    checked = run(tmp_path, {**bucket.settings(), "S3_BUCKET_NAME": "bucket-that-nobody-made"})
+    assert_failed(checked, NOTHING_DONE, UPLOAD, "NoSuchBucket", "S3_BUCKET_NAME")
+
+
+def test_an_endpoint_where_nobody_listens(bucket: Bucket, run_here: Run) -> None:
+    checked = run_here({**bucket.settings(), "S3_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}"})
+    assert_failed(checked, NOTHING_DONE, UPLOAD, "EndpointConnectionError", "S3_ENDPOINT_URL")
+
+
+def test_a_bucket_name_that_cannot_be_one(bucket: Bucket, run_here: Run) -> None:
+    checked = run_here({**bucket.settings(), "S3_BUCKET_NAME": "No Bucket!"})
+    assert checked.status != 0
+    assert "✓" not in checked.output and "S3 settings" in checked.output
+
+
+def test_no_credentials_anywhere(
+    bucket: Bucket, tmp_path: Path, run_here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    settings = bucket.settings()
+    del settings["S3_ACCESS_KEY_ID"], settings["S3_SECRET_ACCESS_KEY"]
+    checked = run_here(settings)
+    assert_failed(checked, NOTHING_DONE, UPLOAD, "NoCredentialsError", "S3_ACCESS_KEY_ID")
+
+
+def test_a_bucket_that_the_public_cannot_read(bucket: Bucket, run_here: Run) -> None:
+    bucket.client().delete_bucket_policy(Bucket=bucket.name)
+    checked = run_here(bucket.settings())
+    expected = {UPLOAD: "✓", READ: "✗", DELETE: "✓", GONE: "✗"}
+    assert_failed(checked, expected, READ, "answered 403", f"s3:GetObject on arn:aws:s3:::{bucket.name}/profile_pics/")
+
+
+@dataclass
+class Front:
+    """A web server before a bucket, as a CDN is; how it is wrong is set by a test."""
+
+    client: Any
+    bucket: str
+    is_stale: bool = False
+    content: bytes | None = None
+    content_type: str | None = None
+    status: int | None = None
+    url: str = ""
+
+    def __post_init__(self) -> None:
+        self._kept: dict[str, tuple[bytes, str]] = {}
+
+    def fetch(self, key: str) -> tuple[int, bytes, str]:
+        if self.status is not None:
+            return self.status, b"", "text/plain"
+        if self.is_stale and key in self._kept:
+            return 200, *self._kept[key]
+        try:
+            found = self.client.get_object(Bucket=self.bucket, Key=key)
+        except ClientError as err:
+            return err.response["ResponseMetadata"]["HTTPStatusCode"], b"", "application/xml"
+        content = self.content or found["Body"].read()
+        self._kept[key] = content, self.content_type or found["ContentType"]
+        return 200, *self._kept[key]
+
+
+@contextlib.contextmanager
+def serving(front: Front) -> Iterator[Front]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, content, content_type = front.fetch(self.path.lstrip("/"))
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    front.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield front
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def front(bucket: Bucket) -> Iterator[Front]:
+    with serving(Front(bucket.client(), bucket.name)) as front:
+        yield front
+
+
+def test_a_good_public_address_is_the_one_that_is_read(front: Front, bucket: Bucket, run_here: Run) -> None:
+    bucket.client().delete_bucket_policy(Bucket=bucket.name)  # only the web server before it can read
+    checked = run_here({**bucket.settings(), "S3_PUBLIC_BASE_URL": front.url})
+    assert (checked.status, checked.marks) == (0, dict.fromkeys(STEPS, "✓"))
+    assert front.url in checked.line(READ)
+
+
+READ_FAILED = {UPLOAD: "✓", READ: "✗", DELETE: "✓", GONE: "✗"}
+
+
+def test_a_public_address_of_something_else(front: Front, bucket: Bucket, run_here: Run) -> None:
+    front.content = b"welcome"
+    assert_failed(
+        run_here({**bucket.settings(), "S3_PUBLIC_BASE_URL": front.url}),
+        READ_FAILED,
+        READ,
+        "other bytes",
+        "S3_PUBLIC_BASE_URL",
+    )
+
+
+def test_a_public_address_that_changes_the_type(front: Front, bucket: Bucket, run_here: Run) -> None:
+    front.content_type = "application/octet-stream"
+    assert_failed(
+        run_here({**bucket.settings(), "S3_PUBLIC_BASE_URL": front.url}),
+        READ_FAILED,
+        READ,
+        "application/octet-stream",
+        "Content-Type",
+    )
+
+
+@pytest.mark.parametrize("status", [301, 404])
+def test_a_public_address_that_does_not_serve(front: Front, bucket: Bucket, run_here: Run, status: int) -> None:
+    front.status = status
+    assert_failed(
+        run_here({**bucket.settings(), "S3_PUBLIC_BASE_URL": front.url}),
+        READ_FAILED,
+        READ,
+        f"answered {status}",
+        "S3_PUBLIC_BASE_URL",
+    )
+
+
+def test_a_public_address_where_nobody_listens(bucket: Bucket, run_here: Run) -> None:
+    checked = run_here({**bucket.settings(), "S3_PUBLIC_BASE_URL": f"http://127.0.0.1:{free_port()}"})
+    assert_failed(checked, READ_FAILED, READ, "ConnectError", "S3_PUBLIC_BASE_URL")
+
+
+def test_a_public_address_that_is_none(bucket: Bucket, run_here: Run) -> None:
+    address = "http://127.0.0.1:port"
+    checked = run_here({**bucket.settings(), "S3_PUBLIC_BASE_URL": address})
+    assert_failed(checked, READ_FAILED, READ, re.escape(address), "S3_PUBLIC_BASE_URL")
+
+
+def test_a_cache_that_keeps_what_was_deleted(front: Front, bucket: Bucket, run_here: Run) -> None:
+    front.is_stale = True
+    checked = run_here({**bucket.settings(), "S3_PUBLIC_BASE_URL": front.url})
+    assert_failed(checked, {UPLOAD: "✓", READ: "✓", DELETE: "✓", GONE: "✗"}, GONE, "still answered 200", "cache")
+
+
+class GuardedS3:
+    """moto with its permissions switched on, except while a test prepares something as the owner of it all."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+
+    @contextlib.contextmanager
+    def unguarded(self) -> Iterator[None]:
+        self._let_pass("inf")
+        try:
+            yield
+        finally:
+            self._let_pass("0")
+
+    def _let_pass(self, actions: str) -> None:
+        httpx.post(f"{self.endpoint}/moto-api/reset-auth", content=actions, trust_env=False).raise_for_status()
+
+    def user(self, *allowed: tuple[str, str]) -> dict[str, str]:
+        """A new user that may do these actions on these resources and nothing else; the settings with its keys."""
+        iam = boto3.client(
+            "iam",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+        name = f"user-{uuid.uuid4().hex}"
+        statements = [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in allowed]
+        with self.unguarded():
+            iam.create_user(UserName=name)
+            if statements:
+                document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+                iam.put_user_policy(UserName=name, PolicyName="allowed", PolicyDocument=document)
+            made = iam.create_access_key(UserName=name)["AccessKey"]
+        return {"S3_ACCESS_KEY_ID": made["AccessKeyId"], "S3_SECRET_ACCESS_KEY": made["SecretAccessKey"]}
+
+    def bucket(self) -> Bucket:
+        with self.unguarded():
+            return Bucket.make(self.endpoint)
+
+    def keys(self, bucket: Bucket) -> list[str]:
+        with self.unguarded():
+            return list(bucket.objects())
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[GuardedS3]:
+    with s3_server("moto") as endpoint:
+        guarded = GuardedS3(endpoint)
+        with guarded.unguarded():
+            pass  # from here on all is guarded
+        yield guarded
+
+
+@dataclass
+class Guarded:
+    """A bucket behind permissions, and a web server with a reader's own keys, since moto guards public reads too."""
+
+    s3: GuardedS3
+    bucket: Bucket
+    public_url: str
+
+    def pictures(self) -> str:
+        return f"arn:aws:s3:::{self.bucket.name}/profile_pics/*"
+
+    def run(self, run: Run, keys: dict[str, str]) -> Checked:
+        return run({**self.bucket.settings(), "S3_PUBLIC_BASE_URL": self.public_url, **keys})
+
+    def keys(self) -> list[str]:
+        return self.s3.keys(self.bucket)
+
+
+@pytest.fixture
+def guarded_bucket(guarded: GuardedS3) -> Iterator[Guarded]:
+    bucket = guarded.bucket()
+    reader = guarded.user(("s3:GetObject", f"arn:aws:s3:::{bucket.name}/*"))
+    client = boto3.client(
+        "s3",
+        endpoint_url=bucket.endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=reader["S3_ACCESS_KEY_ID"],
+        aws_secret_access_key=reader["S3_SECRET_ACCESS_KEY"],
+    )
+    with serving(Front(client, bucket.name)) as front:
+        yield Guarded(guarded, bucket, front.url)
+
+
+def test_put_and_delete_on_the_pictures_alone_are_enough(guarded_bucket: Guarded, tmp_path: Path) -> None:
+    pictures = guarded_bucket.pictures()
+    keys = guarded_bucket.s3.user(("s3:PutObject", pictures), ("s3:DeleteObject", pictures))
+    checked = guarded_bucket.run(lambda settings: run(tmp_path, settings), keys)
+    assert (checked.status, checked.marks) == (0, dict.fromkeys(STEPS, "✓")), checked.output
+    assert guarded_bucket.keys() == []
+
+
+def test_a_key_that_may_not_put(guarded_bucket: Guarded, run_here: Run) -> None:
+    pictures = guarded_bucket.pictures()
+    keys = guarded_bucket.s3.user(("s3:DeleteObject", pictures))
+    checked = guarded_bucket.run(run_here, keys)
+    assert_failed(checked, NOTHING_DONE, UPLOAD, "AccessDenied", f"s3:PutObject on {re.escape(pictures)}")
+
+
+def test_a_key_that_may_not_delete(guarded_bucket: Guarded, run_here: Run) -> None:
+    pictures = guarded_bucket.pictures()
+    keys = guarded_bucket.s3.user(("s3:PutObject", pictures))
+    checked = guarded_bucket.run(run_here, keys)
+    expected = {UPLOAD: "✓", READ: "✓", DELETE: "✗", GONE: "✗"}
+    assert_failed(checked, expected, DELETE, "AccessDenied", f"s3:DeleteObject on {re.escape(pictures)}")
+    # What is left behind is named, so that someone can remove it.
+    [left] = guarded_bucket.keys()
+    assert left in checked.line(DELETE)
+
+
+def test_a_key_that_the_service_does_not_know(guarded_bucket: Guarded, run_here: Run) -> None:
+    keys = {"S3_ACCESS_KEY_ID": "AKIANOBODYKNOWSTHIS0", "S3_SECRET_ACCESS_KEY": "secret"}
+    checked = guarded_bucket.run(run_here, keys)
+    assert_failed(checked, NOTHING_DONE, UPLOAD, "InvalidAccessKeyId", "S3_ACCESS_KEY_ID")
+
+
+def test_a_secret_that_does_not_fit_its_key(guarded_bucket: Guarded, run_here: Run) -> None:
+    pictures = guarded_bucket.pictures()
+    keys = guarded_bucket.s3.user(("s3:PutObject", pictures), ("s3:DeleteObject", pictures))
+    secret = "a-secret-that-is-wrong-and-must-not-be-shown"
+    checked = guarded_bucket.run(run_here, {**keys, "S3_SECRET_ACCESS_KEY": secret})
+    assert_failed(checked, NOTHING_DONE, UPLOAD, "SignatureDoesNotMatch", "S3_SECRET_ACCESS_KEY")
+    assert secret not in checked.output

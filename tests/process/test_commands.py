@@ -1,0 +1,406 @@
+"""Every way to run Darkroom works as the README says: main.py, uvicorn, fastapi dev, alembic, cli.py, the scripts."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from config import STARTUP_FAILURE_STATUS
+from tests.conftest import make_database
+from tests.support import warm
+from tests.support.pictures import corners, jpeg
+from tests.support.services import (
+    ROOT,
+    Account,
+    Service,
+    free_port,
+    get,
+    postmaster,
+    processes_below,
+    wait_until,
+    wait_until_none_is_left,
+)
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="looks for processes in Linux' /proc")
+
+MAIN = ["env", "-u", "DATA_DIR", sys.executable, str(ROOT / "main.py")]
+PICTURE = ["red", "green", "blue", "white"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """An empty working directory; when the test is over no process may work in it or below it."""
+    made = tmp_path / "work"
+    made.mkdir()
+    yield made
+    wait_until_none_is_left(tmp_path)
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Callable[..., Service]]:
+    """Starts a service by a command, in a process group of its own as a terminal does."""
+    started: list[Service] = []
+
+    def run(command: list[str], **settings: str) -> Service:
+        service = Service({"DATA_DIR": str(folder), **settings}, command=["setsid", *command])
+        service.command = [word.replace("PORT", str(service.port)) for word in service.command]
+        started.append(service)
+        service.start()
+        return service
+
+    yield run
+    for service in started:
+        service.stop()
+
+
+def uvicorn(*options: str) -> list[str]:
+    return [sys.executable, "-m", "uvicorn", "main:app", "--app-dir", str(ROOT), "--port", "PORT", *options]
+
+
+def run(
+    *command: str | Path, cwd: Path = ROOT, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, with the environment of the tests unless another is given."""
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def alembic(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return warm.run("-m", "alembic", *words, cwd=ROOT, env={**os.environ, **settings})
+
+
+def cli(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return warm.run(ROOT / "cli.py", *words, cwd=ROOT, env={**os.environ, **settings})
+
+
+def newest_revision() -> str:
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "alembic").replace("%", "%%"))
+    return ScriptDirectory.from_config(config).get_current_head() or "none"
+
+
+def assert_a_picture_is_served(service: Service) -> tuple[Account, str]:
+    alice = service.register()
+    answer = service.patch_picture(alice, jpeg())
+    assert answer.status_code == 200, answer.text
+    path = answer.json()["image_path"]
+    assert corners(service.get_picture(path).content) == PICTURE
+    return alice, path
+
+
+def kill(service: Service) -> None:
+    """kill -9, and wait until its port is free again."""
+    assert service.stop(signal.SIGKILL) == -signal.SIGKILL
+
+    def is_free() -> bool:
+        try:
+            get(f"{service.url}/health/live", timeout=5)
+        except httpx.ConnectError:
+            return True
+        except httpx.HTTPError:
+            pass
+        return False
+
+    wait_until(is_free, "the port is free again")
+
+
+def test_main_py_needs_nothing_and_says_where_it_is(folder: Path, start: Callable[..., Service]) -> None:
+    service = start(MAIN)
+    data = folder / ".data"
+    said = [line.split() for line in service.log().splitlines()[:4]]
+    assert service.url in said[0]
+    assert said[1:] == [
+        ["data", str(data)],
+        ["database", "embedded", "PostgreSQL"],
+        ["store", "local:", "folder", str(data / "media")],
+    ]
+    alice, path = assert_a_picture_is_served(service)
+    kill(service)
+    service.start()
+    assert corners(service.get_picture(path).content) == PICTURE
+    with service.client(alice) as client:
+        assert client.get("/users/me").json()["image_path"] == path
+    assert service.stop() == 0
+    assert not processes_below(folder)
+    assert len([found for found in (data / "media").rglob("*") if found.is_file()]) == 1
+
+
+def test_main_py_with_two_workers_survives_kill_9(folder: Path, start: Callable[..., Service]) -> None:
+    service = start(MAIN, WORKERS="2")
+    wait_until(lambda: service.log().count("startup complete") == 2, "both workers started")
+    _, path = assert_a_picture_is_served(service)
+    assert service.process is not None
+    workers = [pid for pid, command in processes_below(folder).items() if "spawn_main" in command]
+    assert len(workers) == 2
+    kill(service)
+    service.start()
+    wait_until(lambda: service.log().count("startup complete") == 4, "both workers started again")
+    assert corners(service.get_picture(path).content) == PICTURE
+    assert service.stop() == 0
+    wait_until_none_is_left(folder)
+
+
+def test_uvicorn_with_two_workers_serves_with_a_database_url(
+    folder: Path, start: Callable[..., Service], new_database: Callable[[], str]
+) -> None:
+    service = start(uvicorn("--workers", "2"), DATABASE_URL=new_database())
+    assert_a_picture_is_served(service)
+    service.stop()
+    wait_until_none_is_left(folder)
+    assert not (folder / "postgres").exists()
+    assert "Traceback" not in service.log()
+
+
+def test_uvicorn_with_two_workers_and_no_database_url_says_one_sentence_and_ends(folder: Path) -> None:
+    command = [word.replace("PORT", str(free_port())) for word in uvicorn("--workers", "2")]
+    done = run(*command, cwd=folder)  # uvicorn's process manager decides on the exit status: it is always 0
+    said = done.stdout + done.stderr
+    assert said.count("set DATABASE_URL") == 1, said
+    assert "Traceback" not in said
+    wait_until_none_is_left(folder)
+
+
+def test_uvicorn_with_one_worker_keeps_the_embedded_database(folder: Path, start: Callable[..., Service]) -> None:
+    service = start(uvicorn())
+    assert_a_picture_is_served(service)
+    assert postmaster(folder) in processes_below(folder)
+    service.stop()
+    assert not processes_below(folder)
+
+
+def test_fastapi_dev_works_in_the_checkout(folder: Path, start: Callable[..., Service]) -> None:
+    fastapi_dev = ["sh", "-c", 'cd "$1"; exec "$2" -m fastapi dev main.py --port PORT', "", str(ROOT), sys.executable]
+    service = start(fastapi_dev)
+    assert_a_picture_is_served(service)
+    process = service.process
+    assert process is not None
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) in (0, 128 + signal.SIGINT)
+    wait_until_none_is_left(folder)
+
+
+def assert_the_commands_work(**settings: str) -> None:
+    upgrade = alembic("upgrade", "head", **settings)
+    assert upgrade.returncode == 0, upgrade.stderr
+    with ThreadPoolExecutor() as pool:
+        current = pool.submit(alembic, "current", **settings)
+        check = pool.submit(alembic, "check", **settings)
+        reap = pool.submit(cli, "reap", **settings)
+        nobody = pool.submit(cli, "make-admin", "nobody@example.com", **settings)
+    assert current.result().stdout.split() == [newest_revision(), "(head)"]
+    assert (check.result().returncode, check.result().stdout.strip()) == (0, "No new upgrade operations detected.")
+    assert (reap.result().returncode, reap.result().stdout) == (0, "0 files were due.\n")
+    assert (nobody.result().returncode, "nobody@example.com" in nobody.result().stdout) == (1, True)
+
+
+def test_the_commands_join_a_running_service(folder: Path, start: Callable[..., Service]) -> None:
+    service = start([sys.executable, str(ROOT / "main.py")])
+    server = postmaster(folder)
+    alice, root = service.register("alice"), service.register("root")
+    assert_the_commands_work(DATA_DIR=str(folder))
+    with service.client(root) as client:
+        assert client.patch(f"/users/{alice.id}", json={"username": "renamed"}).status_code == 403
+        made = cli("make-admin", "ROOT@example.com", DATA_DIR=str(folder))
+        assert (made.returncode, made.stdout) == (0, f"Account {root.id} is an admin.\n")
+        assert client.patch(f"/users/{alice.id}", json={"username": "renamed"}).json()["username"] == "renamed"
+    assert service.patch_picture(alice, jpeg()).status_code == 200
+    assert postmaster(folder) == server
+
+
+def test_the_commands_alone_start_the_database_for_their_lifetime(folder: Path) -> None:
+    def python(*words: str | Path) -> subprocess.CompletedProcess[str]:
+        return run(sys.executable, *words, environment={**os.environ, "DATA_DIR": str(folder)})
+
+    assert python("-m", "alembic", "upgrade", "head").returncode == 0
+    assert not processes_below(folder)
+    assert (folder / "postgres").exists()
+    assert python("-m", "alembic", "current").stdout.split() == [newest_revision(), "(head)"]
+    assert python(ROOT / "cli.py", "make-admin", "nobody@example.com").returncode == 1
+    assert not processes_below(folder)
+
+
+def test_the_commands_use_a_given_database(folder: Path, postgres: str) -> None:
+    assert_the_commands_work(DATA_DIR=str(folder), DATABASE_URL=make_database(postgres, None))
+    assert not (folder / "postgres").exists()
+
+
+@pytest.mark.parametrize("is_embedded", [False, True], ids=["DATABASE_URL", "embedded"])
+def test_several_instances_that_migrate_at_the_same_time_do_no_harm(
+    folder: Path, postgres: str, is_embedded: bool
+) -> None:
+    settings = {"DATA_DIR": str(folder)} | ({} if is_embedded else {"DATABASE_URL": make_database(postgres, None)})
+    with ThreadPoolExecutor() as pool:
+        all_at_once = [pool.submit(cli, "migrate", **settings) for _ in range(3)]
+    done = [one.result() for one in all_at_once]
+    assert [(one.returncode, one.stderr) for one in done] == [(0, "")] * 3
+    assert alembic("current", **settings).stdout.split() == [newest_revision(), "(head)"]
+
+
+@pytest.mark.parametrize("command", [["cli.py", "migrate"], ["main.py"]], ids=["cli.py", "main.py"])
+def test_a_database_that_is_away_is_one_sentence(folder: Path, command: list[str]) -> None:
+    url = f"postgresql://darkroom:hunter2@127.0.0.1:{free_port()}/darkroom"
+    environment = {**os.environ, "DATABASE_URL": url, "PORT": str(free_port())}
+    done = run(sys.executable, ROOT / command[0], *command[1:], cwd=folder, environment=environment)
+    assert done.returncode in (1, STARTUP_FAILURE_STATUS)
+    said = done.stdout + done.stderr
+    assert "cannot be used" in said and "Traceback" not in said and "hunter2" not in said
+
+
+def test_a_data_dir_that_cannot_be_made_is_one_sentence(folder: Path) -> None:
+    (folder / "file").touch()
+    data_dir = folder / "file" / "data"
+    environment = {**os.environ, "DATA_DIR": str(data_dir), "PORT": str(free_port())}
+    done = run(sys.executable, ROOT / "main.py", cwd=folder, environment=environment)
+    assert done.returncode == STARTUP_FAILURE_STATUS
+    assert str(data_dir) in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+# The scripts, as a fresh checkout on a machine without uv runs them.
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what git would clone (with what is not yet committed), without anything that was made in it."""
+    ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().split()]
+    return shutil.copytree(ROOT, tmp_path / "checkout", ignore=shutil.ignore_patterns(".git", *ignored))
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> dict[str, str]:
+    """The environment of a machine that has Python and a shell, and no uv."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "python3").symlink_to(Path(sys.base_prefix, "bin", f"python3.{sys.version_info.minor}"))
+    wanted = ("sh", "env", "cat", "dirname", "mkdir", "chmod", "echo", "unshare", "setpriv", "setsid", "uname", "ldd")
+    for name in wanted:
+        if (found := shutil.which(name)) is not None:
+            (programs / name).symlink_to(found)
+    dropped = ("VIRTUAL_ENV", "PYTHON", "UV", "PYENV")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+    environment = {**kept, "PATH": str(programs)}
+    assert shutil.which("uv", path=environment["PATH"]) is None
+    return environment
+
+
+@pytest.fixture
+def index(bare: dict[str, str], folder: Path) -> None:
+    """Skips where the package index cannot be reached."""
+    asked = run("python3", "-m", "pip", "index", "versions", "uv", cwd=folder, environment=bare)
+    if asked.returncode != 0:
+        pytest.skip(f"the package index cannot be reached: {asked.stderr[-300:]}")
+
+
+def fake_python(environment: dict[str, str], body: str) -> None:
+    """Put another python3 on the PATH: `body` is shell, `$REAL` the real one, FAKE_UV a stand-in for uv's program."""
+    programs = Path(environment["PATH"])
+    real = programs / "real-python"
+    (programs / "python3").rename(real)
+    environment["REAL"] = str(real)
+    uv = '#!/bin/sh\necho uv-of-the-checkout "$@"\n'
+    (programs / "fake-uv").write_text(uv)
+    (programs / "python3").write_text(f"#!/bin/sh\nFAKE_UV={programs / 'fake-uv'}\n{body}")
+    for made in ("fake-uv", "python3"):
+        (programs / made).chmod(0o755)
+
+
+NO_VENV = """
+if [ "$2" = venv ]; then
+    mkdir -p "$3"
+    echo "The virtual environment was not created successfully because ensurepip is not available."
+    echo "Failing command: $3/bin/python3" >&2
+    exit 1
+fi
+"""
+NO_PIP = """
+if [ "$2" = pip ]; then echo "$0: No module named pip" >&2; exit 1; fi
+"""
+# As PEP 668 has it: refused for the system, and no business of the system's in a folder of one's own.
+EXTERNALLY_MANAGED = """
+if [ "$2 $3" = "pip install" ]; then
+    while [ $# -gt 0 ] && [ "$1" != --target ]; do shift; done
+    if [ $# = 0 ]; then
+        echo "error: externally-managed-environment" >&2
+        exit 1
+    fi
+    mkdir -p "$2/bin" && cat "$FAKE_UV" >"$2/bin/uv" && chmod +x "$2/bin/uv"
+    exit
+fi
+"""
+
+
+@pytest.mark.timeout(600)
+def test_without_uv_the_scripts_bring_it_into_the_checkout(
+    checkout: Path, bare: dict[str, str], index: None, folder: Path
+) -> None:
+    tested = run(checkout / "scripts" / "test", "--version", cwd=folder, environment=bare)
+    assert tested.returncode == 0, tested.stderr
+    assert tested.stdout.startswith("pytest ")
+    assert os.access(checkout / ".uv" / "bin" / "uv", os.X_OK)
+    service = Service({"DATA_DIR": str(folder)}, command=[str(checkout / "scripts" / "serve")])
+    command = ["env", "-i", *(f"{name}={value}" for name, value in {**bare, **service.settings}.items())]
+    service.command = [*command, f"PORT={service.port}", *service.command]
+    try:
+        service.start()
+        assert_a_picture_is_served(service)
+    finally:
+        service.stop()
+    wait_until_none_is_left(folder)
+
+
+@pytest.mark.timeout(600)
+def test_without_uv_and_pip_a_virtual_environment_brings_it(
+    checkout: Path, bare: dict[str, str], index: None, folder: Path
+) -> None:
+    fake_python(bare, NO_PIP + 'exec "$REAL" "$@"\n')
+    (checkout / "main.py").write_text("print('it runs')\n")
+    (checkout / "pyproject.toml").write_text("[project]\nname = 'x'\nversion = '1'\nrequires-python = '>=3.11'\n")
+    (checkout / "uv.lock").unlink()
+    script = (checkout / "scripts" / "serve").read_text().replace(" --locked", "")  # nothing to install, nothing locked
+    (checkout / "scripts" / "serve").write_text(script)
+    done = run(checkout / "scripts" / "serve", cwd=folder, environment=bare)
+    assert (done.returncode, done.stdout.strip()) == (0, "it runs"), done.stderr
+    assert os.access(checkout / ".uv" / "bin" / "uv", os.X_OK)
+
+
+@pytest.mark.parametrize("script", ["serve", "test"])
+def test_where_the_systems_pip_refuses_uv_comes_into_the_checkout(
+    checkout: Path, bare: dict[str, str], folder: Path, script: str
+) -> None:
+    fake_python(bare, EXTERNALLY_MANAGED + NO_VENV)
+    assert run("python3", "-m", "pip", "install", "uv", cwd=folder, environment=bare).returncode == 1
+    for _ in range(2):
+        done = run(checkout / "scripts" / script, "--some", "words", cwd=folder, environment=bare)
+        program = {"serve": "main.py", "test": "pytest"}[script]
+        assert done.stdout == f"uv-of-the-checkout run --locked {program} --some words\n", done.stderr
+    assert done.stderr == ""  # the second time it is there, and there is nothing to say
+    assert not any(folder.iterdir())
+
+
+def test_where_neither_pip_nor_venv_works_the_scripts_say_one_sentence(
+    checkout: Path, bare: dict[str, str], folder: Path
+) -> None:
+    fake_python(bare, NO_PIP + NO_VENV + "exit 1")
+    for script in ("serve", "test"):
+        done = run(checkout / "scripts" / script, cwd=folder, environment=bare)
+        assert (done.returncode, done.stdout) == (1, "")
+        notice, *sentences = done.stderr.strip().splitlines()
+        assert notice.startswith("uv is not installed")
+        assert len(sentences) == 1 and "Install uv" in sentences[0], done.stderr
+
+
+@pytest.mark.parametrize(("script", "runs"), [("serve", "main.py"), ("test", "pytest")])
+def test_a_uv_on_the_path_is_used(checkout: Path, bare: dict[str, str], folder: Path, script: str, runs: str) -> None:
+    uv = Path(bare["PATH"]) / "uv"
+    uv.write_text('#!/bin/sh\necho "$@"\n')
+    uv.chmod(0o755)
+    done = run(checkout / "scripts" / script, "a b", cwd=folder, environment=bare)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"run --locked {runs} a b\n", "")
+    assert not (checkout / ".uv").exists()

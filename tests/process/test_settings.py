@@ -1,0 +1,353 @@
+"""Every setting is documented, bad ones are refused in a sentence without secrets, production assumes nothing."""
+
+import inspect
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from sqlalchemy.engine import make_url
+
+import config
+from config import STARTUP_FAILURE_STATUS, Settings
+from tests.support import warm
+from tests.support.services import ROOT
+
+SECRET = "hunter2"
+PRODUCTION = {
+    "ENVIRONMENT": "production",
+    "DATABASE_URL": "postgresql://darkroom@db/darkroom",
+    "SECRET_KEY": "s" * 32,
+    "STORAGE": "local",
+}
+SETTING_LINE = re.compile(r"(?:# )?(?P<name>[A-Z][A-Z0-9_]*)=(?P<value>.*)")
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """The environment to set before `Settings()`; the working directory is empty."""
+    monkeypatch.chdir(tmp_path)
+    yield monkeypatch
+
+
+def settings_of(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return Settings()
+
+
+@pytest.fixture
+def refusal(load: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., str]:
+    """Loads the settings as a starting process does, and returns the one line with which it refuses."""
+
+    def refuse(**environment: str) -> str:
+        for name, value in environment.items():
+            load.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            config._load()
+        assert ended.value.code == STARTUP_FAILURE_STATUS
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        lines = printed.err.splitlines()
+        assert len(lines) == 1 and lines[0].startswith("Darkroom cannot start. ") and lines[0].endswith("."), lines
+        assert SECRET not in lines[0]
+        assert list(tmp_path.iterdir()) == []
+        return lines[0]
+
+    return refuse
+
+
+# .env.example
+
+
+def example() -> dict[str, str]:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    found = [match for line in lines if (match := SETTING_LINE.fullmatch(line))]
+    names = [match["name"] for match in found]
+    assert len(names) == len(set(names)), "a setting is listed twice"
+    return {match["name"]: match["value"] for match in found}
+
+
+def test_every_setting_is_in_the_example_and_nothing_else_is() -> None:
+    assert set(example()) == {name.upper() for name in Settings.model_fields}
+
+
+def test_the_example_shows_every_default(load: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shown = example()
+    for name, field in Settings.model_fields.items():
+        has_default = field.default is not None and field.default not in ("", [])
+        assert bool(shown[name.upper()]) == has_default, (
+            f"{name.upper()} in .env.example, {field.default!r} in config.py"
+        )
+    env_file = tmp_path / "example.env"
+    env_file.write_text("".join(f"{name}={value}\n" for name, value in shown.items() if value))
+    assert Settings(_env_file=env_file).model_dump() == Settings().model_dump()
+
+
+def test_every_setting_of_the_example_stands_below_its_explanation() -> None:
+    for block in (ROOT / ".env.example").read_text().split("\n\n"):
+        first = block.strip().splitlines()[0]
+        assert first.startswith("# ") and not SETTING_LINE.fullmatch(first), block
+
+
+def test_an_env_file_with_a_changed_value_is_read(load: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "some.env").write_text("PORT=8123\nMAX_UPLOAD_SIZE_BYTES=1000\n")
+    read = Settings(_env_file=tmp_path / "some.env")
+    assert (read.port, read.max_upload_size_bytes) == (8123, 1000)
+
+
+# Production
+
+
+@pytest.mark.parametrize("missing", ["DATABASE_URL", "SECRET_KEY", "STORAGE"])
+def test_production_assumes_nothing(refusal: Callable[..., str], missing: str) -> None:
+    given = {name: value for name, value in PRODUCTION.items() if name != missing}
+    said = refusal(**given)
+    assert missing in said
+    assert not any(name in said for name in given if name != "ENVIRONMENT")
+
+
+def test_production_names_all_that_is_missing_at_once(refusal: Callable[..., str]) -> None:
+    said = refusal(ENVIRONMENT="production")
+    assert all(name in said for name in PRODUCTION)
+
+
+def test_production_refuses_a_short_secret_key(refusal: Callable[..., str]) -> None:
+    assert "SECRET_KEY" in refusal(**{**PRODUCTION, "SECRET_KEY": SECRET})
+
+
+def test_main_py_and_uvicorn_refuse_in_the_same_way(tmp_path: Path) -> None:
+    for command in (["main.py"], ["-m", "uvicorn", "main:app"], ["cli.py", "reap"], ["-m", "alembic", "current"]):
+        environment = {**os.environ, "ENVIRONMENT": "production", "DATA_DIR": str(tmp_path)}
+        done = warm.run(*command, cwd=ROOT, env=environment)
+        assert done.returncode == STARTUP_FAILURE_STATUS, command
+        assert len(done.stderr.splitlines()) == 1 and "nothing is assumed" in done.stderr, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_complete_production_is_accepted(load: pytest.MonkeyPatch) -> None:
+    settings = settings_of(load, **PRODUCTION)
+    assert (settings.store_kind, settings.signing_secret()) == ("local", PRODUCTION["SECRET_KEY"])
+
+
+# Bad values
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "http"),
+        ("PORT", "70000"),
+        ("WORKERS", "0"),
+        ("ENVIRONMENT", "prod"),
+        ("API_PREFIX", "api"),
+        ("API_PREFIX", "/api/"),
+        ("DATABASE_URL", SECRET),
+        ("DATABASE_URL", f"mysql://me:{SECRET}@db/darkroom"),
+        ("DATABASE_URL", f"sqlite:///{SECRET}"),
+        ("DATABASE_URL", f"postgresql://me@db:{SECRET}/darkroom"),
+        ("STORAGE", "ftp"),
+        ("STORAGE_NAME", "n" * 51),
+        ("PREVIOUS_STORES", SECRET),
+        ("PREVIOUS_STORES", f'{{"old": {{"storage": "s3", "secret_access_key": "{SECRET}"}}}}'),
+        ("PREVIOUS_STORES", '{"old": {"storage": "local"}}'),
+        ("PREVIOUS_STORES", '{"local": {"storage": "local", "directory": "/srv"}}'),
+        ("S3_REGION", "no region"),
+        ("DATABASE_URL", "postgresql://me@db/name?sslrootcert=/etc/ca.pem"),
+        ("S3_ENDPOINT_URL", "s3.example.com"),
+        ("S3_ENDPOINT_URL", "http://"),
+        ("S3_PUBLIC_BASE_URL", "cdn.example.com"),
+        ("S3_ADDRESSING_STYLE", "both"),
+        ("S3_CHECKSUMS", "never"),
+        ("MAX_UPLOAD_SIZE_BYTES", "0"),
+        ("UPLOAD_BUDGET_BYTES", "1048576"),
+        ("UPLOAD_WAIT_SECONDS", "-1"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(refusal: Callable[..., str], name: str, value: str) -> None:
+    assert name in refusal(**{name: value}).upper()
+
+
+def test_s3_without_a_bucket_is_refused(refusal: Callable[..., str]) -> None:
+    assert "S3_BUCKET_NAME" in refusal(STORAGE="s3")
+
+
+@pytest.mark.parametrize("half", ["S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"])
+def test_half_of_the_key_pair_is_refused(refusal: Callable[..., str], half: str) -> None:
+    said = refusal(**{"S3_BUCKET_NAME": "pictures", half: SECRET})
+    assert "S3_ACCESS_KEY_ID" in said and "S3_SECRET_ACCESS_KEY" in said
+
+
+def test_several_bad_values_are_named_in_one_sentence(refusal: Callable[..., str]) -> None:
+    said = refusal(PORT="http", WORKERS="0", DATABASE_URL=SECRET)
+    assert all(name in said for name in ("PORT", "WORKERS", "DATABASE_URL"))
+
+
+# Ways to write a Postgres URL
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg2"])
+def test_any_scheme_of_postgres_is_accepted(load: pytest.MonkeyPatch, scheme: str) -> None:
+    url = settings_of(load, DATABASE_URL=f"{scheme}://me:p%40ss%2Fword@db.example.com:6543/darkroom").database_url
+    parsed = make_url(url or "")
+    assert (parsed.drivername, parsed.host, parsed.port) == ("postgresql+asyncpg", "db.example.com", 6543)
+    assert (parsed.username, parsed.password, parsed.database) == ("me", "p@ss/word", "darkroom")
+
+
+@pytest.mark.parametrize("mode", ["disable", "require", "verify-full"])
+def test_libpqs_sslmode_reaches_asyncpg(load: pytest.MonkeyPatch, mode: str) -> None:
+    url = settings_of(load, DATABASE_URL=f"postgresql://me@db/darkroom?sslmode={mode}").database_url
+    assert dict(make_url(url or "").query) == {"ssl": mode}
+
+
+def test_no_option_reaches_asyncpg_that_it_does_not_know(load: pytest.MonkeyPatch) -> None:
+    try:
+        url = settings_of(load, DATABASE_URL="postgres://me@db/d?sslmode=require&channel_binding=require").database_url
+    except ValueError as err:  # a refusal must say what is wrong
+        assert "channel_binding" in str(err)
+    else:
+        assert set(make_url(url or "").query) <= set(inspect.signature(asyncpg.connect).parameters)
+
+
+# Defaults that depend on others
+
+
+def test_s3_is_taken_if_a_bucket_is_named(load: pytest.MonkeyPatch) -> None:
+    assert settings_of(load).store_kind == "local"
+    settings = settings_of(load, S3_BUCKET_NAME="pictures")
+    assert (settings.storage, settings.store_kind, settings.store_name) == (None, "s3", "s3")
+    assert settings.stores()["s3"].bucket_name == "pictures"
+    assert settings.stores()["local"].directory == settings.data_dir / "media"
+    assert settings_of(load, STORAGE="local").store_kind == "local"
+
+
+def test_an_empty_value_is_as_good_as_none(load: pytest.MonkeyPatch) -> None:
+    settings = settings_of(load, DATABASE_URL="", S3_BUCKET_NAME="", SECRET_KEY="", PORT="")
+    assert (settings.database_url, settings.store_kind, settings.secret_key, settings.port) == (
+        None,
+        "local",
+        None,
+        8000,
+    )
+
+
+def test_data_dir_is_absolute_and_knows_the_home_folder(load: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert settings_of(load).data_dir == tmp_path / ".data"
+    load.setenv("HOME", str(tmp_path / "home"))
+    assert settings_of(load, DATA_DIR="~/pictures").data_dir == tmp_path / "home" / "pictures"
+
+
+def test_origins_are_separated_by_commas(load: pytest.MonkeyPatch) -> None:
+    origins = settings_of(load, CORS_ORIGINS="https://a.example, https://b.example,").cors_origins
+    assert origins == ["https://a.example", "https://b.example"]
+
+
+def test_secrets_do_not_show_when_settings_are_printed(load: pytest.MonkeyPatch) -> None:
+    pair = {"S3_BUCKET_NAME": "b", "S3_ACCESS_KEY_ID": f"{SECRET}-id", "S3_SECRET_ACCESS_KEY": SECRET}
+    settings = settings_of(load, SECRET_KEY=SECRET, **pair)
+    assert SECRET not in repr(settings) + str(settings.stores())
+
+
+# The secret that is made
+
+
+def test_the_secret_is_made_once_and_readable_by_its_owner_only(load: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        secret = Settings().signing_secret()
+    finally:
+        os.umask(before)
+    path = tmp_path / ".data" / "secret_key"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert len(secret) >= 32 and path.read_text() == secret
+    assert Settings().signing_secret() == secret
+    assert settings_of(load, DATA_DIR=str(tmp_path / "other")).signing_secret() != secret
+    assert settings_of(load, SECRET_KEY="given").signing_secret() == "given"
+
+
+def test_threads_that_make_the_secret_at_once_all_get_the_same(load: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for round_ in range(20):
+        settings = settings_of(load, DATA_DIR=str(tmp_path / f"round-{round_}"))
+        at_once = threading.Barrier(8)
+        got: list[str] = []
+
+        def make(settings: Settings = settings, at_once: threading.Barrier = at_once, got: list[str] = got) -> None:
+            at_once.wait()
+            got.append(settings.signing_secret())
+
+        threads = [threading.Thread(target=make) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (len(got), len(set(got))) == (8, 1)
+        assert os.listdir(settings.data_dir) == ["secret_key"]
+
+
+def test_processes_that_make_the_secret_at_once_all_get_the_same(tmp_path: Path) -> None:
+    code = (
+        "import sys, config; print('ready', flush=True); sys.stdin.readline(); print(config.settings.signing_secret())"
+    )
+    makers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for maker in makers:
+        assert maker.stdout is not None and maker.stdout.readline() == "ready\n"
+    for maker in makers:
+        assert maker.stdin is not None
+        maker.stdin.write("\n")
+        maker.stdin.flush()
+    secrets = {maker.communicate()[0].strip() for maker in makers}
+    assert len(secrets) == 1 and len(secrets.pop()) >= 32
+    assert os.listdir(tmp_path / ".data") == ["secret_key"]
+
+
+# The tests themselves
+
+
+def test_nothing_of_the_developers_environment_reaches_the_tests(tmp_path: Path) -> None:
+    ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().split()]
+    copy = shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns(".git", "test_*.py", *ignored))
+    probe = """
+        import os
+        import config
+        def test_probe():
+            given = config.Settings()
+            assert given.model_dump() == config.settings.model_dump()
+            assert (given.port, given.secret_key, given.storage, given.database_url) == (8000, None, None, None)
+            assert not [name for name in os.environ if name.startswith(("AWS_", "PG", "UV_"))]
+    """
+    (copy / "tests" / "test_probe.py").write_text(inspect.cleandoc(probe))
+    (copy / ".env").write_text(f"PORT=1\nSECRET_KEY={SECRET}\nSTORAGE=s3\nS3_BUCKET_NAME=the-real-one\n")
+    theirs = {"DATABASE_URL": "postgresql://production/db", "STORAGE": "s3", "S3_BUCKET_NAME": "the-real-one"}
+    others = {"AWS_PROFILE": "production", "PGHOST": "production", "UV_INDEX": "https://example.com", "PORT": "1"}
+    environment = {**os.environ, **theirs, **others}
+    del environment["DARKROOM_ENV_FILE"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "tests/test_probe.py"],
+        cwd=copy,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_these_tests_run_without_an_env_file() -> None:
+    assert not config.Settings.model_config.get("env_file")

@@ -1,0 +1,614 @@
+"""Accounts: who may be registered, what a token is good for, and that passwords are neither told nor guessed faster."""
+
+import asyncio
+import base64
+import json
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+
+import database
+import errors
+from accounts import auth
+from models import User
+from tests.support.services import Account, Service
+
+AT_ONCE = 8
+# Enough that some of them fall into one second, whatever the machine's pace.
+ROUNDS = 25
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(scope="module")
+def api(shared_service: Service) -> Iterator[httpx.Client]:
+    with shared_service.client() as client:
+        yield client
+
+
+def fresh(stem: str = "") -> str:
+    return f"{stem}{uuid.uuid4().hex[:12]}"
+
+
+def new_user(**changed: object) -> dict[str, object]:
+    name = fresh()
+    return {"username": name, "email": f"{name}@example.com", "password": PASSWORD, **changed}
+
+
+def register(api: httpx.Client, **changed: object) -> httpx.Response:
+    return post_json(api, "/users", new_user(**changed))
+
+
+def post_json(api: httpx.Client, path: str, body: object) -> httpx.Response:
+    """As JSON in ASCII: a lone surrogate has no UTF-8, only an escape."""
+    return api.post(path, content=json.dumps(body), headers={"Content-Type": "application/json"})
+
+
+def log_in(api: httpx.Client, email: object, password: object = PASSWORD) -> httpx.Response:
+    return api.post("/users/token", data={"username": email, "password": password})
+
+
+def me(api: httpx.Client, token: str) -> httpx.Response:
+    return api.get("/users/me", headers={"Authorization": f"Bearer {token}"})
+
+
+def refused(answer: httpx.Response) -> tuple[int, str]:
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    body = answer.json()
+    assert body["status"] == answer.status_code
+    return answer.status_code, body["code"]
+
+
+def test_an_account_from_registration_to_its_end(api: httpx.Client) -> None:
+    name = fresh("Ada-")
+    made = register(api, username=name, email=f"{name}@Example.COM")
+    assert made.status_code == 201
+    user = made.json()
+    assert user["username"] == name and user["email"] == f"{name}@example.com"
+    assert (user["image_file"], user["image_path"]) == (None, "/static/profile_pics/default.jpg")
+    answer = log_in(api, f"{name}@example.com")
+    assert answer.status_code == 200 and answer.json()["token_type"] == "bearer"
+    headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+    assert api.get("/users/me", headers=headers).json() == user
+    changed = api.patch(f"/users/{user['id']}", json={"username": f"{name} II"}, headers=headers)
+    assert (changed.status_code, changed.json()) == (200, {**user, "username": f"{name} II"})
+    assert api.patch(f"/users/{user['id']}", json={}, headers=headers).json() == changed.json()
+    assert api.delete(f"/users/{user['id']}", headers=headers).status_code == 204
+    assert refused(api.get("/users/me", headers=headers)) == (401, "invalid_token")
+    assert refused(api.get(f"/users/{user['id']}")) == (404, "user_not_found")
+    assert refused(log_in(api, f"{name}@example.com")) == (401, "wrong_credentials")
+    assert register(api, username=name, email=f"{name}@example.com").status_code == 201
+
+
+def test_the_public_user_shows_no_address(api: httpx.Client, account: Account) -> None:
+    public = api.get(f"/users/{account.id}")
+    assert {"id", "username", "image_file", "image_path"} <= set(public.json())
+    assert account.email not in public.text and "email" not in public.text and "password" not in public.text
+
+
+def test_nobody_makes_himself_admin(shared_service: Service, account: Account) -> None:
+    with shared_service.client(account) as client:
+        for body in ({"is_admin": True}, {"username": fresh(), "is_admin": True}):
+            assert refused(client.patch(f"/users/{account.id}", json=body)) == (422, "invalid_request")
+        assert refused(register(client, is_admin=True)) == (422, "invalid_request")
+        assert not client.get("/users/me").json().get("is_admin")
+        other = register(client).json()["id"]
+        assert refused(client.patch(f"/users/{other}", json={"username": fresh()})) == (403, "not_yours")
+    assert shared_service.sql("SELECT is_admin FROM users WHERE id = $1", account.id)[0][0] is False
+
+
+# -- one name, one address -------------------------------------------------------------------------------------------
+
+SAME = {
+    "case": ("alice", "ALICE"),
+    "accent": ("zoé", "ZOÉ"),
+    "composed": ("zo\u00e9", "ZOE\u0301"),
+    "sharp-s": ("straße", "STRASSE"),
+    "full-width": ("alice", "\uff41\uff4c\uff49\uff43\uff45"),
+    "final-sigma": ("σοφος", "ΣΟΦΟΣ"),
+    "ligature": ("ﬁona", "FIONA"),
+}
+
+
+@pytest.mark.parametrize("first, second", SAME.values(), ids=list(SAME))
+def test_a_name_is_taken_however_it_is_written(api: httpx.Client, first: str, second: str) -> None:
+    tail = fresh("-")
+    assert register(api, username=first + tail).status_code == 201
+    assert refused(register(api, username=second + tail.upper())) == (409, "username_taken")
+
+
+@pytest.mark.parametrize(
+    "first, second", [SAME[kind] for kind in ("case", "accent", "sharp-s", "final-sigma")], ids=str
+)
+def test_an_address_is_taken_however_it_is_written(api: httpx.Client, first: str, second: str) -> None:
+    tail = fresh("-")
+    assert register(api, email=f"{first}{tail}@example.com").status_code == 201
+    assert refused(register(api, email=f"{second}{tail.upper()}@EXAMPLE.com")) == (409, "email_taken")
+    assert log_in(api, f"{second}{tail}@example.com").status_code == 200
+
+
+@pytest.mark.parametrize("domain", ["EXAMPLE.com", "bücher.example", "xn--bcher-kva.example", "\uff45xample.com"])
+def test_whoever_registered_logs_in_with_the_address_as_it_was_typed(api: httpx.Client, domain: str) -> None:
+    email = f"{fresh('Reader.')}@{domain}"
+    assert register(api, email=email).status_code == 201
+    assert log_in(api, email).status_code == 200
+
+
+def test_an_account_keeps_its_own_name_in_another_case(api: httpx.Client, account: Account) -> None:
+    own = api.get(f"/users/{account.id}").json()["username"]
+    change = {"username": own.upper(), "email": account.email.upper()}
+    changed = api.patch(f"/users/{account.id}", json=change, headers=account.headers)
+    assert (changed.status_code, changed.json()["username"]) == (200, own.upper())
+
+
+def test_anothers_name_or_address_cannot_be_taken_over(shared_service: Service, api: httpx.Client) -> None:
+    ann, ben = shared_service.register(fresh("ann-")), shared_service.register(fresh("ben-"))
+    before = me(api, ben.token).json()
+    for change, code in (
+        ({"username": ann.email.split("@")[0].upper()}, "username_taken"),
+        ({"email": ann.email.upper()}, "email_taken"),
+    ):
+        assert refused(api.patch(f"/users/{ben.id}", json=change, headers=ben.headers)) == (409, code)
+    assert me(api, ben.token).json() == before
+
+
+@pytest.mark.parametrize("field, code", [("username", "username_taken"), ("email", "email_taken")])
+def test_of_many_who_register_at_once_one_gets_the_name(shared_service: Service, field: str, code: str) -> None:
+    name = fresh("race-")
+    spellings = [name.upper(), name.title(), name]
+    shared = [{field: word if field == "username" else f"{word}@example.com"} for word in spellings]
+    together = threading.Barrier(AT_ONCE)
+
+    def attempt(number: int) -> httpx.Response:
+        with shared_service.client() as client:
+            client.get("/health/live")  # connected before the start
+            together.wait(30)
+            return register(client, **shared[number % len(shared)])
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        answers = list(threads.map(attempt, range(AT_ONCE)))
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * (AT_ONCE - 1)
+    assert {refused(answer)[1] for answer in answers if answer.status_code == 409} == {code}
+
+
+def test_of_two_who_take_a_name_at_once_one_gets_it(shared_service: Service) -> None:
+    accounts = [shared_service.register(fresh("two-")) for _ in range(4)]
+    name, together = fresh("wanted-"), threading.Barrier(len(accounts))
+
+    def attempt(account: Account) -> httpx.Response:
+        with shared_service.client(account) as client:
+            client.get("/health/live")
+            together.wait(30)
+            return client.patch(f"/users/{account.id}", json={"username": name})
+
+    with ThreadPoolExecutor(len(accounts)) as threads:
+        answers = list(threads.map(attempt, accounts))
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
+    assert {refused(answer)[1] for answer in answers if answer.status_code == 409} == {"username_taken"}
+
+
+# -- what is not accepted --------------------------------------------------------------------------------------------
+
+NO_TEXT: list[object] = [17, 1.5, True, None, [], {}, ["x"], "lone \ud800 surrogate"]
+BAD: dict[str, list[object]] = {
+    "username": [
+        *NO_TEXT,
+        *("", " ", "\t\n ", "nul\x00", "line\nbreak", "escape\x1b[2J", "bell\x07", "del\x7f", "c\x851"),
+        *("zero\u200bwidth", "turned\u202eround", "private\ue000use", "x" * 51, "é" * 51, "x" * 10_000),
+    ],
+    "email": [
+        *NO_TEXT,
+        *("", " ", "nobody", "@example.com", "nobody@", "a b@example.com", "a@b@example.com", "a@example..com"),
+        *("nul\x00@example.com", "line\n@example.com", "x@exa\x07mple.com", "bidi\u202e@example.com", "x@[127.0.0.1]"),
+        *("x@" + "y" * 260 + ".com", "x" * 10_000, "x@example.com\x00", "x@\ud800.com"),
+    ],
+    "password": [*NO_TEXT, "", "short 7", "x" * 257, "x" * 10_000],
+}
+BAD_VALUES = [
+    pytest.param(field, value, id=f"{field}-{ascii(value)[:30]}") for field, values in BAD.items() for value in values
+]
+
+
+@pytest.mark.parametrize("field, value", BAD_VALUES)
+def test_a_bad_value_is_refused_by_name_and_no_password_repeated(
+    shared_service: Service, account: Account, field: str, value: object
+) -> None:
+    password = fresh("secret-")
+    with shared_service.client(account) as client:
+        asked = register(client, **{"password": password, field: value})
+        body = {"password": password, "current_password": account.password, field: value}
+        patched = client.patch(
+            f"/users/{account.id}", content=json.dumps(body), headers={"Content-Type": "application/json"}
+        )
+    for answer in (asked, patched):
+        assert refused(answer) == (422, "invalid_request")
+        problem = answer.json()
+        assert [error["loc"] for error in problem["errors"]] == [["body", field]]
+        assert all(set(error) == {"loc", "msg", "type"} for error in problem["errors"])
+        assert problem["detail"].startswith(f"{field}: ")
+        assert password not in answer.text and account.password not in answer.text
+        if field == "password" and isinstance(value, str) and value:
+            assert value not in answer.text
+
+
+@pytest.mark.parametrize("value", [17, [], {}, "x" * 257, "x" * 10_000], ids=ascii)
+def test_a_bad_current_password_is_refused_and_not_repeated(api: httpx.Client, account: Account, value: object) -> None:
+    body = json.dumps({"password": PASSWORD, "current_password": value})
+    headers = {**account.headers, "Content-Type": "application/json"}
+    answer = api.patch(f"/users/{account.id}", content=body, headers=headers)
+    assert refused(answer) == (422, "invalid_request")
+    assert PASSWORD not in answer.text and not (isinstance(value, str) and value in answer.text)
+
+
+@pytest.mark.parametrize("name", ["image_file", "image_path", "is_admin", "id", "picture_id", "nul\x00", "\ud800", "ñ"])
+def test_an_unknown_field_is_refused(api: httpx.Client, account: Account, name: str) -> None:
+    made = register(api, **{name: "x"})
+    headers = {**account.headers, "Content-Type": "application/json"}
+    patched = api.patch(f"/users/{account.id}", content=json.dumps({name: "x"}), headers=headers)
+    for answer in (made, patched):
+        assert refused(answer) == (422, "invalid_request")
+        problems = [error["type"] for error in answer.json()["errors"]]
+        assert problems == ["string_unicode" if name == "\ud800" else "extra_forbidden"]
+
+
+@pytest.mark.parametrize("field", ["username", "email", "password"])
+def test_a_missing_field_is_named(api: httpx.Client, field: str) -> None:
+    body = {name: value for name, value in new_user().items() if name != field}
+    answer = post_json(api, "/users", body)
+    assert refused(answer) == (422, "invalid_request")
+    assert [(error["loc"], error["type"]) for error in answer.json()["errors"]] == [(["body", field], "missing")]
+    assert PASSWORD not in answer.text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b'"hunter2hunter2"', b"[]", b"null", b'{"password": hunter2hunter2}', b'{"password": "hunter2'],
+)
+def test_a_body_that_is_no_object_is_refused_without_repeating_it(api: httpx.Client, content: bytes) -> None:
+    answer = api.post("/users", content=content, headers={"Content-Type": "application/json"})
+    assert refused(answer) == (422, "invalid_request")
+    assert "hunter2" not in answer.text
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe{}", b'{"username": "\xff"}', b"[" * 60_000, b"9" * 6_000])
+def test_a_body_that_cannot_be_decoded_is_the_clients_fault(api: httpx.Client, content: bytes) -> None:
+    answer = api.post("/users", content=content, headers={"Content-Type": "application/json"})
+    assert refused(answer)[0] in (400, 422)
+
+
+def test_a_body_far_too_large_is_refused(api: httpx.Client) -> None:
+    assert refused(register(api, username="x" * 100_000)) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize(
+    "good", ["x" * 50, "é" * 50, "  padded  ", "Łukasz 李小龍", "o'neil; DROP TABLE users;--", "😀"]
+)
+def test_any_plain_name_of_up_to_fifty_characters_is_good(api: httpx.Client, good: str) -> None:
+    taken = register(api, username=good)
+    assert taken.status_code in (201, 409), taken.text  # 409 only when the shared database knows it from another test
+    if taken.status_code == 201:
+        user = taken.json()
+        assert user["username"] == good.strip()
+        token = log_in(api, user["email"]).json()["access_token"]
+        api.delete(f"/users/{user['id']}", headers={"Authorization": f"Bearer {token}"})
+
+
+@pytest.mark.parametrize(
+    "password", ["x" * 8, "x" * 256, " " * 8, "пароль-пароль", "nul\x00 is text too", "a+b&c=d%20"]
+)
+def test_any_text_of_8_to_256_characters_is_a_password(api: httpx.Client, password: str) -> None:
+    email = str(register(api, password=password).json()["email"])
+    assert log_in(api, email, password).status_code == 200
+    assert refused(log_in(api, email, password[:-1] + "?")) == (401, "wrong_credentials")
+
+
+@pytest.mark.parametrize("method, tail", [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("DELETE", "/picture")])
+@pytest.mark.parametrize(
+    "number", ["0", "-1", str(2**63), "9" * 400, "9" * 5000, "1.5", "1e3", "abc", "%00", "%ff", "٣"]
+)
+def test_an_id_that_no_account_can_have_is_refused(
+    api: httpx.Client, account: Account, method: str, tail: str, number: str
+) -> None:
+    body: dict[str, str] | None = {} if method == "PATCH" else None
+    answer = api.request(method, f"/users/{number}{tail}", headers=account.headers, json=body)
+    assert refused(answer) == (422, "invalid_request")
+    assert answer.json()["errors"][0]["loc"] == ["path", "user_id"]
+
+
+def test_the_largest_id_is_merely_unknown(api: httpx.Client) -> None:
+    assert refused(api.get(f"/users/{2**63 - 1}")) == (404, "user_not_found")
+
+
+# -- passwords -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("email", ["", "nobody", "a@b\x00", "\x00", "x" * 10_000, "a\nb@example.com", "￿@example.com"])
+def test_an_address_that_no_account_can_have_is_just_wrong(api: httpx.Client, email: str) -> None:
+    answer = log_in(api, email)
+    expected = (401, "wrong_credentials") if email else (422, "invalid_request")
+    assert refused(answer) == expected
+    assert PASSWORD not in answer.text
+
+
+def test_a_login_without_a_field_is_refused_without_repeating_the_password(api: httpx.Client) -> None:
+    for form in ({"password": PASSWORD}, {"username": "a@example.com"}, {"grant_type": "x", "password": PASSWORD}):
+        answer = api.post("/users/token", data=form)
+        assert refused(answer) == (422, "invalid_request")
+        assert PASSWORD not in answer.text
+
+
+def test_unknown_address_and_wrong_password_are_answered_alike(api: httpx.Client, account: Account) -> None:
+    def said(answer: httpx.Response) -> tuple[int, dict[str, Any], set[str]]:
+        body = answer.json()
+        del body["request_id"]
+        return answer.status_code, body, set(answer.headers)
+
+    known, unknown = (
+        log_in(api, account.email, "wrong password"),
+        log_in(api, f"{fresh()}@example.com", account.password),
+    )
+    assert said(known) == said(unknown)
+    assert known.status_code == 401 and known.headers["www-authenticate"] == "Bearer"
+    assert known.headers["content-length"] == unknown.headers["content-length"]
+
+
+class CountingHasher:
+    """Argon2's place: notes every call, its thread, and how many run at once."""
+
+    def __init__(self, at_once: int = 1) -> None:
+        self.calls: list[str] = []
+        self.threads: set[int] = set()
+        self.most = self._running = 0
+        self._lock = threading.Lock()
+        self._together = threading.Barrier(at_once)
+        self.stop = threading.Event()
+        self.stop.set()
+
+    def hash(self, password: str) -> str:
+        self._work("hash")
+        return f"hash of {password}"
+
+    def verify(self, password: str, password_hash: str) -> bool:
+        self._work("verify")
+        return password_hash == f"hash of {password}"
+
+    def _work(self, what: str) -> None:
+        with self._lock:
+            self.calls.append(what)
+            self.threads.add(threading.get_ident())
+            self._running += 1
+            self.most = max(self.most, self._running)
+        self._together.wait(30)
+        self.stop.wait(30)
+        time.sleep(0.05)  # so that one more than allowed would be seen beside these
+        with self._lock:
+            self._running -= 1
+
+
+@pytest.fixture
+def count_hashes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., CountingHasher]:
+    """Puts a counting hasher in argon2's place; the slots stay as many as they are, but of this test's loop."""
+
+    def put(at_once: int = 1, slots: int | None = None) -> CountingHasher:
+        hasher = CountingHasher(at_once)
+        monkeypatch.setattr(auth, "_passwords", hasher)
+        monkeypatch.setattr(auth, "_hashing", asyncio.Semaphore(auth._hashing._value if slots is None else slots))
+        return hasher
+
+    return put
+
+
+def test_an_unknown_address_costs_as_many_hashes_as_a_wrong_password(
+    new_database: Callable[[], str], count_hashes: Callable[..., CountingHasher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "_nobody_hash", lambda: "hash of nobody's")
+    hasher = count_hashes()
+    url = new_database()
+
+    async def attempt(email: str, password: str) -> list[str]:
+        hasher.calls.clear()
+        with pytest.raises(errors.WrongCredentials):
+            await auth.log_in(email, password)
+        return list(hasher.calls)
+
+    async def story() -> None:
+        engine = database.connect(url, 1)
+        try:
+            async with database.session() as db:
+                user = User(
+                    username="ann", username_folded="ann", email="ann@example.com", email_folded="ann@example.com"
+                )
+                user.password_hash = await auth.hash_password(PASSWORD)
+                db.add(user)
+                await db.commit()
+            assert await auth.log_in("Ann@Example.com", PASSWORD)
+            wrong = await attempt("ann@example.com", "wrong password")
+            assert wrong == ["verify"]
+            for unknown in ("ben@example.com", "", "nul\x00", "x" * 10_000):
+                assert await attempt(unknown, "nobody's") == wrong
+        finally:
+            await engine.dispose()
+
+    asyncio.run(story())
+
+
+def test_hashing_leaves_the_loop_alone_and_takes_as_many_threads_as_cores(
+    count_hashes: Callable[..., CountingHasher],
+) -> None:
+    cores = os.cpu_count() or 1
+    hasher = count_hashes(at_once=cores)
+
+    async def story() -> None:
+        half = [auth.hash_password("x") for _ in range(2 * cores)]
+        other = [auth.password_matches("x", "hash of x") for _ in range(2 * cores)]
+        await asyncio.gather(*half, *other)
+
+    asyncio.run(story())
+    assert len(hasher.calls) == 4 * cores
+    assert hasher.most == cores
+    assert threading.get_ident() not in hasher.threads
+
+
+def test_whoever_waits_too_long_for_a_hash_is_told_to_come_back(
+    count_hashes: Callable[..., CountingHasher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasher = count_hashes(slots=1)
+    hasher.stop.clear()
+    monkeypatch.setattr(auth, "HASHING_WAIT_SECONDS", 0.05)
+
+    async def story() -> None:
+        first = asyncio.create_task(auth.hash_password("first"))
+        while not hasher.calls:
+            await asyncio.sleep(0.01)
+        with pytest.raises(errors.Busy) as refusal:
+            await auth.hash_password("second")
+        assert (refusal.value.status_code, refusal.value.headers) == (503, {"Retry-After": "2"})
+        hasher.stop.set()
+        assert await first == "hash of first"
+        monkeypatch.setattr(auth, "HASHING_WAIT_SECONDS", 30)
+        assert await auth.hash_password("third") == "hash of third"
+
+    asyncio.run(story())
+    assert hasher.calls == ["hash", "hash"]
+
+
+def test_passwords_are_stored_as_argon2id(shared_service: Service, account: Account) -> None:
+    stored = shared_service.sql("SELECT password_hash FROM users WHERE id = $1", account.id)[0][0]
+    assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$") and account.password not in stored
+
+
+def test_a_new_password_needs_the_current_one_and_ends_older_tokens(api: httpx.Client, account: Account) -> None:
+    path, second = f"/users/{account.id}", log_in(api, account.email, account.password).json()["access_token"]
+    for wrong in ({}, *({"current_password": value} for value in ("wrong one", "", None, "lone \ud800 surrogate"))):
+        change = {"password": "a new password", "username": fresh("changed-"), **wrong}
+        headers = {**account.headers, "Content-Type": "application/json"}
+        answer = api.patch(path, content=json.dumps(change), headers=headers)
+        assert refused(answer) == (403, "wrong_password")
+        assert "a new password" not in answer.text
+    assert not me(api, account.token).json()["username"].startswith("changed-")
+    assert log_in(api, account.email, account.password).status_code == 200
+    change = {"password": "a new password", "current_password": account.password}
+    assert api.patch(path, json=change, headers=account.headers).status_code == 200
+    for old in (account.token, second):
+        assert refused(me(api, old)) == (401, "invalid_token")
+    assert refused(log_in(api, account.email, account.password)) == (401, "wrong_credentials")
+    assert me(api, log_in(api, account.email, "a new password").json()["access_token"]).status_code == 200
+
+
+def test_an_admin_sets_anothers_password_and_needs_the_current_one_for_his_own(shared_service: Service) -> None:
+    admin, ann = shared_service.register(fresh("admin-"), is_admin=True), shared_service.register(fresh("ann-"))
+    with shared_service.client(admin) as client:
+        assert refused(client.patch(f"/users/{admin.id}", json={"password": PASSWORD})) == (403, "wrong_password")
+        assert client.patch(f"/users/{ann.id}", json={"password": PASSWORD}).status_code == 200
+        assert refused(me(client, ann.token)) == (401, "invalid_token")
+        assert log_in(client, ann.email).status_code == 200
+
+
+# -- tokens ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_token_from_before_the_logout_ends_and_one_from_directly_after_works(
+    api: httpx.Client, account: Account
+) -> None:
+    token = account.token
+    for _ in range(ROUNDS):
+        assert me(api, token).status_code == 200
+        assert api.delete("/users/token", headers={"Authorization": f"Bearer {token}"}).status_code == 204
+        assert refused(me(api, token)) == (401, "invalid_token")
+        token = log_in(api, account.email, account.password).json()["access_token"]
+
+
+def test_a_logout_ends_every_token_of_the_account_and_no_other(shared_service: Service, api: httpx.Client) -> None:
+    ann, ben = shared_service.register(fresh("ann-")), shared_service.register(fresh("ben-"))
+    second = log_in(api, ann.email, ann.password).json()["access_token"]
+    assert api.delete("/users/token", headers=ann.headers).status_code == 204
+    for token in (ann.token, second):
+        assert refused(me(api, token)) == (401, "invalid_token")
+    assert me(api, ben.token).status_code == 200
+
+
+def test_the_token_of_a_deleted_account_ends(api: httpx.Client, account: Account) -> None:
+    assert api.delete(f"/users/{account.id}", headers=account.headers).status_code == 204
+    for method, path in (
+        ("GET", "/users/me"),
+        ("DELETE", "/users/token"),
+        ("DELETE", f"/users/{account.id}"),
+        ("DELETE", f"/users/{account.id}/picture"),
+    ):
+        answer = api.request(method, path, headers=account.headers)
+        assert refused(answer) == (401, "invalid_token")
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_only_a_token_of_ours_for_access_is_taken(shared_service: Service, api: httpx.Client, account: Account) -> None:
+    key = (Path(shared_service.settings["DATA_DIR"]) / "secret_key").read_text()
+    claims = jwt.decode(account.token, key, ["HS256"], audience="access")
+    head, payload, signature = account.token.split(".")
+
+    def encoded(part: dict[str, Any]) -> str:
+        return base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+
+    def signed(with_key: str = key, algorithm: str = "HS256", **changed: object) -> str:
+        given = {name: value for name, value in {**claims, **changed}.items() if value is not None}
+        return jwt.encode(given, with_key, algorithm)
+
+    assert me(api, signed()).status_code == 200
+    victim = shared_service.register(fresh("victim-"))
+    none = encoded({"alg": "none", "typ": "JWT"})
+    forged = {
+        "another account": f"{head}.{encoded({**claims, 'sub': str(victim.id)})}.{signature}",
+        "longer life": f"{head}.{encoded({**claims, 'exp': claims['exp'] + 9999})}.{signature}",
+        "no signature": f"{head}.{payload}.",
+        "cut short": account.token[:-4],
+        "alg none": f"{none}.{payload}.",
+        "alg none, signed": f"{none}.{payload}.{signature}",
+        "alg None": f"{encoded({'alg': 'None', 'typ': 'JWT'})}.{payload}.",
+        "another algorithm": signed(algorithm="HS512"),
+        "another key": signed("x" * 64),
+        "another audience": signed(aud="password-reset"),
+        "no audience": signed(aud=None),
+        "no account": signed(sub=None),
+        "no time": signed(iat=None),
+        "no end": signed(exp=None),
+        "not yet": signed(nbf=claims["exp"]),
+        "an unknown account": signed(sub=str(2**62)),
+        "an account that cannot be": signed(sub=str(2**80)),
+        "a name for an account": signed(sub="alice"),
+        "an empty account": signed(sub=""),
+        "a word for a time": signed(iat="now"),
+        "a list for a time": signed(iat=[1]),
+        "not a token": "token",
+        "dots": "..",
+        "empty parts": f"{head}..{signature}",
+        "long": "x" * 8_000,
+    }
+    for what, token in forged.items():
+        answer = me(api, token)
+        assert answer.status_code == 401, f"{what}: {answer.text}"
+        assert (what, *refused(answer)) == (what, 401, "invalid_token")
+        assert answer.headers["www-authenticate"] == "Bearer"
+    expired = signed(exp=int(claims["exp"]) - 10 * 365 * 86400)
+    assert refused(me(api, expired)) == (401, "token_expired")
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Basic YTpi", "Token x", "Bearer \xe9", "\xff\xfe"])
+def test_without_a_bearer_token_nobody_is_logged_in(api: httpx.Client, header: str | None) -> None:
+    headers = [] if header is None else [(b"Authorization", header.encode("latin-1"))]
+    answer = api.get("/users/me", headers=headers)
+    expected = "invalid_token" if header and header.startswith("Bearer") else "not_authenticated"
+    assert refused(answer) == (401, expected)
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_token_in_the_address_or_a_cookie_is_not_looked_at(api: httpx.Client, account: Account) -> None:
+    in_address = api.get("/users/me", params={"access_token": account.token})
+    in_cookie = api.get("/users/me", headers={"Cookie": f"access_token={account.token}; token={account.token}"})
+    assert [refused(in_address), refused(in_cookie)] == [(401, "not_authenticated")] * 2

@@ -1,0 +1,253 @@
+"""A real browser can use Darkroom: the try-it-out page, uploads and early refusals, pictures, and other origins."""
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.support.pictures import corners, jpeg, phone_photo
+from tests.support.services import Account, Service
+
+MB = 1_000_000
+# What a loaded machine may need; a test that passes waits for less.
+PATIENCE_MS = 30_000
+# Chromium's own talk with its maker, and what it cannot do as root or without a screen.
+SWITCHES = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+# Sends a form with a file of so many bytes, and returns all that a program would look at.
+SEND_ZEROS = """
+async ([url, size, token]) => {
+    const form = new FormData();
+    form.append("file", new Blob([new Uint8Array(size)]), "photo.jpg");
+    const headers = token ? {Authorization: `Bearer ${token}`} : {};
+    const answer = await fetch(url, {method: "PATCH", body: form, headers});
+    const problem = await answer.json();
+    return {status: answer.status, type: answer.headers.get("content-type"), code: problem.code,
+            id: problem.request_id, header: answer.headers.get("x-request-id")};
+}
+"""
+
+# Draws a picture, sends it, and returns the answer; or the error that a blocked request ends in.
+SEND_DRAWING = """
+async ([url, token]) => {
+    const canvas = new OffscreenCanvas(400, 400), context = canvas.getContext("2d");
+    context.fillStyle = "rgb(30, 180, 60)";
+    context.fillRect(0, 0, 400, 400);
+    const form = new FormData();
+    form.append("file", await canvas.convertToBlob({type: "image/png"}), "drawing.png");
+    try {
+        const answer = await fetch(url, {method: "PATCH", body: form, headers: {Authorization: `Bearer ${token}`}});
+        return {status: answer.status, body: await answer.json(), id: answer.headers.get("x-request-id")};
+    } catch (error) {
+        return {error: error.name};
+    }
+}
+"""
+
+LOAD = """
+(url) => new Promise((resolve) => {
+    const picture = new Image();
+    picture.onload = () => resolve([picture.naturalWidth, picture.naturalHeight]);
+    picture.onerror = () => resolve(null);
+    picture.src = url;
+    document.body.append(picture);
+})
+"""
+
+
+@dataclass
+class Browser:
+    """One page of a browser, and what it asked for and complained of."""
+
+    page: Page
+    requested: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("request", lambda request: self.requested.append(request.url))
+        self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        self.page.on("console", lambda message: self._note(message.type, message.text))
+        self.page.add_init_script(
+            "addEventListener('securitypolicyviolation', (event) =>"
+            " console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`))"
+        )
+
+    def _note(self, kind: str, text: str) -> None:
+        if kind == "error":
+            self.complaints.append(text)
+
+    @property
+    def hosts(self) -> set[str]:
+        """Every host and port that was asked."""
+        return {urlsplit(url).netloc for url in self.requested if not url.startswith(("data:", "blob:"))}
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    """A browser of the test's own. Its loop runs until it ends, so no other fixture may need asyncio after it."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no chromium on this machine (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=SWITCHES)
+        try:
+            page = started.new_page()
+            page.set_default_timeout(PATIENCE_MS)
+            expect.set_options(timeout=PATIENCE_MS)
+            yield Browser(page)
+        finally:
+            started.close()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[str]:
+    """Another origin, with one empty page."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "index.html").write_text("<!DOCTYPE html><title>Elsewhere</title><body></body>")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def open_service(start_service: Callable[..., Service], elsewhere: str) -> Service:
+    """A service that lets the other origin in."""
+    return start_service(cors_origins=f"https://app.example.com, {elsewhere}")
+
+
+def test_the_try_it_out_page_loads_all_it_needs_from_the_service(shared_service: Service, browser: Browser) -> None:
+    page = browser.page
+    answer = page.goto(f"{shared_service.url}/", wait_until="networkidle")
+    assert answer is not None and answer.status == 200 and page.url == f"{shared_service.url}/docs"
+    for path in ("/users", "/users/token", "/users/{user_id}", "/users/{user_id}/picture", "/health/ready"):
+        expect(page.locator(f'.opblock-summary-path[data-path="{path}"]').first).to_be_visible()
+    expect(page.locator(".opblock-patch")).to_have_count(2)
+    page.locator(".opblock-patch", has_text="/picture").locator(".opblock-summary").click()
+    expect(page.locator(".opblock-patch.is-open")).to_be_visible()
+    assert browser.hosts == {f"{shared_service.host}:{shared_service.port}"}
+    assert browser.complaints == []
+
+
+def test_a_picture_is_sent_with_the_try_it_out_page(
+    shared_service: Service, account: Account, tmp_path: Path, browser: Browser
+) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(phone_photo(1600, 1200))
+    page = browser.page
+    page.goto(f"{shared_service.url}/docs")
+
+    page.locator("button.authorize").first.click()
+    dialog = page.locator(".modal-ux")
+    dialog.locator("#oauth_username").fill(account.email)
+    dialog.locator("#oauth_password").fill(account.password)
+    dialog.locator("button.authorize", has_text="Authorize").click()
+    expect(dialog.get_by_role("heading", name="Authorized", exact=True)).to_be_visible()
+    dialog.locator("button.btn-done").click()
+
+    operation = page.locator(".opblock-patch", has_text="/picture")
+    operation.locator(".opblock-summary").click()
+    operation.get_by_role("button", name="Try it out").click()
+    operation.locator('input[placeholder="user_id"]').fill(str(account.id))
+    with page.expect_file_chooser() as chooser:
+        operation.locator('input[type="file"]').click()
+    chooser.value.set_files(photo)
+    operation.get_by_role("button", name="Execute").click()
+
+    shown = operation.locator(".live-responses-table .response").first
+    expect(shown.locator(".response-col_status")).to_contain_text("200")
+    expect(shown.locator(".response-col_description")).to_contain_text("profile_pics/")
+    assert browser.hosts == {f"{shared_service.host}:{shared_service.port}"}
+    assert browser.complaints == []
+
+    with shared_service.client(account) as client:
+        path = client.get("/users/me").json()["image_path"]
+    assert corners(shared_service.get_picture(path).content) == ["red", "green", "blue", "white"]
+
+
+def test_a_browser_reads_early_refusals(shared_service: Service, account: Account, browser: Browser) -> None:
+    page, path = browser.page, f"/users/{account.id}/picture"
+    page.goto(f"{shared_service.url}/docs")
+    cases: list[tuple[int, str | None, int, str]] = [
+        (6 * MB, account.token, 413, "file_too_large"),
+        (64 * MB, account.token, 413, "file_too_large"),
+        (64 * MB, None, 401, "not_authenticated"),
+        (1000, account.token, 400, "not_a_picture"),
+    ]
+    for size_bytes, token, status, code in cases:
+        answer: dict[str, Any] = page.evaluate(SEND_ZEROS, [path, size_bytes, token])
+        assert (answer["status"], answer["code"]) == (status, code)
+        assert answer["type"] == "application/problem+json"
+        assert answer["id"] and answer["id"] == answer["header"]
+    sent = page.evaluate(SEND_DRAWING, [path, account.token])
+    assert sent["status"] == 200
+
+
+def test_a_picture_shows_in_a_page(
+    shared_service: Service, account: Account, elsewhere: str, browser: Browser, request: pytest.FixtureRequest
+) -> None:
+    path = shared_service.patch_picture(account, jpeg()).json()["image_path"]
+    default = f"{shared_service.url}/static/profile_pics/default.jpg"
+    url = shared_service.url + path if path.startswith("/") else path
+    browser.page.goto(elsewhere)
+    assert browser.page.evaluate(LOAD, url) == [300, 300]
+    assert browser.page.evaluate(LOAD, default) == [300, 300]
+    assert browser.page.evaluate(LOAD, url.replace("profile_pics/", "profile_pics/0")) is None
+    if request.config.getoption("--store") == "local":  # on one of the service's own pages its policy applies as well
+        browser.page.goto(f"{shared_service.url}/docs")
+        assert browser.page.evaluate(LOAD, path) == [300, 300]
+
+
+def test_a_page_of_an_allowed_origin_sends_a_picture_and_reads_the_answer(
+    open_service: Service, elsewhere: str, browser: Browser
+) -> None:
+    alice = open_service.register()
+    url = f"{open_service.url}/users/{alice.id}/picture"
+    browser.page.goto(elsewhere)
+    sent = browser.page.evaluate(SEND_DRAWING, [url, alice.token])
+    assert sent["status"] == 200 and sent["id"]
+    path = sent["body"]["image_path"]
+    assert corners(open_service.get_picture(path).content) == ["green"] * 4
+
+    for size_bytes, token, status, code in (
+        (1000, alice.token, 400, "not_a_picture"),
+        (6 * MB, alice.token, 413, "file_too_large"),
+        (6 * MB, "no token", 401, "invalid_token"),
+    ):
+        refused = browser.page.evaluate(SEND_ZEROS, [url, size_bytes, token])
+        assert (refused["status"], refused["code"]) == (status, code)
+        assert refused["id"] and refused["id"] == refused["header"]
+
+
+def test_a_page_of_any_other_origin_is_blocked(
+    shared_service: Service, account: Account, elsewhere: str, browser: Browser
+) -> None:
+    browser.page.goto(elsewhere)
+    url = f"{shared_service.url}/users/{account.id}/picture"
+    assert browser.page.evaluate(SEND_DRAWING, [url, account.token]) == {"error": "TypeError"}
+    assert any("CORS" in complaint for complaint in browser.complaints)
+    with shared_service.client(account) as client:
+        assert client.get("/users/me").json()["image_file"] is None

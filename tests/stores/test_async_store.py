@@ -1,0 +1,376 @@
+"""The async face of a store keeps its deadline and its bound on threads, and what is given up leaks nothing."""
+
+import asyncio
+import dataclasses
+import hashlib
+import io
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from starlette.concurrency import run_in_threadpool
+
+import storage
+from config import Settings
+from errors import ObjectExists, ObjectNotFound, StoreRefused, StoreUnavailable
+from storage import STORE_THREADS, AsyncStore, OpenObject, Stores
+from storage.memory import MemoryStore
+from tests.support.pictures import jpeg
+from tests.support.services import Account, Service
+
+KEY = "profile_pics/x.jpg"
+CONTENT = b"picture"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+# A deadline that has certainly passed while a gated call waits; no test measures it.
+SOON_SECONDS = 0.1
+PATIENCE_SECONDS = 30.0
+
+
+class NotedStream(io.BytesIO):
+    """A stream of which one can see where it was read."""
+
+    read_in: int | None = None
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.read_in = threading.get_ident()
+        return super().read(size)
+
+
+class GatedStore(MemoryStore):
+    """A store whose calls begin, wait at a gate, and then go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.begun = threading.Semaphore(0)
+        self.threads: list[int] = []
+        self.running = self.most_running = 0
+        self.opened: list[NotedStream] = []
+        self._counting = threading.Lock()
+
+    def _wait(self) -> None:
+        with self._counting:
+            self.threads.append(threading.get_ident())
+            self.running += 1
+            self.most_running = max(self.most_running, self.running)
+        self.begun.release()
+        assert self.gate.wait(PATIENCE_SECONDS)
+        with self._counting:
+            self.running -= 1
+
+    def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
+        self._wait()
+        super().put(key, content, content_type, sha256)
+
+    def open(self, key: str) -> OpenObject:
+        self._wait()
+        found = super().open(key)
+        self.opened.append(NotedStream(found.stream.read()))
+        return dataclasses.replace(found, stream=self.opened[-1])
+
+    def delete(self, key: str) -> None:
+        self._wait()
+        super().delete(key)
+
+    def remove_leftovers(self, older_than_seconds: float) -> None:
+        self._wait()
+
+
+@pytest.fixture
+def store() -> GatedStore:
+    return GatedStore()
+
+
+def filled(store: GatedStore) -> GatedStore:
+    MemoryStore.put(store, KEY, CONTENT, "image/jpeg", SHA256)
+    return store
+
+
+Face = Callable[[AsyncStore, asyncio.Semaphore], Coroutine[Any, Any, None]]
+
+
+def on_a_loop(store: MemoryStore, use: Face, permits: int = STORE_THREADS) -> None:
+    """Use the face of a store on an event loop; afterwards every permit must be back."""
+
+    async def run() -> None:
+        threads = asyncio.Semaphore(permits)
+        await use(AsyncStore("tested", store, threads), threads)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            for _ in range(permits):
+                await threads.acquire()
+        assert threads.locked()  # all of them, and not one more
+
+    asyncio.run(run())
+
+
+async def begun(store: GatedStore, calls: int = 1) -> None:
+    for _ in range(calls):
+        assert await asyncio.to_thread(store.begun.acquire, timeout=PATIENCE_SECONDS)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
+def test_every_verb_gives_what_the_store_gives(store: GatedStore) -> None:
+    store.gate.set()
+
+    async def use(face: AsyncStore, __: asyncio.Semaphore) -> None:
+        assert (face.name, face.bucket, face.url(KEY)) == ("tested", "memory", f"memory://memory/{KEY}")
+        await face.put(KEY, CONTENT, "image/jpeg", SHA256)
+        with pytest.raises(ObjectExists):
+            await face.put(KEY, CONTENT, "image/jpeg", SHA256)
+        found = await face.open(KEY)
+        assert (found.size_bytes, found.content_type) == (len(CONTENT), "image/jpeg")
+        assert [await face.read(found.stream, 4), await face.read(found.stream, 4)] == [CONTENT[:4], CONTENT[4:]]
+        found.stream.close()
+        await face.remove_leftovers(1)
+        await face.delete(KEY)
+        with pytest.raises(ObjectNotFound):
+            await face.open(KEY)
+
+    on_a_loop(store, use)
+
+
+def test_no_call_runs_on_the_thread_of_the_event_loop(store: GatedStore) -> None:
+    store.gate.set()
+
+    async def use(face: AsyncStore, __: asyncio.Semaphore) -> None:
+        await face.put(KEY, CONTENT, "image/jpeg", SHA256)
+        found = await face.open(KEY)
+        await face.read(found.stream, 1)
+        await face.remove_leftovers(1)
+        await face.delete(KEY)
+
+    on_a_loop(store, use)
+    mine = threading.get_ident()  # asyncio.run kept the loop here
+    assert len(store.threads) == 4
+    assert mine not in [*store.threads, store.opened[0].read_in]
+    assert store.opened[0].read_in is not None
+
+
+def test_the_event_loop_goes_on_while_a_store_hangs(store: GatedStore) -> None:
+    async def use(face: AsyncStore, __: asyncio.Semaphore) -> None:
+        call = asyncio.create_task(face.delete(KEY))
+        await begun(store)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not call.done()
+        store.gate.set()
+        await call
+
+    on_a_loop(store, use)
+
+
+def test_a_call_past_the_deadline_is_given_up_and_may_still_take_effect(
+    store: GatedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "STORE_DEADLINE_SECONDS", SOON_SECONDS)
+
+    async def use(face: AsyncStore, __: asyncio.Semaphore) -> None:
+        with pytest.raises(StoreUnavailable):
+            await face.put(KEY, CONTENT, "image/jpeg", SHA256)
+        assert (store.running, store.exists(KEY)) == (1, False)  # given up, not ended
+        store.gate.set()
+        await until(lambda: store.exists(KEY))
+
+    on_a_loop(store, use)
+
+
+def test_a_call_that_was_given_up_keeps_its_thread_until_it_ends(
+    store: GatedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "STORE_DEADLINE_SECONDS", SOON_SECONDS)
+
+    async def use(face: AsyncStore, threads: asyncio.Semaphore) -> None:
+        with pytest.raises(StoreUnavailable):
+            await face.delete(KEY)
+        assert threads.locked()
+        # Nobody may begin, and waiting for a thread has the same deadline as the call.
+        with pytest.raises(StoreUnavailable):
+            await face.delete(KEY)
+        assert len(store.threads) == 1
+        store.gate.set()
+        await until(lambda: not threads.locked())
+        monkeypatch.setattr(storage, "STORE_DEADLINE_SECONDS", PATIENCE_SECONDS)
+        await face.delete(KEY)
+
+    on_a_loop(store, use, permits=1)
+
+
+def test_a_stream_that_is_opened_too_late_is_closed(store: GatedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "STORE_DEADLINE_SECONDS", SOON_SECONDS)
+    filled(store)
+
+    async def use(face: AsyncStore, __: asyncio.Semaphore) -> None:
+        with pytest.raises(StoreUnavailable):
+            await face.open(KEY)
+        assert store.opened == []
+        store.gate.set()
+        await until(lambda: store.opened != [] and store.opened[0].closed)
+
+    on_a_loop(store, use)
+
+
+def test_a_stream_is_closed_when_whoever_wanted_it_was_cancelled(store: GatedStore) -> None:
+    filled(store)
+
+    async def use(face: AsyncStore, __: asyncio.Semaphore) -> None:
+        call = asyncio.create_task(face.open(KEY))
+        await begun(store)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        store.gate.set()
+        await until(lambda: store.opened != [] and store.opened[0].closed)
+
+    on_a_loop(store, use)
+
+
+def test_a_stream_that_comes_in_time_stays_open(store: GatedStore) -> None:
+    filled(store)
+    store.gate.set()
+
+    async def use(face: AsyncStore, __: asyncio.Semaphore) -> None:
+        found = await face.open(KEY)
+        await asyncio.sleep(0.01)
+        assert not found.stream.closed
+        found.stream.close()
+
+    on_a_loop(store, use)
+
+
+def test_a_failure_that_comes_too_late_disturbs_nobody(store: GatedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "STORE_DEADLINE_SECONDS", SOON_SECONDS)
+    complaints: list[dict[str, Any]] = []
+
+    async def use(face: AsyncStore, threads: asyncio.Semaphore) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        with pytest.raises(StoreUnavailable):
+            await face.open("profile_pics/missing.jpg")
+        store.gate.set()
+        await until(lambda: not threads.locked())
+
+    on_a_loop(store, use, permits=1)
+    assert complaints == []
+
+
+def test_no_more_calls_run_at_once_than_there_are_threads_for(store: GatedStore) -> None:
+    async def use(face: AsyncStore, threads: asyncio.Semaphore) -> None:
+        calls = [asyncio.create_task(face.remove_leftovers(1)) for _ in range(3 * STORE_THREADS)]
+        await begun(store, STORE_THREADS)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert threads.locked()
+        assert (len(store.threads), store.running) == (STORE_THREADS, STORE_THREADS)
+        store.gate.set()
+        await asyncio.gather(*calls)
+
+    on_a_loop(store, use)
+    assert len(store.threads) == 3 * STORE_THREADS
+    assert store.most_running == STORE_THREADS
+
+
+def test_the_bound_leaves_threads_for_pictures_and_passwords(store: GatedStore) -> None:
+    async def use(face: AsyncStore, __: asyncio.Semaphore) -> None:
+        calls = [asyncio.create_task(face.remove_leftovers(1)) for _ in range(3 * STORE_THREADS)]
+        await begun(store, STORE_THREADS)
+        # The same pool, while every call to the store hangs.
+        assert await asyncio.wait_for(run_in_threadpool(lambda: "done"), PATIENCE_SECONDS) == "done"
+        store.gate.set()
+        await asyncio.gather(*calls)
+
+    on_a_loop(store, use)
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_cancelling_leaks_no_permit_whenever_it_comes(store: GatedStore, turns: int) -> None:
+    async def use(face: AsyncStore, __: asyncio.Semaphore) -> None:
+        calls = [asyncio.create_task(face.remove_leftovers(1)) for _ in range(5)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for call in calls:
+            call.cancel()
+        store.gate.set()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    on_a_loop(store, use, permits=2)  # which asks for all permits at its end
+
+
+def test_cancelling_while_waiting_for_a_thread_begins_nothing(store: GatedStore) -> None:
+    async def use(face: AsyncStore, __: asyncio.Semaphore) -> None:
+        first = asyncio.create_task(face.remove_leftovers(1))
+        await begun(store)
+        second = asyncio.create_task(face.remove_leftovers(1))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        store.gate.set()
+        await first
+        await face.remove_leftovers(1)
+        assert len(store.threads) == 2
+
+    on_a_loop(store, use, permits=1)
+
+
+def test_cancelling_a_call_that_runs_frees_its_permit_only_at_its_end(store: GatedStore) -> None:
+    async def use(face: AsyncStore, threads: asyncio.Semaphore) -> None:
+        call = asyncio.create_task(face.put(KEY, CONTENT, "image/jpeg", SHA256))
+        await begun(store)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert threads.locked()
+        assert store.running == 1
+        store.gate.set()
+        await until(lambda: not threads.locked())
+        assert store.exists(KEY)  # it went on, so its outcome was unknown
+
+    on_a_loop(store, use, permits=1)
+
+
+def test_a_store_that_the_settings_do_not_know_is_refused() -> None:
+    known = Stores(Settings())
+    assert known.current is known.of("local", "")
+    with pytest.raises(StoreRefused):
+        known.of("gone", "bucket")
+    with pytest.raises(StoreRefused):
+        known.of("gone", "bucket")  # a refusal is not remembered as a store
+
+
+def test_previous_stores_are_known_by_their_names() -> None:
+    previous = {"older": {"storage": "s3", "bucket_name": "pictures", "endpoint_url": "http://127.0.0.1:9"}}
+    known = Stores(Settings.model_validate({"storage": "local", "previous_stores": previous}))
+    assert known.current.name == "local"
+    assert known.of("older", "pictures").url(KEY) == f"http://127.0.0.1:9/pictures/{KEY}"
+    assert known.of("older", "before").url(KEY) == f"http://127.0.0.1:9/before/{KEY}"
+    assert known.of("older", "before").bucket == "before"
+    assert known.of("older", "before") is known.of("older", "before")
+
+
+def test_a_row_of_an_unknown_store_shows_the_default_picture(shared_service: Service, account: Account) -> None:
+    shared_service.patch_picture(account, jpeg())
+    mine = "owner_id = $1"
+    row = shared_service.sql(f"SELECT storage, key FROM stored_files WHERE {mine}", account.id)[0]
+    shared_service.sql(f"UPDATE stored_files SET storage = 'gone' WHERE {mine}", account.id)
+    with shared_service.client(account) as client:
+        for path in ("/users/me", f"/users/{account.id}"):
+            answer = client.get(path)
+            assert (answer.status_code, answer.json()["image_path"]) == (200, "/static/profile_pics/default.jpg")
+    # It comes back with the settings that know it; and until then a new picture takes its place.
+    shared_service.sql(f"UPDATE stored_files SET storage = $2 WHERE {mine}", account.id, row["storage"])
+    with shared_service.client() as client:
+        path = client.get(f"/users/{account.id}").json()["image_path"]
+    assert path.endswith(row["key"]) and shared_service.get_picture(path).status_code == 200
+    shared_service.sql(f"UPDATE stored_files SET storage = 'gone' WHERE {mine}", account.id)
+    answer = shared_service.patch_picture(account, jpeg())
+    assert (answer.status_code, shared_service.get_picture(answer.json()["image_path"]).status_code) == (200, 200)
+    # The old row waits for its store: it is neither forgotten nor the client's concern.
+    left = shared_service.sql(f"SELECT state FROM stored_files WHERE {mine} AND storage = 'gone'", account.id)
+    assert len(left) == 1 and left[0]["state"] in ("doomed", "deleting")
+    shared_service.sql(f"DELETE FROM stored_files WHERE {mine} AND storage = 'gone'", account.id)

@@ -1,0 +1,715 @@
+"""The S3 store names public URLs right, asks once, says every failure in our words, and outlives changed settings."""
+
+import base64
+import hashlib
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from config import StoreSettings
+from errors import DarkroomError, ObjectExists, ObjectNotFound, StartupError, StoreError, StoreRefused, StoreUnavailable
+from storage import Store, s3
+from storage.s3 import S3Store
+from tests.support.pictures import jpeg
+from tests.support.services import Account, Bucket, Service, free_port
+
+KEY = "profile_pics/x.jpg"
+CONTENT = b"picture"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request as it arrived."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Answer:
+    """What the recorder says: a status with an S3 error code, or whatever else a broken service says."""
+
+    status: int = 200
+    code: str = ""
+    body: bytes | None = None
+    headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "application/xml"})
+    length: int | None = None  # what Content-Length claims, if not the truth
+    how: str = "answer"  # or "hang" until the test ends, or "reset" the connection
+
+    @property
+    def content(self) -> bytes:
+        if self.body is not None:
+            return self.body
+        if not self.code:
+            return b""
+        return f"<?xml version='1.0'?><Error><Code>{self.code}</Code><Message>because</Message></Error>".encode()
+
+
+class Recorder:
+    """An S3 service of our own that notes every request and answers as told; the last answer is said for ever."""
+
+    def __init__(self) -> None:
+        self.seen: list[Seen] = []
+        self.answers: list[Answer] = [Answer()]
+        self.ended = threading.Event()
+        recorder = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                recorder.seen.append(Seen(self.command, self.path, headers, body))
+                answer = recorder.answers.pop(0) if len(recorder.answers) > 1 else recorder.answers[0]
+                self.close_connection = answer.how != "answer" or answer.length is not None
+                if answer.how == "hang":
+                    recorder.ended.wait(5)
+                    return
+                if answer.how == "reset":
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.rfile.close()
+                    self.wfile.close()
+                    self.connection.close()
+                    return
+                self.send_response(answer.status)
+                for name, value in answer.headers.items():
+                    self.send_header(name, value)
+                length = len(answer.content) if answer.length is None else answer.length
+                self.send_header("Content-Length", str(length))
+                if self.close_connection:
+                    self.send_header("Connection", "close")
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(answer.content)
+
+            do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _answer
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, *_: object) -> None:
+                pass  # a connection that was reset on purpose
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    def says(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+
+    def close(self) -> None:
+        self.ended.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture(scope="module")
+def recording() -> Iterator[Recorder]:
+    recorder = Recorder()
+    yield recorder
+    recorder.close()
+
+
+@pytest.fixture
+def recorder(recording: Recorder) -> Recorder:
+    """The recorder as new: it has seen nothing, and answers every request with an empty success."""
+    recording.seen.clear()
+    recording.says(Answer())
+    return recording
+
+
+@pytest.fixture(scope="module")
+def store(recording: Recorder) -> S3Store:
+    """A store at the recorder, for the tests after which it is as before: making a client takes a while."""
+    return make_store(recording.endpoint)
+
+
+def make_store(endpoint: str | None, bucket: str = "pictures", **more: Any) -> S3Store:
+    keys = {"access_key_id": SecretStr("our-key"), "secret_access_key": SecretStr("our-secret")}
+    return S3Store(StoreSettings(storage="s3", bucket_name=bucket, endpoint_url=endpoint, **{**keys, **more}))
+
+
+def put(store: Store) -> None:
+    store.put(KEY, CONTENT, "image/jpeg", SHA256)
+
+
+def list_all(store: Store) -> None:
+    list(store.find("profile_pics/"))
+
+
+VERBS: dict[str, Callable[[Store], object]] = {
+    "put": put,
+    "open": lambda store: store.open(KEY),
+    "exists": lambda store: store.exists(KEY),
+    "delete": lambda store: store.delete(KEY),
+    "find": list_all,
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        ({}, "https://pictures.s3.us-east-1.amazonaws.com/profile_pics/x.jpg"),
+        ({"region": "eu-central-1"}, "https://pictures.s3.eu-central-1.amazonaws.com/profile_pics/x.jpg"),
+        ({"region": "cn-north-1"}, "https://pictures.s3.cn-north-1.amazonaws.com.cn/profile_pics/x.jpg"),
+        (
+            {"bucket": "pictures.example.com", "region": "eu-central-1"},
+            "https://s3.eu-central-1.amazonaws.com/pictures.example.com/profile_pics/x.jpg",
+        ),
+        ({"addressing_style": "path"}, "https://s3.us-east-1.amazonaws.com/pictures/profile_pics/x.jpg"),
+        ({"endpoint": "http://127.0.0.1:9000"}, "http://127.0.0.1:9000/pictures/profile_pics/x.jpg"),
+        ({"endpoint": "https://host.example/s3"}, "https://host.example/s3/pictures/profile_pics/x.jpg"),
+        (
+            {"endpoint": "https://fra1.example.com", "addressing_style": "virtual"},
+            "https://pictures.fra1.example.com/profile_pics/x.jpg",
+        ),
+        (
+            {"endpoint": "http://localhost:9000", "addressing_style": "virtual"},
+            "http://pictures.localhost:9000/profile_pics/x.jpg",
+        ),
+        ({"public_base_url": "https://cdn.example.com"}, "https://cdn.example.com/profile_pics/x.jpg"),
+        ({"public_base_url": "https://cdn.example.com/p"}, "https://cdn.example.com/p/profile_pics/x.jpg"),
+        (
+            {"endpoint": "http://127.0.0.1:9000", "public_base_url": "https://cdn.example.com"},
+            "https://cdn.example.com/profile_pics/x.jpg",
+        ),
+    ],
+)
+def test_the_public_url_is_the_one_that_the_service_answers_at(settings: dict[str, str], url: str) -> None:
+    assert make_store(settings.pop("endpoint", None), **settings).url(KEY) == url
+
+
+@pytest.mark.parametrize("wrong", [{"endpoint_url": "http://under_score:9000"}, {"region": "--"}], ids=str)
+def test_settings_that_botocore_refuses_stop_the_start_with_a_sentence(wrong: dict[str, str]) -> None:
+    with pytest.raises(StartupError, match="S3 settings"):
+        S3Store(StoreSettings(storage="s3", bucket_name="pictures", **wrong))
+
+
+@pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        ({}, "https://older.s3.us-east-1.amazonaws.com/profile_pics/x.jpg"),
+        ({"endpoint": "http://127.0.0.1:9000"}, "http://127.0.0.1:9000/older/profile_pics/x.jpg"),
+        # The public address belongs to the bucket of today; the older one has but its own.
+        (
+            {"public_base_url": "https://cdn.example.com"},
+            "https://older.s3.us-east-1.amazonaws.com/profile_pics/x.jpg",
+        ),
+    ],
+)
+def test_a_picture_of_an_older_bucket_has_the_older_buckets_url(settings: dict[str, str], url: str) -> None:
+    store = make_store(settings.pop("endpoint", None), **settings)
+    mine = store.url(KEY)
+    assert store.in_bucket("older").url(KEY) == url
+    assert store.url(KEY) == mine
+
+
+def test_a_bucket_with_a_dot_is_addressed_by_path_whichever_bucket_is_the_current_one() -> None:
+    # No certificate of *.s3.amazonaws.com covers a name with a dot.
+    older = make_store(None, "plain").in_bucket("pictures.example.com")
+    assert older.url(KEY) == "https://s3.us-east-1.amazonaws.com/pictures.example.com/profile_pics/x.jpg"
+    older = make_store(None, "pictures.example.com").in_bucket("plain")
+    assert older.url(KEY) == "https://plain.s3.us-east-1.amazonaws.com/profile_pics/x.jpg"
+
+
+def test_an_older_bucket_is_asked_by_its_own_name(recorder: Recorder) -> None:
+    store = make_store(recorder.endpoint)
+    store.in_bucket("older").delete(KEY)
+    store.delete(KEY)
+    assert [seen.path for seen in recorder.seen] == [f"/older/{KEY}", f"/pictures/{KEY}"]
+
+
+def test_a_virtual_host_is_asked_where_the_public_url_points(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _, *rest, **more: look_up("127.0.0.1", *rest, **more))
+    port = recorder.endpoint.rpartition(":")[2]
+    store = make_store(f"http://s3.example.test:{port}", addressing_style="virtual")
+    put(store)
+    [seen] = recorder.seen
+    assert f"http://{seen.headers['host']}{seen.path}" == store.url(KEY)
+    assert seen.headers["host"] == f"pictures.s3.example.test:{port}"
+
+
+def test_a_put_carries_type_caching_checksum_and_the_wish_not_to_overwrite(recorder: Recorder, store: S3Store) -> None:
+    put(store)
+    [seen] = recorder.seen
+    assert (seen.method, seen.path, seen.body) == ("PUT", f"/pictures/{KEY}", CONTENT)
+    expected = {
+        "content-type": "image/jpeg",
+        "cache-control": "public, max-age=31536000, immutable",
+        "if-none-match": "*",
+        "x-amz-checksum-sha256": base64.b64encode(hashlib.sha256(CONTENT).digest()).decode(),
+    }
+    assert {name: seen.headers.get(name) for name in expected} == expected
+    # With access lists switched off, as a bucket should be, a put that names one is refused.
+    assert "x-amz-acl" not in seen.headers
+
+
+def test_the_service_is_given_the_checksum_of_what_was_meant_not_of_what_is_sent(
+    recorder: Recorder, store: S3Store
+) -> None:
+    meant = hashlib.sha256(b"meant")
+    store.put(KEY, b"sent", "image/jpeg", meant.hexdigest())
+    assert recorder.seen[0].headers["x-amz-checksum-sha256"] == base64.b64encode(meant.digest()).decode()
+
+
+def test_no_checksum_is_sent_to_a_service_that_knows_none(recorder: Recorder) -> None:
+    put(make_store(recorder.endpoint, checksums="when_required"))
+    [seen] = recorder.seen
+    assert seen.body == CONTENT
+    assert [name for name in seen.headers if "checksum" in name or name == "x-amz-trailer"] == []
+    assert seen.headers["if-none-match"] == "*"
+
+
+ONE_ATTEMPT = {
+    "500": Answer(500, "InternalError"),
+    "502": Answer(502, body=b"<html>bad gateway</html>", headers={"Content-Type": "text/html"}),
+    "503": Answer(503, "SlowDown"),
+    "429": Answer(429, "TooManyRequests"),
+    "hang": Answer(how="hang"),
+    "reset": Answer(how="reset"),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("failure", ONE_ATTEMPT)
+def test_a_failure_is_said_after_one_attempt(
+    recorder: Recorder, store: S3Store, monkeypatch: pytest.MonkeyPatch, verb: str, failure: str
+) -> None:
+    if failure == "hang":
+        monkeypatch.setattr(s3, "READ_TIMEOUT_SECONDS", 0.2)
+        store = make_store(recorder.endpoint)
+    recorder.says(ONE_ATTEMPT[failure])
+    with pytest.raises(StoreUnavailable):
+        VERBS[verb](store)
+    assert len(recorder.seen) == 1
+
+
+def test_boto3s_own_settings_bring_no_retries_back(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "5")
+    monkeypatch.setenv("AWS_RETRY_MODE", "adaptive")
+    recorder.says(Answer(503, "SlowDown"))
+    with pytest.raises(StoreUnavailable):
+        put(make_store(recorder.endpoint))
+    assert len(recorder.seen) == 1
+
+
+def test_a_service_without_create_only_puts_is_asked_again_without_and_from_then_on(recorder: Recorder) -> None:
+    recorder.says(Answer(501, "NotImplemented"), Answer())
+    store = make_store(recorder.endpoint)
+    put(store)
+    put(store)
+    assert [seen.headers.get("if-none-match") for seen in recorder.seen] == ["*", None, None]
+    assert [seen.body for seen in recorder.seen] == [CONTENT] * 3
+    first, second = recorder.seen[0].headers, recorder.seen[1].headers
+    kept = ["content-type", "cache-control", "x-amz-checksum-sha256"]
+    assert [second[name] for name in kept] == [first[name] for name in kept]
+
+
+def test_a_service_that_refuses_the_put_for_another_reason_keeps_create_only_puts(recorder: Recorder) -> None:
+    recorder.says(Answer(501, "NotImplemented"))
+    store = make_store(recorder.endpoint)
+    with pytest.raises(StoreUnavailable):
+        put(store)
+    recorder.says(Answer())
+    put(store)
+    assert [seen.headers.get("if-none-match") for seen in recorder.seen] == ["*", None, "*"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "InvalidArgument"),
+        (403, "AccessDenied"),
+        (409, "ConditionalRequestConflict"),
+        (412, "PreconditionFailed"),
+        (500, "InternalError"),
+        (501, "SomethingElse"),
+        (503, "SlowDown"),
+    ],
+)
+def test_nothing_else_makes_a_put_overwrite(recorder: Recorder, store: S3Store, status: int, code: str) -> None:
+    recorder.says(Answer(status, code))
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            put(store)
+    assert [seen.headers.get("if-none-match") for seen in recorder.seen] == ["*", "*"]
+
+
+HTML = {"Content-Type": "text/html"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (Answer(400, "InvalidRequest"), StoreRefused),
+        (Answer(400, "BadDigest"), StoreUnavailable),
+        (Answer(400, "IncompleteBody"), StoreUnavailable),
+        (Answer(400, "XAmzContentSHA256Mismatch"), StoreUnavailable),
+        (Answer(401, "Unauthorized"), StoreRefused),
+        (Answer(403, "AccessDenied"), StoreRefused),
+        (Answer(403, "InvalidAccessKeyId"), StoreRefused),
+        (Answer(403, "SignatureDoesNotMatch"), StoreRefused),
+        (Answer(403, "RequestTimeTooSkewed"), StoreUnavailable),
+        (Answer(403, body=b""), StoreRefused),
+        (Answer(404, "NoSuchBucket"), StoreRefused),
+        # Whoever says so to a put is no S3 service, or not ours: no reason to tell a sender that something is missing.
+        (Answer(404, "NoSuchKey"), StoreError),
+        (Answer(404, body=b"<html>not here</html>", headers=HTML), StoreError),
+        (Answer(405, "MethodNotAllowed"), StoreRefused),
+        (Answer(409, "ConditionalRequestConflict"), ObjectExists),
+        (Answer(412, "PreconditionFailed"), ObjectExists),
+        (Answer(413, "EntityTooLarge"), StoreRefused),
+        (Answer(429, "SlowDown"), StoreUnavailable),
+        (Answer(500, "InternalError"), StoreUnavailable),
+        (Answer(500, body=b"\x00\xff garbage <"), StoreUnavailable),
+        (Answer(502, body=b"<html><br></html>", headers=HTML), StoreUnavailable),
+        (Answer(503, "ServiceUnavailable"), StoreUnavailable),
+        (Answer(507, "InsufficientStorage"), StoreUnavailable),
+    ],
+    ids=lambda value: f"{value.status} {value.code}" if isinstance(value, Answer) else None,
+)
+def test_every_answer_to_a_put_becomes_an_error_of_ours(
+    recorder: Recorder, store: S3Store, answer: Answer, expected: type[StoreError]
+) -> None:
+    recorder.says(answer)
+    with pytest.raises(StoreError) as caught:
+        put(store)
+    assert isinstance(caught.value, expected)
+    # The cause is for the log; the sentence for the client has nothing of the service's own words.
+    assert caught.value.__cause__ is not None
+    assert caught.value.detail == StoreError.sentence
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (Answer(404, "NoSuchKey"), ObjectNotFound),
+        (Answer(404, "NoSuchBucket"), StoreRefused),
+        (Answer(403, "AccessDenied"), StoreRefused),
+        (Answer(429, "SlowDown"), StoreUnavailable),
+        (Answer(500, "InternalError"), StoreUnavailable),
+        (Answer(503, body=b"not <xml"), StoreUnavailable),
+        (Answer(301, "PermanentRedirect", headers={"x-amz-bucket-region": "eu-west-1"}), StoreRefused),
+    ],
+    ids=lambda value: f"{value.status} {value.code}" if isinstance(value, Answer) else None,
+)
+def test_every_answer_to_an_open_becomes_an_error_of_ours(
+    recorder: Recorder, store: S3Store, answer: Answer, expected: type[DarkroomError]
+) -> None:
+    recorder.says(answer)
+    with pytest.raises(DarkroomError) as caught:
+        store.open(KEY)
+    assert caught.type is expected
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("status", [301, 307])
+def test_an_endpoint_that_only_redirects_is_refused_and_not_asked_for_ever(
+    recorder: Recorder, store: S3Store, verb: str, status: int
+) -> None:
+    recorder.says(Answer(status, body=b"", headers={"Location": "https://s3.example.test/"}))
+    with pytest.raises(StoreError):
+        VERBS[verb](store)
+    assert len(recorder.seen) <= 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_gone"),
+    [
+        (Answer(204), True),
+        (Answer(200), True),
+        (Answer(404, "NoSuchKey"), True),
+        (Answer(404, "NoSuchBucket"), False),
+        (Answer(403, "AccessDenied"), False),
+        (Answer(409, "OperationAborted"), False),
+        (Answer(500, "InternalError"), False),
+        (Answer(503, "SlowDown"), False),
+        # Some other web server at a mistyped address: the object may lie untouched where it was.
+        (Answer(404, body=b"<html>not here</html>", headers=HTML), False),
+    ],
+    ids=lambda value: f"{value.status} {value.code}" if isinstance(value, Answer) else None,
+)
+def test_an_object_counts_as_deleted_only_when_the_service_says_so(
+    recorder: Recorder, store: S3Store, answer: Answer, is_gone: bool
+) -> None:
+    recorder.says(answer)
+    if is_gone:
+        store.delete(KEY)
+    else:
+        with pytest.raises(StoreError):
+            store.delete(KEY)
+
+
+def test_a_missing_object_does_not_exist_and_a_forbidden_one_is_unknown(recorder: Recorder, store: S3Store) -> None:
+    recorder.says(Answer(404))
+    assert store.exists(KEY) is False
+    recorder.says(Answer(200))
+    assert store.exists(KEY) is True
+    for status, expected in [(403, StoreRefused), (500, StoreUnavailable)]:
+        recorder.says(Answer(status))
+        with pytest.raises(expected):
+            store.exists(KEY)
+
+
+@pytest.mark.parametrize("body", [b"this is not XML", b"<ListBucketResult><Contents>", b"\x00\xff\xfe", b"{}"])
+def test_a_listing_that_is_garbage_is_a_store_that_fails(recorder: Recorder, store: S3Store, body: bytes) -> None:
+    recorder.says(Answer(200, body=body))
+    with pytest.raises(StoreError):
+        list_all(store)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_endpoint_where_nobody_listens_is_a_store_that_is_away(verb: str) -> None:
+    with pytest.raises(StoreUnavailable):
+        VERBS[verb](make_store(f"http://127.0.0.1:{free_port()}"))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_name_that_cannot_be_resolved_is_a_store_that_is_away(monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    with pytest.raises(StoreUnavailable):
+        VERBS[verb](make_store("http://s3.example.test:9000"))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_is_no_http_at_all_is_a_store_that_fails(verb: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"220 mail.example.com ESMTP\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(StoreUnavailable):
+            VERBS[verb](make_store(f"http://127.0.0.1:{listener.getsockname()[1]}"))
+        thread.join()
+
+
+JPEG_HEADERS = {"Content-Type": "image/jpeg"}
+
+
+def test_a_body_that_ends_too_early_is_an_error_and_not_a_short_picture(recorder: Recorder) -> None:
+    recorder.says(Answer(200, body=b"half", headers=JPEG_HEADERS, length=8))
+    found = make_store(recorder.endpoint).open(KEY)
+    assert found.size_bytes == 8
+    with pytest.raises(StoreUnavailable):
+        found.stream.read()
+    found.stream.close()
+
+
+def test_a_body_that_ends_too_early_is_an_error_in_pieces_too(recorder: Recorder) -> None:
+    recorder.says(Answer(200, body=b"half", headers=JPEG_HEADERS, length=8))
+    stream = make_store(recorder.endpoint).open(KEY).stream
+    with pytest.raises(StoreUnavailable):
+        while stream.read(3):
+            pass
+    stream.close()
+
+
+def test_a_body_that_stalls_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "READ_TIMEOUT_SECONDS", 0.2)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: 8\r\n\r\nhalf"
+    read = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(head)
+                read.wait(30)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        found = make_store(f"http://127.0.0.1:{listener.getsockname()[1]}").open(KEY)
+        with pytest.raises(StoreUnavailable):
+            found.stream.read()
+        found.stream.close()
+        read.set()
+        thread.join()
+
+
+def test_a_body_that_does_not_fit_its_checksum_is_an_error(recorder: Recorder) -> None:
+    wrong = base64.b64encode(hashlib.sha256(b"another").digest()).decode()
+    recorder.says(Answer(200, body=CONTENT, headers={**JPEG_HEADERS, "x-amz-checksum-sha256": wrong}))
+    found = make_store(recorder.endpoint).open(KEY)
+    with pytest.raises(StoreUnavailable):
+        found.stream.read()
+    found.stream.close()
+
+
+def test_an_object_without_a_type_is_bytes(recorder: Recorder) -> None:
+    recorder.says(Answer(200, body=CONTENT, headers={}))
+    found = make_store(recorder.endpoint).open(KEY)
+    assert (found.content_type, found.size_bytes, found.stream.read()) == (
+        "application/octet-stream",
+        len(CONTENT),
+        CONTENT,
+    )
+    found.stream.close()
+
+
+@pytest.fixture
+def no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """A machine on which boto3 finds nothing, and asks no cloud."""
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    return monkeypatch
+
+
+def test_the_keys_of_the_settings_sign_the_request(recorder: Recorder) -> None:
+    put(make_store(recorder.endpoint, region="eu-central-1"))
+    signature = recorder.seen[0].headers["authorization"]
+    assert signature.startswith("AWS4-HMAC-SHA256 Credential=our-key/")
+    assert "/eu-central-1/s3/aws4_request" in signature
+
+
+def test_without_keys_boto3s_own_chain_finds_them(recorder: Recorder, no_credentials: pytest.MonkeyPatch) -> None:
+    no_credentials.setenv("AWS_ACCESS_KEY_ID", "key-of-the-environment")
+    no_credentials.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    no_credentials.setenv("AWS_SESSION_TOKEN", "session-of-a-role")
+    put(make_store(recorder.endpoint, access_key_id=None, secret_access_key=None))
+    headers = recorder.seen[0].headers
+    assert headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=key-of-the-environment/")
+    assert headers["x-amz-security-token"] == "session-of-a-role"
+
+
+def test_the_keys_of_the_settings_go_before_those_of_the_environment(
+    recorder: Recorder, no_credentials: pytest.MonkeyPatch
+) -> None:
+    no_credentials.setenv("AWS_ACCESS_KEY_ID", "key-of-the-environment")
+    no_credentials.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    no_credentials.setenv("AWS_SESSION_TOKEN", "session-of-a-role")
+    put(make_store(recorder.endpoint))
+    headers = recorder.seen[0].headers
+    assert "Credential=our-key/" in headers["authorization"]
+    assert "x-amz-security-token" not in headers
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_keys_at_all_are_a_matter_for_the_operator(
+    recorder: Recorder, no_credentials: pytest.MonkeyPatch, verb: str
+) -> None:
+    store = make_store(recorder.endpoint, access_key_id=None, secret_access_key=None)
+    with pytest.raises(StoreRefused):
+        VERBS[verb](store)
+    assert recorder.seen == []
+
+
+@dataclass
+class Changing:
+    """A service that is started again and again on one database and one account, with other settings each time."""
+
+    start: Callable[..., Service]
+    fixed: dict[str, str]
+    service: Service | None = None
+    account: Account | None = None
+    path: str = ""
+
+    def run(self, **settings: str) -> Service:
+        """Start with these settings and none from before; the account is made by the first one."""
+        if self.service is not None:
+            self.service.stop()
+        cleared = {"S3_BUCKET_NAME": "", "S3_ENDPOINT_URL": "", "S3_ACCESS_KEY_ID": "", "S3_SECRET_ACCESS_KEY": ""}
+        given = {**cleared, **self.fixed, **settings}
+        self.service = self.start(**{name.lower(): value for name, value in given.items()})
+        self.account = self.account or self.service.register()
+        return self.service
+
+    def upload(self) -> str:
+        assert self.service and self.account
+        answer = self.service.patch_picture(self.account, jpeg())
+        assert answer.status_code == 200, answer.text
+        self.path = answer.json()["image_path"]
+        assert self.service.get_picture(self.path).status_code == 200
+        return self.path
+
+    def replace(self, old_objects: Callable[[], list[str]]) -> str:
+        """The old picture is where it was, under its old path; replacing it deletes it there. Returns the new path."""
+        assert self.service and self.account
+        old = self.path
+        with self.service.client(self.account) as client:
+            assert client.get("/users/me").json()["image_path"] == old
+        served = self.service.get_picture(old)
+        assert (served.status_code, served.headers["content-type"]) == (200, "image/jpeg")
+        assert len(old_objects()) == 1
+        new = self.upload()
+        # Within two seconds of the answer, or behind it by the reaper.
+        deadline = time.monotonic() + 60
+        while old_objects() or len(self.service.sql("SELECT 1 FROM stored_files")) != 1:
+            assert time.monotonic() < deadline, old_objects()
+            time.sleep(0.05)
+        assert self.service.get_picture(old).status_code in (403, 404)
+        return new
+
+
+@pytest.fixture
+def changing(start_service: Callable[..., Service], new_database: Callable[[], str], tmp_path: Path) -> Changing:
+    fixed = {"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path / "data"), "SECRET_KEY": "s" * 32}
+    return Changing(start_service, fixed)
+
+
+def files(folder: Path) -> list[str]:
+    return [path.name for path in (folder / "profile_pics").iterdir()]
+
+
+def test_pictures_outlive_a_move_from_disk_to_s3_to_another_bucket_and_to_another_service(
+    changing: Changing, moto: str, ministack: str, tmp_path: Path
+) -> None:
+    first, second, third = Bucket.make(moto), Bucket.make(moto), Bucket.make(ministack)
+    changing.run(STORAGE="local")
+    assert changing.upload().startswith("/media/profile_pics/")
+    changing.run(**first.settings())
+    assert changing.replace(lambda: files(tmp_path / "data" / "media")).startswith(f"{moto}/{first.name}/profile_pics/")
+    changing.run(**second.settings())
+    assert changing.replace(lambda: list(first.objects())).startswith(f"{moto}/{second.name}/profile_pics/")
+    previous = {
+        "storage": "s3",
+        "bucket_name": second.name,
+        "endpoint_url": moto,
+        "access_key_id": "test",
+        "secret_access_key": "test",
+    }
+    service = changing.run(**third.settings(), STORAGE_NAME="new", PREVIOUS_STORES=json.dumps({"s3": previous}))
+    assert changing.replace(lambda: list(second.objects())).startswith(f"{ministack}/{third.name}/profile_pics/")
+    places = [tuple(row) for row in service.sql("SELECT storage, bucket FROM stored_files")]
+    assert places == [("new", third.name)]
+
+
+def test_pictures_of_one_folder_outlive_a_move_to_another(changing: Changing, tmp_path: Path) -> None:
+    changing.run(STORAGE="local", STORAGE_NAME="first")
+    changing.upload()
+    before = tmp_path / "data" / "media"
+    changing.fixed["DATA_DIR"] = str(tmp_path / "bigger-disk")
+    previous = {"first": {"storage": "local", "directory": str(before)}}
+    changing.run(STORAGE="local", STORAGE_NAME="second", PREVIOUS_STORES=json.dumps(previous))
+    changing.replace(lambda: files(before))
+    assert len(files(tmp_path / "bigger-disk" / "media")) == 1

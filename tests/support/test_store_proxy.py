@@ -1,0 +1,306 @@
+"""Proves that the proxy before an S3 server does to the store, and to the client, what each of its faults says."""
+
+import functools
+import http.client
+import io
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError, ReadTimeoutError
+
+from tests.support.planned_s3 import BUCKET, PlannedS3, planned_s3
+from tests.support.services import START_SECONDS, Bucket
+from tests.support.store_proxy import Fault, StoreProxy
+
+CONTENT = b"0123456789" * 20_000
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[PlannedS3]:
+    with planned_s3() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def running(store: PlannedS3) -> Iterator[StoreProxy]:
+    with StoreProxy(store.settings()["S3_ENDPOINT_URL"]) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxy(running: StoreProxy, store: PlannedS3) -> StoreProxy:
+    """A proxy before an empty store, forgetful of the test before."""
+    store.clear()
+    running.faults.clear()
+    running.away = False
+    return running
+
+
+@functools.cache
+def client_of(url: str) -> Any:
+    """A client that tries once and waits for an answer for a second; to make one costs more than its requests."""
+    return boto3.client(
+        "s3",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(read_timeout=1, retries={"total_max_attempts": 1}, max_pool_connections=32),
+    )
+
+
+def connect(proxy: StoreProxy) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection(urlsplit(proxy.url).netloc, timeout=START_SECONDS)
+
+
+def connected(proxy: StoreProxy) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", urlsplit(proxy.url).port or 0), START_SECONDS)
+
+
+def put(proxy: StoreProxy) -> Exception | None:
+    return error_of(lambda: client_of(proxy.url).put_object(Bucket=BUCKET, Key="a/b", Body=CONTENT))
+
+
+def delete(proxy: StoreProxy) -> Exception | None:
+    return error_of(lambda: client_of(proxy.url).delete_object(Bucket=BUCKET, Key="a/b"))
+
+
+def error_of(call: Callable[[], object]) -> Exception | None:
+    try:
+        call()
+    except (BotoCoreError, ClientError) as err:
+        return err
+    return None
+
+
+# What the client meets, and whether the store did what was asked.
+FAULTS: dict[Fault, tuple[type[Exception] | int | None, bool]] = {
+    "pass": (None, True),
+    "500": (500, False),
+    "503": (503, False),
+    "lost": (ConnectionClosedError, True),
+    "cut_answer": (ConnectionClosedError, True),
+    "timeout": (ReadTimeoutError, True),
+    "reset": (ConnectionClosedError, False),
+    "half": (ConnectionClosedError, False),
+}
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_does_to_the_client_and_the_store_what_it_says(
+    proxy: StoreProxy, store: PlannedS3, fault: Fault, method: str
+) -> None:
+    met, is_done = FAULTS[fault]
+    before = {} if method == "PUT" else {"a/b": CONTENT}
+    after = {"a/b": CONTENT} if method == "PUT" else {}
+    store.objects = dict(before)
+    seen: list[dict[str, bytes]] = []
+    done = proxy.plan(method, fault, then=lambda: seen.append(dict(store.objects)))
+    error = put(proxy) if method == "PUT" else delete(proxy)
+    if isinstance(error, ClientError):
+        assert error.response["ResponseMetadata"]["HTTPStatusCode"] == met
+        assert error.response["Error"]["Code"] == {500: "InternalError", 503: "SlowDown"}[met]
+    else:
+        assert type(error) is (met or type(None)), error
+    assert done.wait(START_SECONDS)
+    assert store.objects == (after if is_done else before)
+    assert seen == [store.objects], "what is called in between did not come after the store's part"
+    assert len(store.requests) == is_done
+    assert proxy.faults == {fault: 1}
+    assert (put(proxy), store.objects["a/b"]) == (None, CONTENT), "the next request is whole"
+
+
+def test_what_is_called_in_between_comes_before_the_client_learns(proxy: StoreProxy) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def then() -> None:
+        asked.set()
+        assert go_on.wait(START_SECONDS)
+
+    for fault in ("pass", "lost", "half"):
+        asked.clear()
+        go_on.clear()
+        done = proxy.plan("PUT", fault, then=then)
+        with ThreadPoolExecutor(1) as pool:
+            putting = pool.submit(put, proxy)
+            assert asked.wait(START_SECONDS)
+            assert not putting.done() and not done.is_set()
+            go_on.set()
+        assert done.wait(START_SECONDS)
+
+
+@pytest.mark.parametrize("fault", ["half", "reset"])
+def test_half_of_a_body_is_enough_to_be_cut_off(proxy: StoreProxy, store: PlannedS3, fault: Fault) -> None:
+    done = proxy.plan("PUT", fault)
+    with connected(proxy) as client:
+        client.sendall(f"PUT /{BUCKET}/half HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n1234".encode())
+        assert not done.wait(0.1), "only four of ten bytes are there"
+        client.sendall(b"5")
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+    assert done.wait(START_SECONDS)
+    assert store.requests == []
+
+
+def test_a_plan_counts_the_requests_for_objects_by_its_method(proxy: StoreProxy) -> None:
+    second, third = proxy.plan("PUT", "500", nth=2), proxy.plan("PUT", "503", nth=3)
+    connection = connect(proxy)
+    for path in ("/a-bucket", "/a-bucket/", "/a-bucket?list-type=2"):
+        connection.request("PUT", path, b"")
+        assert connection.getresponse().read() == b""
+    errors = [put(proxy), delete(proxy), put(proxy), put(proxy), put(proxy)]
+    codes = [err.response["Error"]["Code"] if isinstance(err, ClientError) else err for err in errors]
+    assert codes == [None, None, "InternalError", "SlowDown", None]
+    assert second.is_set() and third.is_set()
+
+
+def test_bodies_of_every_kind_pass_whole_on_one_connection(proxy: StoreProxy, store: PlannedS3) -> None:
+    connection = connect(proxy)
+
+    def assert_stored(content: bytes) -> None:
+        answer = connection.getresponse()
+        assert (answer.status, answer.read(), store.objects.pop("chunked")) == (200, b"", content)
+
+    connection.connect()
+    opened = connection.sock
+    for chunks in ([b"one", b"two" * 10_000], []):
+        connection.request("PUT", f"/{BUCKET}/chunked", iter(chunks), encode_chunked=True)
+        assert_stored(b"".join(chunks))
+    connection.putrequest("PUT", f"/{BUCKET}/chunked")
+    connection.putheader("Expect", "100-continue")
+    connection.putheader("Content-Length", "5")
+    connection.endheaders()
+    interim = opened.recv(1000)
+    assert interim.startswith(b"HTTP/1.1 100 ") and interim.endswith(b"\r\n\r\n")
+    opened.sendall(b"hello")
+    assert_stored(b"hello")
+    assert connection.sock is opened, "the connection was not kept"
+
+    proxy.plan("PUT", "half")
+    with pytest.raises(ConnectionError):
+        connection.request("PUT", f"/{BUCKET}/chunked", iter([b"one", b"two"]), encode_chunked=True)
+        connection.getresponse()
+    assert store.objects == {}
+
+
+@pytest.mark.parametrize(
+    "head", [b"Content-Length: 10\r\n\r\nhalf", b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"]
+)
+def test_what_a_client_did_not_send_to_its_end_is_not_stored(proxy: StoreProxy, store: PlannedS3, head: bytes) -> None:
+    with connected(proxy) as client:
+        client.sendall(f"PUT /{BUCKET}/half HTTP/1.1\r\nHost: x\r\n".encode() + head)
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(100) == b""
+    assert store.requests == []
+
+
+def test_a_store_that_is_away_resets_old_and_new_connections(proxy: StoreProxy, store: PlannedS3) -> None:
+    kept = connect(proxy)
+    kept.request("PUT", f"/{BUCKET}/a", b"a")
+    kept.getresponse().read()
+    proxy.away = True
+    assert isinstance(put(proxy), BotoCoreError)
+    with pytest.raises(ConnectionError):
+        kept.request("PUT", f"/{BUCKET}/b", b"b")
+        kept.getresponse()
+    with pytest.raises(ConnectionError), connected(proxy) as silent:
+        silent.recv(1)
+    assert store.keys("PUT") == ["a"]
+    proxy.away = False
+    assert put(proxy) is None
+
+
+def test_going_away_ends_the_silence_and_withholds_an_answer(proxy: StoreProxy, store: PlannedS3) -> None:
+    silent = proxy.plan("PUT", "timeout")
+    connection = connect(proxy)
+    connection.request("PUT", f"/{BUCKET}/a", b"a")
+    assert silent.wait(START_SECONDS)
+    proxy.away = True
+    with pytest.raises(ConnectionResetError):
+        connection.getresponse()
+    proxy.away = False
+    proxy.plan("PUT", "pass", then=lambda: setattr(proxy, "away", True))
+    assert isinstance(put(proxy), ConnectionClosedError)
+    assert store.objects == {"a": b"a", "a/b": CONTENT}
+
+
+def test_random_faults_come_at_their_rate_and_again_with_the_same_seed(store: PlannedS3) -> None:
+    def met(seed: int) -> list[str]:
+        with StoreProxy(store.settings()["S3_ENDPOINT_URL"], rate=0.2, seed=seed) as proxy:
+            for method, path in (("GET", "/bucket/key"), ("HEAD", "/bucket/key"), ("PUT", "/bucket")):
+                assert {proxy.next_fault(method, path) for _ in range(100)} == {None}
+            found = [proxy.next_fault("PUT" if n % 2 else "DELETE", "/bucket/a/key") for n in range(5_000)]
+        assert proxy.faults == Counter(fault.kind for fault in found if fault)
+        return [fault.kind if fault else "" for fault in found]
+
+    faults = met(1)
+    assert faults == met(1) != met(2)
+    counts = Counter(faults)
+    assert set(counts) == {"", *FAULTS} - {"pass", "half"}
+    assert 800 < 5_000 - counts[""] < 1_200
+    assert 50 < counts["timeout"] < 150, "a timeout is one in ten faults"
+
+
+def test_at_a_full_rate_no_object_is_changed_without_a_fault_but_all_can_be_read(moto: str) -> None:
+    direct = Bucket.make(moto)
+    direct.client().put_object(Bucket=direct.name, Key="a", Body=b"a")
+    with StoreProxy(moto, rate=1.0, seed=9) as proxy:
+        behind = Bucket.make(proxy.url)  # makes a bucket and its policy
+        through = Bucket(proxy.url, direct.name)
+        assert through.objects() == {"a": b"a"} and behind.objects() == {}
+        assert proxy.faults.total() == 0
+        with pytest.raises((ClientError, BotoCoreError)):
+            client_of(proxy.url).put_object(Bucket=direct.name, Key="b", Body=b"b")
+        assert proxy.faults.total() == 1
+
+
+@pytest.mark.parametrize("kind", ["moto", "ministack"])
+def test_real_s3_servers_see_no_difference(kind: str, request: pytest.FixtureRequest) -> None:
+    direct = Bucket.make(request.getfixturevalue(kind))
+    with StoreProxy(direct.endpoint) as proxy:
+        client = client_of(proxy.url)
+        sha256 = {"ChecksumSHA256": "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}  # of nothing
+        client.put_object(Bucket=direct.name, Key="empty", Body=b"", IfNoneMatch="*", **sha256)
+        with pytest.raises(ClientError) as refused:
+            client.put_object(Bucket=direct.name, Key="empty", Body=b"", IfNoneMatch="*")
+        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 412
+        client.put_object(Bucket=direct.name, Key="a/ü +%", Body=CONTENT, ContentType="image/jpeg")
+        client.put_object(Bucket=direct.name, Key="streamed", Body=io.BytesIO(CONTENT))
+        contents = {"empty": b"", "a/ü +%": CONTENT, "streamed": CONTENT}
+        assert Bucket(proxy.url, direct.name).objects() == direct.objects() == contents
+        head = client.head_object(Bucket=direct.name, Key="a/ü +%")
+        assert (head["ContentLength"], head["ContentType"]) == (len(CONTENT), "image/jpeg")
+        client.delete_object(Bucket=direct.name, Key="empty")
+        with pytest.raises(ClientError, match="404"):
+            client.head_object(Bucket=direct.name, Key="empty")
+        proxy.plan("PUT", "lost")
+        with pytest.raises(ConnectionClosedError):
+            client.put_object(Bucket=direct.name, Key="lost", Body=CONTENT)
+        assert direct.objects() == {"a/ü +%": CONTENT, "streamed": CONTENT, "lost": CONTENT}
+
+
+def test_many_at_once_and_none_is_mixed_up(proxy: StoreProxy, store: PlannedS3) -> None:
+    client = client_of(proxy.url)
+
+    def send(number: int) -> None:
+        client.put_object(Bucket=BUCKET, Key=f"{number}", Body=f"{number}".encode() * 1_000)
+
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(send, range(200)))
+    assert store.objects == {f"{number}": f"{number}".encode() * 1_000 for number in range(200)}
+
+
+def test_a_store_that_is_not_there_is_a_reset() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        with StoreProxy(f"http://127.0.0.1:{taken.getsockname()[1]}") as proxy:
+            assert isinstance(put(proxy), ConnectionClosedError)

@@ -1,0 +1,1 @@
+"""HTTP around the routes: middleware, problems, bounded bodies, forms, admission."""

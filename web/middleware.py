@@ -1,0 +1,240 @@
+"""What wraps every request: its id and log line, the security headers, the one error shape, and a body's polite end.
+
+All of it pure ASGI: nothing here holds a request or a response in memory.
+"""
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from typing import Any
+
+from fastapi import Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import logs
+from config import MIB
+from errors import DarkroomError, OutcomeUnknown, StartupError
+from web.problems import PROBLEM_MEDIA_TYPE, problem_for_error, problem_for_status
+
+logger = logging.getLogger("darkroom.requests")
+
+# A client that sends all before it reads sees our early answer only if we take what it sends. So much and so long:
+# what most people would try by mistake, on a connection of 30 Mbit/s.
+DRAIN_BYTES = 128 * MIB
+DRAIN_SECONDS = 30.0
+# A client that sends nothing for so long has seen the answer, or never will.
+DRAIN_PAUSE_SECONDS = 2.0
+
+_SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+}
+
+
+class RequestContext:
+    """Gives each request an id, a log line and the security headers; outermost, so that no answer goes without."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, _send_sentence(send))
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        logs.request_id.set(request_id)
+        started = time.perf_counter()
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        try:
+            await self._app(scope, _with_the_last_bytes(receive), send_with_headers)
+        finally:
+            logger.info(
+                "%s %s %s",
+                scope["method"],
+                scope["path"],
+                status or "no answer",
+                extra={
+                    "method": scope["method"],
+                    "path": scope["path"],
+                    "status": status,
+                    "duration_ms": round((time.perf_counter() - started) * 1000, 1),
+                },
+            )
+
+
+def _with_the_last_bytes(receive: Receive) -> Receive:
+    """What the client had sent before it went away, and only then that it did.
+
+    uvicorn (0.54) turns that round: a small upload whose client closes right after its last byte would be lost, though
+    all of it is here. Another server's receive is left as it is.
+    """
+    cycle: Any = getattr(receive, "__self__", None)
+    is_over = not (hasattr(cycle, "body") and hasattr(cycle, "more_body"))
+
+    async def receive_in_order() -> Message:
+        nonlocal is_over
+        message = await receive()
+        if message["type"] == "http.disconnect" and not is_over and (cycle.body or not cycle.more_body):
+            message = {"type": "http.request", "body": bytes(cycle.body), "more_body": cycle.more_body}
+            cycle.body = bytearray()
+        is_over = is_over or not message.get("more_body", False)
+        return message
+
+    return receive_in_order
+
+
+def _send_sentence(send: Send) -> Send:
+    """For the lifespan: an operator is shown our sentence, not a traceback."""
+
+    async def send_message(message: Message) -> None:
+        if message["type"] == "lifespan.startup.failed":
+            name = f"{StartupError.__module__}.{StartupError.__name__}: "
+            _, found, sentence = message.get("message", "").rpartition(name)
+            if found:
+                message = {**message, "message": sentence.strip()}
+        await send(message)
+
+    return send_message
+
+
+class CatchAll:
+    """Turns what no handler caught into an answer; innermost, so that the answer gets all that the others get."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        is_started, is_gone = False, False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal is_started, is_gone
+            is_started = True
+            try:
+                await send(message)
+            except Exception:
+                is_gone = True  # the connection broke under the answer
+                raise
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        except ClientDisconnect:
+            logger.info("the client went away before its last byte")
+        except asyncio.CancelledError:
+            # The server's patience at shutdown is over. What was whole goes on for a moment, the rest is the reaper's.
+            if not is_started:
+                await problem_for_error(Request(scope), OutcomeUnknown())(scope, receive, send)
+        except Exception as err:
+            if is_gone:
+                logger.info("the client went away during its answer: %r", err)
+                return
+            logger.exception("not handled")
+            if is_started:
+                raise
+            await problem_for_error(Request(scope), DarkroomError())(scope, receive, send)
+
+
+class OneErrorShape:
+    """Puts what a library refused in its own words (a preflight, a static file) into the shape of all errors."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        replacement = None
+
+        async def send_in_shape(message: Message) -> None:
+            nonlocal replacement
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                headers = Headers(raw=message["headers"])
+                if headers.get("content-type") != PROBLEM_MEDIA_TYPE:
+                    kept = {
+                        name: value
+                        for name, value in headers.items()
+                        if name in ("allow", "content-range", "vary") or name.startswith("access-control-")
+                    }
+                    replacement = problem_for_status(Request(scope), message["status"], kept)
+                    return
+            if replacement is None:
+                await send(message)
+            elif not message.get("more_body", False):
+                await replacement(scope, receive, send)
+
+        await self._app(scope, receive, send_in_shape)
+
+
+class PoliteEnd:
+    """Answers early without a reset: says `Connection: close`, takes what the client still sends, then closes.
+
+    Closing with unread bytes makes the kernel send a reset, in which many clients lose an answer that already arrived.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        is_read = not has_body
+
+        async def receive_and_note() -> Message:
+            nonlocal is_read
+            message = await receive()
+            is_read = message["type"] == "http.disconnect" or not message.get("more_body", False)
+            return message
+
+        async def drain() -> None:
+            left_bytes, deadline = DRAIN_BYTES, time.monotonic() + DRAIN_SECONDS
+            while not is_read and left_bytes > 0 and time.monotonic() < deadline:
+                async with asyncio.timeout(DRAIN_PAUSE_SECONDS):
+                    message = await receive_and_note()
+                left_bytes -= len(message.get("body", b""))
+
+        async def send_politely(message: Message) -> None:
+            if message["type"] == "http.response.start" and not is_read:
+                MutableHeaders(scope=message)["Connection"] = "close"
+            is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if not is_last or is_read:
+                await send(message)
+                return
+            # All of the answer is on its way but its end, at which the server closes the connection.
+            await send({**message, "more_body": True})
+            try:
+                await drain()
+            except TimeoutError:
+                pass
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        await self._app(scope, receive_and_note, send_politely)
