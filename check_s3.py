@@ -1,7 +1,8 @@
 """The doctor: can this bucket do what the profile pictures need? `uv run check_s3.py`
 
-Uploads, reads by the public URL, deletes, and sees that it is gone, with the settings of the service. Needs no more
-than the service does: PutObject and DeleteObject. Exits with 1 if anything failed.
+Uploads, reads by the public URL, deletes, and sees that it is gone,
+with the settings of the service. Needs no more than the service
+does: PutObject and DeleteObject. Exits with 1 if anything failed.
 """
 
 import hashlib
@@ -36,7 +37,9 @@ _CURES = {
 
 
 def check(known: StoreSettings) -> bool:
-    """Go through the life of one picture; print a line for each step; return whether all of them succeeded."""
+    """Go through the life of one picture; print a line
+    for each step; return whether all of them succeeded.
+    """
     try:
         store = S3Store(known)
     except StartupError as err:
@@ -68,14 +71,28 @@ def _check_read(url: str, content: bytes, arn: str) -> bool:
     try:
         answer = httpx.get(url, timeout=READ_TIMEOUT_SECONDS)
     except (httpx.HTTPError, httpx.InvalidURL) as err:
-        _failed(step, f"{url}: {type(err).__name__}", "Correct S3_PUBLIC_BASE_URL or S3_ENDPOINT_URL.")
+        _failed(
+            step, f"{url}: {type(err).__name__}", "Correct S3_PUBLIC_BASE_URL or S3_ENDPOINT_URL."
+        )
         return False
     if answer.status_code in (401, 403):
-        _failed(step, f"{url} answered {answer.status_code}", f"Allow everyone s3:GetObject on {arn} by bucket policy.")
+        _failed(
+            step,
+            f"{url} answered {answer.status_code}",
+            f"Allow everyone s3:GetObject on {arn} by bucket policy.",
+        )
     elif answer.status_code != 200:
-        _failed(step, f"{url} answered {answer.status_code}", "Correct S3_PUBLIC_BASE_URL or the CDN's origin.")
+        _failed(
+            step,
+            f"{url} answered {answer.status_code}",
+            "Correct S3_PUBLIC_BASE_URL or the CDN's origin.",
+        )
     elif answer.content != content:
-        _failed(step, f"{url} holds other bytes", "Let S3_PUBLIC_BASE_URL lead to this very bucket, unchanged.")
+        _failed(
+            step,
+            f"{url} holds other bytes",
+            "Let S3_PUBLIC_BASE_URL lead to this very bucket, unchanged.",
+        )
     elif answer.headers.get("content-type") != "image/jpeg":
         kind = answer.headers.get("content-type")
         _failed(step, f"{url} came as {kind}", "Let the CDN keep the object's Content-Type.")
@@ -103,7 +120,11 @@ def _check_gone(url: str) -> bool:
         _failed("gone", f"{url}: {type(err).__name__}", "Check the network and try again.")
         return False
     if status not in (403, 404):
-        _failed("gone", f"{url} still answered {status}", "A cache keeps copies: let it ask the bucket again.")
+        _failed(
+            "gone",
+            f"{url} still answered {status}",
+            "A cache keeps copies: let it ask the bucket again.",
+        )
         return False
     _succeeded("gone", f"the URL answers {status}")
     return True
@@ -128,7 +149,11 @@ def _cure(err: Exception, if_refused: str) -> str:
     cause = err.__cause__
     if isinstance(cause, ClientError):
         code = cause.response.get("Error", {}).get("Code", "")
-        unknown = if_refused if code in ("AccessDenied", "403") else "The service's documentation explains this code."
+        unknown = (
+            if_refused
+            if code in ("AccessDenied", "403")
+            else "The service's documentation explains this code."
+        )
         return _CURES.get(code, unknown)
     if isinstance(cause, BotoCoreError):
         return _CURES.get(type(cause).__name__, "Check the S3 settings and the network.")
@@ -145,7 +170,9 @@ def _failed(step: str, cause: str, cure: str = "") -> None:
 
 def main() -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without these marks shows a question mark
+        sys.stdout.reconfigure(
+            errors="replace"
+        )  # a terminal without these marks shows a question mark
     known = settings.stores()[settings.store_name]
     if known.storage != "s3":
         print("✗ settings: no bucket is in use. Set S3_BUCKET_NAME (and STORAGE=s3 in production).")

@@ -1,7 +1,9 @@
-"""The operator's commands: `uv run cli.py migrate | worker | reap | failing | requeue | check | sweep | make-admin`.
+"""The operator's commands: `uv run cli.py migrate | worker
+| reap | failing | requeue | check | sweep | make-admin`.
 
-Without a DATABASE_URL they join the running embedded database, or start it for as long as they run. What `check` and
-`sweep` print, their options and their exit statuses are told in docs/maintenance.md.
+Without a DATABASE_URL they join the running embedded database, or
+start it for as long as they run. What `check` and `sweep` print,
+their options and their exit statuses are told in docs/maintenance.md.
 """
 
 import argparse
@@ -42,7 +44,9 @@ async def migrate() -> int:
 
 
 async def worker() -> int:
-    """Delete what is due as a process of its own, until SIGTERM or Ctrl-C; any number may share the work."""
+    """Delete what is due as a process of its own, until
+    SIGTERM or Ctrl-C; any number may share the work.
+    """
     logs.configure()
     reaping = asyncio.ensure_future(reaper.reap_forever())
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -60,7 +64,9 @@ async def reap() -> int:
 
 
 async def failing() -> int:
-    """List what could not be deleted more than once, a line of JSON each, and why; exit 1 if there is any."""
+    """List what could not be deleted more than once, a
+    line of JSON each, and why; exit 1 if there is any.
+    """
     is_any = False
     async for file in ops.check.failing():
         is_any = True
@@ -75,14 +81,19 @@ async def requeue() -> int:
 
 
 async def check() -> int:
-    """Compare all rows and objects, by checksum, and report as JSON; exit 1 if anything is wrong. Changes nothing."""
+    """Compare all rows and objects, by checksum, and report as JSON; exit 1 if anything is wrong.
+
+    Changes nothing.
+    """
     report = await ops.check.check()
     print(json.dumps(report, indent=2))
     return 0 if report["ok"] else 1
 
 
 async def sweep(claim: bool, delete: bool, limit: int) -> int:
-    """Report objects that no row explains, as JSON; delete them only if asked to, twice, over an hour apart."""
+    """Report objects that no row explains, as JSON; delete
+    them only if asked to, twice, over an hour apart.
+    """
     if claim:
         return await _claim()
     report = await ops.sweep.sweep(deletes=delete, limit=limit)
@@ -96,9 +107,14 @@ async def sweep(claim: bool, delete: bool, limit: int) -> int:
 async def _claim() -> int:
     store, claimed = await ops.sweep.claim()
     if claimed == ops.sweep.THIS_DATABASE:
-        print(f"The store {ops.check.named(store)} is claimed by this database, which alone may delete there.")
+        print(
+            f"The store {ops.check.named(store)} is claimed by this database, which alone may delete there."
+        )
         return 0
-    print(f"The store {ops.check.named(store)} is not claimed: it belongs to {claimed}.", file=sys.stderr)
+    print(
+        f"The store {ops.check.named(store)} is not claimed: it belongs to {claimed}.",
+        file=sys.stderr,
+    )
     return 1
 
 
@@ -108,7 +124,11 @@ async def make_admin(email: str) -> int:
         account = update(User).where(User.email_folded == fold(normalized_email(email)))
         user_id = await db.scalar(account.values(is_admin=True).returning(User.id))
         await db.commit()
-    print(f"Account {user_id} is an admin." if user_id else f"There is no account with the address {email}.")
+    print(
+        f"Account {user_id} is an admin."
+        if user_id
+        else f"There is no account with the address {email}."
+    )
     return 0 if user_id else 1
 
 
@@ -125,14 +145,20 @@ def _arguments() -> dict[str, Any]:
     parser = argparse.ArgumentParser(prog="cli.py", description=__doc__)
     commands = parser.add_subparsers(required=True)
     for command in (migrate, worker, reap, failing, requeue, check, sweep, make_admin):
-        sub = commands.add_parser(command.__name__.replace("_", "-"), help=command.__doc__, description=command.__doc__)
+        sub = commands.add_parser(
+            command.__name__.replace("_", "-"), help=command.__doc__, description=command.__doc__
+        )
         sub.set_defaults(command=command)
         if command is make_admin:
             sub.add_argument("email")
         if command is sweep:
             one = sub.add_mutually_exclusive_group()
             one.add_argument("--claim", action="store_true", help=CLAIM_HELP)
-            one.add_argument("--delete", action="store_true", help="remember what is unexplained; delete it next time")
+            one.add_argument(
+                "--delete",
+                action="store_true",
+                help="remember what is unexplained; delete it next time",
+            )
             at_most = "delete nothing if it would be more objects than this (%(default)s)"
             sub.add_argument("--limit", type=int, default=ops.sweep.LIMIT, help=at_most)
     return vars(parser.parse_args())
@@ -142,11 +168,17 @@ def main() -> int:
     options = _arguments()
     command = options.pop("command")
     # Leave through the contexts, so that an embedded database is ended in order.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0 if command is worker else 128 + signal.SIGTERM))
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(0 if command is worker else 128 + signal.SIGTERM)
+    )
     failed = NOT_LOOKED_STATUS if command in (check, sweep) else 1
     given_url = settings.database_url
     try:
-        with nullcontext(given_url) if given_url else embedded_postgres.running(settings.data_dir) as url:
+        with (
+            nullcontext(given_url)
+            if given_url
+            else embedded_postgres.running(settings.data_dir) as url
+        ):
             return asyncio.run(_run(url, command, options))
     except (StartupError, ValueError, CannotLook) as err:
         print(err, file=sys.stderr)

@@ -1,7 +1,8 @@
 """Every setting once, with its unit and its reason.
 
-Values come from the environment or from a `.env` file in the working directory; `.env.example` lists them all. Outside
-production whatever is unset gets a working default; in production nothing is assumed.
+Values come from the environment or from a `.env` file in the working
+directory; `.env.example` lists them all. Outside production whatever
+is unset gets a working default; in production nothing is assumed.
 """
 
 import os
@@ -19,15 +20,19 @@ from sqlalchemy.exc import ArgumentError
 KIB = 1024
 MIB = 1024 * KIB
 
-# Boundaries, part headers and small fields around the file. A browser's form needs less than one of them.
+# Boundaries, part headers and small fields around the
+# file. A browser's form needs less than one of them.
 FORM_OVERHEAD_BYTES = 64 * KIB
-# The default, which grows with the largest file: beside one of those there is room for several small ones.
-UPLOAD_BUDGET_BYTES, ROOM_BESIDE_BYTES = 64 * MIB, 8 * MIB
+# The default, which grows with the largest file: beside
+# one of those there is room for several small ones.
+UPLOAD_BUDGET_BYTES = 64 * MIB
+ROOM_BESIDE_BYTES = 8 * MIB
 
 # In characters; RFC 7518 asks HS256 for as many bytes as its hash has.
 SHORTEST_SECRET = 32
 
-# The exit status that makes uvicorn's process manager give up instead of starting the same failing worker for ever.
+# The exit status that makes uvicorn's process manager give
+# up instead of starting the same failing worker for ever.
 STARTUP_FAILURE_STATUS = 3
 
 
@@ -35,7 +40,9 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class StoreSettings(BaseModel):
-    """Where one store is: what `previous_stores` lists for each store that is still read and deleted from."""
+    """Where one store is: what `previous_stores` lists
+    for each store that is still read and deleted from.
+    """
 
     storage: Literal["local", "s3"]
     directory: Path | None = None
@@ -58,7 +65,10 @@ class StoreSettings(BaseModel):
 
 
 class Settings(BaseSettings):
-    """What an operator can set. A field's comment says why the default is not ten times more or less."""
+    """What an operator can set.
+
+    A field's comment says why the default is not ten times more or less.
+    """
 
     model_config = SettingsConfigDict(
         env_file=os.environ.get("DARKROOM_ENV_FILE", ".env"), env_ignore_empty=True, extra="ignore"
@@ -66,7 +76,8 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
-    # One process keeps two cores busy, because Pillow lets go of the GIL; more help only where there are many cores.
+    # One process keeps two cores busy, because Pillow lets go
+    # of the GIL; more help only where there are many cores.
     workers: Annotated[int, Field(ge=1)] = 1
     data_dir: Path = Path(".data")
     environment: Literal["development", "production"] = "development"
@@ -74,14 +85,16 @@ class Settings(BaseSettings):
     cors_origins: Annotated[list[str], NoDecode] = []
 
     database_url: str | None = None
-    # Connections are held for milliseconds, never across a body, a decode or a store call, so ten carry much traffic.
+    # Connections are held for milliseconds, never across a
+    # body, a decode or a store call, so ten carry much traffic.
     database_pool_size: Annotated[int, Field(ge=1)] = 10
 
     secret_key: SecretStr | None = None
     access_token_expire_minutes: Annotated[int, Field(ge=1, le=10 * 365 * 24 * 60)] = 60
 
     storage: Literal["local", "s3"] | None = None
-    # Rows remember this name. A new one is needed only when a store of the same kind moves to another endpoint.
+    # Rows remember this name. A new one is needed only when
+    # a store of the same kind moves to another endpoint.
     storage_name: Annotated[str, Field(max_length=50)] | None = None
     previous_stores: dict[str, StoreSettings] = {}
     s3_bucket_name: str | None = None
@@ -101,22 +114,29 @@ class Settings(BaseSettings):
     max_whole_image_pixels: Annotated[int, Field(ge=1)] = 25_000_000
     # The bodies that may be in memory at once: a dozen of the largest, some twenty phone photos.
     upload_budget_bytes: Annotated[int, Field(ge=1)] = UPLOAD_BUDGET_BYTES
-    # For decoding: one of the largest PNGs or several phone photos at a time. What takes more is decoded alone.
+    # For decoding: one of the largest PNGs or several phone
+    # photos at a time. What takes more is decoded alone.
     decode_budget_bytes: Annotated[int, Field(ge=1)] = 128 * MIB
     # Longer than a queue of 50 pictures takes on two cores, shorter than the patience of a browser.
     upload_wait_seconds: Seconds = 20.0
     # A phone in a tunnel comes back within ten seconds or not at all.
     upload_stall_seconds: Seconds = 10.0
-    # Far above the longest put (STORE_DEADLINE_SECONDS), so that only what a crash left is ever reaped.
+    # Far above the longest put (STORE_DEADLINE_SECONDS),
+    # so that only what a crash left is ever reaped.
     pending_expiry_seconds: Seconds = 900.0
     reaper_interval_seconds: Seconds = 5.0
-    # A few queries a minute cost nothing; where many services run, `cli.py worker` may do it for all of them.
+    # A few queries a minute cost nothing; where many services
+    # run, `cli.py worker` may do it for all of them.
     embedded_reaper: bool = True
 
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
-        return [origin.strip() for origin in value.split(",") if origin.strip()] if isinstance(value, str) else value
+        return (
+            [origin.strip() for origin in value.split(",") if origin.strip()]
+            if isinstance(value, str)
+            else value
+        )
 
     @field_validator("data_dir")
     @classmethod
@@ -138,30 +158,52 @@ class Settings(BaseSettings):
     @field_validator("s3_endpoint_url", "s3_public_base_url")
     @classmethod
     def _check_url(cls, value: str | None) -> str | None:
-        if value is not None and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
+        if value is not None and (
+            urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname
+        ):
             raise ValueError("must be an address like https://s3.example.com")
         return value and value.rstrip("/")
 
     @model_validator(mode="after")
     def _check_whole(self) -> Self:
         if self.environment == "production":
-            missing = [name for name in ("database_url", "secret_key", "storage") if getattr(self, name) is None]
+            missing = [
+                name
+                for name in ("database_url", "secret_key", "storage")
+                if getattr(self, name) is None
+            ]
             if missing:
                 names = ", ".join(name.upper() for name in missing)
                 raise ValueError(f"with ENVIRONMENT=production nothing is assumed: set {names}")
-            if self.secret_key is not None and len(self.secret_key.get_secret_value()) < SHORTEST_SECRET:
-                raise ValueError(f"with ENVIRONMENT=production SECRET_KEY needs at least {SHORTEST_SECRET} characters")
+            if (
+                self.secret_key is not None
+                and len(self.secret_key.get_secret_value()) < SHORTEST_SECRET
+            ):
+                raise ValueError(
+                    f"with ENVIRONMENT=production SECRET_KEY needs at least {SHORTEST_SECRET} characters"
+                )
         if self.storage == "s3" and not self.s3_bucket_name:
             raise ValueError("STORAGE=s3 needs S3_BUCKET_NAME")
         if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
-            raise ValueError("S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY belong together: set both or neither")
+            raise ValueError(
+                "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY belong together: set both or neither"
+            )
         if self.upload_budget_bytes == UPLOAD_BUDGET_BYTES:
-            self.upload_budget_bytes = max(self.upload_budget_bytes, self.max_upload_size_bytes + ROOM_BESIDE_BYTES)
+            self.upload_budget_bytes = max(
+                self.upload_budget_bytes, self.max_upload_size_bytes + ROOM_BESIDE_BYTES
+            )
         if self.upload_budget_bytes < self.max_upload_size_bytes + MIB:
-            raise ValueError("UPLOAD_BUDGET_BYTES must exceed MAX_UPLOAD_SIZE_BYTES by at least 1 MiB")
+            raise ValueError(
+                "UPLOAD_BUDGET_BYTES must exceed MAX_UPLOAD_SIZE_BYTES by at least 1 MiB"
+            )
         if self.storage_name in {"local", "s3"} - {self.store_kind}:
-            raise ValueError(f"STORAGE_NAME={self.storage_name} is what rows call the other kind of store")
-        if any(name in {"local", "s3"} - {known.storage} for name, known in self.previous_stores.items()):
+            raise ValueError(
+                f"STORAGE_NAME={self.storage_name} is what rows call the other kind of store"
+            )
+        if any(
+            name in {"local", "s3"} - {known.storage}
+            for name, known in self.previous_stores.items()
+        ):
             raise ValueError("PREVIOUS_STORES must not call a store by the name of the other kind")
         if self.store_name in self.previous_stores:
             raise ValueError(f"PREVIOUS_STORES must not list the current store, {self.store_name}")
@@ -201,19 +243,25 @@ class Settings(BaseSettings):
         return known
 
     def signing_secret(self) -> str:
-        """The secret that signs tokens: `secret_key`, or one that is made once and kept in `data_dir`."""
+        """The secret that signs tokens: `secret_key`,
+        or one that is made once and kept in `data_dir`.
+        """
         if self.secret_key is not None:
             return self.secret_key.get_secret_value()
         path = self.data_dir / "secret_key"
         if not path.exists():
             self.data_dir.mkdir(parents=True, exist_ok=True)
             draft = self.data_dir / f"secret_key.{secrets.token_hex(8)}"
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            with os.fdopen(
+                os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
+            ) as file:
                 file.write(secrets.token_urlsafe(48))
                 file.flush()
                 os.fsync(file.fileno())
             try:
-                os.link(draft, path)  # two processes may start at once: the first link wins, both read it
+                os.link(
+                    draft, path
+                )  # two processes may start at once: the first link wins, both read it
             except FileExistsError:
                 pass
             finally:
@@ -225,19 +273,34 @@ class Settings(BaseSettings):
 
 
 def asyncpg_url(url: str) -> URL:
-    """The usual ways to write a Postgres URL (`postgres://`, `?sslmode=`), as SQLAlchemy's asyncpg dialect takes it."""
+    """The usual ways to write a Postgres URL (`postgres://`,
+    `?sslmode=`), as SQLAlchemy's asyncpg dialect takes it.
+    """
     try:
         parsed = make_url(url)
-    except (ArgumentError, ValueError) as err:  # ValueError: the port is no number, perhaps part of a password
+    except (
+        ArgumentError,
+        ValueError,
+    ) as err:  # ValueError: the port is no number, perhaps part of a password
         raise ValueError("must look like postgresql://user:password@host:5432/name") from err
     if parsed.get_backend_name() not in ("postgres", "postgresql"):
-        raise ValueError("must be a PostgreSQL URL, as in postgresql://user:password@host:5432/name")
+        raise ValueError(
+            "must be a PostgreSQL URL, as in postgresql://user:password@host:5432/name"
+        )
     query = dict(parsed.query)
     if "sslmode" in query:
-        query["ssl"] = query.pop("sslmode")  # asyncpg's name for libpq's sslmode, with the same values
+        query["ssl"] = query.pop(
+            "sslmode"
+        )  # asyncpg's name for libpq's sslmode, with the same values
     for spared in ("channel_binding", "connect_timeout", "gssencmode", "application_name"):
         query.pop(spared, None)  # libpq's, which hosting services add and nothing depends on
-    if unknown := set(query) - {"host", "port", "ssl", "target_session_attrs", "prepared_statement_cache_size"}:
+    if unknown := set(query) - {
+        "host",
+        "port",
+        "ssl",
+        "target_session_attrs",
+        "prepared_statement_cache_size",
+    }:
         raise ValueError(f"takes no {', '.join(sorted(unknown))} after its question mark")
     return parsed.set(drivername="postgresql+asyncpg", query=query)
 
@@ -247,7 +310,9 @@ def _load() -> Settings:
         return Settings()
     except ValidationError as err:
         problems = [
-            f"{'.'.join(str(part).upper() for part in error['loc'])}: {error['msg']}".removeprefix(": ")
+            f"{'.'.join(str(part).upper() for part in error['loc'])}: {error['msg']}".removeprefix(
+                ": "
+            )
             for error in err.errors(include_input=False)
         ]
         _refuse("; ".join(problems).replace("Value error, ", ""))

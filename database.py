@@ -1,7 +1,7 @@
 """The engine, the sessions, and the migrations that make the schema.
 
-A session never commits by itself: the handler does, before it answers. Any outage of the database leaves here as
-DatabaseUnavailable; constraint violations and the like pass through.
+A session never commits by itself: the handler does, before it answers. Any outage of the
+database leaves here as DatabaseUnavailable; constraint violations and the like pass through.
 """
 
 import logging
@@ -18,7 +18,12 @@ from fastapi import Depends
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import NullPool
 
@@ -27,20 +32,22 @@ from errors import DatabaseUnavailable, StartupError
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 5
-# How long a request waits for a free connection before it says 503; connections are held for milliseconds.
+# How long a request waits for a free connection before
+# it says 503; connections are held for milliseconds.
 POOL_TIMEOUT_SECONDS = 10
 # No statement of ours takes a tenth of this; longer means that something is stuck.
 STATEMENT_TIMEOUT_MS = 15_000
 LOCK_TIMEOUT_MS = 10_000
-# A process that is stopped in the middle of a query keeps its locks, and none of the above ends it. Postgres 17 and
-# later do, after the longest that a transaction of ours may wait and work.
+# A process that is stopped in the middle of a query keeps its locks, and none of the above ends
+# it. Postgres 17 and later do, after the longest that a transaction of ours may wait and work.
 TRANSACTION_TIMEOUT_MS = 30_000
 TRANSACTION_TIMEOUT_SINCE = 17
 COMMAND_TIMEOUT_SECONDS = 20  # the same on our side, should the server be gone without a word
 
-# SQLSTATE classes that mean "try again", from appendix A of the PostgreSQL manual: connection exception, invalid
-# transaction state (read-only, or ended while idle), transaction rollback, insufficient resources, object not in
-# prerequisite state (a lock that was not had), operator intervention.
+# SQLSTATE classes that mean "try again", from appendix A of the PostgreSQL manual: connection
+# exception, invalid transaction state (read-only, or ended while idle), transaction rollback,
+# insufficient resources, object not in prerequisite state (a lock that was not had), operator
+# intervention.
 _OUTAGE_CLASSES = ("08", "25", "40", "53", "55", "57")
 
 _sessions = async_sessionmaker(expire_on_commit=False)
@@ -70,7 +77,11 @@ def connect(url: str, pool_size: int) -> AsyncEngine:
             },
         },
     )
-    event.listen(engine.sync_engine, "connect", lambda connection, _: connection.run_async(_limit_transactions))
+    event.listen(
+        engine.sync_engine,
+        "connect",
+        lambda connection, _: connection.run_async(_limit_transactions),
+    )
     _sessions.configure(bind=engine)
     return engine
 
@@ -82,11 +93,19 @@ async def _limit_transactions(connection: asyncpg.Connection) -> None:
 
 @asynccontextmanager
 async def session() -> AsyncIterator[AsyncSession]:
-    """A session that rolls back unless committed; it holds a connection from its first statement to its end."""
+    """A session that rolls back unless committed; it holds
+    a connection from its first statement to its end.
+    """
     try:
         async with _sessions() as opened:
             yield opened
-    except (PoolTimeoutError, TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as err:
+    except (
+        PoolTimeoutError,
+        TimeoutError,
+        OSError,
+        asyncpg.InterfaceError,
+        asyncpg.PostgresError,
+    ) as err:
         raise DatabaseUnavailable from err
     except DBAPIError as err:
         if is_outage(err):
@@ -97,13 +116,20 @@ async def session() -> AsyncIterator[AsyncSession]:
 async def commit(db: AsyncSession) -> bool:
     """Commit, and tell whether its answer came.
 
-    Without one the transaction may have happened, may not have, or may still be on its way: nothing may rest on any of
-    these. Whoever has to know reads anew, under the lock that the transaction held.
+    Without one the transaction may have happened, may not have, or
+    may still be on its way: nothing may rest on any of these. Whoever
+    has to know reads anew, under the lock that the transaction held.
     """
     await db.flush()
     try:
         await db.commit()
-    except (DBAPIError, DatabaseUnavailable, OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as err:
+    except (
+        DBAPIError,
+        DatabaseUnavailable,
+        OSError,
+        asyncpg.InterfaceError,
+        asyncpg.PostgresError,
+    ) as err:
         logger.warning("the answer to a commit was lost: %r", err)
         return False
     return True
@@ -124,27 +150,43 @@ async def _open_session() -> AsyncIterator[AsyncSession]:
         yield opened
 
 
-# "function": the session ends before the answer is sent, not after, so a slow client holds no connection.
+# "function": the session ends before the answer is
+# sent, not after, so a slow client holds no connection.
 Db = Annotated[AsyncSession, Depends(_open_session, scope="function")]
 
 
 async def migrate(url: str) -> None:
-    """Bring the schema to the newest revision. Any number of processes may do so at once: one does, the others wait.
+    """Bring the schema to the newest revision.
+
+    Any number of processes may do so at once: one does, the others wait.
 
     Raises StartupError when the database cannot be used.
     """
-    # An engine of its own: to wait for another's migration, or to change a large table, may take longer than a request.
-    engine = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": CONNECT_TIMEOUT_SECONDS})
+    # An engine of its own: to wait for another's migration, or
+    # to change a large table, may take longer than a request.
+    engine = create_async_engine(
+        url, poolclass=NullPool, connect_args={"timeout": CONNECT_TIMEOUT_SECONDS}
+    )
     try:
         async with engine.connect() as connection:
             await connection.run_sync(_upgrade)
-    except (DBAPIError, OSError, asyncpg.InterfaceError, asyncpg.PostgresError, CommandError) as err:
+    except (
+        DBAPIError,
+        OSError,
+        asyncpg.InterfaceError,
+        asyncpg.PostgresError,
+        CommandError,
+    ) as err:
         cause = (str(getattr(err, "orig", None) or err).splitlines() or ["it does not answer"])[0]
-        raise StartupError(f"The database {engine.url.render_as_string()} cannot be used: {cause}") from err
+        raise StartupError(
+            f"The database {engine.url.render_as_string()} cannot be used: {cause}"
+        ) from err
 
 
 def _upgrade(connection: Connection) -> None:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "alembic").replace("%", "%%"))
+    config.set_main_option(
+        "script_location", str(Path(__file__).parent / "alembic").replace("%", "%%")
+    )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

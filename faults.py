@@ -1,7 +1,8 @@
-"""The named crash points: no-ops, unless a test switches one on by its name through the environment.
+"""The named crash points: no-ops, unless a test
+switches one on by its name through the environment.
 
-`DARKROOM_FAULT=after_put:kill` kills the process where it first reaches that point, `after_put:kill:3` the third time;
-several are separated by commas.
+`DARKROOM_FAULT=after_put:kill` kills the process where it first reaches that
+point, `after_put:kill:3` the third time; several are separated by commas.
 What each point leaves behind and who heals it is told in docs/guarantees.md.
 """
 
@@ -30,7 +31,12 @@ POINTS: Final = (
     "object_deleted",  # the row is still there
     "sweep_listed",
 )
-ACTIONS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM, "raise": None}
+ACTIONS: Final = {
+    "kill": signal.SIGKILL,
+    "stop": signal.SIGSTOP,
+    "term": signal.SIGTERM,
+    "raise": None,
+}
 
 
 class FaultInjected(Exception):
@@ -38,7 +44,9 @@ class FaultInjected(Exception):
 
 
 _lock = Lock()
-_armed: dict[str, tuple[str, int]] = {}  # point -> action and how many times it is still to be passed
+_armed: dict[
+    str, tuple[str, int]
+] = {}  # point -> action and how many times it is still to be passed
 
 
 def arm(faults: str) -> None:
@@ -52,7 +60,9 @@ def arm(faults: str) -> None:
         action, _, nth = what.partition(":")
         nth = nth or "1"
         if point not in POINTS or action not in ACTIONS or not nth.isdigit():
-            raise ValueError(f"{VARIABLE}={faults}: give POINT:ACTION[:NTH] of {POINTS} and {tuple(ACTIONS)}")
+            raise ValueError(
+                f"{VARIABLE}={faults}: give POINT:ACTION[:NTH] of {POINTS} and {tuple(ACTIONS)}"
+            )
         _armed[point] = (action, int(nth))
 
 

@@ -1,7 +1,8 @@
 """The application: its lifespan, middleware, routes and mounts. `uv run main.py` serves it.
 
-With a DATABASE_URL any ASGI server may run `main:app`. Without one, `uv run main.py` keeps the embedded database for as
-many workers as are set, and a single process that is started in another way keeps it for itself.
+With a DATABASE_URL any ASGI server may run `main:app`. Without one, `uv
+run main.py` keeps the embedded database for as many workers as are set,
+and a single process that is started in another way keeps it for itself.
 """
 
 import asyncio
@@ -41,12 +42,13 @@ from web.middleware import CatchAll, OneErrorShape, PoliteEnd, RequestContext
 from web.problems import HANDLERS, PROBLEM_MEDIA_TYPE
 
 STATIC = Path(__file__).parent / "static"
-# How long accepted requests may go on after SIGTERM; then they are answered 503. Most orchestrators kill after 30, and
-# the last call to a store may hold its thread for 8 more.
+# How long accepted requests may go on after SIGTERM; then they are answered 503. Most
+# orchestrators kill after 30, and the last call to a store may hold its thread for 8 more.
 GRACE_SECONDS = 15
 SHUTDOWN_RELEASE_SECONDS = 2.0
 M_MMAP_THRESHOLD = -3  # its number in malloc.h
-# uvicorn ends a worker that does not answer for so long, also while it still imports: its 5 are too few when busy.
+# uvicorn ends a worker that does not answer for so long,
+# also while it still imports: its 5 are too few when busy.
 WORKER_START_SECONDS = 60
 # For uploads that were whole when their time was up, and for deletions behind answers.
 SHUTDOWN_FINISH_SECONDS = 4.0
@@ -54,7 +56,10 @@ SHUTDOWN_FINISH_SECONDS = 4.0
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """Start in the order of need: secrets, stores, the database, its schema, the reaper. Stop in the reverse order."""
+    """Start in the order of need: secrets, stores, the database, its schema, the reaper.
+
+    Stop in the reverse order.
+    """
     logs.configure()
     _return_large_blocks()
     auth.prepare()
@@ -63,12 +68,16 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     with ExitStack() as stack:
         decoder.warm()
         stack.callback(decoder.close)
-        url = settings.database_url or stack.enter_context(embedded_postgres.running(settings.data_dir))
+        url = settings.database_url or stack.enter_context(
+            embedded_postgres.running(settings.data_dir)
+        )
         await database.migrate(url)
         decoder.wait_until_warm()
         engine = database.connect(url, settings.database_pool_size)
         try:
-            reaping = asyncio.create_task(reaper.reap_forever()) if settings.embedded_reaper else None
+            reaping = (
+                asyncio.create_task(reaper.reap_forever()) if settings.embedded_reaper else None
+            )
             with _turning_away_at_the_end():
                 yield
             if reaping is not None:
@@ -82,8 +91,8 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 def _return_large_blocks() -> None:
     """Let the memory of a body go back to the system with it.
 
-    The malloc of glibc keeps blocks of up to 32 MiB otherwise, once one of that size was freed (mallopt(3)). Where
-    there is another, nothing is to be done.
+    The malloc of glibc keeps blocks of up to 32 MiB otherwise, once one of that
+    size was freed (mallopt(3)). Where there is another, nothing is to be done.
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MIB)
@@ -91,9 +100,11 @@ def _return_large_blocks() -> None:
 
 @contextmanager
 def _turning_away_at_the_end() -> Iterator[None]:
-    """From the signal to end on, uploads that still wait for their turn are refused at once, not when the grace ends.
+    """From the signal to end on, uploads that still wait for
+    their turn are refused at once, not when the grace ends.
 
-    The server tells the application of its end only after the last request, so its handlers are listened in on.
+    The server tells the application of its end only after
+    the last request, so its handlers are listened in on.
     """
     loop = asyncio.get_running_loop()
     replaced: dict[signal.Signals, tuple[Any, Any]] = {}  # the handler that was there, and ours
@@ -101,7 +112,9 @@ def _turning_away_at_the_end() -> Iterator[None]:
         handler = signal.getsignal(number)
         if threading.current_thread() is threading.main_thread() and callable(handler):
 
-            def end(number: int, frame: FrameType | None, handle: Callable[..., Any] = handler) -> None:
+            def end(
+                number: int, frame: FrameType | None, handle: Callable[..., Any] = handler
+            ) -> None:
                 loop.call_soon_threadsafe(admission.close)
                 handle(number, frame)
 
@@ -111,14 +124,19 @@ def _turning_away_at_the_end() -> Iterator[None]:
         yield
     finally:
         for number, (handler, ours) in replaced.items():
-            if signal.getsignal(number) is ours:  # the server may have restored what was there before it
+            if (
+                signal.getsignal(number) is ours
+            ):  # the server may have restored what was there before it
                 signal.signal(number, handler)
 
 
 def _end_with_parent() -> None:
-    """Let a worker end when uvicorn's process manager was killed; else it would hold the port without a database."""
+    """Let a worker end when uvicorn's process manager was
+    killed; else it would hold the port without a database.
+    """
     if (parent := multiprocessing.parent_process()) is not None:
-        loop, sentinel = asyncio.get_running_loop(), parent.sentinel
+        loop = asyncio.get_running_loop()
+        sentinel = parent.sentinel
 
         def end() -> None:
             loop.remove_reader(sentinel)  # it stays readable: once is enough
@@ -136,8 +154,14 @@ app = FastAPI(
     redoc_url=None,
     exception_handlers=HANDLERS,
     responses={
-        "4XX": {"description": "Refused", "content": {PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}}},
-        "5XX": {"description": "Failed", "content": {PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}}},
+        "4XX": {
+            "description": "Refused",
+            "content": {PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+        },
+        "5XX": {
+            "description": "Failed",
+            "content": {PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+        },
     },
 )
 # The last one added is the outermost.
@@ -175,7 +199,9 @@ app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
 
 class _Workers(Multiprocess):
-    """uvicorn's process manager, but while its workers finish it lets go of the port: new connections are refused."""
+    """uvicorn's process manager, but while its workers finish
+    it lets go of the port: new connections are refused.
+    """
 
     def terminate_all(self) -> None:
         super().terminate_all()
@@ -184,12 +210,18 @@ class _Workers(Multiprocess):
 
 
 def serve() -> None:
-    """Run the service until SIGTERM or Ctrl-C, with the embedded database around it if no other is set."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # after uvicorn's own handling: leave through the context
+    """Run the service until SIGTERM or Ctrl-C, with
+    the embedded database around it if no other is set.
+    """
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(0)
+    )  # after uvicorn's own handling: leave through the context
     given = settings.database_url
     try:
         with nullcontext(given) if given else embedded_postgres.running(settings.data_dir) as url:
-            settings.database_url = os.environ["DATABASE_URL"] = url  # for this process and for its workers
+            settings.database_url = os.environ["DATABASE_URL"] = (
+                url  # for this process and for its workers
+            )
             _print_where(is_embedded=given is None)
             options: dict[str, Any] = {
                 "host": settings.host,

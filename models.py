@@ -1,7 +1,9 @@
-"""The tables: accounts, one row for every object that was ever announced to a store, and what sweeps remember.
+"""The tables: accounts, one row for every object that
+was ever announced to a store, and what sweeps remember.
 
-A stored file's row exists from before its first byte until after its last, and is also the outbox of its deletion: what
-is to be deleted is a row, changed in the same transaction as whatever doomed it.
+A stored file's row exists from before its first byte until after its
+last, and is also the outbox of its deletion: what is to be deleted
+is a row, changed in the same transaction as whatever doomed it.
 """
 
 import enum
@@ -35,7 +37,8 @@ PROFILE_PICTURE = "profile_picture"
 # Which of the two was taken is told by the constraint that the database names.
 USERNAME_CONSTRAINT = "users_username_folded_key"
 EMAIL_CONSTRAINT = "users_email_folded_key"
-# Folding makes a few characters longer (one ligature becomes 18); beyond this an index entry would not fit a page.
+# Folding makes a few characters longer (one ligature becomes
+# 18); beyond this an index entry would not fit a page.
 LONGEST_FOLDED = 320
 
 
@@ -57,13 +60,17 @@ class StoredFile(Base):
     __tablename__ = "stored_files"
     __table_args__ = (
         UniqueConstraint("storage", "bucket", "key", name="stored_files_place_key"),
-        CheckConstraint("state IN ('pending', 'live', 'doomed', 'deleting')", name="stored_files_state_check"),
+        CheckConstraint(
+            "state IN ('pending', 'live', 'doomed', 'deleting')", name="stored_files_state_check"
+        ),
         CheckConstraint(
             "state <> 'live' OR (content_type IS NOT NULL AND size_bytes IS NOT NULL AND sha256 IS NOT NULL"
             " AND width_px IS NOT NULL AND height_px IS NOT NULL)",
             name="stored_files_live_check",
         ),
-        Index("stored_files_due_index", "next_attempt_at", postgresql_where=text("state <> 'live'")),
+        Index(
+            "stored_files_due_index", "next_attempt_at", postgresql_where=text("state <> 'live'")
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -72,21 +79,31 @@ class StoredFile(Base):
     key: Mapped[str] = mapped_column(String(255))  # random, never reused
     purpose: Mapped[str] = mapped_column(String(50))
     state: Mapped[FileState] = mapped_column(String(20))
-    owner_id: Mapped[int] = mapped_column(BigInteger)  # no foreign key: the row outlives the account
+    owner_id: Mapped[int] = mapped_column(
+        BigInteger
+    )  # no foreign key: the row outlives the account
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    state_changed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    state_changed_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now()
+    )
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))  # at deleting
     # When the reaper looks at it: a pending file's expiry, a doomed one's (next) deletion.
-    next_attempt_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    # Until then a deleted row stays as a tombstone and is deleted once more: a stopped process may put late.
+    next_attempt_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now()
+    )
+    # Until then a deleted row stays as a tombstone and is
+    # deleted once more: a stopped process may put late.
     tombstone_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    last_error: Mapped[str | None] = mapped_column(String(100))  # the code of the last failed deletion
+    last_error: Mapped[str | None] = mapped_column(
+        String(100)
+    )  # the code of the last failed deletion
     content_type: Mapped[str | None] = mapped_column(String(100))
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     sha256: Mapped[str | None] = mapped_column(String(64))  # in hexadecimal
     width_px: Mapped[int | None] = mapped_column(Integer)
     height_px: Mapped[int | None] = mapped_column(Integer)
-    # What a page paints before the picture arrives; NULL for files that were stored before there was such a thing.
+    # What a page paints before the picture arrives; NULL for
+    # files that were stored before there was such a thing.
     dominant_colour: Mapped[str | None] = mapped_column(String(7))  # #rrggbb
     thumbhash: Mapped[str | None] = mapped_column(String(40))  # in base64
 
@@ -97,7 +114,9 @@ class StoredFile(Base):
 
     @property
     def placeholder(self) -> dict[str, Any] | None:
-        """What `image_placeholder` shows: the picture's pixels, main colour and ThumbHash, if they are known."""
+        """What `image_placeholder` shows: the picture's
+        pixels, main colour and ThumbHash, if they are known.
+        """
         if self.dominant_colour is None or self.thumbhash is None:
             return None
         sides = {"width": self.width_px, "height": self.height_px}
@@ -105,7 +124,9 @@ class StoredFile(Base):
 
     @property
     def url(self) -> str | None:
-        """What a browser loads, by the store that holds it; None when the settings no longer know that store."""
+        """What a browser loads, by the store that holds it;
+        None when the settings no longer know that store.
+        """
         try:
             return stores().of(self.storage, self.bucket).url(self.key)
         except StoreRefused:
@@ -130,7 +151,9 @@ class User(Base):
     password_hash: Mapped[str] = mapped_column(String(255))
     is_admin: Mapped[bool] = mapped_column(server_default=text("false"))
     # Tokens issued at or before this moment are void.
-    tokens_valid_after: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    tokens_valid_after: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now()
+    )
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     picture_id: Mapped[int | None] = mapped_column(
         ForeignKey("stored_files.id", ondelete="RESTRICT", name="users_picture_id_fkey")
@@ -154,7 +177,9 @@ class User(Base):
 
 
 class Installation(Base):
-    """The one row that says which database this is; a store's marker object names the one that may sweep it."""
+    """The one row that says which database this is; a
+    store's marker object names the one that may sweep it.
+    """
 
     __tablename__ = "installation"
     __table_args__ = (CheckConstraint("is_only", name="installation_is_only_check"),)
@@ -164,20 +189,28 @@ class Installation(Base):
 
 
 class Sighting(Base):
-    """An object that no row explained when a sweep saw it; it is deleted only if a later sweep sees it again."""
+    """An object that no row explained when a sweep saw
+    it; it is deleted only if a later sweep sees it again.
+    """
 
     __tablename__ = "sightings"
 
     storage: Mapped[str] = mapped_column(String(50), primary_key=True)
     bucket: Mapped[str] = mapped_column(String(255), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
-    first_seen_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    last_seen_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    first_seen_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now()
+    )
+    last_seen_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now()
+    )
 
 
 def fold(name: str) -> str:
-    """The form in which names are compared: compatibility-normalised and case-folded, as Unicode's chapter 3.13 says.
+    """The form in which names are compared: compatibility-normalised
+    and case-folded, as Unicode's chapter 3.13 says.
 
-    Done here and not by lower() in the database, whose idea of case depends on the locale it was made with.
+    Done here and not by lower() in the database, whose
+    idea of case depends on the locale it was made with.
     """
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())

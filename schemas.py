@@ -9,7 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from models import LONGEST_FOLDED, fold
 from pictures.metadata import MetadataName
 
-# Addresses are proven by a mail, not by their spelling: those of an intranet or a test machine are fine.
+# Addresses are proven by a mail, not by their spelling:
+# those of an intranet or a test machine are fine.
 email_validator.SPECIAL_USE_DOMAIN_NAMES[:] = ["arpa", "invalid", "onion"]
 
 
@@ -39,7 +40,9 @@ def _check_password(password: SecretStr) -> SecretStr:
 
 
 def is_text(value: str) -> bool:
-    """Whether this can be written as UTF-8: JSON lets half a surrogate pair through, which cannot be hashed."""
+    """Whether this can be written as UTF-8: JSON lets
+    half a surrogate pair through, which cannot be hashed.
+    """
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -57,15 +60,20 @@ def normalized_email(address: str) -> str:
 
 Username = Annotated[str, Field(max_length=50), AfterValidator(_check_username)]
 Email = Annotated[str, Field(max_length=254), AfterValidator(_check_email)]
-# The upper bound keeps hashing cheap; NIST SP 800-63B asks for at least eight characters and at least 64 allowed.
-Password = Annotated[SecretStr, Field(min_length=8, max_length=256), AfterValidator(_check_password)]
+# The upper bound keeps hashing cheap; NIST SP 800-63B asks
+# for at least eight characters and at least 64 allowed.
+Password = Annotated[
+    SecretStr, Field(min_length=8, max_length=256), AfterValidator(_check_password)
+]
 
 # Ids fit the database's bigint, so that no number can become a server error.
 LARGEST_ID = 2**63 - 1
 
 
 class Input(BaseModel):
-    """What comes in: a field that is not listed is refused, so that a typing error is not taken for success."""
+    """What comes in: a field that is not listed is refused,
+    so that a typing error is not taken for success.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -77,7 +85,10 @@ class UserCreate(Input):
 
 
 class UserUpdate(Input):
-    """What is left out stays as it is. A new password of one's own needs the current one; it ends every older token."""
+    """What is left out stays as it is.
+
+    A new password of one's own needs the current one; it ends every older token.
+    """
 
     username: Username = Field(default=None)  # type: ignore[assignment]
     email: Email = Field(default=None)  # type: ignore[assignment]
@@ -86,7 +97,9 @@ class UserUpdate(Input):
 
 
 class ImagePlaceholder(BaseModel):
-    """What a page can paint before the picture arrives: its pixels, its main colour, a ThumbHash in base64."""
+    """What a page can paint before the picture arrives:
+    its pixels, its main colour, a ThumbHash in base64.
+    """
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -115,7 +128,10 @@ class UserPrivate(UserPublic):
 
 
 class UserWithNewPicture(UserPrivate):
-    """The answer to an upload. `removed_metadata` names what the original carried and the picture does not."""
+    """The answer to an upload.
+
+    `removed_metadata` names what the original carried and the picture does not.
+    """
 
     removed_metadata: tuple[MetadataName, ...] = ()
 
@@ -138,4 +154,6 @@ class Problem(BaseModel):
     detail: str
     code: str
     request_id: str | None
-    errors: list[dict[str, Any]] = Field(default=[], description="Where input was not valid: loc, msg and type")
+    errors: list[dict[str, Any]] = Field(
+        default=[], description="Where input was not valid: loc, msg and type"
+    )

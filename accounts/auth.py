@@ -1,7 +1,8 @@
 """Who is asking: passwords, tokens, and the accounts that a route may see or change.
 
-Each dependency settles the identity in a short transaction of its own, which is over before a byte of a body is read.
-Hashing runs in the thread pool, as many at once as there are cores, so that neither the loop nor the memory suffers.
+Each dependency settles the identity in a short transaction of its own, which is
+over before a byte of a body is read. Hashing runs in the thread pool, as many
+at once as there are cores, so that neither the loop nor the memory suffers.
 """
 
 import asyncio
@@ -21,7 +22,15 @@ from starlette.concurrency import run_in_threadpool
 
 from config import settings
 from database import session
-from errors import Busy, InvalidToken, NotAuthenticated, NotYours, TokenExpired, UserNotFound, WrongCredentials
+from errors import (
+    Busy,
+    InvalidToken,
+    NotAuthenticated,
+    NotYours,
+    TokenExpired,
+    UserNotFound,
+    WrongCredentials,
+)
 from models import User, fold
 from schemas import LARGEST_ID, is_text, normalized_email
 
@@ -32,7 +41,9 @@ ARGON2_PASSES = 2
 # A hash takes some 30 ms: this is a queue of hundreds.
 HASHING_WAIT_SECONDS = 10
 
-_passwords = PasswordHash((Argon2Hasher(time_cost=ARGON2_PASSES, memory_cost=ARGON2_MEMORY_KIB, parallelism=1),))
+_passwords = PasswordHash(
+    (Argon2Hasher(time_cost=ARGON2_PASSES, memory_cost=ARGON2_MEMORY_KIB, parallelism=1),)
+)
 _hashing = asyncio.Semaphore(os.cpu_count() or 1)
 
 _bearer = OAuth2PasswordBearer(tokenUrl=f"{settings.api_prefix}/users/token", auto_error=False)
@@ -51,22 +62,30 @@ async def hash_password(password: str) -> str:
 
 
 async def password_matches(password: str, password_hash: str | None) -> bool:
-    """Compare in the same time whether or not there is an account; raises Busy when too many are waiting."""
+    """Compare in the same time whether or not there is
+    an account; raises Busy when too many are waiting.
+    """
     text = password if is_text(password) else ""
     matches = await _in_hashing_slot(_passwords.verify, text, password_hash or _nobody_hash())
     return bool(matches) and password_hash is not None
 
 
 async def log_in(email: str, password: str) -> str:
-    """Return a token. Raises WrongCredentials, alike for an unknown address and a wrong password."""
+    """Return a token.
+
+    Raises WrongCredentials, alike for an unknown address and a wrong password.
+    """
     try:
         address = fold(normalized_email(email))
     except ValueError:
         address = ""  # no account's, and it costs the same time
     async with session() as db:
-        # The database's clock, so that tokens and `tokens_valid_after` compare whatever server made them.
+        # The database's clock, so that tokens and
+        # `tokens_valid_after` compare whatever server made them.
         found = await db.execute(
-            select(User.id, User.password_hash, func.clock_timestamp()).where(User.email_folded == address)
+            select(User.id, User.password_hash, func.clock_timestamp()).where(
+                User.email_folded == address
+            )
         )
         account = found.one_or_none()
     if not await password_matches(password, account[1] if account else None) or account is None:
@@ -75,7 +94,10 @@ async def log_in(email: str, password: str) -> str:
 
 
 def issue_token(user_id: int, issued_at: datetime) -> str:
-    """Sign an access token. `issued_at` keeps its microseconds: two tokens of one second are told apart."""
+    """Sign an access token.
+
+    `issued_at` keeps its microseconds: two tokens of one second are told apart.
+    """
     expires_at = datetime.now(UTC) + timedelta(minutes=settings.access_token_expire_minutes)
     claims = {"sub": str(user_id), "iat": issued_at.timestamp(), "exp": expires_at, "aud": "access"}
     return jwt.encode(claims, _key(), ALGORITHM)
@@ -96,7 +118,8 @@ async def _current_user(token: Annotated[str | None, Depends(_bearer)]) -> User:
 
 def _read_token(token: str) -> dict[str, Any]:
     try:
-        # `iat` is compared with the database's clock, not checked against ours, which may lag behind it.
+        # `iat` is compared with the database's clock, not
+        # checked against ours, which may lag behind it.
         claims: dict[str, Any] = jwt.decode(
             token,
             _key(),
@@ -155,5 +178,7 @@ def _key() -> str:
 
 @functools.cache
 def _nobody_hash() -> str:
-    """What an unknown account is checked against, so that it costs the same time as a wrong password."""
+    """What an unknown account is checked against, so
+    that it costs the same time as a wrong password.
+    """
     return _passwords.hash(os.urandom(16).hex())

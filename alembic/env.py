@@ -1,6 +1,7 @@
 """Runs the migrations: inside the service at its start, or for `alembic` on the command line.
 
-Without a DATABASE_URL the command joins the running embedded database, or starts it for as long as it runs.
+Without a DATABASE_URL the command joins the running
+embedded database, or starts it for as long as it runs.
 """
 
 import asyncio
@@ -23,7 +24,8 @@ MIGRATION_LOCK = 4_118_111_815
 def run(connection: Connection) -> None:
     context.configure(connection=connection, target_metadata=Base.metadata)
     with context.begin_transaction():
-        # Whoever comes second waits here, then finds the schema at its newest revision and does nothing.
+        # Whoever comes second waits here, then finds the
+        # schema at its newest revision and does nothing.
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
         context.run_migrations()
 

@@ -1,6 +1,8 @@
-"""What the decoder process costs a picture, beside the same step in the thread: `python -m benchmarks.containment`.
+"""What the decoder process costs a picture, beside the same
+step in the thread: `python -m benchmarks.containment`.
 
-Prints for each file the median wall time of both, in turns, and the processor time that the service itself spends.
+Prints for each file the median wall time of both, in turns,
+and the processor time that the service itself spends.
 """
 
 import resource
@@ -25,7 +27,8 @@ def own_cpu_seconds() -> float:
 
 def timed(step: Callable[[], object]) -> tuple[float, float]:
     """Milliseconds on the clock, and of this process on the processor."""
-    cpu, clock = own_cpu_seconds(), time.perf_counter()
+    cpu = own_cpu_seconds()
+    clock = time.perf_counter()
     step()
     return (time.perf_counter() - clock) * 1000, (own_cpu_seconds() - cpu) * 1000
 
@@ -36,15 +39,20 @@ def main() -> None:
         content = encoded(photo(*sides(megapixels)), kind)
         _, cost = examine(content)
         limits = None, DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS
-        in_thread, in_decoder = [], []
+        in_thread = []
+        in_decoder = []
         decoder.process_profile_image(content, cost, *limits)
         for _ in range(ROUNDS):
             in_thread.append(timed(partial(image_utils.process_profile_image, content)))
             in_decoder.append(timed(partial(decoder.process_profile_image, content, cost, *limits)))
-        thread_ms, decoder_ms = (statistics.median(wall for wall, _ in each) for each in (in_thread, in_decoder))
+        thread_ms, decoder_ms = (
+            statistics.median(wall for wall, _ in each) for each in (in_thread, in_decoder)
+        )
         service_ms = statistics.median(cpu for _, cpu in in_decoder)
         name = f"{kind} {megapixels:g} MP"
-        print(f"{name:>16} {thread_ms:10.1f} {decoder_ms:11.1f} {decoder_ms / thread_ms:6.2f} {service_ms:15.2f}")
+        print(
+            f"{name:>16} {thread_ms:10.1f} {decoder_ms:11.1f} {decoder_ms / thread_ms:6.2f} {service_ms:15.2f}"
+        )
     decoder.close()
 
 

@@ -1,7 +1,9 @@
-"""The image step beside the textbook's: `uv run python -m benchmarks.image_step [--sizes 0.2 2 12] [--kinds jpeg png]`.
+"""The image step beside the textbook's: `uv run python -m
+benchmarks.image_step [--sizes 0.2 2 12] [--kinds jpeg png]`.
 
-Each pipeline works in a process of its own on one thread, first once for its memory, then in rounds that alternate
-between the two. With `--check` it exits with 1 unless a 12-megapixel JPEG is as much faster as it should be, and alike.
+Each pipeline works in a process of its own on one thread, first once for its
+memory, then in rounds that alternate between the two. With `--check` it exits
+with 1 unless a 12-megapixel JPEG is as much faster as it should be, and alike.
 """
 
 import argparse
@@ -24,7 +26,8 @@ from typing import Any
 
 from PIL import AvifImagePlugin, Image, ImageChops, ImageDraw
 
-# Kind -> Pillow's name of the format and how to save. Where an encoder is slow, its fastest speed: we only decode.
+# Kind -> Pillow's name of the format and how to save. Where
+# an encoder is slow, its fastest speed: we only decode.
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "jpeg": ("JPEG", {"quality": 90}),
     "progressive": ("JPEG", {"quality": 90, "progressive": True}),
@@ -102,7 +105,9 @@ HEADING = (
 
 
 def photo(width_px: int, height_px: int, seed: int = 1) -> Image.Image:
-    """A picture that costs what a photo costs: things of every size, grain, and as JPEG some 0.3 bytes a pixel."""
+    """A picture that costs what a photo costs: things of
+    every size, grain, and as JPEG some 0.3 bytes a pixel.
+    """
     rng = random.Random(seed)
     sizes = [(width_px, height_px)]
     while min(sizes[-1]) > 4:
@@ -112,7 +117,9 @@ def photo(width_px: int, height_px: int, seed: int = 1) -> Image.Image:
         picture = picture.resize(size, Image.Resampling.BICUBIC)
         draw = ImageDraw.Draw(picture)
         for _ in range(8 * (octave + 1)):
-            x, y, radius = rng.randrange(size[0]), rng.randrange(size[1]), rng.uniform(1, min(60, *size) / 4)
+            x = rng.randrange(size[0])
+            y = rng.randrange(size[1])
+            radius = rng.uniform(1, min(60, *size) / 4)
             colour = (rng.randrange(30, 226), rng.randrange(30, 226), rng.randrange(30, 226))
             shape = draw.ellipse if rng.random() < 0.5 else draw.rectangle
             shape((x - radius, y - radius, x + radius, y + radius), fill=colour)
@@ -148,11 +155,21 @@ def _grey(content: bytes) -> Image.Image:
 
 
 def ssim(one: Image.Image, other: Image.Image) -> float:
-    """The mean structural similarity (Wang et al. 2004) of two grey pictures of one size, in every 8 x 8 window."""
-    x, y = one.tobytes(), other.tobytes()
+    """The mean structural similarity (Wang et al. 2004) of
+    two grey pictures of one size, in every 8 x 8 window.
+    """
+    x = one.tobytes()
+    y = other.tobytes()
     pixels = SSIM_WINDOW_PX**2
-    steady_mean, steady_contrast = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    products = (x, y, [a * a for a in x], [b * b for b in y], [a * b for a, b in zip(x, y, strict=True)])
+    steady_mean = (0.01 * 255) ** 2
+    steady_contrast = (0.03 * 255) ** 2
+    products = (
+        x,
+        y,
+        [a * a for a in x],
+        [b * b for b in y],
+        [a * b for a, b in zip(x, y, strict=True)],
+    )
     total = count = 0.0
     for sums in zip(*(_window_sums(values, one.width) for values in products), strict=True):
         mean_x, mean_y, square_x, square_y, product_xy = (value / pixels for value in sums)
@@ -179,10 +196,14 @@ def _running_sums(values: Sequence[int]) -> list[int]:
 
 def measure(kind: str, megapixels: float, rounds: int, folder: Path) -> Row:
     """Run both pipelines on one picture, in turns."""
-    file, warm_file = folder / "file", folder / "warm"
+    file = folder / "file"
+    warm_file = folder / "warm"
     file.write_bytes(encoded(photo(*sides(megapixels)), kind))
     warm_file.write_bytes(encoded(photo(*sides(WARM_MEGAPIXELS)), kind))
-    with _worker(_load_textbook, file, warm_file) as textbook, _worker(_load_darkroom, file, warm_file) as darkroom:
+    with (
+        _worker(_load_textbook, file, warm_file) as textbook,
+        _worker(_load_darkroom, file, warm_file) as darkroom,
+    ):
         first = (textbook.recv(), darkroom.recv())
         times: tuple[list[float], list[float]] = ([], [])
         for _ in range(rounds):
@@ -214,10 +235,16 @@ def _worker(
 
 
 def _work(
-    connection: "Connection[Any, Any]", load: Callable[[], Callable[[bytes], bytes]], file: Path, warm_file: Path
+    connection: "Connection[Any, Any]",
+    load: Callable[[], Callable[[bytes], bytes]],
+    file: Path,
+    warm_file: Path,
 ) -> None:
-    """Send what the first run needed at its peak, then, whenever asked, the CPU time of another run."""
-    make, content = load(), file.read_bytes()
+    """Send what the first run needed at its peak,
+    then, whenever asked, the CPU time of another run.
+    """
+    make = load()
+    content = file.read_bytes()
     try:
         make(warm_file.read_bytes())
         gc.collect()
@@ -260,7 +287,9 @@ def shortfalls(rows: Sequence[Row]) -> list[str]:
     missing = [] if checked else [f"No JPEG of {CHECKED_MEGAPIXELS:g} megapixels was measured."]
     for row in checked:
         if not row.ratio >= NEEDED_RATIO:
-            missing.append(f"The JPEG of 12 megapixels is {row.ratio:.2f} times faster, not {NEEDED_RATIO}.")
+            missing.append(
+                f"The JPEG of 12 megapixels is {row.ratio:.2f} times faster, not {NEEDED_RATIO}."
+            )
         if not row.alikeness >= NEEDED_SSIM:
             missing.append(f"Its SSIM is {row.alikeness:.4f}, not {NEEDED_SSIM}.")
     return missing
@@ -272,7 +301,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument(
-        "--check", action="store_true", help="exit with 1 unless a 12-megapixel JPEG is as it should be"
+        "--check",
+        action="store_true",
+        help="exit with 1 unless a 12-megapixel JPEG is as it should be",
     )
     options = parser.parse_args(arguments)
     print(HEADING)

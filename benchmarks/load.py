@@ -1,4 +1,5 @@
-"""What loads a service: clients that send large pictures at once, and one that asks for its health meanwhile.
+"""What loads a service: clients that send large pictures
+at once, and one that asks for its health meanwhile.
 
 Each works in a process of its own, so that neither waits for the other, nor for who measures.
 """
@@ -29,7 +30,9 @@ Pipe = Any  # an end of multiprocessing's, whose class is generic in some versio
 
 @dataclass(frozen=True)
 class Answer:
-    """What a client got in the end: the last status, 0 if none, and how many tries and seconds it took."""
+    """What a client got in the end: the last status,
+    0 if none, and how many tries and seconds it took.
+    """
 
     status: int
     tries: int
@@ -50,14 +53,18 @@ def apart(function: Callable[..., None], *arguments: object) -> Iterator[Pipe]:
 
 
 def probe(pipe: Pipe, port: int) -> None:
-    """Ask /health/live every 20 ms until told to end; then send what it took, in seconds, and the failures.
+    """Ask /health/live every 20 ms until told to end;
+    then send what it took, in seconds, and the failures.
 
-    Whoever had asked during a long answer would have waited for the rest of it: that counts as well.
+    Whoever had asked during a long answer would have
+    waited for the rest of it: that counts as well.
     """
-    taken, failures = [], 0
+    taken = []
+    failures = 0
     connection = HTTPConnection("127.0.0.1", port, timeout=PROBE_TIMEOUT_SECONDS)
     pipe.send("ready")
-    due, is_over = time.monotonic(), False
+    due = time.monotonic()
+    is_over = False
     while not is_over:
         started = time.monotonic()
         try:
@@ -79,7 +86,9 @@ def probe(pipe: Pipe, port: int) -> None:
 
 
 def send_all(pipe: Pipe, port: int, people: Sequence[tuple[int, str]], file: Path) -> None:
-    """One client for each of the people (id and token), all at once when told to begin; then send their answers."""
+    """One client for each of the people (id and token), all
+    at once when told to begin; then send their answers.
+    """
     body = form(part(file.read_bytes()))
     with ThreadPoolExecutor(len(people)) as pool:
         pipe.send("ready")
@@ -92,14 +101,19 @@ def _send(port: int, person: tuple[int, str], body: bytes, deadline: float) -> A
     """Send it, and again as long as the answer is 503 with a time to wait."""
     user_id, token = person
     headers = {**FORM, "Authorization": f"Bearer {token}", "Content-Length": str(len(body))}
-    status, tries = 0, 0
+    status = 0
+    tries = 0
     while (left := deadline - time.monotonic()) > 0:
         tries += 1
         connection = HTTPConnection("127.0.0.1", port, timeout=left)
         try:
             connection.connect()
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # answered and closed: the answer is there
-                connection.request("PATCH", f"/users/{user_id}/picture", _until_answered(connection, body), headers)
+            with contextlib.suppress(
+                BrokenPipeError, ConnectionResetError
+            ):  # answered and closed: the answer is there
+                connection.request(
+                    "PATCH", f"/users/{user_id}/picture", _until_answered(connection, body), headers
+                )
             answer = connection.getresponse()
             answer.read()
         except (OSError, HTTPException):
@@ -107,7 +121,8 @@ def _send(port: int, person: tuple[int, str], body: bytes, deadline: float) -> A
             break
         finally:
             connection.close()
-        status, wait = answer.status, answer.getheader("Retry-After", "")
+        status = answer.status
+        wait = answer.getheader("Retry-After", "")
         if status != 503 or not wait.isdigit():
             break
         time.sleep(max(0.0, min(int(wait), deadline - time.monotonic())))

@@ -1,8 +1,9 @@
-"""32 large pictures at once, three times over: `uv run python -m benchmarks.memory [--json FILE] [--without-textbook]`.
+"""32 large pictures at once, three times over: `uv run python
+-m benchmarks.memory [--json FILE] [--without-textbook]`.
 
-Prints how many were taken, what memory the service's processes (without Postgres) needed over idle, and how long
-/health/live took meanwhile; below it the same for the textbook's service. Exits with 1 unless Darkroom takes all of
-them, each within a minute, in at most 250 MB over idle.
+Prints how many were taken, what memory the service's processes (without Postgres) needed over
+idle, and how long /health/live took meanwhile; below it the same for the textbook's service.
+Exits with 1 unless Darkroom takes all of them, each within a minute, in at most 250 MB over idle.
 """
 
 import argparse
@@ -24,8 +25,13 @@ from benchmarks.image_step import encoded, photo
 from benchmarks.load import LONGEST_SECONDS, Answer, apart, probe, send_all
 from tests.support.services import ROOT, Service
 
-# Kind, width, height, and whether it is of one colour: a small file that decodes to as much as any other.
-PHASES = (("jpeg", 8000, 6000, False), ("progressive", 6000, 4000, False), ("png", 6000, 4000, True))
+# Kind, width, height, and whether it is of one colour:
+# a small file that decodes to as much as any other.
+PHASES = (
+    ("jpeg", 8000, 6000, False),
+    ("progressive", 6000, 4000, False),
+    ("png", 6000, 4000, True),
+)
 CLIENTS = 32
 MOST_OVER_IDLE_BYTES = 250_000_000
 MAX_UPLOAD_SIZE_BYTES = 64 * 1024 * 1024
@@ -34,7 +40,8 @@ SAMPLE_SECONDS = 0.05
 IDLE_SECONDS = 0.5
 # What the service's own timers may use meanwhile.
 TIMERS_CPU_SECONDS = 0.02
-# What clients that gave up have left behind may go on for so long; then the next phase begins anyway.
+# What clients that gave up have left behind may go
+# on for so long; then the next phase begins anyway.
 SETTLE_SECONDS = 60.0
 
 SMAPS_FIELDS = ("Rss:", "Pss:", "Pss_Shmem:")
@@ -72,7 +79,9 @@ class Row:
 
     @property
     def taken(self) -> int:
-        return sum(answer.status == 200 and answer.seconds <= LONGEST_SECONDS for answer in self.answers)
+        return sum(
+            answer.status == 200 and answer.seconds <= LONGEST_SECONDS for answer in self.answers
+        )
 
     def __str__(self) -> str:
         others = Counter(answer.status for answer in self.answers if answer.status != 200)
@@ -82,7 +91,9 @@ class Row:
             f"{self.cpu_seconds:>8.1f}{self.idle.rss_bytes / 1e6:>9.0f}"
             f"{self.over_idle.rss_bytes / 1e6:>8.0f}{self.over_idle.pss_bytes / 1e6:>8.0f}"
             f"{self.health.p50_ms:>9.1f}{self.health.p99_ms:>8.1f}{self.health.max_ms:>8.1f}{self.health.failures:>6}"
-            + "".join(f"  {count} x {status or 'no answer'}" for status, count in sorted(others.items()))
+            + "".join(
+                f"  {count} x {status or 'no answer'}" for status, count in sorted(others.items())
+            )
         )
 
 
@@ -94,15 +105,22 @@ HEADING = (
 
 
 def memory(root: int) -> Memory:
-    """What a process and all below it hold now, except Postgres: mapped, or in files that live in memory."""
+    """What a process and all below it hold now, except
+    Postgres: mapped, or in files that live in memory.
+    """
     rss = pss = mapped = 0
     held: dict[int, int] = {}  # bytes by inode
     for pid in _tree(root):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-            found = {line.split()[0]: int(line.split()[1]) * 1024 for line in lines if line.startswith(SMAPS_FIELDS)}
+            found = {
+                line.split()[0]: int(line.split()[1]) * 1024
+                for line in lines
+                if line.startswith(SMAPS_FIELDS)
+            }
             rss, pss, mapped = (
-                total + found.get(name, 0) for total, name in zip((rss, pss, mapped), SMAPS_FIELDS, strict=True)
+                total + found.get(name, 0)
+                for total, name in zip((rss, pss, mapped), SMAPS_FIELDS, strict=True)
             )
             for entry in Path(f"/proc/{pid}/fd").iterdir():
                 with contextlib.suppress(FileNotFoundError):
@@ -119,7 +137,9 @@ def _tree(root: int) -> Iterator[int]:
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                name, _, rest = Path(f"/proc/{entry.name}/stat").read_text().partition("(")[2].rpartition(")")
+                name, _, rest = (
+                    Path(f"/proc/{entry.name}/stat").read_text().partition("(")[2].rpartition(")")
+                )
                 if name != "postgres":
                     below.setdefault(int(rest.split()[1]), []).append(int(entry.name))
     todo = [root]
@@ -135,7 +155,9 @@ def cpu_seconds(root: int) -> float:
     for pid in _tree(root):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += sum(int(field) for field in fields[11:15])  # user, system, and the same of children that ended
+            ticks += sum(
+                int(field) for field in fields[11:15]
+            )  # user, system, and the same of children that ended
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
@@ -143,7 +165,8 @@ def idle_memory(root: int) -> Memory:
     """The least of some samples, once the processes do nothing any more."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
-        before, samples = cpu_seconds(root), []
+        before = cpu_seconds(root)
+        samples = []
         until = time.monotonic() + IDLE_SECONDS
         while time.monotonic() < until:
             samples.append(memory(root))
@@ -153,12 +176,20 @@ def idle_memory(root: int) -> Memory:
 
 
 def run_phase(
-    service: Service, name: str, phase: str, file: Path, people: Sequence[tuple[int, str]], idle: Memory
+    service: Service,
+    name: str,
+    phase: str,
+    file: Path,
+    people: Sequence[tuple[int, str]],
+    idle: Memory,
 ) -> Row:
     """All clients at once, while the memory is watched and the health asked for."""
     assert service.process is not None
     root = service.process.pid
-    with apart(send_all, service.port, people, file) as clients, apart(probe, service.port) as prober:
+    with (
+        apart(send_all, service.port, people, file) as clients,
+        apart(probe, service.port) as prober,
+    ):
         before = cpu_seconds(root)
         clients.send("go")
         samples = [memory(root)]
@@ -173,7 +204,8 @@ def run_phase(
         max(sample.pss_bytes for sample in samples) - idle.pss_bytes,
     )
     taken_ms = sorted(seconds * 1000 for seconds in taken)
-    half, most = len(taken_ms) // 2, len(taken_ms) * 99 // 100
+    half = len(taken_ms) // 2
+    most = len(taken_ms) * 99 // 100
     health = Health(taken_ms[half], taken_ms[most], taken_ms[-1], failures)
     return Row(name, phase, answers, worked, idle, over_idle, health)
 
@@ -185,15 +217,25 @@ def make_pictures(folder: Path, divisor: int) -> dict[str, Path]:
         size = (width // divisor, height // divisor)
         name = f"{size[0] * size[1] / 1e6:.3g} MP {'flat ' if is_flat else ''}{kind}"
         files[name] = folder / f"{kind}.bytes"
-        files[name].write_bytes(encoded(Image.new("RGB", size, (90, 140, 200)) if is_flat else photo(*size), kind))
+        files[name].write_bytes(
+            encoded(Image.new("RGB", size, (90, 140, 200)) if is_flat else photo(*size), kind)
+        )
     return files
 
 
 @contextmanager
 def running_darkroom(folder: Path) -> Iterator[Service]:
     """The service on its defaults in a folder, but for the size of uploads."""
-    settings = {"MAX_UPLOAD_SIZE_BYTES": str(MAX_UPLOAD_SIZE_BYTES), "STORAGE": "local", "DARKROOM_ENV_FILE": ""}
-    yield from _running(Service({"DATA_DIR": str(folder), **settings}, command=[sys.executable, str(ROOT / "main.py")]))
+    settings = {
+        "MAX_UPLOAD_SIZE_BYTES": str(MAX_UPLOAD_SIZE_BYTES),
+        "STORAGE": "local",
+        "DARKROOM_ENV_FILE": "",
+    }
+    yield from _running(
+        Service(
+            {"DATA_DIR": str(folder), **settings}, command=[sys.executable, str(ROOT / "main.py")]
+        )
+    )
 
 
 @contextmanager
@@ -201,7 +243,14 @@ def running_textbook(folder: Path) -> Iterator[Service]:
     """The textbook's service, which limits its own address space."""
     service = Service({"DATA_DIR": str(folder)})
     program = str(ROOT / "benchmarks" / "textbook.py")
-    service.command = [sys.executable, program, "--port", str(service.port), "--folder", str(folder)]
+    service.command = [
+        sys.executable,
+        program,
+        "--port",
+        str(service.port),
+        "--folder",
+        str(folder),
+    ]
     yield from _running(service)
 
 
@@ -227,8 +276,12 @@ def shortfalls(rows: Sequence[Row]) -> list[str]:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory")
     parser.add_argument("--clients", type=int, default=CLIENTS)
-    parser.add_argument("--divide-sides", type=int, default=1, help="for a quick look: pictures of smaller sides")
-    parser.add_argument("--without-textbook", action="store_true", help="spares a machine that has no 12 GB to give")
+    parser.add_argument(
+        "--divide-sides", type=int, default=1, help="for a quick look: pictures of smaller sides"
+    )
+    parser.add_argument(
+        "--without-textbook", action="store_true", help="spares a machine that has no 12 GB to give"
+    )
     parser.add_argument("--json", type=Path, help="a file for all that was measured")
     options = parser.parse_args(arguments)
     rows: list[Row] = []
@@ -251,11 +304,15 @@ def main(arguments: list[str]) -> int:
     return 1 if missing else 0
 
 
-def _run(service: Service, name: str, files: dict[str, Path], people: Sequence[tuple[int, str]]) -> list[Row]:
+def _run(
+    service: Service, name: str, files: dict[str, Path], people: Sequence[tuple[int, str]]
+) -> list[Row]:
     assert service.process is not None
     rows: list[Row] = []
     for phase, file in files.items():
-        now = idle_memory(service.process.pid)  # what it still does for the last phase is no part of the next
+        now = idle_memory(
+            service.process.pid
+        )  # what it still does for the last phase is no part of the next
         rows.append(run_phase(service, name, phase, file, people, rows[0].idle if rows else now))
         print(rows[-1], flush=True)
     return rows

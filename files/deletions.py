@@ -1,7 +1,9 @@
-"""The outbox of deletions: a doomed file is claimed, its object deleted, and only then its row let go.
+"""The outbox of deletions: a doomed file is claimed,
+its object deleted, and only then its row let go.
 
-The row is the outbox, changed in the transaction that doomed the file; so a deletion survives every crash and outage.
-Any number of instances share the work, and no connection is held while a store is asked.
+The row is the outbox, changed in the transaction that doomed the file;
+so a deletion survives every crash and outage. Any number of instances
+share the work, and no connection is held while a store is asked.
 """
 
 import asyncio
@@ -19,24 +21,36 @@ from storage import stores
 
 logger = logging.getLogger(__name__)
 
-# The next attempt of a deletion, doubling from half a minute (above STORE_DEADLINE_SECONDS, so that no claim comes due
-# while it is worked on) to an hour, and spread so that instances do not come in step.
-_BACKOFF = text("make_interval(secs => least(3600, 30 * power(2, least(attempts, 12))) * (0.75 + random() / 2))")
+# The next attempt of a deletion, doubling from half a minute (above
+# STORE_DEADLINE_SECONDS, so that no claim comes due while it is worked
+# on) to an hour, and spread so that instances do not come in step.
+_BACKOFF = text(
+    "make_interval(secs => least(3600, 30 * power(2, least(attempts, 12))) * (0.75 + random() / 2))"
+)
 # Longer than anyone leaves a stopped process lying about before it is let go on or killed.
 _TOMBSTONE = text("interval '1 day'")
 
 
 def doom(file: StoredFile) -> None:
     """Let go of a live file whose owner's row is locked: from the commit on it is due for deletion."""
-    file.state, file.state_changed_at, file.next_attempt_at = FileState.DOOMED, func.now(), func.now()
+    file.state, file.state_changed_at, file.next_attempt_at = (
+        FileState.DOOMED,
+        func.now(),
+        func.now(),
+    )
 
 
 async def claim(db: AsyncSession, which: ColumnElement[bool]) -> Sequence[StoredFile]:
-    """Mark these as being deleted, save the live and what another instance is at, and set the time of a next attempt.
+    """Mark these as being deleted, save the live and what
+    another instance is at, and set the time of a next attempt.
 
     The caller commits before it asks a store. From here there is no way back.
     """
-    free = select(StoredFile.id).where(which, StoredFile.state != FileState.LIVE).with_for_update(skip_locked=True)
+    free = (
+        select(StoredFile.id)
+        .where(which, StoredFile.state != FileState.LIVE)
+        .with_for_update(skip_locked=True)
+    )
     statement = (
         update(StoredFile)
         .where(StoredFile.id.in_(free))
@@ -54,20 +68,26 @@ async def claim(db: AsyncSession, which: ColumnElement[bool]) -> Sequence[Stored
 async def due_places() -> Sequence[tuple[str, str]]:
     """The stores and buckets in which some file's time has come."""
     async with session() as db:
-        places = await db.execute(select(StoredFile.storage, StoredFile.bucket).where(_is_due()).distinct())
+        places = await db.execute(
+            select(StoredFile.storage, StoredFile.bucket).where(_is_due()).distinct()
+        )
         return [(storage, bucket) for storage, bucket in places]
 
 
 async def claim_due(storage: str, bucket: str, limit: int) -> Sequence[StoredFile]:
-    """Claim files of one place whose time has come: doomed, expired, or with a deletion that failed or was cut off.
+    """Claim files of one place whose time has come: doomed,
+    expired, or with a deletion that failed or was cut off.
 
-    Each is claimed by one instance only, and comes due again by itself should that instance die. One that was
-    still pending becomes a tombstone: a process that was stopped may put its bytes after we have deleted them.
+    Each is claimed by one instance only, and comes due again by itself
+    should that instance die. One that was still pending becomes a tombstone:
+    a process that was stopped may put its bytes after we have deleted them.
     """
     async with session() as db:
         here = StoredFile.storage == storage, StoredFile.bucket == bucket
         due = select(StoredFile.id).where(_is_due(), *here)
-        due = due.order_by(StoredFile.next_attempt_at).limit(limit).with_for_update(skip_locked=True)
+        due = (
+            due.order_by(StoredFile.next_attempt_at).limit(limit).with_for_update(skip_locked=True)
+        )
         ids = (await db.scalars(due)).all()
         await db.execute(
             update(StoredFile)
@@ -80,34 +100,46 @@ async def claim_due(storage: str, bucket: str, limit: int) -> Sequence[StoredFil
 
 
 async def remove(claimed: Sequence[StoredFile]) -> int:
-    """Ask the stores to delete these claimed files, then let the rows of those that are gone go; return their number.
+    """Ask the stores to delete these claimed files, then let
+    the rows of those that are gone go; return their number.
 
     Of the others the row keeps why. Raises DatabaseUnavailable; then they come due again.
     """
     errors = await asyncio.gather(*(remove_object(file) for file in claimed))
     faults.reached("object_deleted")
-    failed = {file.id: error for file, error in zip(claimed, errors, strict=True) if error is not None}
+    failed = {
+        file.id: error for file, error in zip(claimed, errors, strict=True) if error is not None
+    }
     gone = [file.id for file in claimed if file.id not in failed]
     async with session() as db:
-        is_final = or_(StoredFile.tombstone_until.is_(None), StoredFile.tombstone_until <= func.now())
+        is_final = or_(
+            StoredFile.tombstone_until.is_(None), StoredFile.tombstone_until <= func.now()
+        )
         mine = StoredFile.id.in_(gone) & (StoredFile.state == FileState.DELETING)
         await db.execute(delete(StoredFile).where(mine, is_final))
         rests = {"next_attempt_at": StoredFile.tombstone_until, "attempts": 0, "last_error": None}
         await db.execute(update(StoredFile).where(mine).values(rests))
         for file_id, error in failed.items():
-            await db.execute(update(StoredFile).where(StoredFile.id == file_id).values(last_error=error.code))
+            await db.execute(
+                update(StoredFile).where(StoredFile.id == file_id).values(last_error=error.code)
+            )
         await db.commit()
     return len(gone)
 
 
 async def remove_object(file: StoredFile) -> DarkroomError | None:
-    """Ask the store to delete; what is not there is fine. Returns, and logs, why it could not be done."""
+    """Ask the store to delete; what is not there is fine.
+
+    Returns, and logs, why it could not be done.
+    """
     try:
         await stores().of(file.storage, file.bucket).delete(file.key)
     except ObjectNotFound:
         return None
     except StoreError as err:
-        logger.warning("deleting %s failed, attempt %d: %r", file.key, file.attempts, err.__cause__ or err)
+        logger.warning(
+            "deleting %s failed, attempt %d: %r", file.key, file.attempts, err.__cause__ or err
+        )
         return err
     except Exception:
         logger.exception("deleting %s failed, attempt %d", file.key, file.attempts)

@@ -1,4 +1,6 @@
-"""What runs outside a request: the reaper, which finishes what a crash, an outage or a refusal left."""
+"""What runs outside a request: the reaper, which
+finishes what a crash, an outage or a refusal left.
+"""
 
 import asyncio
 import logging
@@ -33,7 +35,8 @@ async def reap() -> int:
 async def _reap_place(storage: str, bucket: str) -> int:
     """Side by side with the other places, and no further once none of a batch can be deleted.
 
-    So a store that is away holds up no other's deletions: neither in this pass nor by delaying the next.
+    So a store that is away holds up no other's deletions:
+    neither in this pass nor by delaying the next.
     """
     tried = 0
     while claimed := await deletions.claim_due(storage, bucket, BATCH):
@@ -45,7 +48,10 @@ async def _reap_place(storage: str, bucket: str) -> int:
 
 
 async def reap_forever() -> None:
-    """Reap at intervals until cancelled. Any number of instances share the work; an outage only postpones it."""
+    """Reap at intervals until cancelled.
+
+    Any number of instances share the work; an outage only postpones it.
+    """
     while True:
         # Spread, so that instances that started together do not ask together.
         await asyncio.sleep(settings.reaper_interval_seconds * random.uniform(0.75, 1.25))  # noqa: S311

@@ -1,8 +1,10 @@
-"""Announce, put, swap, release: the only place where a request changes what pictures an account has.
+"""Announce, put, swap, release: the only place where
+a request changes what pictures an account has.
 
-The order is the promise: the row is committed before the first byte, the bytes are stored before a row points to them,
-the old value is read under the row's lock, and an object is deleted only after the commit that let go of it. Killed
-anywhere in between, what is left is a row that the reaper finishes. No connection is held while the store is asked.
+The order is the promise: the row is committed before the first byte, the bytes are stored before a
+row points to them, the old value is read under the row's lock, and an object is deleted only after
+the commit that let go of it. Killed anywhere in between, what is left is a row that the reaper
+finishes. No connection is held while the store is asked.
 """
 
 import asyncio
@@ -42,7 +44,8 @@ RELEASE_PATIENCE_SECONDS = 2.0
 OUTCOME_LOCK_TIMEOUT_MS = 2_000
 # One more attempt, under a new key: a store that failed twice in a row is away.
 PUT_ATTEMPTS = 2
-# For both attempts. A store that takes no connection (3 seconds) or gives no answer (8) fails twice within it.
+# For both attempts. A store that takes no connection (3
+# seconds) or gives no answer (8) fails twice within it.
 PUT_BUDGET_SECONDS = 20.0
 
 Parameters = ParamSpec("Parameters")
@@ -54,7 +57,9 @@ _unfinished: set[asyncio.Future[Any]] = set()  # the event loop keeps only weak 
 def uninterrupted(
     function: Callable[Parameters, Coroutine[Any, Any, Result]],
 ) -> Callable[Parameters, Awaitable[Result]]:
-    """Run to the end even when whoever waits for it is cancelled: what was begun after the last byte is finished."""
+    """Run to the end even when whoever waits for it is
+    cancelled: what was begun after the last byte is finished.
+    """
 
     @functools.wraps(function)
     async def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
@@ -79,7 +84,8 @@ async def finish_all(timeout_seconds: float) -> None:
 class UnitOfWork:
     """One change of one account's stored files, from announcing the new to releasing the old.
 
-    As a context it undoes what it announced when a refusal ends it; after an unknown outcome it deletes nothing.
+    As a context it undoes what it announced when a refusal
+    ends it; after an unknown outcome it deletes nothing.
     """
 
     def __init__(self, owner_id: int) -> None:
@@ -94,14 +100,15 @@ class UnitOfWork:
         if kind is not None and issubclass(kind, UserNotFound):
             await _behind(_release(self._put))
         elif kind is not None and issubclass(kind, UploadExpired):
-            # The reaper deleted it before our bytes came. It would again in a day, but why wait; the row may stay.
+            # The reaper deleted it before our bytes came. It would
+            # again in a day, but why wait; the row may stay.
             await _behind(asyncio.gather(*map(deletions.remove_object, self._put)))
 
     async def put_picture(self, picture: ProcessedImage) -> int:
         """Announce the picture and store it; return its file's id.
 
-        Raises StoreError within PUT_BUDGET_SECONDS; then the row stays pending, for the bytes may yet arrive, and the
-        reaper removes both.
+        Raises StoreError within PUT_BUDGET_SECONDS; then the row stays
+        pending, for the bytes may yet arrive, and the reaper removes both.
         """
         try:
             async with asyncio.timeout(PUT_BUDGET_SECONDS):
@@ -129,9 +136,9 @@ class UnitOfWork:
     async def swap_picture(self, file_id: int) -> User:
         """Point the account to the stored file and doom its old picture, in one commit.
 
-        Raises UserNotFound if the account is gone and UploadExpired if the reaper has claimed the file; both leave
-        everything as it was. Raises OutcomeUnknown if the commit's answer was lost and so was the change, or nobody
-        can tell.
+        Raises UserNotFound if the account is gone and UploadExpired if the reaper
+        has claimed the file; both leave everything as it was. Raises OutcomeUnknown
+        if the commit's answer was lost and so was the change, or nobody can tell.
         """
         async with session() as db:
             user = await lock_user(db, self._owner_id)
@@ -155,7 +162,10 @@ class UnitOfWork:
         return user
 
     async def remove_picture(self) -> User:
-        """Take the picture away from the account. Raises NoPicture, UserNotFound or OutcomeUnknown."""
+        """Take the picture away from the account.
+
+        Raises NoPicture, UserNotFound or OutcomeUnknown.
+        """
         async with session() as db:
             user = await lock_user(db, self._owner_id)
             old = user.picture
@@ -174,7 +184,10 @@ class UnitOfWork:
         return user
 
     async def delete_account(self) -> None:
-        """Delete the account and doom all that it has, in one commit. Raises UserNotFound or OutcomeUnknown."""
+        """Delete the account and doom all that it has, in one commit.
+
+        Raises UserNotFound or OutcomeUnknown.
+        """
         async with session() as db:
             user = await lock_user(db, self._owner_id)
             old = user.picture
@@ -195,7 +208,8 @@ class UnitOfWork:
             self._doomed.append(old)
 
     async def release(self) -> None:
-        """Delete what the commit let go of: now as far as two seconds reach, then behind the answer.
+        """Delete what the commit let go of: now as far
+        as two seconds reach, then behind the answer.
 
         Never fails: the doomed row is the guarantee, this is only the speed.
         """
@@ -207,14 +221,18 @@ class UnitOfWork:
         user, file = await self._reread(file_id)
         if user.picture is not None and user.picture.id == file_id:
             return user
-        # What was live and is not any more was replaced since: doomed, then deleted. What never was is still pending,
-        # or expired, which makes a tombstone.
-        if file is not None and (file.state == FileState.PENDING or file.tombstone_until is not None):
+        # What was live and is not any more was replaced since: doomed, then deleted.
+        # What never was is still pending, or expired, which makes a tombstone.
+        if file is not None and (
+            file.state == FileState.PENDING or file.tombstone_until is not None
+        ):
             raise OutcomeUnknown
         return user
 
     async def _reread(self, file_id: int | None = None) -> tuple[User, StoredFile | None]:
-        """Read account and file under the account's lock, for which it waits until a lost transaction is over."""
+        """Read account and file under the account's lock,
+        for which it waits until a lost transaction is over.
+        """
         try:
             async with session() as db:
                 await db.execute(text(f"SET LOCAL lock_timeout = {OUTCOME_LOCK_TIMEOUT_MS}"))
@@ -227,11 +245,14 @@ class UnitOfWork:
 async def lock_user(db: AsyncSession, user_id: int) -> User:
     """Lock an account's row and read it with its picture; raises UserNotFound.
 
-    Always before a file's row, so that no two changes wait for each other. Two statements: in a join that had to
-    wait, Postgres reads the locked row anew but the joined one as it was before the wait, and the picture is missed.
+    Always before a file's row, so that no two changes wait for each other. Two
+    statements: in a join that had to wait, Postgres reads the locked row anew
+    but the joined one as it was before the wait, and the picture is missed.
     """
     unjoined = lazyload(User.picture)
-    user = await db.get(User, user_id, options=[unjoined], with_for_update=True, populate_existing=True)
+    user = await db.get(
+        User, user_id, options=[unjoined], with_for_update=True, populate_existing=True
+    )
     if user is None:
         raise UserNotFound
     await db.refresh(user, ["picture"])
@@ -247,7 +268,8 @@ async def _announce(owner_id: int, picture: ProcessedImage) -> StoredFile:
         purpose=PROFILE_PICTURE,
         state=FileState.PENDING,
         owner_id=owner_id,
-        next_attempt_at=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, settings.pending_expiry_seconds),
+        next_attempt_at=func.now()
+        + func.make_interval(0, 0, 0, 0, 0, 0, settings.pending_expiry_seconds),
         content_type=picture.content_type,
         size_bytes=len(picture.content),
         sha256=picture.sha256,
@@ -265,7 +287,11 @@ async def _announce(owner_id: int, picture: ProcessedImage) -> StoredFile:
 
 
 async def _put(file: StoredFile, picture: ProcessedImage) -> None:
-    await stores().of(file.storage, file.bucket).put(file.key, picture.content, picture.content_type, picture.sha256)
+    await (
+        stores()
+        .of(file.storage, file.bucket)
+        .put(file.key, picture.content, picture.content_type, picture.sha256)
+    )
 
 
 async def _behind(work: Awaitable[Any]) -> None:
@@ -282,17 +308,23 @@ def _hold(task: "asyncio.Future[Any]") -> None:
 
 def _log_end(task: "asyncio.Future[Any]") -> None:
     if not task.cancelled():
-        logger.info("what was begun for a request that ended early is over: %r", task.exception() or "done")
+        logger.info(
+            "what was begun for a request that ended early is over: %r", task.exception() or "done"
+        )
 
 
 async def _release(files: Sequence[StoredFile]) -> None:
-    """Delete these doomed, or put and never used, files now; whatever fails is logged and left to the reaper."""
+    """Delete these doomed, or put and never used, files
+    now; whatever fails is logged and left to the reaper.
+    """
     ids = [file.id for file in files]
     if not ids:
         return
     try:
         async with session() as db:
-            claimed = await deletions.claim(db, StoredFile.id.in_(ids) & (StoredFile.state != FileState.DELETING))
+            claimed = await deletions.claim(
+                db, StoredFile.id.in_(ids) & (StoredFile.state != FileState.DELETING)
+            )
             await db.commit()
         faults.reached("release_claimed")
         await deletions.remove(claimed)

@@ -1,7 +1,9 @@
-"""Check: what the rows say is compared with what the stores hold, beside a running service; sweep.py builds on it.
+"""Check: what the rows say is compared with what the stores
+hold, beside a running service; sweep.py builds on it.
 
-All goes in batches and only capped lists are kept, so that a million objects take no more memory than a thousand. No
-connection is held while a store is asked, and what looks wrong is looked at again before it is reported.
+All goes in batches and only capped lists are kept, so that a million objects
+take no more memory than a thousand. No connection is held while a store is
+asked, and what looks wrong is looked at again before it is reported.
 """
 
 import asyncio
@@ -24,14 +26,16 @@ from files.unit_of_work import PROFILE_PICTURE_PREFIX
 from models import FileState, StoredFile, User
 from storage import AsyncStore, FoundObject, checked, stores
 
-# Below these everything is ours. Each ends with its slash, so that no sibling's name begins with it.
+# Below these everything is ours. Each ends with its
+# slash, so that no sibling's name begins with it.
 PREFIXES = (PROFILE_PICTURE_PREFIX,)
 # Half of what a store takes at once, so that a service beside us is not held up.
 SIDE_BY_SIDE = 8
 ROWS_AT_ONCE = 1000
 LISTED = 100  # keys in a report: more are counted, not shown
 CHUNK_BYTES = MIB
-# One failure must not end a run of a million reads; a store that fails for longer, or in a listing, is away.
+# One failure must not end a run of a million reads; a
+# store that fails for longer, or in a listing, is away.
 PAUSES_SECONDS = (0.2, 1.0)
 FAILING_ATTEMPTS = 2  # once may be a hiccup
 
@@ -69,7 +73,9 @@ class Keys:
 
 
 async def check() -> dict[str, Any]:
-    """Compare every live row with its object, by size and checksum, and every object with its row. Changes nothing.
+    """Compare every live row with its object, by size and checksum, and every object with its row.
+
+    Changes nothing.
 
     Raises CannotLook, or DatabaseUnavailable.
     """
@@ -77,8 +83,12 @@ async def check() -> dict[str, Any]:
     found = {kind: Keys() for kind in kinds}
     places = await known_places()
     async with session() as db:
-        by_state = await db.execute(select(StoredFile.state, func.count()).group_by(StoredFile.state))
-        rows = dict.fromkeys(map(str, FileState), 0) | {str(state): count for state, count in by_state}
+        by_state = await db.execute(
+            select(StoredFile.state, func.count()).group_by(StoredFile.state)
+        )
+        rows = dict.fromkeys(map(str, FileState), 0) | {
+            str(state): count for state, count in by_state
+        }
         failing = await db.scalar(select(func.count()).where(_FAILING))
     objects = size_bytes = 0
     with progress(sum(rows.values()), "listing") as advance:
@@ -92,7 +102,11 @@ async def check() -> dict[str, Any]:
     async for page in _pages(used.where(StoredFile.state != FileState.LIVE)):
         found["dangling"].add(file.key for file in page)
     with progress(rows["live"], "reading") as advance:
-        live = select(*_FACTS, User.id.label("user_id")).outerjoin(User).where(StoredFile.state == FileState.LIVE)
+        live = (
+            select(*_FACTS, User.id.label("user_id"))
+            .outerjoin(User)
+            .where(StoredFile.state == FileState.LIVE)
+        )
         async for page in _pages(live):
             found["unreferenced"].add(file.key for file in page if file.user_id is None)
             for verdict, key in await _look_twice(page, advance):
@@ -115,7 +129,9 @@ async def known_places() -> list[AsyncStore]:
         rows = await db.execute(select(StoredFile.storage, StoredFile.bucket).distinct())
         named = {(current.name, current.bucket), *((name, bucket) for name, bucket in rows)}
     if unknown := sorted({name for name, _ in named} - set(settings.stores())):
-        raise CannotLook(f"Rows name the store {unknown[0]}, which is not configured: add it to PREVIOUS_STORES.")
+        raise CannotLook(
+            f"Rows name the store {unknown[0]}, which is not configured: add it to PREVIOUS_STORES."
+        )
     return [stores().of(*place) for place in sorted(named)]
 
 
@@ -131,8 +147,9 @@ class Batch:
 async def listing(store: AsyncStore, places: Sequence[AsyncStore]) -> AsyncIterator[Batch]:
     """List what lies below our prefixes, in batches.
 
-    An object is unexplained when no row has its key and it is still there after that was seen: a row comes before its
-    object and goes after it. Rows of any place count, for keys are random and two names may stand for one bucket.
+    An object is unexplained when no row has its key and it is still there after
+    that was seen: a row comes before its object and goes after it. Rows of any
+    place count, for keys are random and two names may stand for one bucket.
     """
     for prefix in PREFIXES:
         found = store.find(prefix)
@@ -151,7 +168,9 @@ async def listing(store: AsyncStore, places: Sequence[AsyncStore]) -> AsyncItera
             strangers = [one for one in batch if one.key not in explained]
             with asking(store):
                 are_there = await _side_by_side(functools.partial(_is_there, store), strangers)
-            unexplained = [one for one, is_there in zip(strangers, are_there, strict=True) if is_there]
+            unexplained = [
+                one for one, is_there in zip(strangers, are_there, strict=True) if is_there
+            ]
             yield Batch(batch, unexplained, len(batch) - len(strangers))
 
 
@@ -194,8 +213,12 @@ def progress(total: int, what: str) -> Iterator[Callable[[int], object]]:
         yield bar.update
 
 
-async def _look_twice(files: Sequence[File], advance: Callable[[int], object]) -> list[tuple[str, str]]:
-    """What is wrong with the objects of those files that are still live after a second look, with their keys."""
+async def _look_twice(
+    files: Sequence[File], advance: Callable[[int], object]
+) -> list[tuple[str, str]]:
+    """What is wrong with the objects of those files that
+    are still live after a second look, with their keys.
+    """
 
     async def first_look(file: File) -> str | None:
         verdict = await _look(file)
@@ -208,9 +231,16 @@ async def _look_twice(files: Sequence[File], advance: Callable[[int], object]) -
         return []
     second = await _side_by_side(_look, suspects)
     async with session() as db:
-        are_live = StoredFile.id.in_([file.id for file in suspects]), StoredFile.state == FileState.LIVE
+        are_live = (
+            StoredFile.id.in_([file.id for file in suspects]),
+            StoredFile.state == FileState.LIVE,
+        )
         live = set(await db.scalars(select(StoredFile.id).where(*are_live)))
-    return [(verdict, file.key) for file, verdict in zip(suspects, second, strict=True) if verdict and file.id in live]
+    return [
+        (verdict, file.key)
+        for file, verdict in zip(suspects, second, strict=True)
+        if verdict and file.id in live
+    ]
 
 
 async def _look(file: File) -> str | None:
@@ -227,7 +257,8 @@ async def _look(file: File) -> str | None:
 async def _is_right(store: AsyncStore, file: File) -> bool:
     opened = await store.open(file.key)
     try:
-        left, digest = opened.size_bytes, hashlib.sha256()
+        left = opened.size_bytes
+        digest = hashlib.sha256()
         if left != file.size_bytes:
             return False
         while left and (chunk := await store.read(opened.stream, min(CHUNK_BYTES, left))):
@@ -251,7 +282,9 @@ async def _patiently(ask: Callable[[], Awaitable[Result]]) -> Result:
     return await ask()
 
 
-async def _side_by_side(do: Callable[[Item], Awaitable[Result]], items: Sequence[Item]) -> list[Result]:
+async def _side_by_side(
+    do: Callable[[Item], Awaitable[Result]], items: Sequence[Item]
+) -> list[Result]:
     gate = asyncio.Semaphore(SIDE_BY_SIDE)
 
     async def one(item: Item) -> Result:
@@ -275,10 +308,20 @@ async def _pages(files: Select[*tuple[Any, ...]]) -> AsyncIterator[Sequence[File
 
 
 async def failing() -> AsyncIterator[dict[str, Any]]:
-    """What keeps failing to be deleted. A tombstone that rests has no attempts, and is none of it."""
-    tries = (StoredFile.attempts, StoredFile.next_attempt_at, StoredFile.last_error, StoredFile.owner_id)
+    """What keeps failing to be deleted.
+
+    A tombstone that rests has no attempts, and is none of it.
+    """
+    tries = (
+        StoredFile.attempts,
+        StoredFile.next_attempt_at,
+        StoredFile.last_error,
+        StoredFile.owner_id,
+    )
     async for page in _pages(
-        select(StoredFile.id, StoredFile.key, StoredFile.storage, StoredFile.bucket, *tries).where(_FAILING)
+        select(StoredFile.id, StoredFile.key, StoredFile.storage, StoredFile.bucket, *tries).where(
+            _FAILING
+        )
     ):
         for file in page:
             yield file._asdict()

@@ -1,7 +1,9 @@
-"""Sweep: objects that no row explains are reported and, asked twice and in a store claimed for it, deleted.
+"""Sweep: objects that no row explains are reported and,
+asked twice and in a store claimed for it, deleted.
 
-Nothing is deleted but by a row: the sweep announces its key as one to be deleted, which fails if anyone else announced
-it, and from then on nobody can. Killed anywhere, it leaves what the reaper or the next sweep finishes.
+Nothing is deleted but by a row: the sweep announces its key as one to be
+deleted, which fails if anyone else announced it, and from then on nobody
+can. Killed anywhere, it leaves what the reaper or the next sweep finishes.
 """
 
 import hashlib
@@ -34,18 +36,23 @@ from ops.check import (
 )
 from storage import AsyncStore, stores
 
-# Holds the id of the database that may sweep the store; outside our prefixes, so it is never taken for a picture.
+# Holds the id of the database that may sweep the store;
+# outside our prefixes, so it is never taken for a picture.
 MARKER = "darkroom/database-id.txt"
 MARKER_BYTES = 100
-# To this comes the longest time between announcing and storing: nothing that is still on its way is as old.
+# To this comes the longest time between announcing and
+# storing: nothing that is still on its way is as old.
 AGE_FLOOR_SECONDS = 3600.0
-# What a bug or a crash of ours could leave, and far less than a wrong database would call unexplained.
+# What a bug or a crash of ours could leave, and far
+# less than a wrong database would call unexplained.
 LIMIT = 100
 # Above STORE_DEADLINE_SECONDS, so that the reaper takes no claim of ours while we work on it.
 CLAIM_SECONDS = 30.0
 UNEXPLAINED = "unexplained"  # the purpose of a sweep's rows
 
-NOBODY, THIS_DATABASE, ANOTHER_DATABASE = "nobody", "this database", "another database"
+NOBODY = "nobody"
+THIS_DATABASE = "this database"
+ANOTHER_DATABASE = "another database"
 
 
 @dataclass
@@ -92,24 +99,35 @@ class _Place:
 
 
 async def claim() -> tuple[AsyncStore, str]:
-    """Mark the current store as this database's, unless it is another's; return it and whose it is now."""
-    own, store = await _own_id(), stores().current
+    """Mark the current store as this database's, unless
+    it is another's; return it and whose it is now.
+    """
+    own = await _own_id()
+    store = stores().current
     if await _claimant(store, own) == NOBODY:
         content = own.encode()
-        with asking(store), suppress(ObjectExists):  # then someone was faster, and the answer says who
+        with (
+            asking(store),
+            suppress(ObjectExists),
+        ):  # then someone was faster, and the answer says who
             await store.put(MARKER, content, "text/plain", hashlib.sha256(content).hexdigest())
     return store, await _claimant(store, own)
 
 
 async def sweep(*, deletes: bool = False, limit: int = LIMIT) -> dict[str, Any]:
-    """Report what no row explains, and write nothing; with `deletes` remember it, and delete what was remembered.
+    """Report what no row explains, and write nothing; with
+    `deletes` remember it, and delete what was remembered.
 
-    Refuses a place that is not marked as this database's or that has objects but not one with a row, and all places
-    if more than `limit` objects would be deleted. Raises CannotLook, or DatabaseUnavailable.
+    Refuses a place that is not marked as this database's or that has
+    objects but not one with a row, and all places if more than `limit`
+    objects would be deleted. Raises CannotLook, or DatabaseUnavailable.
     """
-    own, stores_named = await _own_id(), await known_places()
+    own = await _own_id()
+    stores_named = await known_places()
     places = [
-        await _look_into(store, await _claimant(store, own), stores_named, deletes=deletes, limit=limit)
+        await _look_into(
+            store, await _claimant(store, own), stores_named, deletes=deletes, limit=limit
+        )
         for store in stores_named
     ]
     if deletes:
@@ -187,7 +205,9 @@ async def _look_into(
             await db.execute(delete(Sighting).where(_is_here(store), Sighting.last_seen_at < began))
             await db.commit()
         if place.objects and not place.explained:
-            place.refuse("not one of its objects has a row, so they surely belong to another database")
+            place.refuse(
+                "not one of its objects has a row, so they surely belong to another database"
+            )
     return place
 
 
@@ -196,14 +216,18 @@ async def _sight(place: _Place, keys: Sequence[str], *, remembers: bool) -> None
     if not keys:
         return
     async with session() as db:
-        known = select(Sighting.key, _is_ripe()).where(_is_here(place.store), is_one_of(Sighting.key, keys))
+        known = select(Sighting.key, _is_ripe()).where(
+            _is_here(place.store), is_one_of(Sighting.key, keys)
+        )
         is_due = dict((await db.execute(known)).all())
         if remembers:
             each = func.unnest(literal(keys, ARRAY(String)))
             seen = select(literal(place.store.name), literal(place.store.bucket), each)
             remember = insert(Sighting).from_select(["storage", "bucket", "key"], seen)
             again = {"last_seen_at": func.now()}
-            await db.execute(remember.on_conflict_do_update(constraint="sightings_pkey", set_=again))
+            await db.execute(
+                remember.on_conflict_do_update(constraint="sightings_pkey", set_=again)
+            )
             await db.commit()
     place.first_sightings.add(key for key in keys if key not in is_due)
     place.due.add(key for key in keys if is_due.get(key))
@@ -211,7 +235,9 @@ async def _sight(place: _Place, keys: Sequence[str], *, remembers: bool) -> None
 
 
 async def _delete(place: _Place, keys: Sequence[str]) -> None:
-    """Claim these keys by rows of our own, then delete their objects; what has a row by now is left alone."""
+    """Claim these keys by rows of our own, then delete
+    their objects; what has a row by now is left alone.
+    """
     row = aliased(StoredFile)
     here = _is_here(place.store) & is_one_of(Sighting.key, keys)
     values = {
@@ -224,7 +250,9 @@ async def _delete(place: _Place, keys: Sequence[str]) -> None:
         "attempts": literal(1),
         "next_attempt_at": func.now() + timedelta(seconds=CLAIM_SECONDS),
     }
-    still_due = select(*values.values()).where(here, _is_ripe(), ~exists().where(row.key == Sighting.key))
+    still_due = select(*values.values()).where(
+        here, _is_ripe(), ~exists().where(row.key == Sighting.key)
+    )
     rows = insert(StoredFile).from_select(list(values), still_due)
     rows = rows.on_conflict_do_nothing(constraint="stored_files_place_key")
     async with session() as db:

@@ -1,7 +1,7 @@
 """What decoding a picture costs, and which are too large: limits and prices, from the header alone.
 
-The memory of each format is a bound that was measured and is set aside before anything is decoded. Pure functions
-without settings.
+The memory of each format is a bound that was measured and is set
+aside before anything is decoded. Pure functions without settings.
 """
 
 from typing import NamedTuple
@@ -15,18 +15,29 @@ PICTURE_SIDE_PX = 300
 DRAFT_SIDE_PX = 2 * PICTURE_SIDE_PX
 DEFAULT_MAX_PIXELS = 50_000_000
 DEFAULT_MAX_WHOLE_PIXELS = 25_000_000
-# JPEG's own limit (16 bits); nothing that people take is longer, and Pillow's rows stay below a megabyte.
+# JPEG's own limit (16 bits); nothing that people take
+# is longer, and Pillow's rows stay below a megabyte.
 MAX_SIDE_PX = 65_535
 # What a reduced JPEG may take; its rows and tables need little beside it.
 REDUCED_BYTES = 9 * MIB
 # Python's objects, the small pictures at the end, colour tables.
 FIXED_BYTES = 10 * MIB
-# Copies of the file: the decoder's, and some libraries' own. Pillow makes more of what stands beside the pixels.
-_COPIES, _METADATA_COPIES = {"WEBP": 2, "HEIF": 2}, 4
+# Copies of the file: the decoder's, and some libraries'
+# own. Pillow makes more of what stands beside the pixels.
+_COPIES = {"WEBP": 2, "HEIF": 2}
+_METADATA_COPIES = 4
 
-# The time of a baseline JPEG on one core; the others are told in multiples of it, measured by benchmarks/image_step.py.
+# The time of a baseline JPEG on one core; the others are told
+# in multiples of it, measured by benchmarks/image_step.py.
 SECONDS_PER_MEGAPIXEL = 0.005
-_TIMES_A_JPEG = {"JPEG": 4, "PNG": 8, "GIF": 4, "WEBP": 6, "AVIF": 8, "HEIF": 12}  # a JPEG that is not baseline
+_TIMES_A_JPEG = {
+    "JPEG": 4,
+    "PNG": 8,
+    "GIF": 4,
+    "WEBP": 6,
+    "AVIF": 8,
+    "HEIF": 12,
+}  # a JPEG that is not baseline
 
 
 class Crop(NamedTuple):
@@ -38,7 +49,9 @@ class Crop(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What to set aside for decoding: memory, the decoder's copy of the file included, and time on one core."""
+    """What to set aside for decoding: memory, the decoder's
+    copy of the file included, and time on one core.
+    """
 
     memory_bytes: int
     cpu_seconds: float
@@ -52,11 +65,16 @@ def examine(
 ) -> tuple[Header, Cost]:
     """Read the header, check it against the limits, and tell what making a picture of it will cost.
 
-    Raises EmptyFile, NotAPicture, UnsupportedFormat, TruncatedPicture, BrokenPicture, TooManyPixels or SideTooLong.
+    Raises EmptyFile, NotAPicture, UnsupportedFormat,
+    TruncatedPicture, BrokenPicture, TooManyPixels or SideTooLong.
     """
     header = read_header(content)
-    cost = check_size(header, (header.width_px, header.height_px), crop, max_pixels, max_whole_pixels)
-    copied_bytes = _COPIES.get(header.format, 1) * len(content) + _METADATA_COPIES * header.metadata_bytes
+    cost = check_size(
+        header, (header.width_px, header.height_px), crop, max_pixels, max_whole_pixels
+    )
+    copied_bytes = (
+        _COPIES.get(header.format, 1) * len(content) + _METADATA_COPIES * header.metadata_bytes
+    )
     return header, cost._replace(memory_bytes=cost.memory_bytes + copied_bytes)
 
 
@@ -64,11 +82,16 @@ def check_size(
     header: Header, size: tuple[int, int], crop: Crop | None, max_pixels: int, max_whole_pixels: int
 ) -> Cost:
     """Check these sides, the header's or those that the parser found, and tell the cost."""
-    pixels, factor = size[0] * size[1], reduction(header, size, crop)
+    pixels = size[0] * size[1]
+    factor = reduction(header, size, crop)
     if pixels == 0:
         raise errors.BrokenPicture
-    reduced_bytes = 4 * -(-size[0] // factor) * -(-size[1] // factor) if header.format == "JPEG" else 0
-    limit = max_pixels if header.is_baseline and reduced_bytes <= REDUCED_BYTES else max_whole_pixels
+    reduced_bytes = (
+        4 * -(-size[0] // factor) * -(-size[1] // factor) if header.format == "JPEG" else 0
+    )
+    limit = (
+        max_pixels if header.is_baseline and reduced_bytes <= REDUCED_BYTES else max_whole_pixels
+    )
     if pixels > limit:
         raise errors.TooManyPixels(
             f"The picture has {size[0]} x {size[1]} pixels, {pixels / 1e6:.1f} million; "
@@ -85,10 +108,11 @@ def check_size(
 def reduction(header: Header, size: tuple[int, int], crop: Crop | None) -> int:
     """By how much a JPEG is reduced while it is decoded: 1, 2, 4 or 8.
 
-    What is left of the wanted square has at least twice the target's side; for a long strip, of which more would have
-    to be held than REDUCED_BYTES, at least the target's.
+    What is left of the wanted square has at least twice the target's side; for a long
+    strip, of which more would have to be held than REDUCED_BYTES, at least the target's.
     """
-    factor, side = 1, min(size) if crop is None else crop.size_px
+    factor = 1
+    side = min(size) if crop is None else crop.size_px
     for enough_px in (DRAFT_SIDE_PX, PICTURE_SIDE_PX):
         while header.format == "JPEG" and factor < 8 and side >= 2 * factor * enough_px:
             factor *= 2

@@ -1,8 +1,9 @@
-"""Pictures are decoded in processes of their own, warm and one picture at a time, limited in memory and time.
+"""Pictures are decoded in processes of their own, warm
+and one picture at a time, limited in memory and time.
 
-A file that hangs, balloons or kills its decoder costs its own upload and no other. A decoder has no environment, so no
-credentials, and can open neither files nor connections. This module is both ends: the service asks, the process
-answers; how the picture is made stands in image_utils.
+A file that hangs, balloons or kills its decoder costs its own upload and no other. A decoder has
+no environment, so no credentials, and can open neither files nor connections. This module is
+both ends: the service asks, the process answers; how the picture is made stands in image_utils.
 """
 
 import json
@@ -29,35 +30,48 @@ logger = logging.getLogger(__name__)
 
 # What Python runs as a decoder.
 PROGRAM: tuple[str, ...] = ("-m", "pictures.decoder")
-# Time on the processor: ten times the estimate, for machines that are slower than ours, and never less than this.
+# Time on the processor: ten times the estimate, for machines
+# that are slower than ours, and never less than this.
 LEAST_CPU_SECONDS = 2.0
 TIMES_THE_ESTIMATE = 10
 # Time on the clock, as a multiple of it: the machine may be busy with other things.
 TIMES_THE_CPU_SECONDS = 4
-# Above the cost that was set aside: the address space is counted in whole arenas, and libraries round up.
+# Above the cost that was set aside: the address space
+# is counted in whole arenas, and libraries round up.
 SPARE_BYTES = 64 * MIB
 # Starting anew now and then bounds what a leak in a library can take.
 MOST_PICTURES = 1000
-# Where all cores are busy the service, which answers everybody, comes first: a third of the weight for a decoder.
+# Where all cores are busy the service, which answers
+# everybody, comes first: a third of the weight for a decoder.
 NICENESS = 5
 # Ten times what a noisy 300 x 300 JPEG takes; a decoder that says more was taken over by its file.
 MOST_ANSWER_BYTES = MIB
-# What a decoder says when it can take a picture, and how long it may take until then: it loads Python and Pillow.
-READY, START_SECONDS = b"!", 30.0
+# What a decoder says when it can take a picture, and how
+# long it may take until then: it loads Python and Pillow.
+READY = b"!"
+START_SECONDS = 30.0
 # An idle decoder ends at once; whoever does not is killed.
 END_SECONDS = 1.0
 # No credentials. One arena, and large pieces returned to the system as soon as they are free.
-_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(MIB), "MALLOC_TRIM_THRESHOLD_": str(4 * MIB)}
-# Killed from outside, most often for want of memory; or out of time on the clock but not on the processor.
+_ENVIRONMENT = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(MIB),
+    "MALLOC_TRIM_THRESHOLD_": str(4 * MIB),
+}
+# Killed from outside, most often for want of memory;
+# or out of time on the clock but not on the processor.
 _NOT_THE_FILES_FAULT = (signal.SIGKILL, signal.SIGALRM)
 # What it may refuse a picture with.
 _REFUSALS = {
     each.code: each
     for each in vars(errors).values()
-    if isinstance(each, type) and issubclass(each, errors.BadPicture | errors.TooLarge | errors.BadForm)
+    if isinstance(each, type)
+    and issubclass(each, errors.BadPicture | errors.TooLarge | errors.BadForm)
 }
-_COLOUR, _THUMBHASH = re.compile("#[0-9a-f]{6}"), re.compile("[A-Za-z0-9+/]{8,40}={0,2}")
-# All decoders, and those that have nothing to do, most recently used last. Each change of one is atomic.
+_COLOUR = re.compile("#[0-9a-f]{6}")
+_THUMBHASH = re.compile("[A-Za-z0-9+/]{8,40}={0,2}")
+# All decoders, and those that have nothing to do, most
+# recently used last. Each change of one is atomic.
 _alive: set["_Decoder"] = set()
 _idle: list["_Decoder"] = []
 
@@ -67,8 +81,9 @@ def process_profile_image(
 ) -> ProcessedImage:
     """Do what image_utils.process_profile_image does, but in a decoder; blocks until it answers.
 
-    What a decoder dies of may be an earlier file's doing, so the picture is tried once more, in a new one. Raises what
-    that function raises, UndecodablePicture when no decoder survives it, DecoderUnavailable and ShuttingDown.
+    What a decoder dies of may be an earlier file's doing, so the picture is tried
+    once more, in a new one. Raises what that function raises, UndecodablePicture
+    when no decoder survives it, DecoderUnavailable and ShuttingDown.
     """
     job = {"crop": crop, "max_pixels": max_pixels, "max_whole_pixels": max_whole_pixels}
     for is_last in (False, True):
@@ -96,7 +111,9 @@ def process_profile_image(
 
 
 def warm() -> None:
-    """Start one decoder, so that the first picture need not wait for it; others start when they are needed."""
+    """Start one decoder, so that the first picture need
+    not wait for it; others start when they are needed.
+    """
     _idle.append(_Decoder())
 
 
@@ -105,7 +122,9 @@ def wait_until_warm() -> None:
     try:
         _idle[-1].wait_until_ready()
     except _Died as err:
-        raise StartupError("The process that decodes pictures does not start; what it said stands above.") from err
+        raise StartupError(
+            "The process that decodes pictures does not start; what it said stands above."
+        ) from err
 
 
 def close() -> None:
@@ -129,7 +148,9 @@ def _ready() -> "_Decoder":
 
 
 class _Died(Exception):
-    """The decoder ended before it answered; `number` is the signal that ended it, SIGALRM if it was out of time."""
+    """The decoder ended before it answered; `number` is the
+    signal that ended it, SIGALRM if it was out of time.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(f"signal {number}" if number > 0 else f"status {-number}")
@@ -155,7 +176,8 @@ class _Decoder:
                 stdout=subprocess.DEVNULL,
                 cwd=Path(__file__).parents[1],
                 env=_ENVIRONMENT,
-                start_new_session=True,  # Ctrl-C in a terminal is for the service, which ends its decoders itself
+                # Ctrl-C in a terminal is for the service, which ends its decoders itself
+                start_new_session=True,
             )
         except OSError as err:
             self._socket.close()
@@ -169,7 +191,10 @@ class _Decoder:
         return self._process.poll() is None
 
     def wait_until_ready(self) -> None:
-        """Wait for its first word. Until then it has no file: whatever ends it is from outside. Raises _Died."""
+        """Wait for its first word.
+
+        Until then it has no file: whatever ends it is from outside. Raises _Died.
+        """
         if self._is_ready:
             return
         self._socket.settimeout(START_SECONDS)
@@ -181,7 +206,9 @@ class _Decoder:
             self.end()
             raise _Died(signal.SIGKILL)
 
-    def ask(self, content: bytes, cost: Cost, job: dict[str, Any]) -> ProcessedImage | DarkroomError:
+    def ask(
+        self, content: bytes, cost: Cost, job: dict[str, Any]
+    ) -> ProcessedImage | DarkroomError:
         """Send the file and wait for the picture or its refusal. Raises _Died."""
         self.wait_until_ready()
         self.pictures += 1
@@ -189,7 +216,9 @@ class _Decoder:
         limits = {"cpu_seconds": cpu_seconds, "memory_bytes": cost.memory_bytes}
         self._socket.settimeout(TIMES_THE_CPU_SECONDS * cpu_seconds)
         try:
-            self._socket.sendall(json.dumps({**limits, "length": len(content), **job}).encode() + b"\n")
+            self._socket.sendall(
+                json.dumps({**limits, "length": len(content), **job}).encode() + b"\n"
+            )
             self._socket.sendall(content)
             faults.reached("during_decode")
             with self._socket.makefile("rb") as answers:
@@ -202,7 +231,13 @@ class _Decoder:
         except TimeoutError as err:
             self.end()
             raise _Died(signal.SIGALRM) from err
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as err:  # it is gone, or talks nonsense
+        except (
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+        ) as err:  # it is gone, or talks nonsense
             raise _Died(-self.end()) from err
 
     def end(self) -> int:
@@ -223,9 +258,17 @@ class _Decoder:
 
 
 def _believed(picture: bytes, answer: dict[str, Any]) -> ProcessedImage:
-    """What a decoder says that a file may have taken over: nothing that names, types or vouches for its bytes."""
-    colour, thumbhash, removed = answer["dominant_colour"], answer["thumbhash"], answer["removed_metadata"]
-    if not (picture.startswith(b"\xff\xd8") and _COLOUR.fullmatch(colour) and _THUMBHASH.fullmatch(thumbhash)):
+    """What a decoder says that a file may have taken over:
+    nothing that names, types or vouches for its bytes.
+    """
+    colour = answer["dominant_colour"]
+    thumbhash = answer["thumbhash"]
+    removed = answer["removed_metadata"]
+    if not (
+        picture.startswith(b"\xff\xd8")
+        and _COLOUR.fullmatch(colour)
+        and _THUMBHASH.fullmatch(thumbhash)
+    ):
         raise ValueError("this is no picture of ours")
     if not set(removed) <= set(metadata.NAMES):
         raise ValueError("there is no such metadata")
@@ -252,14 +295,19 @@ def _made(content: bytes, job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         made = image_utils.process_profile_image(content, crop, **job)
     except MemoryError:
         return {"refusal": UndecodablePicture.code, "sentence": UndecodablePicture.sentence}, b""
-    except DarkroomError as err:  # only these two: a name for the error would keep its frames, and they the picture
+    except (
+        DarkroomError
+    ) as err:  # only these two: a name for the error would keep its frames, and they the picture
         return {"refusal": err.code, "sentence": err.detail}, b""
     answer = {name: value for name, value in vars(made).items() if name != "content"}
     return {**answer, "length": len(made.content)}, made.content
 
 
 def _confine() -> int:
-    """Give up what a decoder does not need: new descriptors, and so files and connections. Return what it now takes."""
+    """Give up what a decoder does not need: new descriptors, and so files and connections.
+
+    Return what it now takes.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # its service ends it, after the last picture
     os.nice(NICENESS)
@@ -271,7 +319,9 @@ def _confine() -> int:
 
 
 def _limit(cpu_seconds: float, memory_bytes: int) -> None:
-    """From now on this much processor time, of which the system ends the process, and so much address space."""
+    """From now on this much processor time, of which the
+    system ends the process, and so much address space.
+    """
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     soft = memory_bytes if most == resource.RLIM_INFINITY else min(memory_bytes, most)
     resource.setrlimit(resource.RLIMIT_AS, (soft, most))

@@ -1,7 +1,7 @@
 """What a file carries beside its pixels: which way is up, and what to name as removed.
 
-None of it may refuse a good picture or change how it is decoded, however broken or clever it is. That none of it is in
-the new picture is image_utils' work, which makes that one from pixels alone.
+None of it may refuse a good picture or change how it is decoded, however broken or clever it is.
+That none of it is in the new picture is image_utils' work, which makes that one from pixels alone.
 """
 
 import functools
@@ -16,12 +16,18 @@ from PIL.AvifImagePlugin import AvifImageFile
 
 _Read = Callable[[PngImagePlugin.PngStream, int, int], bytes]
 
-_ORIENTATION_TAG, _GPS_TAG, _THUMBNAIL_IFD, _THUMBNAIL_TAG = 0x0112, 0x8825, -1, 0x0201  # -1: Pillow's name for IFD 1
+_ORIENTATION_TAG = 0x0112  # -1: Pillow's name for IFD 1
+_GPS_TAG = 0x8825
+_THUMBNAIL_IFD = -1
+_THUMBNAIL_TAG = 0x0201
 _IPTC_RESOURCE = 0x0404
 # An item of this type in the list of items (ISO/IEC 14496-12, 8.11.6).
 _EXIF_ITEM = re.compile(rb"(infe[\x02\x03]...(?:..|....)..)Exif", re.DOTALL)
-# Where HEIF lists its items, a thumbnail's relation among them (ISO/IEC 23008-12, 6.4.4), and GIF announces XMP.
-_HEIF_LISTS_BYTES, _HEIF_THUMBNAIL, _GIF_XMP = 64 * 1024, b"thmb", b"XMP DataXMP"
+# Where HEIF lists its items, a thumbnail's relation among
+# them (ISO/IEC 23008-12, 6.4.4), and GIF announces XMP.
+_HEIF_LISTS_BYTES = 64 * 1024
+_HEIF_THUMBNAIL = b"thmb"
+_GIF_XMP = b"XMP DataXMP"
 
 
 MetadataName = Literal["comment", "exif", "gps", "icc_profile", "iptc", "text", "thumbnail", "xmp"]
@@ -54,9 +60,15 @@ def orientation(picture: Image.Image) -> int:
 
 
 def names(picture: Image.Image, content: bytes) -> tuple[str, ...]:
-    """What the file carries, by name, in alphabetical order. Its pixels are loaded: a PNG has texts behind them."""
-    info, texts = picture.info, dict(getattr(picture, "text", {}))
-    in_text = {kind: texts.pop(f"Raw profile type {kind}", None) is not None for kind in ("exif", "iptc")}
+    """What the file carries, by name, in alphabetical order.
+
+    Its pixels are loaded: a PNG has texts behind them.
+    """
+    info = picture.info
+    texts = dict(getattr(picture, "text", {}))
+    in_text = {
+        kind: texts.pop(f"Raw profile type {kind}", None) is not None for kind in ("exif", "iptc")
+    }
     xmp_in_text = texts.pop("XML:com.adobe.xmp", None) is not None
     found = {
         "comment": "comment" in info,
@@ -67,13 +79,17 @@ def names(picture: Image.Image, content: bytes) -> tuple[str, ...]:
         "text": bool(texts),
         "thumbnail": _has_tag(picture, _THUMBNAIL_TAG, _THUMBNAIL_IFD)
         or (picture.format == "HEIF" and _HEIF_THUMBNAIL in content[:_HEIF_LISTS_BYTES]),
-        "xmp": bool(info.get("xmp")) or xmp_in_text or (picture.format == "GIF" and _GIF_XMP in content),
+        "xmp": bool(info.get("xmp"))
+        or xmp_in_text
+        or (picture.format == "GIF" and _GIF_XMP in content),
     }
     return tuple(name for name, is_there in found.items() if is_there)
 
 
 def _has_exif(picture: Image.Image, content: bytes) -> bool:
-    if picture.format == "AVIF":  # for which Pillow makes some up when the file itself says how to turn it
+    if (
+        picture.format == "AVIF"
+    ):  # for which Pillow makes some up when the file itself says how to turn it
         return _EXIF_ITEM.search(content, 0, _HEIF_LISTS_BYTES) is not None
     return bool(picture.info.get("exif"))
 
@@ -89,8 +105,8 @@ def _has_tag(picture: Image.Image, tag: int, ifd: int | None = None) -> bool:
 def _texts_apart(read: _Read) -> _Read:
     """Keep a PNG's texts in `text` alone.
 
-    Pillow also puts them among what it knows of the picture, under keywords of the file's choice: one that is called
-    `transparency` or `interlace` breaks the decoding.
+    Pillow also puts them among what it knows of the picture, under keywords of the
+    file's choice: one that is called `transparency` or `interlace` breaks the decoding.
     """
 
     @functools.wraps(read)

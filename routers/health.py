@@ -30,7 +30,8 @@ async def live() -> Health:
 async def ready() -> Health:
     """The database answers: a failure means send no requests here for now.
 
-    The store is not asked: while it is away, reads and logins still work, and uploads say 503 by themselves.
+    The store is not asked: while it is away, reads and
+    logins still work, and uploads say 503 by themselves.
     """
     asking = asyncio.create_task(_ask_database())
     _asking.add(asking)

@@ -1,4 +1,6 @@
-"""Pictures of the local store, as a browser or a CDN loads them: typed, cached for ever, in parts where asked."""
+"""Pictures of the local store, as a browser or a CDN
+loads them: typed, cached for ever, in parts where asked.
+"""
 
 import re
 from collections.abc import AsyncIterator
@@ -35,7 +37,8 @@ async def read_object(key: str, request: Request) -> Response:
     if etag in known or known.strip() == "*":
         found.stream.close()
         return Response(None, 304, headers)
-    start, end = 0, found.size_bytes
+    start = 0
+    end = found.size_bytes
     status = 200
     asked = _asked_range(request, etag)
     if asked is not None:
@@ -53,7 +56,10 @@ async def read_object(key: str, request: Request) -> Response:
 
 
 async def _open(key: str) -> tuple[AsyncStore, OpenObject]:
-    """Open it in the local store that has it; the ones before the current are asked last. Only pictures are public."""
+    """Open it in the local store that has it; the ones before the current are asked last.
+
+    Only pictures are public.
+    """
     if not key.startswith(PROFILE_PICTURE_PREFIX):
         raise ObjectNotFound
     for store in stores().on_disk():
@@ -63,12 +69,16 @@ async def _open(key: str) -> tuple[AsyncStore, OpenObject]:
 
 
 def _asked_range(request: Request, etag: str) -> tuple[int | None, int | None] | None:
-    """The first and last byte that were asked for; None for all of it, and for what is no single valid range."""
+    """The first and last byte that were asked for; None
+    for all of it, and for what is no single valid range.
+    """
     match = _RANGE.fullmatch(request.headers.get("range", ""))
     if match is None or request.method != "GET" or request.headers.get("if-range", etag) != etag:
         return None
     first, last = (int(group) if group else None for group in match.groups())
-    if (first is None and last is None) or (first is not None and last is not None and last < first):
+    if (first is None and last is None) or (
+        first is not None and last is not None and last < first
+    ):
         return None
     return first, last
 
@@ -80,7 +90,9 @@ def _bounds(asked: tuple[int | None, int | None], size_bytes: int) -> tuple[int,
     return first, size_bytes if last is None else min(last + 1, size_bytes)
 
 
-async def _chunks(store: AsyncStore, found: OpenObject, start: int, end: int) -> AsyncIterator[bytes]:
+async def _chunks(
+    store: AsyncStore, found: OpenObject, start: int, end: int
+) -> AsyncIterator[bytes]:
     try:
         found.stream.seek(start)
         while start < end:

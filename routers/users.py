@@ -102,7 +102,9 @@ async def read_user(user_id: UserId, db: Db) -> UserPublic:
 
 
 @router.patch("/{user_id}")
-async def update_user(user: EditableUser, current: CurrentUser, change: UserUpdate, db: Db) -> UserPrivate:
+async def update_user(
+    user: EditableUser, current: CurrentUser, change: UserUpdate, db: Db
+) -> UserPrivate:
     """Change name, address or password. A new password ends every token of the account."""
     given = change.model_fields_set
     password_hash = None
@@ -136,7 +138,9 @@ async def delete_user(user: EditableUser) -> None:
 
 @upload_router.patch("/{user_id}/picture", openapi_extra=PICTURE_FORM)
 async def replace_picture(user: EditableUser, request: Request) -> UserWithNewPicture:
-    """Replace the picture: check it, make it a clean 300 x 300 JPEG, store it, commit its name, delete the old one."""
+    """Replace the picture: check it, make it a clean 300 x
+    300 JPEG, store it, commit its name, delete the old one.
+    """
     async with AsyncExitStack() as upload:
         form = await upload.enter_async_context(admitted_picture_form(request))
         return await _finish_replacement(user.id, form, upload.pop_all())
@@ -149,17 +153,26 @@ async def delete_picture(user: EditableUser) -> UserPrivate:
 
 
 @uninterrupted
-async def _finish_replacement(user_id: int, form: PictureForm, upload: AsyncExitStack) -> UserWithNewPicture:
-    """Do all that follows the last byte. Once resized, only the small picture is kept; the upload's memory is free."""
+async def _finish_replacement(
+    user_id: int, form: PictureForm, upload: AsyncExitStack
+) -> UserWithNewPicture:
+    """Do all that follows the last byte.
+
+    Once resized, only the small picture is kept; the upload's memory is free.
+    """
     async with upload:
         limits = settings.max_image_pixels, settings.max_whole_image_pixels
         _, cost = examine(form.content, form.crop, *limits)
-        picture = await admission.in_picture_slot(cost, process_profile_image, form.content, cost, form.crop, *limits)
+        picture = await admission.in_picture_slot(
+            cost, process_profile_image, form.content, cost, form.crop, *limits
+        )
     async with UnitOfWork(user_id) as work:
         file_id = await work.put_picture(picture)
         changed = await work.swap_picture(file_id)
         await work.release()
-    return UserWithNewPicture.model_validate(changed).model_copy(update={"removed_metadata": picture.removed_metadata})
+    return UserWithNewPicture.model_validate(changed).model_copy(
+        update={"removed_metadata": picture.removed_metadata}
+    )
 
 
 @uninterrupted

@@ -1,7 +1,8 @@
 """The contract of a store, its async face, and the configured stores.
 
-A store is written synchronous, in a handful of verbs. The application reaches it only through `AsyncStore`, which hops
-to the thread pool under a deadline, so blocking code cannot land on the event loop by mistake.
+A store is written synchronous, in a handful of verbs. The application
+reaches it only through `AsyncStore`, which hops to the thread pool under
+a deadline, so blocking code cannot land on the event loop by mistake.
 """
 
 import asyncio
@@ -22,14 +23,16 @@ from errors import ObjectNotFound, StartupError, StoreRefused, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-# Far below `pending_expiry_seconds`: what has not been put by then is given up, and the reaper removes what lands.
+# Far below `pending_expiry_seconds`: what has not been put
+# by then is given up, and the reaper removes what lands.
 STORE_DEADLINE_SECONDS = 20.0
-# Calls to one store at once. The pool has as many threads more for each store, so that one that hangs takes none from
-# pictures, passwords and the other stores.
+# Calls to one store at once. The pool has as many threads more for each store, so
+# that one that hangs takes none from pictures, passwords and the other stores.
 STORE_THREADS = 16
 # What S3 lists at once, so that each batch of a listing is one request.
 LISTING_BATCH = 1000
-# `folder/name.ext`. A part never starts with a dot, so no key leaves its folder or names a hidden file.
+# `folder/name.ext`. A part never starts with a dot,
+# so no key leaves its folder or names a hidden file.
 KEY_PATTERN = re.compile(r"[a-z0-9_]+(?:/[A-Za-z0-9][A-Za-z0-9._-]*)+")
 # What the column of the key holds; S3 takes 1024.
 LONGEST_KEY = 255
@@ -65,7 +68,9 @@ def checked(key: str) -> str:
 
 
 class Store(Protocol):
-    """What a store does. Every failure is a StoreError or ObjectNotFound of ours; vendor errors never get out.
+    """What a store does.
+
+    Every failure is a StoreError or ObjectNotFound of ours; vendor errors never get out.
 
     `bucket` is '' on disk; keys match KEY_PATTERN; `sha256` is in hexadecimal.
     """
@@ -73,7 +78,8 @@ class Store(Protocol):
     bucket: str
 
     def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
-        """Store durably before returning; raises ObjectExists rather than overwrite, where the service can tell.
+        """Store durably before returning; raises ObjectExists
+        rather than overwrite, where the service can tell.
 
         Bytes that do not fit `sha256` are refused where they travel and the service checks them.
         """
@@ -94,16 +100,22 @@ class Store(Protocol):
         """List every object whose key starts with these characters, in bounded memory and no order."""
 
     def remove_leftovers(self, older_than_seconds: float) -> None:
-        """Remove what puts that never finished left behind; nothing to do where a put is all or nothing."""
+        """Remove what puts that never finished left behind;
+        nothing to do where a put is all or nothing.
+        """
 
     def in_bucket(self, bucket: str) -> "Store":
-        """Give the same service with another bucket: rows from before a bucket was changed are still served."""
+        """Give the same service with another bucket: rows
+        from before a bucket was changed are still served.
+        """
 
 
 class AsyncStore:
-    """The async face of one store: every call runs in the thread pool and is given up at the deadline.
+    """The async face of one store: every call runs in
+    the thread pool and is given up at the deadline.
 
-    A call that is given up goes on in its thread and may still take effect: callers treat it as an unknown outcome.
+    A call that is given up goes on in its thread and may
+    still take effect: callers treat it as an unknown outcome.
     """
 
     def __init__(self, name: str, store: Store, threads: asyncio.Semaphore) -> None:
@@ -168,7 +180,9 @@ def _discard_late(call: "asyncio.Future[Result]") -> None:
 
 
 class Stores:
-    """Every store that rows may name: `current` takes new objects, the others are read and deleted from."""
+    """Every store that rows may name: `current` takes
+    new objects, the others are read and deleted from.
+    """
 
     def __init__(self, configured: Settings) -> None:
         self._known = configured.stores()
@@ -188,7 +202,10 @@ class Stores:
         """The store that a row names; raises StoreRefused if the settings no longer know it."""
         if (name, bucket) not in self._faces:
             if name not in self._stores:
-                logger.error("rows name the store %r, which is not configured: add it to PREVIOUS_STORES", name)
+                logger.error(
+                    "rows name the store %r, which is not configured: add it to PREVIOUS_STORES",
+                    name,
+                )
                 raise StoreRefused
             store = self._stores[name].in_bucket(bucket)
             self._faces[name, bucket] = AsyncStore(name, store, self._threads[name])
@@ -197,7 +214,9 @@ class Stores:
     def on_disk(self) -> list[AsyncStore]:
         """The local stores, whose objects this service serves itself; the current one first."""
         names = [name for name, known in self._known.items() if known.storage == "local"]
-        return [self.of(name, "") for name in sorted(names, key=lambda name: name != self.current.name)]
+        return [
+            self.of(name, "") for name in sorted(names, key=lambda name: name != self.current.name)
+        ]
 
     @property
     def threads(self) -> int:
@@ -206,7 +225,8 @@ class Stores:
 
 
 def _make_store(known: StoreSettings) -> Store:
-    # Imported here, because boto3 costs a local installation 20 MB and a third of a second for nothing.
+    # Imported here, because boto3 costs a local installation
+    # 20 MB and a third of a second for nothing.
     if known.storage == "s3":
         from storage.s3 import S3Store
 

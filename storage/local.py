@@ -1,8 +1,9 @@
 """A store on the local disk that keeps the promises of an object store.
 
-An object is written to a draft, synced, linked to its final name (which never replaces) and the folder synced: after a
-crash or a power cut it is there whole or not at all. Drafts lie in one folder beside the objects, on the same file
-system, so that what a crash left is found without walking a million pictures.
+An object is written to a draft, synced, linked to its final name (which never replaces) and the
+folder synced: after a crash or a power cut it is there whole or not at all. Drafts lie in one
+folder beside the objects, on the same file system, so that what a crash left is found without
+walking a million pictures.
 """
 
 import errno
@@ -71,7 +72,9 @@ class LocalStore:
                 if not path.is_dir():
                     path.unlink(missing_ok=True)
                     faults.reached("after_unlink")
-                _sync_folder(path.parent)  # also when the file is gone: an earlier unlink may not be on disk yet
+                _sync_folder(
+                    path.parent
+                )  # also when the file is gone: an earlier unlink may not be on disk yet
 
     def url(self, key: str) -> str:
         return f"/media/{key}"
@@ -101,7 +104,9 @@ class LocalStore:
             return
         self._make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        _sync_folder(folder.parent)  # also if it was there: whoever made it may not have come to this line
+        _sync_folder(
+            folder.parent
+        )  # also if it was there: whoever made it may not have come to this line
         self._synced.add(folder)
 
     def _walk(self, folder: Path, path: str, prefix: str) -> Iterator[FoundObject]:
@@ -114,12 +119,16 @@ class LocalStore:
                 key = path + entry.name
                 if entry.is_dir():
                     inside = key + "/"
-                    if entry.name != DRAFTS and (inside.startswith(prefix) or prefix.startswith(inside)):
+                    if entry.name != DRAFTS and (
+                        inside.startswith(prefix) or prefix.startswith(inside)
+                    ):
                         yield from self._walk(Path(entry.path), inside, prefix)
                 elif key.startswith(prefix):
                     with suppress(FileNotFoundError):  # deleted since it was listed
                         stat = entry.stat()
-                        yield FoundObject(key, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+                        yield FoundObject(
+                            key, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC)
+                        )
 
 
 @contextmanager

@@ -21,7 +21,9 @@ class _Object:
 class MemoryStore:
     """Objects in a dictionary, one for each bucket of the same service."""
 
-    def __init__(self, bucket: str = "memory", buckets: dict[str, dict[str, _Object]] | None = None) -> None:
+    def __init__(
+        self, bucket: str = "memory", buckets: dict[str, dict[str, _Object]] | None = None
+    ) -> None:
         self.bucket = bucket
         self._buckets = {} if buckets is None else buckets
         self._objects = self._buckets.setdefault(bucket, {})

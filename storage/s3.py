@@ -1,7 +1,8 @@
 """A store in an S3 bucket, or in any service that speaks the same language.
 
-One client per process, made at start. One attempt per call: botocore's own retry of a put whose answer was lost would
-meet the object that the first attempt made, so retries are the caller's, under a new key.
+One client per process, made at start. One attempt per call: botocore's
+own retry of a put whose answer was lost would meet the object that the
+first attempt made, so retries are the caller's, under a new key.
 """
 
 import base64
@@ -15,7 +16,12 @@ import boto3
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, NoCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+)
 from urllib3.exceptions import HTTPError
 
 from config import StoreSettings
@@ -25,16 +31,26 @@ from storage import CACHE_CONTROL, STORE_THREADS, FoundObject, OpenObject, check
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import PutObjectRequestTypeDef
 
-# Together well below STORE_DEADLINE_SECONDS. S3 answers a small put within a second; eight leave room for a slow day.
+# Together well below STORE_DEADLINE_SECONDS. S3 answers a
+# small put within a second; eight leave room for a slow day.
 CONNECT_TIMEOUT_SECONDS = 3
 READ_TIMEOUT_SECONDS = 8
 
-# Refusals with a 4xx status that another attempt can cure: bytes that were lost or changed on their way.
-_PASSING_CODES = {"RequestTimeout", "BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "RequestTimeTooSkewed"}
+# Refusals with a 4xx status that another attempt can
+# cure: bytes that were lost or changed on their way.
+_PASSING_CODES = {
+    "RequestTimeout",
+    "BadDigest",
+    "IncompleteBody",
+    "XAmzContentSHA256Mismatch",
+    "RequestTimeTooSkewed",
+}
 
 
 class S3Store:
-    """The objects of one bucket. Needs PutObject and DeleteObject; the other verbs need GetObject and ListBucket.
+    """The objects of one bucket.
+
+    Needs PutObject and DeleteObject; the other verbs need GetObject and ListBucket.
 
     Raises StartupError for an endpoint or a region that cannot be one.
     """
@@ -44,7 +60,8 @@ class S3Store:
         self._known = known
         self._path_style = _is_path_style(known)
         self._create_only = True
-        key_id, secret = known.access_key_id, known.secret_access_key
+        key_id = known.access_key_id
+        secret = known.secret_access_key
         try:
             self._client = boto3.session.Session().client(
                 "s3",
@@ -66,8 +83,9 @@ class S3Store:
             )
         except (BotoCoreError, ValueError) as err:
             raise StartupError(f"The S3 settings cannot be used: {str(err).rstrip('.')}") from err
-        # Redirected, botocore asks where the bucket lies, and asks again when that is redirected too (as from http to
-        # https): for ever. It asks by a verb that we neither use nor are allowed.
+        # Redirected, botocore asks where the bucket lies, and asks
+        # again when that is redirected too (as from http to https): for
+        # ever. It asks by a verb that we neither use nor are allowed.
         self._client.meta.events.register("before-call.s3.HeadBucket", cast(Any, _refuse))
 
     def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
@@ -92,18 +110,26 @@ class S3Store:
         with _translated():
             found = self._client.get_object(Bucket=self.bucket, Key=checked(key))
             stream = cast(BinaryIO, _TranslatedStream(cast(BinaryIO, found["Body"])))
-            return OpenObject(stream, found["ContentLength"], found.get("ContentType", "application/octet-stream"))
+            return OpenObject(
+                stream, found["ContentLength"], found.get("ContentType", "application/octet-stream")
+            )
 
     def _put(self, request: "PutObjectRequestTypeDef") -> None:
         try:
             self._client.put_object(**request)
         except ClientError as err:
-            if err.response.get("Error", {}).get("Code") != "NotImplemented" or "IfNoneMatch" not in request:
+            if (
+                err.response.get("Error", {}).get("Code") != "NotImplemented"
+                or "IfNoneMatch" not in request
+            ):
                 raise
-            # The service does not know create-only puts and has stored nothing; our random keys stay unique anyway.
+            # The service does not know create-only puts and has
+            # stored nothing; our random keys stay unique anyway.
             del request["IfNoneMatch"]
             self._client.put_object(**request)
-            self._create_only = False  # only now: it was that header, and nothing else in the request
+            self._create_only = (
+                False  # only now: it was that header, and nothing else in the request
+            )
 
     def exists(self, key: str) -> bool:
         try:
@@ -118,9 +144,13 @@ class S3Store:
             with _translated():
                 self._client.delete_object(Bucket=self.bucket, Key=checked(key))
         except ObjectNotFound as err:
-            # AWS says nothing when the key is not there; some services say so. Any other 404 is another web server's.
+            # AWS says nothing when the key is not there; some
+            # services say so. Any other 404 is another web server's.
             cause = err.__cause__
-            if isinstance(cause, ClientError) and cause.response.get("Error", {}).get("Code") != "NoSuchKey":
+            if (
+                isinstance(cause, ClientError)
+                and cause.response.get("Error", {}).get("Code") != "NoSuchKey"
+            ):
                 raise StoreRefused from cause
 
     def url(self, key: str) -> str:
@@ -138,7 +168,9 @@ class S3Store:
 
     def find(self, prefix: str) -> Iterator[FoundObject]:
         with _translated():
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+            for page in self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=prefix
+            ):
                 for found in page.get("Contents", []):
                     yield FoundObject(found["Key"], found["Size"], found["LastModified"])
 
@@ -152,12 +184,14 @@ class S3Store:
         if _is_path_style(known) != self._path_style:
             return S3Store(known)
         other = copy.copy(self)  # shares the client
-        other.bucket, other._known = bucket, known
+        other.bucket = bucket
+        other._known = known
         return other
 
 
 def _is_path_style(known: StoreSettings) -> bool:
-    # No wildcard certificate covers a bucket's name with a dot, and few other services have a host for each bucket.
+    # No wildcard certificate covers a bucket's name with a
+    # dot, and few other services have a host for each bucket.
     is_one_host = known.endpoint_url is not None or "." in known.bucket_name
     return known.addressing_style == "path" or (known.addressing_style == "auto" and is_one_host)
 
@@ -177,7 +211,10 @@ class _TranslatedStream:
 
 
 def _refuse(**_: object) -> tuple[AWSResponse, dict[str, Any]]:
-    return AWSResponse("", 403, HTTPHeaders(), None), {"Error": {}, "ResponseMetadata": {"HTTPHeaders": {}}}
+    return AWSResponse("", 403, HTTPHeaders(), None), {
+        "Error": {},
+        "ResponseMetadata": {"HTTPHeaders": {}},
+    }
 
 
 @contextmanager

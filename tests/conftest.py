@@ -1,7 +1,9 @@
-"""The real parts that the tests stand on: one Postgres, S3 servers over HTTP, and the service as its own process.
+"""The real parts that the tests stand on: one Postgres,
+S3 servers over HTTP, and the service as its own process.
 
-`--store local|s3` chooses where the services that the tests start keep their objects. Nothing of the developer's own
-environment or `.env` gets in, and everything listens on loopback and ends with the tests.
+`--store local|s3` chooses where the services that the tests start keep
+their objects. Nothing of the developer's own environment or `.env`
+gets in, and everything listens on loopback and ends with the tests.
 """
 
 import asyncio
@@ -14,12 +16,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-# Before `config` is first imported: no setting may fall through from the shell or from someone's .env.
+# Before `config` is first imported: no setting may
+# fall through from the shell or from someone's .env.
 os.environ["DARKROOM_ENV_FILE"] = ""
-_KEPT = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "UV_", "PG"))}
+_KEPT = {
+    name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "UV_", "PG"))
+}
 os.environ.clear()
 os.environ.update(_KEPT)
-# Nor may this: without kept bytecode each of a hundred processes compiles every library anew, for over a second.
+# Nor may this: without kept bytecode each of a hundred
+# processes compiles every library anew, for over a second.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
@@ -37,7 +43,12 @@ from tests.support.services import Account, Bucket, Service, s3_server  # noqa: 
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--store", choices=["local", "s3"], default="local", help="where the tested services keep objects")
+    parser.addoption(
+        "--store",
+        choices=["local", "s3"],
+        default="local",
+        help="where the tested services keep objects",
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -51,7 +62,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server for all tests, without a database's name."""
     with embedded_postgres.running(tmp_path_factory.mktemp("postgres")) as url:
-        # The machine will not lose its power before the tests end; whatever process dies, what was written is there.
+        # The machine will not lose its power before the tests
+        # end; whatever process dies, what was written is there.
         execute(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
         yield url
 
@@ -87,7 +99,9 @@ def ministack() -> Iterator[str]:
 
 @pytest.fixture
 def store_settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
-    """The settings of the store that the tests run on: a folder of the service's own, or a new bucket."""
+    """The settings of the store that the tests run on:
+    a folder of the service's own, or a new bucket.
+    """
     if request.config.getoption("--store") == "local":
         return {"STORAGE": "local"}
     return Bucket.make(request.getfixturevalue("moto")).settings()
@@ -97,12 +111,18 @@ def store_settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, 
 def start_service(
     new_database: Callable[[], str], store_settings: dict[str, str], tmp_path: Path
 ) -> Iterator[Callable[..., Service]]:
-    """Starts a service of the test's own, with further settings as keywords; all of them end with the test."""
+    """Starts a service of the test's own, with further
+    settings as keywords; all of them end with the test.
+    """
     started: list[Service] = []
 
     def start(**settings: object) -> Service:
         given = {name.upper(): str(value) for name, value in settings.items()}
-        defaults = {"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path / "data"), **store_settings}
+        defaults = {
+            "DATABASE_URL": new_database(),
+            "DATA_DIR": str(tmp_path / "data"),
+            **store_settings,
+        }
         service = Service({**defaults, **given})
         started.append(service)
         service.start()
@@ -121,13 +141,22 @@ def service(start_service: Callable[..., Service]) -> Service:
 
 @pytest.fixture(scope="session")
 def shared_service(
-    request: pytest.FixtureRequest, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    postgres: str,
+    template: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Service]:
     """One service for all tests that look at their own accounts only: starting one takes seconds."""
     is_local = request.config.getoption("--store") == "local"
-    store = {"STORAGE": "local"} if is_local else Bucket.make(request.getfixturevalue("moto")).settings()
+    store = (
+        {"STORAGE": "local"}
+        if is_local
+        else Bucket.make(request.getfixturevalue("moto")).settings()
+    )
     data_dir = str(tmp_path_factory.mktemp("shared"))
-    service = Service({"DATABASE_URL": make_database(postgres, template), "DATA_DIR": data_dir, **store})
+    service = Service(
+        {"DATABASE_URL": make_database(postgres, template), "DATA_DIR": data_dir, **store}
+    )
     service.start()
     yield service
     service.stop()

@@ -1,8 +1,9 @@
-"""Whether there is room for one more picture: the byte budget of request bodies, and slots and memory for decoding.
+"""Whether there is room for one more picture: the byte
+budget of request bodies, and slots and memory for decoding.
 
-Memory for a body is reserved before its first byte is read, and what a picture's kind and size take before it is
-decoded; neither grows while it is held. Whoever waits too long is told to come back; what is small is not starved by
-what is large, nor the large passed for ever.
+Memory for a body is reserved before its first byte is read, and what a picture's kind and
+size take before it is decoded; neither grows while it is held. Whoever waits too long is told
+to come back; what is small is not starved by what is large, nor the large passed for ever.
 """
 
 import asyncio
@@ -21,7 +22,8 @@ from config import FORM_OVERHEAD_BYTES, MIB, settings
 from errors import Busy, DarkroomError, ShuttingDown
 from pictures.costs import Cost
 
-# What most avatars fit in. A part of the budget is kept for bodies up to this size, whoever sends large ones slowly.
+# What most avatars fit in. A part of the budget is kept for
+# bodies up to this size, whoever sends large ones slowly.
 SMALL_BODY_BYTES = MIB
 SMALL_SHARE = 8
 # A picture may be passed by those that come within ten times the time that it takes itself.
@@ -39,7 +41,10 @@ class _Waiter:
 
 
 class _Line:
-    """Two amounts that are shared out by turns. Who lacks only the second holds up nobody that needs none of it."""
+    """Two amounts that are shared out by turns.
+
+    Who lacks only the second holds up nobody that needs none of it.
+    """
 
     def __init__(self, first: int, second: int, wait_seconds: float) -> None:
         self.free = (first, second)
@@ -48,7 +53,10 @@ class _Line:
         self._is_closed = False
 
     async def take(self, needs: tuple[int, int], lag_seconds: float = 0.0) -> None:
-        """Wait for both amounts. Raises Busy when they do not become free in time, and ShuttingDown."""
+        """Wait for both amounts.
+
+        Raises Busy when they do not become free in time, and ShuttingDown.
+        """
         if self._is_closed:
             raise ShuttingDown
         loop = asyncio.get_running_loop()
@@ -59,7 +67,11 @@ class _Line:
             async with asyncio.timeout(self._wait_seconds):
                 await waiter.admitted
         except BaseException as err:
-            if waiter.admitted.done() and not waiter.admitted.cancelled() and waiter.admitted.exception() is None:
+            if (
+                waiter.admitted.done()
+                and not waiter.admitted.cancelled()
+                and waiter.admitted.exception() is None
+            ):
                 self.give_back(needs)  # admitted in the very moment of giving up
             elif waiter in self.waiting:
                 self.waiting.remove(waiter)
@@ -97,10 +109,17 @@ class _Line:
 
 
 class Admission:
-    """The room of this process: a budget for bodies, part of it for small ones only, and slots with decoding memory."""
+    """The room of this process: a budget for bodies, part of
+    it for small ones only, and slots with decoding memory.
+    """
 
     def __init__(
-        self, budget_bytes: int, slots: int, wait_seconds: float, kept_bytes: int = 0, decode_bytes: int = 0
+        self,
+        budget_bytes: int,
+        slots: int,
+        wait_seconds: float,
+        kept_bytes: int = 0,
+        decode_bytes: int = 0,
     ) -> None:
         self._bodies = _Line(budget_bytes, budget_bytes - kept_bytes, wait_seconds)
         self._decoding = _Line(slots, decode_bytes, wait_seconds)
@@ -109,7 +128,10 @@ class Admission:
 
     @asynccontextmanager
     async def reserve(self, amount_bytes: int) -> AsyncIterator[None]:
-        """Hold this much of the budget. Raises Busy when it does not become free in time, and ShuttingDown."""
+        """Hold this much of the budget.
+
+        Raises Busy when it does not become free in time, and ShuttingDown.
+        """
         needs = (amount_bytes, amount_bytes if amount_bytes > SMALL_BODY_BYTES else 0)
         await self._bodies.take(needs)
         try:
@@ -118,13 +140,21 @@ class Admission:
             self._bodies.give_back(needs)
 
     def close(self) -> None:
-        """Turn away all who wait for the budget, and all who come; whoever holds some of it goes on."""
+        """Turn away all who wait for the budget, and
+        all who come; whoever holds some of it goes on.
+        """
         self._bodies.close()
 
     async def in_picture_slot(
-        self, cost: Cost, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+        self,
+        cost: Cost,
+        function: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
     ) -> Result:
-        """Run work on a picture from the thread pool, at most as many at once as there are cores. Raises Busy.
+        """Run work on a picture from the thread pool, at most as many at once as there are cores.
+
+        Raises Busy.
 
         What costs more memory than there is for decoding runs when nothing else does.
         """
@@ -132,7 +162,9 @@ class Admission:
         # Half of the wait at most, or a large one would never have its turn while small ones come.
         lag_seconds = min(PASSED_FOR_TIMES_ITS_OWN * cost.cpu_seconds, self._wait_seconds / 2)
         await self._decoding.take(needs, lag_seconds)
-        call = asyncio.ensure_future(run_in_threadpool(_apart, functools.partial(function, *args, **kwargs)))
+        call = asyncio.ensure_future(
+            run_in_threadpool(_apart, functools.partial(function, *args, **kwargs))
+        )
         del args, kwargs
         call.add_done_callback(functools.partial(self._end_slot, needs))
         done = await asyncio.shield(call)
@@ -148,13 +180,15 @@ class Admission:
         """Only now, when the thread has ended: whoever asked may have been cancelled long before."""
         self._decoding.give_back(needs)
         if not call.cancelled():
-            call.exception()  # seen, so that asyncio does not complain of a failure that nobody waits for any more
+            # seen, so that asyncio does not complain of a failure that nobody waits for any more
+            call.exception()
 
 
 def _apart(function: Callable[[], Result]) -> Result | DarkroomError:
     """Carry a refusal out of the thread as a value and without its frames.
 
-    They hold the picture's bytes, and the futures that an exception passes on its way hold it in a circle.
+    They hold the picture's bytes, and the futures that
+    an exception passes on its way hold it in a circle.
     """
     try:
         return function()

@@ -1,4 +1,5 @@
-"""What wraps every request: its id and log line, the security headers, the one error shape, and a body's polite end.
+"""What wraps every request: its id and log line, the security
+headers, the one error shape, and a body's polite end.
 
 All of it pure ASGI: nothing here holds a request or a response in memory.
 """
@@ -22,8 +23,8 @@ from web.problems import PROBLEM_MEDIA_TYPE, problem_for_error, problem_for_stat
 
 logger = logging.getLogger("darkroom.requests")
 
-# A client that sends all before it reads sees our early answer only if we take what it sends. So much and so long:
-# what most people would try by mistake, on a connection of 30 Mbit/s.
+# A client that sends all before it reads sees our early answer only if we take what it sends.
+# So much and so long: what most people would try by mistake, on a connection of 30 Mbit/s.
 DRAIN_BYTES = 128 * MIB
 DRAIN_SECONDS = 30.0
 # A client that sends nothing for so long has seen the answer, or never will.
@@ -42,7 +43,9 @@ SECURITY_HEADERS = {
 
 
 class RequestContext:
-    """Gives each request an id, a log line and the security headers; outermost, so that no answer goes without."""
+    """Gives each request an id, a log line and the security
+    headers; outermost, so that no answer goes without.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -89,8 +92,8 @@ class RequestContext:
 def _with_the_last_bytes(receive: Receive) -> Receive:
     """What the client had sent before it went away, and only then that it did.
 
-    uvicorn (0.54) turns that round: a small upload whose client closes right after its last byte would be lost, though
-    all of it is here. Another server's receive is left as it is.
+    uvicorn (0.54) turns that round: a small upload whose client closes right after its last
+    byte would be lost, though all of it is here. Another server's receive is left as it is.
     """
     cycle: Any = getattr(receive, "__self__", None)
     is_over = not (hasattr(cycle, "body") and hasattr(cycle, "more_body"))
@@ -98,8 +101,16 @@ def _with_the_last_bytes(receive: Receive) -> Receive:
     async def receive_in_order() -> Message:
         nonlocal is_over
         message = await receive()
-        if message["type"] == "http.disconnect" and not is_over and (cycle.body or not cycle.more_body):
-            message = {"type": "http.request", "body": bytes(cycle.body), "more_body": cycle.more_body}
+        if (
+            message["type"] == "http.disconnect"
+            and not is_over
+            and (cycle.body or not cycle.more_body)
+        ):
+            message = {
+                "type": "http.request",
+                "body": bytes(cycle.body),
+                "more_body": cycle.more_body,
+            }
             cycle.body = bytearray()
         is_over = is_over or not message.get("more_body", False)
         return message
@@ -122,7 +133,9 @@ def _send_sentence(send: Send) -> Send:
 
 
 class CatchAll:
-    """Turns what no handler caught into an answer; innermost, so that the answer gets all that the others get."""
+    """Turns what no handler caught into an answer; innermost,
+    so that the answer gets all that the others get.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -131,7 +144,8 @@ class CatchAll:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        is_started, is_gone = False, False
+        is_started = False
+        is_gone = False
 
         async def send_and_note(message: Message) -> None:
             nonlocal is_started, is_gone
@@ -147,7 +161,8 @@ class CatchAll:
         except ClientDisconnect:
             logger.info("the client went away before its last byte")
         except asyncio.CancelledError:
-            # The server's patience at shutdown is over. What was whole goes on for a moment, the rest is the reaper's.
+            # The server's patience at shutdown is over. What was
+            # whole goes on for a moment, the rest is the reaper's.
             if not is_started:
                 await problem_for_error(Request(scope), OutcomeUnknown())(scope, receive, send)
         except Exception as err:
@@ -161,7 +176,9 @@ class CatchAll:
 
 
 class OneErrorShape:
-    """Puts what a library refused in its own words (a preflight, a static file) into the shape of all errors."""
+    """Puts what a library refused in its own words (a
+    preflight, a static file) into the shape of all errors.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -180,7 +197,8 @@ class OneErrorShape:
                     kept = {
                         name: value
                         for name, value in headers.items()
-                        if name in ("allow", "content-range", "vary") or name.startswith("access-control-")
+                        if name in ("allow", "content-range", "vary")
+                        or name.startswith("access-control-")
                     }
                     replacement = problem_for_status(Request(scope), message["status"], kept)
                     return
@@ -193,9 +211,11 @@ class OneErrorShape:
 
 
 class PoliteEnd:
-    """Answers early without a reset: says `Connection: close`, takes what the client still sends, then closes.
+    """Answers early without a reset: says `Connection:
+    close`, takes what the client still sends, then closes.
 
-    Closing with unread bytes makes the kernel send a reset, in which many clients lose an answer that already arrived.
+    Closing with unread bytes makes the kernel send a reset,
+    in which many clients lose an answer that already arrived.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -216,7 +236,8 @@ class PoliteEnd:
             return message
 
         async def drain() -> None:
-            left_bytes, deadline = DRAIN_BYTES, time.monotonic() + DRAIN_SECONDS
+            left_bytes = DRAIN_BYTES
+            deadline = time.monotonic() + DRAIN_SECONDS
             while not is_read and left_bytes > 0 and time.monotonic() < deadline:
                 async with asyncio.timeout(DRAIN_PAUSE_SECONDS):
                     message = await receive_and_note()
@@ -225,11 +246,14 @@ class PoliteEnd:
         async def send_politely(message: Message) -> None:
             if message["type"] == "http.response.start" and not is_read:
                 MutableHeaders(scope=message)["Connection"] = "close"
-            is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            is_last = message["type"] == "http.response.body" and not message.get(
+                "more_body", False
+            )
             if not is_last or is_read:
                 await send(message)
                 return
-            # All of the answer is on its way but its end, at which the server closes the connection.
+            # All of the answer is on its way but its end,
+            # at which the server closes the connection.
             await send({**message, "more_body": True})
             try:
                 await drain()

@@ -1,4 +1,6 @@
-"""The one JSON body of every error: RFC 9457 `application/problem+json`, with our `code` and the request's id."""
+"""The one JSON body of every error: RFC 9457
+`application/problem+json`, with our `code` and the request's id.
+"""
 
 import logging
 from collections.abc import Callable, Coroutine, Mapping
@@ -29,7 +31,13 @@ _PLAIN_REFUSALS: dict[int, type[DarkroomError]] = {
 
 
 def _problem(
-    request: Request, status: int, code: str, title: str, detail: str, headers: Mapping[str, str] | None, **more: Any
+    request: Request,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    headers: Mapping[str, str] | None,
+    **more: Any,
 ) -> JSONResponse:
     body = {
         "type": f"urn:darkroom:error:{code}",
@@ -50,8 +58,12 @@ def problem_for_error(request: Request, error: DarkroomError) -> JSONResponse:
     return _problem(request, error.status, error.code, error.title, error.detail, error.headers)
 
 
-def problem_for_status(request: Request, status: int, headers: Mapping[str, str] | None) -> JSONResponse:
-    """The answer where only a status is known: what the framework or a file server refused by itself."""
+def problem_for_status(
+    request: Request, status: int, headers: Mapping[str, str] | None
+) -> JSONResponse:
+    """The answer where only a status is known: what
+    the framework or a file server refused by itself.
+    """
     if known := _PLAIN_REFUSALS.get(status):
         return _problem(request, status, known.code, known.title, known.sentence, headers)
     phrase = HTTPStatus(status).phrase
@@ -69,20 +81,34 @@ async def _answer_http_error(request: Request, error: Exception) -> JSONResponse
 
 
 def _methods_of(request: Request) -> str:
-    """The methods of the address, on however many routes: Starlette names those of the first one only."""
+    """The methods of the address, on however many
+    routes: Starlette names those of the first one only.
+    """
     routes = [
-        route for route in iter_route_contexts(request.app.routes) if route.matches(request.scope)[0] != Match.NONE
+        route
+        for route in iter_route_contexts(request.app.routes)
+        if route.matches(request.scope)[0] != Match.NONE
     ]
-    methods = {method for route in routes if route.path == routes[0].path for method in route.methods or ()}
+    methods = {
+        method for route in routes if route.path == routes[0].path for method in route.methods or ()
+    }
     return ", ".join(sorted(methods or {"GET", "HEAD"}))  # none below a mount, which serves files
 
 
 async def _answer_validation_error(request: Request, error: Exception) -> JSONResponse:
-    """FastAPI's handler for input that does not fit the schema. What was sent is not repeated: it may be a password."""
+    """FastAPI's handler for input that does not fit the schema.
+
+    What was sent is not repeated: it may be a password.
+    """
     assert isinstance(error, RequestValidationError)
-    errors = [{"loc": list(item["loc"]), "msg": item["msg"], "type": item["type"]} for item in error.errors()]
+    errors = [
+        {"loc": list(item["loc"]), "msg": item["msg"], "type": item["type"]}
+        for item in error.errors()
+    ]
     first = errors[0]
-    where = ".".join(part for part in first["loc"][1:] if isinstance(part, str)) or str(first["loc"][0])
+    where = ".".join(part for part in first["loc"][1:] if isinstance(part, str)) or str(
+        first["loc"][0]
+    )
     detail = f"{where}: {first['msg'].removeprefix('Value error, ').rstrip('.')}."
     return _problem(request, 422, "invalid_request", "Input not valid", detail, None, errors=errors)
 

@@ -1,7 +1,7 @@
 """Bounding and reading a request's body.
 
-Every body is counted while it arrives and must keep a minimum rate; a picture's is admitted before its first byte is
-read. Nothing is written to disk.
+Every body is counted while it arrives and must keep a minimum rate; a picture's
+is admitted before its first byte is read. Nothing is written to disk.
 """
 
 import asyncio
@@ -39,14 +39,17 @@ LONGEST_FIELD_BYTES = KIB
 MOST_PARTS = 20
 # Of every other request. The largest of them is an account's, of a few KiB at most.
 MAX_SMALL_BODY_BYTES = 64 * KIB
-# A bad mobile connection makes ten times this; a client that keeps below it holds memory that others wait for.
+# A bad mobile connection makes ten times this; a client
+# that keeps below it holds memory that others wait for.
 MINIMUM_BYTES_PER_SECOND = 8 * KIB
 # At that rate, and after one pause.
 SMALL_BODY_SECONDS = MAX_SMALL_BODY_BYTES / MINIMUM_BYTES_PER_SECOND
 
 
 class BoundedRoute(APIRoute):
-    """A route whose body is JSON or a small form: bounded in size and time, and refused before its handler runs."""
+    """A route whose body is JSON or a small form: bounded
+    in size and time, and refused before its handler runs.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -54,7 +57,8 @@ class BoundedRoute(APIRoute):
         async def handle_bounded(request: Request) -> Response:
             if (_announced_bytes(request) or 0) > MAX_SMALL_BODY_BYTES:
                 raise BodyTooLarge
-            received, is_read = 0, False
+            received = 0
+            is_read = False
             now = asyncio.get_running_loop().time
             deadline = now() + settings.upload_stall_seconds + SMALL_BODY_SECONDS
 
@@ -79,7 +83,9 @@ class BoundedRoute(APIRoute):
 
 @dataclass
 class PictureForm:
-    """What the form held: the file's bytes, empty again once they are no longer admitted, and, if given, the crop."""
+    """What the form held: the file's bytes, empty again once
+    they are no longer admitted, and, if given, the crop.
+    """
 
     content: bytes
     crop: Crop | None
@@ -87,10 +93,11 @@ class PictureForm:
 
 @asynccontextmanager
 async def admitted_picture_form(request: Request) -> AsyncIterator[PictureForm]:
-    """Admit, read and parse a multipart form with one picture; its memory is reserved until the context ends.
+    """Admit, read and parse a multipart form with one
+    picture; its memory is reserved until the context ends.
 
-    Raises Busy or ShuttingDown, FileTooLarge (before the first byte if the client announces its length), UploadStalled,
-    or a BadForm.
+    Raises Busy or ShuttingDown, FileTooLarge (before the first byte
+    if the client announces its length), UploadStalled, or a BadForm.
     """
     longest = settings.max_upload_size_bytes + FORM_OVERHEAD_BYTES
     announced = _announced_bytes(request)
@@ -115,20 +122,25 @@ def _announced_bytes(request: Request) -> int | None:
 
 def _too_large() -> FileTooLarge:
     limit = settings.max_upload_size_bytes
-    return FileTooLarge(f"The file is larger than {limit / 1024 / 1024:.3g} MiB. Please send a smaller one.")
+    return FileTooLarge(
+        f"The file is larger than {limit / 1024 / 1024:.3g} MiB. Please send a smaller one."
+    )
 
 
 class _FormReader:
     """Feeds the body to a streaming parser and keeps the one file and the small fields it may hold."""
 
     def __init__(self, request: Request, max_file_bytes: int) -> None:
-        kind, options = parse_options_header(request.headers.get("content-type", "").encode("latin-1"))
+        kind, options = parse_options_header(
+            request.headers.get("content-type", "").encode("latin-1")
+        )
         boundary = options.get(b"boundary")
         if kind != b"multipart/form-data" or not boundary:
             raise NotAForm
         self._request = request
         self._max_file_bytes = max_file_bytes
-        # Written to and then read without a copy, which a list of chunks joined at the end would need.
+        # Written to and then read without a copy, which
+        # a list of chunks joined at the end would need.
         self._file: BytesIO | None = None
         self._file_name = b""
         self._fields: dict[bytes, bytearray] = {}
@@ -142,8 +154,12 @@ class _FormReader:
                 boundary,
                 {
                     "on_part_begin": self._begin_part,
-                    "on_header_field": lambda data, start, end: self._header_name.extend(data[start:end]),
-                    "on_header_value": lambda data, start, end: self._header_value.extend(data[start:end]),
+                    "on_header_field": lambda data, start, end: self._header_name.extend(
+                        data[start:end]
+                    ),
+                    "on_header_value": lambda data, start, end: self._header_value.extend(
+                        data[start:end]
+                    ),
                     "on_header_end": self._end_header,
                     "on_headers_finished": self._begin_content,
                     "on_part_data": self._add_content,
@@ -173,7 +189,9 @@ class _FormReader:
         return PictureForm(content, _parse_crop(self._fields.get(b"crop")))
 
     def let_go(self) -> None:
-        """Free the file now: parser and reader hold each other, which otherwise only the collector would end."""
+        """Free the file now: parser and reader hold each
+        other, which otherwise only the collector would end.
+        """
         self._file, self._target = None, bytearray()
         self._parser.callbacks = {}
 
@@ -230,8 +248,12 @@ def _parse_crop(value: bytearray | None) -> Crop | None:
 
 
 async def _paced(request: Request) -> AsyncIterator[bytes]:
-    """The body's chunks, from a client that neither pauses too long nor trickles. Raises UploadStalled."""
-    started, received = time.monotonic(), 0
+    """The body's chunks, from a client that neither pauses too long nor trickles.
+
+    Raises UploadStalled.
+    """
+    started = time.monotonic()
+    received = 0
     while True:
         due = started + settings.upload_stall_seconds + received / MINIMUM_BYTES_PER_SECOND
         try:

@@ -21,10 +21,25 @@ def upgrade() -> None:
         sa.Column("purpose", sa.String(length=50), nullable=False),
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("owner_id", sa.BigInteger(), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.Column("state_changed_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column(
+            "state_changed_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
-        sa.Column("next_attempt_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "next_attempt_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.Column("tombstone_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("content_type", sa.String(length=100), nullable=True),
         sa.Column("size_bytes", sa.BigInteger(), nullable=True),
@@ -35,7 +50,9 @@ def upgrade() -> None:
             "state <> 'live' OR (content_type IS NOT NULL AND size_bytes IS NOT NULL AND sha256 IS NOT NULL AND width_px IS NOT NULL AND height_px IS NOT NULL)",
             name="stored_files_live_check",
         ),
-        sa.CheckConstraint("state IN ('pending', 'live', 'doomed', 'deleting')", name="stored_files_state_check"),
+        sa.CheckConstraint(
+            "state IN ('pending', 'live', 'doomed', 'deleting')", name="stored_files_state_check"
+        ),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("storage", "bucket", "key", name="stored_files_place_key"),
     )
@@ -55,10 +72,22 @@ def upgrade() -> None:
         sa.Column("email_folded", sa.String(length=320), nullable=False),
         sa.Column("password_hash", sa.String(length=255), nullable=False),
         sa.Column("is_admin", sa.Boolean(), server_default=sa.text("false"), nullable=False),
-        sa.Column("tokens_valid_after", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "tokens_valid_after",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.Column("picture_id", sa.BigInteger(), nullable=True),
-        sa.ForeignKeyConstraint(["picture_id"], ["stored_files.id"], name="users_picture_id_fkey", ondelete="RESTRICT"),
+        sa.ForeignKeyConstraint(
+            ["picture_id"], ["stored_files.id"], name="users_picture_id_fkey", ondelete="RESTRICT"
+        ),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("email_folded", name="users_email_folded_key"),
         sa.UniqueConstraint("picture_id", name="users_picture_id_key"),
@@ -68,5 +97,9 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("users")
-    op.drop_index("stored_files_due_index", table_name="stored_files", postgresql_where=sa.text("state <> 'live'"))
+    op.drop_index(
+        "stored_files_due_index",
+        table_name="stored_files",
+        postgresql_where=sa.text("state <> 'live'"),
+    )
     op.drop_table("stored_files")

@@ -1,4 +1,6 @@
-"""What deletions and sweeps remember: why a deletion failed, which database this is, what was found unexplained."""
+"""What deletions and sweeps remember: why a deletion
+failed, which database this is, what was found unexplained.
+"""
 
 from collections.abc import Sequence
 
@@ -26,8 +28,18 @@ def upgrade() -> None:
         sa.Column("storage", sa.String(length=50), nullable=False),
         sa.Column("bucket", sa.String(length=255), nullable=False),
         sa.Column("key", sa.String(length=255), nullable=False),
-        sa.Column("first_seen_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.Column("last_seen_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "first_seen_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column(
+            "last_seen_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.PrimaryKeyConstraint("storage", "bucket", "key"),
     )
 

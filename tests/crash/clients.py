@@ -1,4 +1,6 @@
-"""The clients of the crash runner: they change accounts without a pause, and notice each answer that is not true."""
+"""The clients of the crash runner: they change accounts
+without a pause, and notice each answer that is not true.
+"""
 
 import contextlib
 import hashlib
@@ -19,11 +21,14 @@ AFTER_DELETION = {"user_not_found", "invalid_token"}
 
 
 @contextlib.contextmanager
-def load(lane: Lane, *, many: bool = True, deleting_account: bool = False) -> Iterator[threading.Event]:
-    """Clients that change two accounts until the service is gone or the context ends; yields their end.
+def load(
+    lane: Lane, *, many: bool = True, deleting_account: bool = False
+) -> Iterator[threading.Event]:
+    """Clients that change two accounts until the service
+    is gone or the context ends; yields their end.
 
-    The first account has one client, so that each answer can be compared; the second has three at once and, if
-    asked for, one that deletes it. Without `many` there is the first alone.
+    The first account has one client, so that each answer can be compared; the second has three
+    at once and, if asked for, one that deletes it. Without `many` there is the first alone.
     """
     ending = threading.Event()
     calm, busy = lane.accounts
@@ -51,7 +56,9 @@ class _Clients:
         self._lane = lane
 
     def watched(self, client: Callable[[], None]) -> None:
-        """An answer that a client cannot understand is a wrong one; a thread's exception would be seen by nobody."""
+        """An answer that a client cannot understand is a wrong
+        one; a thread's exception would be seen by nobody.
+        """
         try:
             client()
         except Exception as err:
@@ -67,7 +74,9 @@ class _Clients:
                 answer = self._send(account, change, "DELETE", path, None, account.headers)
             else:
                 change = account.history.begin(checksum)
-                answer = self._send(account, change, "PATCH", path, form(part(content)), {**account.headers, **FORM})
+                answer = self._send(
+                    account, change, "PATCH", path, form(part(content)), {**account.headers, **FORM}
+                )
             if answer is None:
                 return
             status, body = answer
@@ -86,19 +95,29 @@ class _Clients:
             if ending.is_set():
                 return
             change = account.history.begin(GONE)
-            answer = self._send(account, change, "DELETE", f"/users/{account.id}", None, account.headers)
+            answer = self._send(
+                account, change, "DELETE", f"/users/{account.id}", None, account.headers
+            )
             if answer is None or change.outcome != "refused":
                 return
 
     def _send(
-        self, account: Account, change: Change, method: str, path: str, body: bytes | None, headers: dict[str, str]
+        self,
+        account: Account,
+        change: Change,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: dict[str, str],
     ) -> tuple[int, dict[str, Any]] | None:
         """Send and note what was told; None when there was no answer."""
         try:
             status, content = self._lane.request(method, path, body, headers)
         except TimeoutError:
             if not self._lane.is_stopped() and not self._lane.has_ended():
-                self._lane.wrong(f"{method} {path} was not answered within {FAULT_SECONDS:.0f} seconds")
+                self._lane.wrong(
+                    f"{method} {path} was not answered within {FAULT_SECONDS:.0f} seconds"
+                )
             return None
         except (OSError, http.client.HTTPException):
             return None
@@ -120,23 +139,32 @@ class _Clients:
         return status, told
 
     def _compare_shown(self, account: Account) -> None:
-        """After each answer: what the account shows can be loaded, and is what the answers until now leave possible."""
+        """After each answer: what the account shows can be
+        loaded, and is what the answers until now leave possible.
+        """
         try:
             status, content = self._lane.request("GET", f"/users/{account.id}")
             if status == 503:
                 return
-            shows, path = None, json.loads(content)["image_path"]
+            shows = None
+            path = json.loads(content)["image_path"]
             if not path.startswith("/static/"):
-                status, content = self._lane.request("GET", urlsplit(path).path, port=urlsplit(path).port)
+                status, content = self._lane.request(
+                    "GET", urlsplit(path).path, port=urlsplit(path).port
+                )
                 shows = hashlib.sha256(content).hexdigest()
         except (OSError, http.client.HTTPException):
             return
         if status != 200 or shows not in account.history.possible():
-            self._lane.wrong(f"{path}, which an account shows, is answered {status}, or is not what it must show")
+            self._lane.wrong(
+                f"{path}, which an account shows, is answered {status}, or is not what it must show"
+            )
 
     def _compare_served(self, path: str, wanted: str) -> None:
         try:
-            status, content = self._lane.request("GET", urlsplit(path).path, port=urlsplit(path).port)
+            status, content = self._lane.request(
+                "GET", urlsplit(path).path, port=urlsplit(path).port
+            )
         except (OSError, http.client.HTTPException):
             return  # the service is gone; the comparison after it will tell
         if status != 200 or hashlib.sha256(content).hexdigest() != wanted:

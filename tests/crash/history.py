@@ -1,18 +1,23 @@
-"""What clients asked for and what they were told, and which pictures an account may show after that."""
+"""What clients asked for and what they were told,
+and which pictures an account may show after that.
+"""
 
 import threading
 import time
 from dataclasses import dataclass, field
 from typing import Literal
 
-# Told: the answer said so · refused: it said that nothing was changed · unknown: no answer, or one that did not know
+# Told: the answer said so · refused: it said that nothing
+# was changed · unknown: no answer, or one that did not know
 Outcome = Literal["told", "refused", "unknown"]
 GONE = "the account is gone"
 
 
 @dataclass
 class Change:
-    """One request for a change; `wanted` is the checksum of the picture that would show, None, or GONE."""
+    """One request for a change; `wanted` is the checksum
+    of the picture that would show, None, or GONE.
+    """
 
     wanted: str | None
     started: float = field(default_factory=time.monotonic)
@@ -25,7 +30,9 @@ class Change:
             self.ended = time.monotonic()
 
     def know_no_more(self) -> None:
-        """Told 503 `outcome_unknown`: it has the account's lock or is over, so what begins now comes later."""
+        """Told 503 `outcome_unknown`: it has the account's
+        lock or is over, so what begins now comes later.
+        """
         self.ended = time.monotonic()
 
 
@@ -50,13 +57,18 @@ class History:
         return any(change.wanted == GONE for change in self._changes)
 
     def possible(self) -> set[str | None]:
-        """What the account may show now: of every change that happened or may have, unless one that surely happened
-        began after it was over."""
+        """What the account may show now: of every change that happened or
+        may have, unless one that surely happened began after it was over.
+        """
         made = [change for change in self._changes if change.outcome != "refused"]
         surely = [change for change in made if change.outcome == "told"]
         if any(change.wanted == GONE for change in surely):
             return {GONE}
-        return {change.wanted for change in made if not any(later.started > change.ended for later in surely)}
+        return {
+            change.wanted
+            for change in made
+            if not any(later.started > change.ended for later in surely)
+        }
 
 
 class Account:

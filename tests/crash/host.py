@@ -1,8 +1,10 @@
-"""Imports the service once and forks a real uvicorn for every start, which then takes 0.2 s instead of 2.
+"""Imports the service once and forks a real uvicorn
+for every start, which then takes 0.2 s instead of 2.
 
-Reads one JSON object a line, {"faults": ..., "port": ...}, and answers with the pid. The forked process has its own
-event loop, engine and connections; the store's client is made before, and not yet used. Called with `reap` it makes
-one pass of the reaper a line instead, and answers when it is done.
+Reads one JSON object a line, {"faults": ..., "port": ...}, and answers with the pid. The forked
+process has its own event loop, engine and connections; the store's client is made before, and not
+yet used. Called with `reap` it makes one pass of the reaper a line instead, and answers when it is
+done.
 """
 
 import asyncio
@@ -49,7 +51,9 @@ def _be(wanted: dict[str, Any], app: Any) -> None:
     import faults
 
     faults.arm(wanted["faults"])
-    uvicorn.run(app, host="127.0.0.1", port=wanted["port"], log_config=None, timeout_graceful_shutdown=5)
+    uvicorn.run(
+        app, host="127.0.0.1", port=wanted["port"], log_config=None, timeout_graceful_shutdown=5
+    )
 
 
 def reaper() -> None:

@@ -1,4 +1,6 @@
-"""One lane of the crash runner: a service that gets killed, and the database and the store that outlive it."""
+"""One lane of the crash runner: a service that gets
+killed, and the database and the store that outlive it.
+"""
 
 import contextlib
 import http.client
@@ -28,11 +30,15 @@ class Missed(Exception):
 
 
 class _Host:
-    """A process of tests/crash/host.py, with the product's code out of a folder; it answers one line with another."""
+    """A process of tests/crash/host.py, with the product's
+    code out of a folder; it answers one line with another.
+    """
 
     def __init__(self, *words: str, code: Path, settings: dict[str, str], log: IO[bytes]) -> None:
         environment = {**os.environ, "DARKROOM_ENV_FILE": "", **settings}
-        self._talker = warm.Talker("-m", "tests.crash.host", *words, cwd=code, env=environment, stderr=log)
+        self._talker = warm.Talker(
+            "-m", "tests.crash.host", *words, cwd=code, env=environment, stderr=log
+        )
         self._hear()
 
     def ask(self, line: str) -> str:
@@ -50,12 +56,15 @@ class _Host:
 
 
 class Lane:
-    """A database and a store that outlive the services which use them; `findings` is what was broken.
+    """A database and a store that outlive the services
+    which use them; `findings` is what was broken.
 
     The services are of the code in that folder, which may be a copy with a fault in it.
     """
 
-    def __init__(self, folder: Path, database_url: str, s3_endpoint: str | None, code: Path) -> None:
+    def __init__(
+        self, folder: Path, database_url: str, s3_endpoint: str | None, code: Path
+    ) -> None:
         self.random = random.Random()
         self.port = free_port()
         self.findings: list[Finding] = []
@@ -64,7 +73,11 @@ class Lane:
         self.store = StoreProxy(s3_endpoint) if s3_endpoint else None
         bucket = Bucket.make(s3_endpoint) if s3_endpoint else None
         self.state = State(folder, database_url, bucket)
-        settings = {"DATA_DIR": str(folder), "SECRET_KEY": "s" * 32, "ACCESS_TOKEN_EXPIRE_MINUTES": "10000"}
+        settings = {
+            "DATA_DIR": str(folder),
+            "SECRET_KEY": "s" * 32,
+            "ACCESS_TOKEN_EXPIRE_MINUTES": "10000",
+        }
         settings |= {"REAPER_INTERVAL_SECONDS": "0.1", "DATABASE_URL": self.postgres.url}
         if self.store and bucket:
             settings |= {**bucket.settings(), "S3_ENDPOINT_URL": self.store.url}
@@ -106,11 +119,15 @@ class Lane:
             if faults and self.has_ended():
                 return  # a fault of the reaper may come before the first answer
             if self.has_ended() or time.monotonic() > deadline:
-                raise AssertionError(f"the service did not start:\n{Path(self._log.name).read_text()[-4000:]}")
+                raise AssertionError(
+                    f"the service did not start:\n{Path(self._log.name).read_text()[-4000:]}"
+                )
             time.sleep(0.01)
 
     def has_ended(self, wait_seconds: float = 0) -> bool:
-        return self.pid is None or bool(select.select([self._end_of_service], [], [], wait_seconds)[0])
+        return self.pid is None or bool(
+            select.select([self._end_of_service], [], [], wait_seconds)[0]
+        )
 
     def wait_for_stop(self) -> None:
         """Wait until the service has stopped itself."""
@@ -171,8 +188,13 @@ class Lane:
         headers: dict[str, str] | None = None,
         port: int | None = None,
     ) -> tuple[int, bytes]:
-        """One request on a connection of its own. Raises OSError or HTTPException when there is no whole answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=FAULT_SECONDS)
+        """One request on a connection of its own.
+
+        Raises OSError or HTTPException when there is no whole answer.
+        """
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", port or self.port, timeout=FAULT_SECONDS
+        )
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
@@ -203,7 +225,9 @@ class Lane:
         self._reaper.ask("reap")
 
     def compare(self) -> None:
-        """After a crash: one pass of the reaper, and all is as clients were told; a day later nothing else is left."""
+        """After a crash: one pass of the reaper, and all is as
+        clients were told; a day later nothing else is left.
+        """
         histories = {account.id: account.history for account in self.accounts}
         self.findings += self.state.never_due()
         self.reap()

@@ -1,8 +1,10 @@
-"""Kills the service at each of its crash points, under load, and compares what is left with what clients were told.
+"""Kills the service at each of its crash points, under
+load, and compares what is left with what clients were told.
 
-`uv run python -m tests.crash --kills 2000 --seed 1 --store s3 --lanes 4` deals the kills evenly over the points and
-prints for each how many pictures were lost, how many objects or rows leaked, and how many answers were wrong. The exit
-status is 0 only if all three are 0 and every fault that was ordered did happen.
+`uv run python -m tests.crash --kills 2000 --seed 1 --store s3 --lanes 4` deals the kills evenly
+over the points and prints for each how many pictures were lost, how many objects or rows leaked,
+and how many answers were wrong. The exit status is 0 only if all three are 0 and every fault that
+was ordered did happen.
 """
 
 import argparse
@@ -83,7 +85,9 @@ def run(
     trial: str | None = None,
     stops_at_first: bool = False,
 ) -> Report:
-    """Deal the kills over the points and the lanes; `drops` is how many COMMITs lose their answer beside them."""
+    """Deal the kills over the points and the lanes; `drops`
+    is how many COMMITs lose their answer beside them.
+    """
     plan = dealt(kills, drops, seed, store, only)
     if trial is not None:
         plan = [(trial, plan[-1][1])]
@@ -92,35 +96,57 @@ def run(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = stack.enter_context(embedded_postgres.running(folder / "postgres"))
         template = _migrated(url)
-        pool = stack.enter_context(ProcessPoolExecutor(lanes, mp_context=multiprocessing.get_context("spawn")))
+        pool = stack.enter_context(
+            ProcessPoolExecutor(lanes, mp_context=multiprocessing.get_context("spawn"))
+        )
         running = []
         for number in range(lanes):
             (folder / f"lane{number}").mkdir()
             mine = plan[number::lanes]
             end = folder / "found" if stops_at_first else None
             running.append(
-                pool.submit(run_lane, folder / f"lane{number}", make_database(url, template), store, mine, end)
+                pool.submit(
+                    run_lane,
+                    folder / f"lane{number}",
+                    make_database(url, template),
+                    store,
+                    mine,
+                    end,
+                )
             )
         for done in as_completed(running):
             for name, line in done.result().lines.items():
                 report.add(name, line)
-    report.lines = {name: report.lines[name] for name in [*trials(store), *DROPS] if name in report.lines}
+    report.lines = {
+        name: report.lines[name] for name in [*trials(store), *DROPS] if name in report.lines
+    }
     return report
 
 
 def dealt(kills: int, drops: int, seed: str, store: str, only: str = "") -> list[tuple[str, str]]:
-    """A seed and a name for each trial: those that drop answers, then the kills, one point after the other."""
+    """A seed and a name for each trial: those that drop
+    answers, then the kills, one point after the other.
+    """
     known = trials(store)
-    names = [name for name in known | DROPS if name == only] or [name for name in known if only in name]
+    names = [name for name in known | DROPS if name == only] or [
+        name for name in known if only in name
+    ]
     named = [list(DROPS)[number % len(DROPS)] for number in range(-(-drops // DROPS_A_TRIAL))]
     named += [names[number % len(names)] for number in range(kills)] if names else []
     return [(f"{seed}-{index}", name) for index, name in enumerate(named)]
 
 
 def run_lane(
-    folder: Path, database: str, store: str, plan: list[tuple[str, str]], end: Path | None = None, code: Path = ROOT
+    folder: Path,
+    database: str,
+    store: str,
+    plan: list[tuple[str, str]],
+    end: Path | None = None,
+    code: Path = ROOT,
 ) -> Report:
-    """One trial after another on one database and one store; with `end`, until a lane has made that file."""
+    """One trial after another on one database and one
+    store; with `end`, until a lane has made that file.
+    """
     known = trials(store) | DROPS
     report = Report()
     with _lane(folder, database, store, code) as lane:
@@ -142,7 +168,8 @@ def run_lane(
 
 def _try(lane: Lane, trial: Trial) -> Line:
     line = Line()
-    lane.findings, lane.kills = [], 0
+    lane.findings = []
+    lane.kills = 0
     try:
         line.drops = trial(lane)
     except Missed:
@@ -180,19 +207,32 @@ def _migrated(url: str) -> str:
 
     import database
 
-    asyncio.run(database.migrate(make_url(url).set(database="darkroom").render_as_string(hide_password=False)))
+    asyncio.run(
+        database.migrate(
+            make_url(url).set(database="darkroom").render_as_string(hide_password=False)
+        )
+    )
     return "darkroom"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
-    parser.add_argument("--kills", type=int, default=100, help="how often the service is killed, in all")
-    parser.add_argument("--drops", type=int, help="how many COMMITs lose their answer (a quarter of the kills)")
+    parser.add_argument(
+        "--kills", type=int, default=100, help="how often the service is killed, in all"
+    )
+    parser.add_argument(
+        "--drops", type=int, help="how many COMMITs lose their answer (a quarter of the kills)"
+    )
     parser.add_argument("--seed", default="1", help="a finding names the seed of its trial")
     parser.add_argument("--store", choices=["local", "s3"], default="local")
-    parser.add_argument("--lanes", type=int, default=2, help="how many services at once, each with its own database")
+    parser.add_argument(
+        "--lanes", type=int, default=2, help="how many services at once, each with its own database"
+    )
     parser.add_argument("--only", default="", help="only the points whose name contains this")
-    parser.add_argument("--trial", help="repeat one trial by the seed that a finding names, with its point as --only")
+    parser.add_argument(
+        "--trial",
+        help="repeat one trial by the seed that a finding names, with its point as --only",
+    )
     parser.add_argument("--stop-at-first", action="store_true", help="end at the first finding")
     given = parser.parse_args()
     started = time.monotonic()
@@ -207,5 +247,7 @@ def main() -> int:
         stops_at_first=given.stop_at_first,
     )
     print(report.table())
-    print(f"seed {given.seed}, store {given.store}, {given.lanes} lanes, {time.monotonic() - started:.0f} seconds")
+    print(
+        f"seed {given.seed}, store {given.store}, {given.lanes} lanes, {time.monotonic() - started:.0f} seconds"
+    )
     return 0 if report.is_clean else 1

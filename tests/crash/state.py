@@ -1,4 +1,6 @@
-"""What is in the database and the store of one lane, and whether that is what the clients were told."""
+"""What is in the database and the store of one lane,
+and whether that is what the clients were told.
+"""
 
 import asyncio
 import hashlib
@@ -47,16 +49,23 @@ class State:
         """The checksum of every object, by key; on disk also of every file that is none."""
         if self._s3 is not None and self._bucket is not None:
             name = self._bucket.name
-            keys = [found["Key"] for found in self._s3.list_objects_v2(Bucket=name).get("Contents", [])]
+            keys = [
+                found["Key"] for found in self._s3.list_objects_v2(Bucket=name).get("Contents", [])
+            ]
             contents = [self._s3.get_object(Bucket=name, Key=key)["Body"].read() for key in keys]
         else:
             paths = [path for path in self._media.rglob("*") if path.is_file()]
             keys = [path.relative_to(self._media).as_posix() for path in paths]
             contents = [path.read_bytes() for path in paths]
-        return {key: hashlib.sha256(content).hexdigest() for key, content in zip(keys, contents, strict=True)}
+        return {
+            key: hashlib.sha256(content).hexdigest()
+            for key, content in zip(keys, contents, strict=True)
+        }
 
     def make_due(self) -> None:
-        """Let the time pass after which the reaper looks at what waits: expiries, backoffs, the age of drafts."""
+        """Let the time pass after which the reaper looks at
+        what waits: expiries, backoffs, the age of drafts.
+        """
         # As the reaper does, it skips what a stopped service has locked.
         waits = "SELECT id FROM stored_files WHERE state <> 'live' FOR UPDATE SKIP LOCKED"
         self.sql(f"UPDATE stored_files SET next_attempt_at = now() WHERE id IN ({waits})")
@@ -67,7 +76,10 @@ class State:
         """Rows that no reaper would look at within the longest backoff: an hour and a quarter."""
         late = "state <> 'live' AND tombstone_until IS NULL AND next_attempt_at > now() + interval '80 minutes'"
         rows = self.sql(f"SELECT key, state FROM stored_files WHERE {late}")
-        return [Finding("leaked", f"the {row['state']} row {row['key']} is not due for hours") for row in rows]
+        return [
+            Finding("leaked", f"the {row['state']} row {row['key']} is not due for hours")
+            for row in rows
+        ]
 
     def let_a_day_pass(self) -> None:
         """Let the time of the tombstones pass."""
@@ -84,32 +96,47 @@ class State:
                 self._s3.delete_object(Bucket=self._bucket.name, Key=key)
 
     def compare(self, histories: dict[int, History], is_a_day_later: bool) -> list[Finding]:
-        """Every row has its object, every object its row, and each account shows what an accepted request left.
+        """Every row has its object, every object its row,
+        and each account shows what an accepted request left.
 
-        After the reaper's pass only live rows are left, and tombstones until a day has passed. Each history goes on
-        from what its account shows now.
+        After the reaper's pass only live rows are left, and tombstones until a
+        day has passed. Each history goes on from what its account shows now.
         """
         rows = {row["id"]: row for row in self.sql("SELECT * FROM stored_files")}
-        shown = {row["id"]: row["picture_id"] for row in self.sql("SELECT id, picture_id FROM users")}
+        shown = {
+            row["id"]: row["picture_id"] for row in self.sql("SELECT id, picture_id FROM users")
+        }
         objects = self.objects()
         findings = []
         for picture_id in shown.values():
             row = rows[picture_id] if picture_id is not None else None
-            if row is not None and (row["state"] != "live" or objects.get(row["key"]) != row["sha256"]):
+            if row is not None and (
+                row["state"] != "live" or objects.get(row["key"]) != row["sha256"]
+            ):
                 how = "is there, but is another" if row["key"] in objects else "is not there"
-                findings.append(Finding("lost", f"the object of the {row['state']} {row['key']} {how}"))
+                findings.append(
+                    Finding("lost", f"the object of the {row['state']} {row['key']} {how}")
+                )
         for row in rows.values():
-            rests = row["state"] == "deleting" and row["tombstone_until"] is not None and not is_a_day_later
+            rests = (
+                row["state"] == "deleting"
+                and row["tombstone_until"] is not None
+                and not is_a_day_later
+            )
             if not rests and (row["state"] != "live" or row["id"] not in shown.values()):
                 findings.append(Finding("leaked", f"the {row['state']} row {row['key']} is left"))
-        known = {row["key"] for row in rows.values() if row["state"] == "live" or not is_a_day_later}
+        known = {
+            row["key"] for row in rows.values() if row["state"] == "live" or not is_a_day_later
+        }
         findings += [Finding("leaked", f"the object {key} is left") for key in set(objects) - known]
         for user_id, history in histories.items():
             shows: str | None = GONE
             if user_id in shown:
                 shows = rows[shown[user_id]]["sha256"] if shown[user_id] is not None else None
             if shows not in history.possible():
-                findings.append(Finding("wrong", f"an account shows {shows}, which no accepted request left"))
+                findings.append(
+                    Finding("wrong", f"an account shows {shows}, which no accepted request left")
+                )
             history.restart(shows)
         return findings
 

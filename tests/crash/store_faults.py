@@ -1,8 +1,10 @@
-"""Uploads to a store that fails one time in five: `python -m tests.crash.store_faults [--uploads 1000] [--rate 0.2]`.
+"""Uploads to a store that fails one time in five: `python
+-m tests.crash.store_faults [--uploads 1000] [--rate 0.2]`.
 
-Clients of several accounts send pictures, each again up to three times when it is told 503 and a time to wait. Every
-accepted picture must be right, and once the faults end and the reaper was there, rows must equal objects. Exits with 1
-on any violation, or if less than 99 % of the pictures were accepted.
+Clients of several accounts send pictures, each again up to three times when it is told 503 and a
+time to wait. Every accepted picture must be right, and once the faults end and the reaper was
+there, rows must equal objects. Exits with 1 on any violation, or if less than 99 % of the pictures
+were accepted.
 """
 
 import argparse
@@ -36,7 +38,9 @@ class Outcome:
     uploads: int
     faults: Counter[str]
     refusals: Counter[str] = field(default_factory=Counter)  # by code
-    tries: Counter[int] = field(default_factory=Counter)  # how many accepted pictures needed so many
+    tries: Counter[int] = field(
+        default_factory=Counter
+    )  # how many accepted pictures needed so many
     tombstones: int = 0
     violations: list[str] = field(default_factory=list)
 
@@ -51,7 +55,9 @@ class Outcome:
     def report(self) -> str:
         faults = ", ".join(f"{kind}: {count}" for kind, count in sorted(self.faults.items()))
         refusals = ", ".join(f"{code}: {count}" for code, count in sorted(self.refusals.items()))
-        tries = ", ".join(f"{count} at try {number}" for number, count in sorted(self.tries.items()))
+        tries = ", ".join(
+            f"{count} at try {number}" for number, count in sorted(self.tries.items())
+        )
         return (
             f"{self.faults.total()} faults ({faults})\n"
             f"{self.accepted} of {self.uploads} accepted ({tries}); refused: {refusals or 'none'}\n"
@@ -67,21 +73,28 @@ class Clients:
     """
 
     def __init__(self, service: Service, proxy: StoreProxy, bucket: Bucket, seed: int) -> None:
-        self._service, self._proxy, self._bucket = service, proxy, bucket
+        self._service = service
+        self._proxy = proxy
+        self._bucket = bucket
         self._pictures = pictures(32)
         self._seed = seed
         self._lock = threading.Lock()  # of the outcome
 
-    def run(self, uploads: int, parallel: int, say: Callable[[str], None] = lambda line: None) -> Outcome:
+    def run(
+        self, uploads: int, parallel: int, say: Callable[[str], None] = lambda line: None
+    ) -> Outcome:
         """Send so many pictures while the store fails; then let it work, and compare what is left."""
-        self._outcome, self._say = Outcome(uploads, self._proxy.faults), say
+        self._outcome = Outcome(uploads, self._proxy.faults)
+        self._say = say
         accounts = [self._service.register(f"client-{number}") for number in range(parallel)]
         shares = [len(range(number, uploads, parallel)) for number in range(parallel)]
         with ThreadPoolExecutor(parallel) as pool:
             list(pool.map(self._send_share, accounts, shares))
         self._proxy.rate = 0.0
         self._outcome.violations += settled(self._service, self._objects_after_the_reaper)
-        (found,) = self._service.sql("SELECT count(*) FROM stored_files WHERE tombstone_until IS NOT NULL")
+        (found,) = self._service.sql(
+            "SELECT count(*) FROM stored_files WHERE tombstone_until IS NOT NULL"
+        )
         self._outcome.tombstones = found[0]
         for account in accounts:
             self._judge(account)
@@ -100,7 +113,9 @@ class Clients:
         """Send it until it is accepted; return its name, or None when that was in vain."""
         for number in range(1, RETRIES + 2):
             try:
-                answer = client.patch(f"/users/{account.id}/picture", headers=FORM, content=picture.body)
+                answer = client.patch(
+                    f"/users/{account.id}/picture", headers=FORM, content=picture.body
+                )
             except httpx.HTTPError as err:
                 self._complain(f"no answer: {err!r}")
                 return None
@@ -110,7 +125,9 @@ class Clients:
                 return name
             wait = answer.headers.get("retry-after", "")
             if answer.status_code != 503 or not wait.isdigit() or int(wait) > LONGEST_WAIT_SECONDS:
-                self._complain(f"answered {answer.status_code}, Retry-After {wait!r}: {answer.text}")
+                self._complain(
+                    f"answered {answer.status_code}, Retry-After {wait!r}: {answer.text}"
+                )
                 return None
             with self._lock:
                 self._outcome.refusals[answer.json()["code"]] += 1
@@ -126,20 +143,31 @@ class Clients:
                 self._say(f"{accepted} accepted, {len(self._outcome.violations)} violations")
 
     def _judge(self, account: Account, accepted: tuple[str, str] | None = None) -> None:
-        """The account shows its one live picture, by name and checksum the accepted one if given; its bytes load."""
+        """The account shows its one live picture, by name and
+        checksum the accepted one if given; its bytes load.
+        """
         with self._service.client() as client:
             user: dict[str, Any] = client.get(f"/users/{account.id}").json()
             served = client.get(user["image_path"])
-        rows = self._service.sql("SELECT * FROM stored_files WHERE owner_id = $1 AND state = 'live'", account.id)
+        rows = self._service.sql(
+            "SELECT * FROM stored_files WHERE owner_id = $1 AND state = 'live'", account.id
+        )
         if [row["key"] for row in rows] != [f"profile_pics/{user['image_file']}"]:
-            self._complain(f"{account.email} shows {user['image_file']}, and live is {[row['key'] for row in rows]}")
-        elif (served.status_code, hashlib.sha256(served.content).hexdigest()) != (200, rows[0]["sha256"]):
+            self._complain(
+                f"{account.email} shows {user['image_file']}, and live is {[row['key'] for row in rows]}"
+            )
+        elif (served.status_code, hashlib.sha256(served.content).hexdigest()) != (
+            200,
+            rows[0]["sha256"],
+        ):
             self._complain(f"{user['image_path']} is not what its row says: {served.status_code}")
         elif accepted is not None and (user["image_file"], rows[0]["sha256"]) != accepted:
             self._complain(f"{account.email} does not show the picture that was accepted last")
 
     def _objects_after_the_reaper(self) -> dict[str, bytes]:
-        """What is stored, with everything but the tombstones due, which the service's own reaper then deletes."""
+        """What is stored, with everything but the tombstones
+        due, which the service's own reaper then deletes.
+        """
         self._service.sql(
             "UPDATE stored_files SET next_attempt_at = now() WHERE state <> 'live'"
             " AND (tombstone_until IS NULL OR next_attempt_at <> tombstone_until)"
@@ -169,7 +197,9 @@ def main() -> int:
         proxy = stack.enter_context(StoreProxy(bucket.endpoint, rate=given.rate, seed=given.seed))
         settings = {"REAPER_INTERVAL_SECONDS": "0.2", **store_settings(proxy, bucket)}
         service = stack.enter_context(running_service(**settings))
-        outcome = Clients(service, proxy, bucket, given.seed).run(given.uploads, given.parallel, print)
+        outcome = Clients(service, proxy, bucket, given.seed).run(
+            given.uploads, given.parallel, print
+        )
     print(outcome.report())
     return 0 if outcome.is_good else 1
 

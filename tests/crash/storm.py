@@ -1,8 +1,10 @@
-"""Storms of replacements on one account: `python -m tests.crash.storm [--rounds 100] [--parallel 64] [--store s3]`.
+"""Storms of replacements on one account: `python -m
+tests.crash.storm [--rounds 100] [--parallel 64] [--store s3]`.
 
-Each round sends its pictures at once; in each fifth one the account is deleted among them, in another the picture is
-taken away. After each round one of the accepted pictures must be left, or none, and rows must equal objects. Exits
-with 1 on any violation, or if less than 95 % of the pictures were accepted within 30 seconds.
+Each round sends its pictures at once; in each fifth one the account is deleted among them, in
+another the picture is taken away. After each round one of the accepted pictures must be left, or
+none, and rows must equal objects. Exits with 1 on any violation, or if less than 95 % of the
+pictures were accepted within 30 seconds.
 """
 
 import argparse
@@ -104,28 +106,44 @@ class Storm:
         self._seen: set[str] = set()  # names of pictures of earlier rounds
 
     def run(self, rounds: int, say: Callable[[str], None] = lambda line: None) -> Outcome:
-        """Run so many rounds, or until one goes wrong, and stop the service: then Postgres has counted all it saw."""
+        """Run so many rounds, or until one goes wrong, and
+        stop the service: then Postgres has counted all it saw.
+        """
         with contextlib.ExitStack() as stack:
-            clients = [stack.enter_context(self._service.client()) for _ in range(len(self._pictures) + 1)]
+            clients = [
+                stack.enter_context(self._service.client()) for _ in range(len(self._pictures) + 1)
+            ]
             pool = stack.enter_context(ThreadPoolExecutor(len(clients)))
             while self.outcome.rounds < rounds and not self.outcome.violations:
-                self._run_round(pool, clients, deletion={2: "/picture", 4: ""}.get(self.outcome.rounds % 5))
+                self._run_round(
+                    pool, clients, deletion={2: "/picture", 4: ""}.get(self.outcome.rounds % 5)
+                )
                 self.outcome.rounds += 1
                 if self.outcome.rounds % 10 == 0:
                     say(f"{self.outcome.rounds} rounds")
         self._service.stop()
-        (found,) = self._service.sql("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        (found,) = self._service.sql(
+            "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        )
         if found["deadlocks"] or "deadlock" in self._service.log():
-            self._complain(f"{found['deadlocks']} deadlocks by Postgres' count, or one in the service's log")
+            self._complain(
+                f"{found['deadlocks']} deadlocks by Postgres' count, or one in the service's log"
+            )
         return self.outcome
 
-    def _run_round(self, pool: ThreadPoolExecutor, clients: list[httpx.Client], deletion: str | None) -> None:
-        """One storm; `deletion` is what is deleted below the account's address in its midst, if anything."""
+    def _run_round(
+        self, pool: ThreadPoolExecutor, clients: list[httpx.Client], deletion: str | None
+    ) -> None:
+        """One storm; `deletion` is what is deleted below
+        the account's address in its midst, if anything.
+        """
         if self._account is None:
             self._account = self._service.register(f"storm-{self.outcome.rounds}")
-        account, path = self._account, f"/users/{self._account.id}"
+        account = self._account
+        path = f"/users/{self._account.id}"
         before = self._shown(account)
-        start, answered = threading.Barrier(len(self._pictures) + (deletion is not None)), threading.Semaphore(0)
+        start = threading.Barrier(len(self._pictures) + (deletion is not None))
+        answered = threading.Semaphore(0)
 
         def send(client: httpx.Client, picture: Picture) -> Answer:
             start.wait()
@@ -143,7 +161,9 @@ class Storm:
         sending = [pool.submit(send, *pair) for pair in zip(clients, self._pictures, strict=False)]
         deleted = None
         if deletion is not None:
-            deleted = pool.submit(delete, clients[-1], self._rng.randrange(len(self._pictures) // 2)).result()
+            deleted = pool.submit(
+                delete, clients[-1], self._rng.randrange(len(self._pictures) // 2)
+            ).result()
             self._count_deletion(deleted, deletion)
         answers = [future.result() for future in sending]
         self._count(answers, may_be_gone=deletion == "")
@@ -181,8 +201,11 @@ class Storm:
             if client.get(f"/users/{account.id}").status_code != 404:
                 self._complain("a deleted account is still there")
 
-    def _judge_winner(self, account: Account, answers: list[Answer], before: str, deleted: Answer | None) -> None:
-        accepted, unknown = dict[str, str](), set[str]()
+    def _judge_winner(
+        self, account: Account, answers: list[Answer], before: str, deleted: Answer | None
+    ) -> None:
+        accepted = dict[str, str]()
+        unknown = set[str]()
         for answer in answers:
             assert answer.sent is not None
             if answer.status == 200:
@@ -214,7 +237,13 @@ class Storm:
         self.outcome.violations.append(f"round {self.outcome.rounds}: {sentence}")
 
 
-def _ask(client: httpx.Client, method: str, path: str, headers: dict[str, str], sent: Picture | None = None) -> Answer:
+def _ask(
+    client: httpx.Client,
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    sent: Picture | None = None,
+) -> Answer:
     started = time.monotonic()
     try:
         answer = client.request(method, path, headers=headers, content=sent.body if sent else None)
@@ -230,27 +259,39 @@ def _is_honest_503(answer: Answer) -> bool:
 
 
 def differences(service: Service, objects: dict[str, bytes]) -> list[str]:
-    """What there is in rows and not in objects, or the reverse, or in neither's right state; each a sentence.
+    """What there is in rows and not in objects, or the
+    reverse, or in neither's right state; each a sentence.
 
     A tombstone is right as long as there is no object under its key.
     """
-    rows = service.sql("SELECT f.*, u.id AS shown_by FROM stored_files f LEFT JOIN users u ON u.picture_id = f.id")
+    rows = service.sql(
+        "SELECT f.*, u.id AS shown_by FROM stored_files f LEFT JOIN users u ON u.picture_id = f.id"
+    )
     found = [f"the object {key} has no row" for key in set(objects) - {row["key"] for row in rows}]
     for row in rows:
-        key, state, content = row["key"], row["state"], objects.get(row["key"])
+        key = row["key"]
+        state = row["state"]
+        content = objects.get(row["key"])
         if state == "live":
             if row["shown_by"] is None or row["shown_by"] != row["owner_id"]:
                 found.append(f"{key} is live, and its account does not show it")
             if content is None:
                 found.append(f"{key} is live, and has no object")
-            elif (hashlib.sha256(content).hexdigest(), len(content)) != (row["sha256"], row["size_bytes"]):
+            elif (hashlib.sha256(content).hexdigest(), len(content)) != (
+                row["sha256"],
+                row["size_bytes"],
+            ):
                 found.append(f"the object {key} is not what its row says")
         elif state != "deleting" or row["tombstone_until"] is None or content is not None:
-            found.append(f"{key} is left over, {state}, {'without' if content is None else 'with'} an object")
+            found.append(
+                f"{key} is left over, {state}, {'without' if content is None else 'with'} an object"
+            )
     return found
 
 
-def settled(service: Service, objects: Callable[[], dict[str, bytes]], patience_seconds: float = 60) -> list[str]:
+def settled(
+    service: Service, objects: Callable[[], dict[str, bytes]], patience_seconds: float = 60
+) -> list[str]:
     """Wait until rows equal objects; return what differs if that does not come to be."""
     deadline = time.monotonic() + patience_seconds
     while True:
@@ -286,7 +327,11 @@ def main() -> int:
     given = parser.parse_args()
     with contextlib.ExitStack() as stack:
         is_s3 = given.store == "s3"
-        store = Bucket.make(stack.enter_context(s3_server("moto"))).settings() if is_s3 else {"STORAGE": "local"}
+        store = (
+            Bucket.make(stack.enter_context(s3_server("moto"))).settings()
+            if is_s3
+            else {"STORAGE": "local"}
+        )
         service = stack.enter_context(running_service(REAPER_INTERVAL_SECONDS="0.2", **store))
         outcome = Storm(service, given.parallel, given.seed).run(given.rounds, print)
     print(outcome.report())

@@ -1,4 +1,6 @@
-"""The crash contract, in short: every crash point once, and each mechanism taken out once is noticed."""
+"""The crash contract, in short: every crash point
+once, and each mechanism taken out once is noticed.
+"""
 
 import re
 import shutil
@@ -12,8 +14,10 @@ from tests.crash import runner, trials
 from tests.support import warm
 from tests.support.services import ROOT
 
-# One kill at each point of either store, and for one client and for many of them a trial that drops answers.
-DROPS, SEED = 2 * trials.DROPS_A_TRIAL, "short"
+# One kill at each point of either store, and for one
+# client and for many of them a trial that drops answers.
+DROPS = 2 * trials.DROPS_A_TRIAL
+SEED = "short"
 MUTANTS = sorted((ROOT / "tests" / "crash" / "mutants").glob("*.patch"))
 # What a mutant breaks shows in every second turn or more of the trials that its patch names.
 TURNS = 5
@@ -33,7 +37,11 @@ def test_nothing_is_lost_or_leaked_wherever_the_service_is_killed(
     assert report.is_clean, f"{report.table()}\n{report.total.findings}"
     assert set(report.lines) == {*trials.trials(store), *trials.DROPS}, "some point had no turn"
     assert report.total.drops >= DROPS
-    idle = [name for name, line in report.lines.items() if not line.kills and not name.startswith("SIGTERM")]
+    idle = [
+        name
+        for name, line in report.lines.items()
+        if not line.kills and not name.startswith("SIGTERM")
+    ]
     assert idle == [], "there every trial ends with a kill; after SIGTERM the service may be faster"
 
 
@@ -51,10 +59,14 @@ def broken_by(patch: Path, folder: Path) -> Path:
 def test_the_crash_run_notices_that_a_mechanism_is_taken_out(
     patch: Path, new_database: Callable[[], str], tmp_path: Path
 ) -> None:
-    """The trials that the patch names come first, since the run ends at the first finding; then all others."""
+    """The trials that the patch names come first, since
+    the run ends at the first finding; then all others.
+    """
     named = re.findall(r"^Found by: (.*)$", patch.read_text(), re.MULTILINE)
     assert named and set(named) <= {name for _, name in short_run("local")}
-    plan = [(f"{SEED}-{turn}", name) for turn in range(TURNS) for name in named] + short_run("local")
+    plan = [(f"{SEED}-{turn}", name) for turn in range(TURNS) for name in named] + short_run(
+        "local"
+    )
     lane = tmp_path / "lane"
     lane.mkdir()
     report = runner.run_lane(
@@ -65,10 +77,22 @@ def test_the_crash_run_notices_that_a_mechanism_is_taken_out(
 
 def test_the_command_ends_with_1_when_something_was_found(tmp_path: Path) -> None:
     copy = broken_by(ROOT / "tests" / "crash" / "mutants" / "reused_key.patch", tmp_path)
-    words = ["--kills", "1", "--drops", "0", "--lanes", "1", "--only", "kill at after_announce", "--stop-at-first"]
+    words = [
+        "--kills",
+        "1",
+        "--drops",
+        "0",
+        "--lanes",
+        "1",
+        "--only",
+        "kill at after_announce",
+        "--stop-at-first",
+    ]
     run = warm.run("-m", "tests.crash", *words, env={}, cwd=copy)
     assert run.returncode == 1, run.stdout + run.stderr
-    assert re.search(r"^wrong at «kill at after_announce», ", run.stdout, re.MULTILINE), run.stdout + run.stderr
+    assert re.search(r"^wrong at «kill at after_announce», ", run.stdout, re.MULTILINE), (
+        run.stdout + run.stderr
+    )
 
 
 def test_each_mechanism_of_the_promise_has_its_mutant() -> None:

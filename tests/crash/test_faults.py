@@ -1,4 +1,6 @@
-"""Proves that a crash point does nothing unless it is switched on by its right name, and then does it once."""
+"""Proves that a crash point does nothing unless it is
+switched on by its right name, and then does it once.
+"""
 
 import os
 import re
@@ -38,7 +40,9 @@ def test_a_fault_happens_the_nth_time_and_never_again() -> None:
 )
 def test_a_name_that_does_not_exist_stops_the_start(wrong: str) -> None:
     environment = {**os.environ, faults.VARIABLE: wrong}
-    run = subprocess.run([sys.executable, "-c", "import faults"], cwd=ROOT, env=environment, capture_output=True)
+    run = subprocess.run(
+        [sys.executable, "-c", "import faults"], cwd=ROOT, env=environment, capture_output=True
+    )
     assert run.returncode == 1 and b"give POINT:ACTION" in run.stderr
 
 

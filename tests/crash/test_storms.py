@@ -1,4 +1,6 @@
-"""Proves on short runs what `tests.storm` and `tests.store_faults` prove on long ones, by the same functions."""
+"""Proves on short runs what `tests.storm` and
+`tests.store_faults` prove on long ones, by the same functions.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,13 +13,26 @@ from tests.support.services import Bucket, Service
 from tests.support.store_proxy import StoreProxy
 
 
-def test_storms_on_one_account_leave_one_winner_and_nothing_else(start_service: Callable[..., Service]) -> None:
+def test_storms_on_one_account_leave_one_winner_and_nothing_else(
+    start_service: Callable[..., Service],
+) -> None:
     service = start_service(reaper_interval_seconds=0.2)
-    outcome = Storm(service, parallel=24, seed=1).run(rounds=5)  # one with each of the deletions among them
+    outcome = Storm(service, parallel=24, seed=1).run(
+        rounds=5
+    )  # one with each of the deletions among them
     assert outcome.violations == []
-    assert (outcome.rounds, outcome.answers["DELETE account 204"], outcome.answers["DELETE /picture 200"]) == (5, 1, 1)
+    assert (
+        outcome.rounds,
+        outcome.answers["DELETE account 204"],
+        outcome.answers["DELETE /picture 200"],
+    ) == (5, 1, 1)
     patched = {what: count for what, count in outcome.answers.items() if what.startswith("PATCH")}
-    assert sum(patched.values()) == 5 * 24 and set(patched) <= {"PATCH 200", "PATCH 401", "PATCH 404", "PATCH 503"}
+    assert sum(patched.values()) == 5 * 24 and set(patched) <= {
+        "PATCH 200",
+        "PATCH 401",
+        "PATCH 404",
+        "PATCH 503",
+    }
     assert outcome.uploads >= 4 * 24 and len(outcome.seconds) >= 0.95 * outcome.uploads
 
 
@@ -36,7 +51,11 @@ def proxy(bucket: Bucket) -> Iterator[StoreProxy]:
 def behind_proxy(
     new_database: Callable[[], str], bucket: Bucket, proxy: StoreProxy, tmp_path: Path
 ) -> Iterator[Service]:
-    settings = {"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path), "REAPER_INTERVAL_SECONDS": "0.2"}
+    settings = {
+        "DATABASE_URL": new_database(),
+        "DATA_DIR": str(tmp_path),
+        "REAPER_INTERVAL_SECONDS": "0.2",
+    }
     service = Service({**settings, **store_settings(proxy, bucket)})
     service.start()
     yield service
@@ -49,4 +68,6 @@ def test_what_a_failing_store_accepts_is_right_and_nothing_else_is_left(
     outcome = Clients(behind_proxy, proxy, bucket, seed=1).run(uploads=60, parallel=8)
     assert outcome.violations == []
     assert outcome.accepted >= 0.99 * 60
-    assert outcome.faults.total() >= 10 and outcome.tombstones >= 1, "hardly a fault was met: nothing is proven"
+    assert outcome.faults.total() >= 10 and outcome.tombstones >= 1, (
+        "hardly a fault was met: nothing is proven"
+    )

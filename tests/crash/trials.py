@@ -9,12 +9,15 @@ from typing import Literal
 from tests.crash.clients import load
 from tests.crash.lane import FAULT_SECONDS, Lane, Missed
 
-# A trial starts the service, lets clients change accounts until the fault happens, and ends with one kill -9 under
-# their load. It returns how many answers to COMMIT were dropped.
+# A trial starts the service, lets clients change accounts until the fault happens, and ends
+# with one kill -9 under their load. It returns how many answers to COMMIT were dropped.
 Trial = Callable[[Lane], int]
 DROPS_A_TRIAL = 10
-SWAP, ANNOUNCE, ACCOUNT = "UPDATE users SET picture_id", "INSERT INTO stored_files", "DELETE FROM users"
-CLAIM, LET_GO = "UPDATE stored_files SET state", "DELETE FROM stored_files"
+SWAP = "UPDATE users SET picture_id"
+ANNOUNCE = "INSERT INTO stored_files"
+ACCOUNT = "DELETE FROM users"
+CLAIM = "UPDATE stored_files SET state"
+LET_GO = "DELETE FROM stored_files"
 
 
 def killed_at(point: str, lane: Lane) -> int:
@@ -37,7 +40,9 @@ def reaper_killed_at(point: str, lane: Lane) -> int:
 
 
 def stopped_past_the_expiry_at(point: str, lane: Lane) -> int:
-    """Stopped for so long that the reaper of another instance takes what was announced; then it goes on for a while."""
+    """Stopped for so long that the reaper of another instance
+    takes what was announced; then it goes on for a while.
+    """
     lane.start(f"{point}:stop:{lane.random.randint(1, 4)}")
     with load(lane):
         lane.wait_for_stop()
@@ -115,7 +120,9 @@ def store_answer_lost(method: str, fault: Literal["half", "pass"], lane: Lane) -
 
 
 def commit_answers_dropped(many: bool, lane: Lane) -> int:
-    """COMMITs lose their answer, or never arrive, or arrive late, one after another; the service lives on."""
+    """COMMITs lose their answer, or never arrive, or
+    arrive late, one after another; the service lives on.
+    """
     lane.start()
     count = 0
     with load(lane, many=many, deleting_account=many and lane.random.random() < 0.3) as ending:
@@ -128,7 +135,9 @@ def commit_answers_dropped(many: bool, lane: Lane) -> int:
             elif how < 0.85:
                 happened = lane.postgres.lose_request(statement, nth=nth)
             else:
-                happened = lane.postgres.late(statement, nth=nth, seconds=lane.random.uniform(0.05, 0.5))
+                happened = lane.postgres.late(
+                    statement, nth=nth, seconds=lane.random.uniform(0.05, 0.5)
+                )
             _expect(lane, happened.wait)
             count += how < 0.7  # the others are there to mix with them
         lane.kill_under_load()
@@ -137,20 +146,48 @@ def commit_answers_dropped(many: bool, lane: Lane) -> int:
 
 def trials(store: str) -> dict[str, Trial]:
     """Every way to die, by name."""
-    points = ["during_decode", "before_announce", "after_announce", "after_put", "inside_swap", "after_commit"]
-    points += ["before_answer", "inside_removal", "inside_account_deletion", "release_claimed", "object_deleted"]
+    points = [
+        "during_decode",
+        "before_announce",
+        "after_announce",
+        "after_put",
+        "inside_swap",
+        "after_commit",
+    ]
+    points += [
+        "before_answer",
+        "inside_removal",
+        "inside_account_deletion",
+        "release_claimed",
+        "object_deleted",
+    ]
     on_disk = ["during_put", "after_link", "after_unlink"] if store == "local" else []
-    all_trials: dict[str, Trial] = {f"kill at {point}": partial(killed_at, point) for point in points + on_disk}
+    all_trials: dict[str, Trial] = {
+        f"kill at {point}": partial(killed_at, point) for point in points + on_disk
+    }
     all_trials["kill at reaper_claimed"] = partial(reaper_killed_at, "reaper_claimed")
-    all_trials["kill at object_deleted, by the reaper"] = partial(reaper_killed_at, "object_deleted")
-    for name, statement in (("announce", ANNOUNCE), ("swap", SWAP), ("account deletion", ACCOUNT), ("claim", CLAIM)):
-        all_trials[f"kill with the COMMIT of the {name} sent"] = partial(killed_with_commit_in_flight, statement)
+    all_trials["kill at object_deleted, by the reaper"] = partial(
+        reaper_killed_at, "object_deleted"
+    )
+    for name, statement in (
+        ("announce", ANNOUNCE),
+        ("swap", SWAP),
+        ("account deletion", ACCOUNT),
+        ("claim", CLAIM),
+    ):
+        all_trials[f"kill with the COMMIT of the {name} sent"] = partial(
+            killed_with_commit_in_flight, statement
+        )
     if store == "s3":
         all_trials["kill in the middle of a put"] = partial(store_answer_lost, "PUT", "half")
         all_trials["kill before the answer to a put"] = partial(store_answer_lost, "PUT", "pass")
-        all_trials["kill before the answer to a deletion"] = partial(store_answer_lost, "DELETE", "pass")
+        all_trials["kill before the answer to a deletion"] = partial(
+            store_answer_lost, "DELETE", "pass"
+        )
     for point in ["after_announce", "after_put", *(["during_put"] if store == "local" else [])]:
-        all_trials[f"SIGSTOP past the expiry at {point}"] = partial(stopped_past_the_expiry_at, point)
+        all_trials[f"SIGSTOP past the expiry at {point}"] = partial(
+            stopped_past_the_expiry_at, point
+        )
     all_trials["SIGSTOP past the expiry, kill at after_put"] = stopped_past_the_expiry_then_killed
     for point in points[:6]:
         all_trials[f"SIGTERM at {point}, then kill"] = partial(ended_by_sigterm_at, point)
@@ -166,7 +203,10 @@ DROPS: dict[str, Trial] = {
 
 
 def _expect(lane: Lane, happened: Callable[[float], bool]) -> None:
-    """Wait for it. Raises Missed when it does not come to be, at once if clients were already answered wrongly."""
+    """Wait for it.
+
+    Raises Missed when it does not come to be, at once if clients were already answered wrongly.
+    """
     deadline = time.monotonic() + FAULT_SECONDS
     while not happened(0.05):
         if lane.findings or time.monotonic() > deadline:

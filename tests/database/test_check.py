@@ -1,4 +1,6 @@
-"""Proves that `check` finds whatever is wrong between rows and objects, and nothing where all is well."""
+"""Proves that `check` finds whatever is wrong between
+rows and objects, and nothing where all is well.
+"""
 
 import asyncio
 import json
@@ -23,7 +25,9 @@ from tests.support.stock import ALL_LISTS, Stock, findings, stocked
 
 
 @pytest.fixture
-def stock(new_database: Callable[[], str], store_settings: dict[str, str], tmp_path: Path) -> Iterator[Stock]:
+def stock(
+    new_database: Callable[[], str], store_settings: dict[str, str], tmp_path: Path
+) -> Iterator[Stock]:
     with stocked(new_database(), tmp_path / "data", store_settings) as made:
         yield made
 
@@ -38,7 +42,9 @@ def test_the_command_says_what_is_there_and_that_all_is_well(stock: Stock) -> No
     for content in (b"one", b"two", b"", b"x" * (check.CHUNK_BYTES + 1)):
         stock.picture(content)
     resting = stock.row("deleting", stored=False)
-    stock.service.sql("UPDATE stored_files SET tombstone_until = now() + interval '1 day' WHERE key = $1", resting)
+    stock.service.sql(
+        "UPDATE stored_files SET tombstone_until = now() + interval '1 day' WHERE key = $1", resting
+    )
     for state in ("pending", "doomed", "deleting"):
         stock.row(state, stored=False)
         stock.row(state)
@@ -53,18 +59,27 @@ def test_the_command_says_what_is_there_and_that_all_is_well(stock: Stock) -> No
     assert report["failing"] == 0
 
 
-@pytest.mark.parametrize("damage", ["lost", "shorter", "longer", "other bytes", "unexplained", "unreferenced"])
+@pytest.mark.parametrize(
+    "damage", ["lost", "shorter", "longer", "other bytes", "unexplained", "unreferenced"]
+)
 def test_each_damage_is_found_and_named(stock: Stock, damage: str) -> None:
     stock.picture()
     key = stock.picture(b"a picture", used=damage != "unreferenced")
-    expected = {"unreferenced": "unreferenced", "lost": "missing", "unexplained": "unexplained"}.get(damage, "wrong")
+    expected = {
+        "unreferenced": "unreferenced",
+        "lost": "missing",
+        "unexplained": "unexplained",
+    }.get(damage, "wrong")
     if damage == "lost":
         stock.lose(key)
     elif damage == "unexplained":
         key = "profile_pics/nobody-announced-this.jpg"
         stock.put_content(key, b"x")
     elif damage != "unreferenced":
-        stock.put_content(key, {"shorter": b"a pictur", "longer": b"a picture!", "other bytes": b"a pictura"}[damage])
+        stock.put_content(
+            key,
+            {"shorter": b"a pictur", "longer": b"a picture!", "other bytes": b"a pictura"}[damage],
+        )
     assert findings(stock.ask(check.check)) == {expected: [key]}
 
 
@@ -76,7 +91,8 @@ def test_an_account_whose_picture_is_being_deleted_is_found(local_stock: Stock) 
 
 
 def test_the_command_ends_with_status_1_when_something_is_wrong(stock: Stock) -> None:
-    missing, wrong = stock.picture(stored=False), stock.picture()
+    missing = stock.picture(stored=False)
+    wrong = stock.picture()
     stock.put_content(wrong, b"a pictura")
     stock.put_content("profile_pics/b c\x7f.jpg", b"a key that Darkroom never makes")
     run = stock.run("check")
@@ -112,7 +128,9 @@ def test_a_list_shows_a_hundred_keys_and_the_counts_tell_of_all(local_stock: Sto
         "unreferenced": 1234,
         "unexplained": 150,
     }
-    assert {kind: len(set(report[kind])) for kind in ("missing", "unreferenced", "unexplained")} == {
+    assert {
+        kind: len(set(report[kind])) for kind in ("missing", "unreferenced", "unexplained")
+    } == {
         "missing": 100,
         "unreferenced": 100,
         "unexplained": 100,
@@ -168,26 +186,33 @@ def test_a_service_under_load_is_well(service: Service) -> None:
         assert sum(one.result() for one in replaced) > 5
 
 
-def test_what_changes_between_two_looks_is_no_finding(stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_changes_between_two_looks_is_no_finding(
+    stock: Stock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A picture is replaced after its row was read; an object is deleted after it was listed."""
-    replaced, kept, listed = stock.picture(), stock.picture(), stock.row("doomed")
-    find, open_ = AsyncStore.find, AsyncStore.open
+    replaced = stock.picture()
+    kept = stock.picture()
+    listed = stock.row("doomed")
+    find = AsyncStore.find
+    open_ = AsyncStore.open
     opened = []
 
     async def find_then_delete(self: AsyncStore, prefix: str) -> AsyncIterator[list[FoundObject]]:
         async for batch in find(self, prefix):
             await asyncio.to_thread(stock.lose, listed)
-            await asyncio.to_thread(stock.service.sql, "DELETE FROM stored_files WHERE key = $1", listed)
+            await asyncio.to_thread(
+                stock.service.sql, "DELETE FROM stored_files WHERE key = $1", listed
+            )
             yield batch
 
     async def replace_then_open(self: AsyncStore, key: str) -> OpenObject:
         opened.append(key)
         if opened == [replaced]:
-            unused = (
-                "UPDATE users SET picture_id = NULL WHERE picture_id = (SELECT id FROM stored_files WHERE key = $1)"
-            )
+            unused = "UPDATE users SET picture_id = NULL WHERE picture_id = (SELECT id FROM stored_files WHERE key = $1)"
             await asyncio.to_thread(stock.service.sql, unused, key)
-            await asyncio.to_thread(stock.service.sql, "DELETE FROM stored_files WHERE key = $1", key)
+            await asyncio.to_thread(
+                stock.service.sql, "DELETE FROM stored_files WHERE key = $1", key
+            )
             await asyncio.to_thread(stock.lose, key)
         return await open_(self, key)
 

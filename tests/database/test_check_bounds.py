@@ -1,4 +1,6 @@
-"""Proves that `check` is bounded in memory, connections and store calls, and lives with a store that fails."""
+"""Proves that `check` is bounded in memory, connections
+and store calls, and lives with a store that fails.
+"""
 
 import asyncio
 import contextlib
@@ -36,16 +38,26 @@ def test_ten_times_as_many_objects_take_no_more_memory(local_stock: Stock) -> No
     store = ManyObjects()
     peaks = []
     with stored_in(store):
-        for count, live in ((2_000, 1_200), (5_000, 1_200), (50_000, 5_000)):  # the first only warms up
+        for count, live in (
+            (2_000, 1_200),
+            (5_000, 1_200),
+            (50_000, 5_000),
+        ):  # the first only warms up
             fill(local_stock, count, live)
             store.count = count
             peak, report = peak_bytes(local_stock, check.check)
-            assert (findings(report), report["objects"], report["rows"]["live"]) == ({}, count, live)
+            assert (findings(report), report["objects"], report["rows"]["live"]) == (
+                {},
+                count,
+                live,
+            )
             peaks.append(peak)
     assert peaks[2] < 1.5 * peaks[1], peaks
 
 
-def test_no_connection_is_held_while_the_store_is_asked_by_at_most_eight(local_stock: Stock) -> None:
+def test_no_connection_is_held_while_the_store_is_asked_by_at_most_eight(
+    local_stock: Stock,
+) -> None:
     store = ManyObjects(300)
     fill(local_stock, 200, 100)
 
@@ -94,7 +106,10 @@ def test_one_object_that_cannot_be_read_does_not_hide_the_others(
         store.put(key, b"a picture", "", hashlib.sha256(b"a picture").hexdigest())
     store.failing = {unreadable: 1000, flaky: 2}
     with stored_in(store):
-        assert findings(local_stock.ask(check.check)) == {"missing": [missing], "unreadable": [unreadable]}
+        assert findings(local_stock.ask(check.check)) == {
+            "missing": [missing],
+            "unreadable": [unreadable],
+        }
         store.is_away = True
         with pytest.raises(check.CannotLook, match="The store local cannot be looked into"):
             local_stock.ask(check.check)
@@ -147,7 +162,9 @@ def test_on_a_terminal_a_bar_shows_how_far_it_is(local_stock: Stock) -> None:
     termios.tcsetwinsize(terminal, (24, 80))
     command = [sys.executable, str(ROOT / "cli.py"), "check"]
     environment = {**os.environ, **local_stock.settings}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=terminal) as process:
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=terminal
+    ) as process:
         os.close(terminal)
         shown = b""
         with contextlib.suppress(OSError):  # the terminal is closed

@@ -1,4 +1,6 @@
-"""The migrations make the very schema that the models describe, in both directions, however many run them at once."""
+"""The migrations make the very schema that the models
+describe, in both directions, however many run them at once.
+"""
 
 import asyncio
 import os
@@ -102,7 +104,11 @@ def test_the_migrations_make_the_schema_of_the_models(empty_database: str, postg
     ask(from_models, create)
     migrated = rows(empty_database, SCHEMA)
     assert migrated == rows(from_models, SCHEMA)
-    assert {row[1] for row in migrated} == set(database.Base.metadata.tables) >= {"users", "stored_files"}
+    assert (
+        {row[1] for row in migrated}
+        == set(database.Base.metadata.tables)
+        >= {"users", "stored_files"}
+    )
 
 
 def test_alembic_would_write_no_further_migration(new_database: Callable[[], str]) -> None:
@@ -145,17 +151,25 @@ def test_four_processes_that_migrate_at_once_do_no_harm(
     async def start_together() -> None:
         """All of them have looked at the empty database before any of them can make a table."""
         url = empty_database.replace("+asyncpg", "")
-        holder, watcher = await asyncpg.connect(url), await asyncpg.connect(url)
+        holder = await asyncpg.connect(url)
+        watcher = await asyncpg.connect(url)
         try:
             await holder.execute("BEGIN; LOCK TABLE pg_catalog.pg_class IN SHARE MODE")
             for _ in range(4):
                 processes.append(
                     subprocess.Popen(
-                        command, cwd=tmp_path, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True
+                        command,
+                        cwd=tmp_path,
+                        env=environment,
+                        stdout=pipe,
+                        stderr=subprocess.STDOUT,
+                        text=True,
                     )
                 )
             while await watcher.fetchval(waiting) < len(processes):
-                assert all(process.poll() is None for process in processes), "one of them did not wait"
+                assert all(process.poll() is None for process in processes), (
+                    "one of them did not wait"
+                )
                 await asyncio.sleep(0.02)
         finally:
             await holder.close()
@@ -178,7 +192,13 @@ COMMANDS = {"uvicorn": [], "main.py": [sys.executable, str(ROOT / "main.py")]}
 
 
 @pytest.mark.parametrize(
-    "trouble, start", [("newer", "uvicorn"), ("newer", "main.py"), ("unreachable", "main.py"), ("missing", "uvicorn")]
+    "trouble, start",
+    [
+        ("newer", "uvicorn"),
+        ("newer", "main.py"),
+        ("unreachable", "main.py"),
+        ("missing", "uvicorn"),
+    ],
 )
 def test_a_database_that_cannot_be_used_stops_the_service_with_one_sentence(
     new_database: Callable[[], str], tmp_path: Path, trouble: str, start: str
@@ -209,17 +229,29 @@ def test_a_database_that_cannot_be_used_stops_the_service_with_one_sentence(
 
 
 FILE = "INSERT INTO stored_files (storage, bucket, key, purpose, state, owner_id{names}) VALUES ($1, '', $2, 'test', $3, 1{values}) RETURNING id"  # noqa: E501
-FACTS = {"content_type": "'image/jpeg'", "size_bytes": "1", "sha256": "'00'", "width_px": "1", "height_px": "1"}
+FACTS = {
+    "content_type": "'image/jpeg'",
+    "size_bytes": "1",
+    "sha256": "'00'",
+    "width_px": "1",
+    "height_px": "1",
+}
 
 
-async def insert(connection: asyncpg.Connection, key: str, state: str, *, facts: list[str], storage: str = "s") -> int:
+async def insert(
+    connection: asyncpg.Connection, key: str, state: str, *, facts: list[str], storage: str = "s"
+) -> int:
     names = "".join(f", {name}" for name in facts)
     values = "".join(f", {FACTS[name]}" for name in facts)
-    found: int = await connection.fetchval(FILE.format(names=names, values=values), storage, key, state)
+    found: int = await connection.fetchval(
+        FILE.format(names=names, values=values), storage, key, state
+    )
     return found
 
 
-def refused(url: str, constraint: str, story: Callable[[asyncpg.Connection], Awaitable[object]]) -> None:
+def refused(
+    url: str, constraint: str, story: Callable[[asyncpg.Connection], Awaitable[object]]
+) -> None:
     """The story ends with a refusal by this very constraint."""
 
     async def run() -> None:
@@ -235,13 +267,17 @@ def refused(url: str, constraint: str, story: Callable[[asyncpg.Connection], Awa
 
 
 @pytest.mark.parametrize("unknown", FACTS)
-def test_the_database_refuses_a_live_file_without_its_facts(shared_database: str, unknown: str) -> None:
+def test_the_database_refuses_a_live_file_without_its_facts(
+    shared_database: str, unknown: str
+) -> None:
     facts = [name for name in FACTS if name != unknown]
 
     async def story(connection: asyncpg.Connection) -> None:
         waiting = await insert(connection, f"becomes-live/{unknown}", "pending", facts=facts)
         with pytest.raises(asyncpg.CheckViolationError):
-            await connection.execute("UPDATE stored_files SET state = 'live' WHERE id = $1", waiting)
+            await connection.execute(
+                "UPDATE stored_files SET state = 'live' WHERE id = $1", waiting
+            )
         await insert(connection, f"whole/{unknown}", "live", facts=list(FACTS))
         await insert(connection, f"born-live/{unknown}", "live", facts=facts)
 
@@ -266,11 +302,16 @@ def test_the_database_refuses_to_forget_a_picture_in_use(shared_database: str) -
             used,
         )
         unused = await insert(connection, "unused", "doomed", facts=[])
-        assert await connection.execute("DELETE FROM stored_files WHERE id = $1", unused) == "DELETE 1"
+        assert (
+            await connection.execute("DELETE FROM stored_files WHERE id = $1", unused) == "DELETE 1"
+        )
         try:
             await connection.execute("DELETE FROM stored_files WHERE id = $1", used)
         finally:
-            assert await connection.fetchval("SELECT picture_id FROM users WHERE id = $1", user) == used
+            assert (
+                await connection.fetchval("SELECT picture_id FROM users WHERE id = $1", user)
+                == used
+            )
 
     refused(shared_database, "users_picture_id_fkey", story)
 
@@ -284,7 +325,9 @@ def test_the_database_refuses_a_second_row_for_one_place(shared_database: str) -
     refused(shared_database, "stored_files_place_key", story)
 
 
-def test_each_database_has_one_name_of_its_own_and_refuses_a_second(empty_database: str, postgres: str) -> None:
+def test_each_database_has_one_name_of_its_own_and_refuses_a_second(
+    empty_database: str, postgres: str
+) -> None:
     databases = empty_database, make_database(postgres, None)
     for url in databases:
         migrate(url)
@@ -292,7 +335,9 @@ def test_each_database_has_one_name_of_its_own_and_refuses_a_second(empty_databa
     assert own != other  # and there is one in each
     second = "INSERT INTO installation VALUES "
     refused(empty_database, "installation_pkey", lambda one: one.execute(second + "(true)"))
-    refused(empty_database, "installation_is_only_check", lambda one: one.execute(second + "(false)"))
+    refused(
+        empty_database, "installation_is_only_check", lambda one: one.execute(second + "(false)")
+    )
 
 
 @pytest.fixture(scope="module")

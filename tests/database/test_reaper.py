@@ -25,7 +25,9 @@ from tests.support.pictures import jpeg
 from tests.support.planned_s3 import BUCKET, PlannedS3, planned_s3
 from tests.support.services import ROOT, SOMEONE_WAITS, Bucket, Service, wait_until
 
-SOON, NOW, PAST = "now() + interval '1 hour'", "now()", "now() - interval '1 minute'"
+SOON = "now() + interval '1 hour'"
+NOW = "now()"
+PAST = "now() - interval '1 minute'"
 
 
 class Place:
@@ -38,13 +40,17 @@ class Place:
     def put(self, key: str) -> None:
         """Store an object, as a process did that then died."""
         if self.settings["STORAGE"] == "s3":
-            Bucket.of(self.settings).client().put_object(Bucket=self.settings["S3_BUCKET_NAME"], Key=key, Body=b"x")
+            Bucket.of(self.settings).client().put_object(
+                Bucket=self.settings["S3_BUCKET_NAME"], Key=key, Body=b"x"
+            )
         else:
             path = Path(self.settings["DATA_DIR"]) / "media" / key
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"x")
 
-    def row(self, state: str, due: str = PAST, *, stored: bool = True, storage: str | None = None) -> str:
+    def row(
+        self, state: str, due: str = PAST, *, stored: bool = True, storage: str | None = None
+    ) -> str:
         """Insert a row by hand, with its object or without; return the key."""
         key = f"profile_pics/{uuid.uuid4().hex}.jpg"
         self.service.sql(
@@ -62,7 +68,9 @@ class Place:
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command as an operator does."""
-        return warm.run(ROOT / "cli.py", *arguments, env={**os.environ, **self.settings, **environment})
+        return warm.run(
+            ROOT / "cli.py", *arguments, env={**os.environ, **self.settings, **environment}
+        )
 
     def reap(self) -> int:
         """One pass, in this process."""
@@ -77,7 +85,10 @@ class Place:
         return asyncio.run(one_pass())
 
     def states(self) -> dict[str, str]:
-        return {row["key"]: row["state"] for row in self.service.sql("SELECT key, state FROM stored_files")}
+        return {
+            row["key"]: row["state"]
+            for row in self.service.sql("SELECT key, state FROM stored_files")
+        }
 
     def read(self, key: str) -> Any:
         (found,) = self.service.sql("SELECT *, now() AS now FROM stored_files WHERE key = $1", key)
@@ -93,7 +104,9 @@ class Place:
 @contextlib.contextmanager
 def configured(settings: dict[str, str]) -> Iterator[Place]:
     """Let the functions of this process use these settings until the context ends."""
-    known = config.Settings.model_validate({name.lower(): value for name, value in settings.items()})
+    known = config.Settings.model_validate(
+        {name.lower(): value for name, value in settings.items()}
+    )
     with pytest.MonkeyPatch.context() as patch:
         for name in known.model_fields_set:
             patch.setattr(config.settings, name, getattr(known, name))
@@ -105,8 +118,12 @@ def configured(settings: dict[str, str]) -> Iterator[Place]:
 
 
 @pytest.fixture
-def place(new_database: Callable[[], str], store_settings: dict[str, str], tmp_path: Path) -> Iterator[Place]:
-    with configured({"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path / "data"), **store_settings}) as made:
+def place(
+    new_database: Callable[[], str], store_settings: dict[str, str], tmp_path: Path
+) -> Iterator[Place]:
+    with configured(
+        {"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path / "data"), **store_settings}
+    ) as made:
         yield made
 
 
@@ -117,16 +134,24 @@ def store() -> Iterator[PlannedS3]:
 
 
 @pytest.fixture
-def planned_place(new_database: Callable[[], str], store: PlannedS3, tmp_path: Path) -> Iterator[Place]:
+def planned_place(
+    new_database: Callable[[], str], store: PlannedS3, tmp_path: Path
+) -> Iterator[Place]:
     """A place whose store fails by plan."""
-    settings = {"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path / "data"), **store.settings()}
+    settings = {
+        "DATABASE_URL": new_database(),
+        "DATA_DIR": str(tmp_path / "data"),
+        **store.settings(),
+    }
     with configured(settings) as made:
         yield made
 
 
 def test_one_pass_finishes_what_is_due_and_touches_nothing_else(place: Place) -> None:
-    expired, expired_unput = place.row("pending"), place.row("pending", stored=False)
-    doomed, doomed_gone = place.row("doomed"), place.row("doomed", stored=False)
+    expired = place.row("pending")
+    expired_unput = place.row("pending", stored=False)
+    doomed = place.row("doomed")
+    doomed_gone = place.row("doomed", stored=False)
     cut_off = place.row("deleting")
     kept = {
         place.row("pending", SOON): "pending",
@@ -149,12 +174,16 @@ def test_what_arrives_after_its_deletion_is_deleted_a_second_time(place: Place) 
     key = place.row("pending", stored=False)
     assert place.reap() == 1
     row = place.read(key)
-    assert row["state"] == "deleting" and row["next_attempt_at"] == row["tombstone_until"] > row["now"]
+    assert (
+        row["state"] == "deleting" and row["next_attempt_at"] == row["tombstone_until"] > row["now"]
+    )
     place.put(key)  # by a process that was stopped before its put and goes on now
     assert place.reap() == 0 and place.objects() == {key}, "a day has not passed"
     place.make_due(key)
     assert place.reap() == 1
-    assert (place.states(), place.objects()) == ({key: "deleting"}, set()), "looked at early, it stays a tombstone"
+    assert (place.states(), place.objects()) == ({key: "deleting"}, set()), (
+        "looked at early, it stays a tombstone"
+    )
     place.put(key)
     place.service.sql("UPDATE stored_files SET tombstone_until = now(), next_attempt_at = now()")
     assert place.reap() == 1
@@ -175,7 +204,11 @@ def test_an_outage_of_the_store_postpones_with_growing_backoff_and_loses_nothing
         for failing in (key, tombstone):
             row = planned_place.read(failing)
             assert (row["state"], row["attempts"]) == ("deleting", attempt)
-        waits.append((planned_place.read(key)["next_attempt_at"] - planned_place.read(key)["now"]).total_seconds())
+        waits.append(
+            (
+                planned_place.read(key)["next_attempt_at"] - planned_place.read(key)["now"]
+            ).total_seconds()
+        )
         assert planned_place.reap() == 0, "it was tried again before its time"
         planned_place.make_due(key)
         planned_place.make_due(tombstone)
@@ -185,7 +218,9 @@ def test_an_outage_of_the_store_postpones_with_growing_backoff_and_loses_nothing
     planned_place.service.sql("UPDATE stored_files SET attempts = 40 WHERE key = $1", key)
     assert planned_place.reap() == 2
     wait = planned_place.read(key)["next_attempt_at"] - planned_place.read(key)["now"]
-    assert wait.total_seconds() < 2 * 3600, "a store that comes back after a week is noticed within hours"
+    assert wait.total_seconds() < 2 * 3600, (
+        "a store that comes back after a week is noticed within hours"
+    )
     assert set(store.objects) == {key, tombstone, live}
     store.always["DELETE"] = "ok"
     planned_place.make_due(key)
@@ -200,7 +235,9 @@ def test_a_store_that_cannot_be_reached_at_all_is_an_outage_too(
 ) -> None:
     with planned_s3() as gone:
         settings = gone.settings()
-    with configured({"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path / "data"), **settings}) as place:
+    with configured(
+        {"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path / "data"), **settings}
+    ) as place:
         key = place.row("doomed", stored=False)
         assert place.reap() == 1
         assert place.states() == {key: "deleting"}
@@ -213,7 +250,9 @@ def test_one_file_that_keeps_failing_does_not_hold_up_the_others(place: Place) -
     assert place.states() == {unknown: "deleting"} and place.objects().isdisjoint(others)
 
 
-def test_two_reapers_at_once_share_the_work_and_claim_nothing_twice(planned_place: Place, store: PlannedS3) -> None:
+def test_two_reapers_at_once_share_the_work_and_claim_nothing_twice(
+    planned_place: Place, store: PlannedS3
+) -> None:
     planned_place.service.sql(
         "INSERT INTO stored_files (storage, bucket, key, purpose, state, owner_id)"
         " SELECT 's3', $1, 'profile_pics/' || n || '.jpg', 'profile_picture', 'doomed', 1"
@@ -244,7 +283,9 @@ class Locked:
     def __enter__(self) -> "Locked":
         url = self._service.settings["DATABASE_URL"].replace("+asyncpg", "")
         self._connection = self._loop.run_until_complete(asyncpg.connect(url))
-        self._loop.run_until_complete(self._connection.execute("BEGIN; LOCK TABLE stored_files IN EXCLUSIVE MODE"))
+        self._loop.run_until_complete(
+            self._connection.execute("BEGIN; LOCK TABLE stored_files IN EXCLUSIVE MODE")
+        )
         return self
 
     def waiting(self) -> int:
@@ -257,14 +298,24 @@ class Locked:
         self._loop.close()
 
 
-def test_old_drafts_of_the_local_store_are_removed(new_database: Callable[[], str], tmp_path: Path) -> None:
-    settings = {"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path / "data"), "STORAGE": "local"}
+def test_old_drafts_of_the_local_store_are_removed(
+    new_database: Callable[[], str], tmp_path: Path
+) -> None:
+    settings = {
+        "DATABASE_URL": new_database(),
+        "DATA_DIR": str(tmp_path / "data"),
+        "STORAGE": "local",
+    }
     with configured(settings) as place:
         live = place.row("live")
         drafts = tmp_path / "data" / "media" / ".drafts"
         drafts.mkdir()
-        old, young = drafts / "old", drafts / "young"
-        for draft, age in ((old, reaper.LEFTOVER_AGE_SECONDS + 60), (young, reaper.LEFTOVER_AGE_SECONDS - 600)):
+        old = drafts / "old"
+        young = drafts / "young"
+        for draft, age in (
+            (old, reaper.LEFTOVER_AGE_SECONDS + 60),
+            (young, reaper.LEFTOVER_AGE_SECONDS - 600),
+        ):
             draft.write_bytes(b"half a picture")
             os.utime(draft, (time.time() - age, time.time() - age))
         place.reap()
@@ -275,7 +326,11 @@ def test_old_drafts_of_the_local_store_are_removed(new_database: Callable[[], st
 def test_a_service_killed_right_after_its_put_leaves_a_row_that_the_next_one_finishes(
     new_database: Callable[[], str], store: PlannedS3, tmp_path: Path
 ) -> None:
-    settings = {"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path / "data"), **store.settings()}
+    settings = {
+        "DATABASE_URL": new_database(),
+        "DATA_DIR": str(tmp_path / "data"),
+        **store.settings(),
+    }
     settings |= {"PENDING_EXPIRY_SECONDS": "0.1", "REAPER_INTERVAL_SECONDS": "0.1"}
     # The first one's reaper must not come before the kill.
     service = Service({**settings, "REAPER_INTERVAL_SECONDS": "3600"})
@@ -295,15 +350,21 @@ def test_a_service_killed_right_after_its_put_leaves_a_row_that_the_next_one_fin
         (key,) = killed
         place = Place(settings)
         kept = f"profile_pics/{shown}"
-        assert place.states() == {kept: "live", key: "pending"} and set(store.objects) == {kept, key}
+        assert place.states() == {kept: "live", key: "pending"} and set(store.objects) == {
+            kept,
+            key,
+        }
         service.settings = settings
         service.start()
         wait_until(lambda: place.states().get(key) == "deleting", "the expired row is claimed")
         wait_until(lambda: set(store.objects) == {kept}, "its object is deleted")
         place.service.sql(
-            "UPDATE stored_files SET tombstone_until = now(), next_attempt_at = now() WHERE key = $1", key
+            "UPDATE stored_files SET tombstone_until = now(), next_attempt_at = now() WHERE key = $1",
+            key,
         )
-        wait_until(lambda: place.states() == {kept: "live"}, "the tombstone goes when its day is over")
+        wait_until(
+            lambda: place.states() == {kept: "live"}, "the tombstone goes when its day is over"
+        )
         assert set(store.objects) == {kept}
         with service.client() as client:
             assert client.get(f"/users/{alice.id}").json()["image_file"] == shown
@@ -314,7 +375,11 @@ def test_a_service_killed_right_after_its_put_leaves_a_row_that_the_next_one_fin
 def test_a_service_killed_after_its_commit_leaves_the_old_object_to_the_next_one(
     new_database: Callable[[], str], store: PlannedS3, tmp_path: Path
 ) -> None:
-    settings = {"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path / "data"), **store.settings()}
+    settings = {
+        "DATABASE_URL": new_database(),
+        "DATA_DIR": str(tmp_path / "data"),
+        **store.settings(),
+    }
     settings |= {"REAPER_INTERVAL_SECONDS": "0.1"}
     service = Service(settings)
     service.start()
@@ -324,7 +389,9 @@ def test_a_service_killed_after_its_commit_leaves_the_old_object_to_the_next_one
         store.plan["DELETE"].append("hang")
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(service.patch_picture, alice, jpeg())
-            wait_until(lambda: store.hanging == {old}, "the store is asked to delete the old object")
+            wait_until(
+                lambda: store.hanging == {old}, "the store is asked to delete the old object"
+            )
             service.stop(signal.SIGKILL)
             with contextlib.suppress(httpx.TransportError):
                 answer.result()
@@ -339,10 +406,14 @@ def test_a_service_killed_after_its_commit_leaves_the_old_object_to_the_next_one
         service.stop(signal.SIGKILL)
 
 
-def test_a_store_that_is_away_is_asked_for_one_batch_a_pass(planned_place: Place, store: PlannedS3) -> None:
+def test_a_store_that_is_away_is_asked_for_one_batch_a_pass(
+    planned_place: Place, store: PlannedS3
+) -> None:
     keys = [planned_place.row("doomed", stored=False) for _ in range(3 * reaper.BATCH)]
     store.always["DELETE"] = "500"
-    assert planned_place.reap() == reaper.BATCH, "the next pass, and other places, wait for no more than that"
+    assert planned_place.reap() == reaper.BATCH, (
+        "the next pass, and other places, wait for no more than that"
+    )
     store.always["DELETE"] = "ok"
     assert planned_place.reap() == 2 * reaper.BATCH
     assert len(planned_place.states()) == reaper.BATCH, "those that failed have their backoff"

@@ -16,11 +16,22 @@ import config
 import storage
 from ops import check, sweep
 from storage import AsyncStore, OpenObject
-from tests.support.stock import STRANGER, ManyObjects, Swept, explain, fill, peak_bytes, stored_in, swept
+from tests.support.stock import (
+    STRANGER,
+    ManyObjects,
+    Swept,
+    explain,
+    fill,
+    peak_bytes,
+    stored_in,
+    swept,
+)
 
 
 @pytest.fixture
-def stock(new_database: Callable[[], str], store_settings: dict[str, str], tmp_path: Path) -> Iterator[Swept]:
+def stock(
+    new_database: Callable[[], str], store_settings: dict[str, str], tmp_path: Path
+) -> Iterator[Swept]:
     with swept(new_database(), tmp_path / "data", store_settings) as made:
         yield made
 
@@ -38,15 +49,24 @@ def test_alone_it_reports_and_writes_nothing(stock: Swept) -> None:
     for claimed in ("nobody", "this database"):
         report = stock.sweep(deletes=False)
         (place,) = report["places"]
-        assert (place["claimed"], place["objects"], place["unexplained"]) == (claimed, 3, [stranger])
-        assert (report["ok"], place["refused"], place["first_sightings"]) == (False, None, [stranger])
+        assert (place["claimed"], place["objects"], place["unexplained"]) == (
+            claimed,
+            3,
+            [stranger],
+        )
+        assert (report["ok"], place["refused"], place["first_sightings"]) == (
+            False,
+            None,
+            [stranger],
+        )
         assert (stock.tables(), stock.objects()) == before
         stock.claim()
         before = stock.tables(), stock.objects()
 
 
 def test_the_commands_say_what_they_did_and_how_it_ended(local_stock: Swept) -> None:
-    stranger, place = local_stock.stranger(), local_stock.service.sql("SELECT id::text FROM installation")[0][0]
+    stranger = local_stock.stranger()
+    place = local_stock.service.sql("SELECT id::text FROM installation")[0][0]
 
     def sweep(*options: str) -> tuple[int, dict[str, Any], str]:
         run = local_stock.run("sweep", *options)
@@ -60,7 +80,10 @@ def test_the_commands_say_what_they_did_and_how_it_ended(local_stock: Swept) -> 
     assert (status, said) == (1, "Nothing was deleted in local: it is claimed by nobody.\n")
     assert report["counts"]["unexplained"] == 1 and local_stock.sightings() == set()
     claim = local_stock.run("sweep", "--claim")
-    assert (claim.returncode, claim.stderr) == (0, "") and "claimed by this database" in claim.stdout
+    assert (claim.returncode, claim.stderr) == (
+        0,
+        "",
+    ) and "claimed by this database" in claim.stdout
     status, report, said = sweep("--delete")
     assert (status, said, report["first_sightings"]) == (0, "", [stranger])
     local_stock.remember()
@@ -89,8 +112,11 @@ def test_another_databases_claim_stands(local_stock: Swept) -> None:
     assert local_stock.service.objects()[sweep.MARKER] == theirs
 
 
-def test_of_two_databases_that_claim_at_once_one_gets_it(stock: Swept, monkeypatch: pytest.MonkeyPatch) -> None:
-    theirs, put = str(uuid.uuid4()).encode(), AsyncStore.put
+def test_of_two_databases_that_claim_at_once_one_gets_it(
+    stock: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = str(uuid.uuid4()).encode()
+    put = AsyncStore.put
 
     async def late(self: AsyncStore, *args: Any) -> None:
         await asyncio.to_thread(stock.put_content, sweep.MARKER, theirs)
@@ -120,14 +146,19 @@ def test_where_the_marker_is_not_ours_nothing_is_done(stock: Swept, marker: byte
 
 def test_an_object_is_deleted_only_at_a_second_sighting_long_after_the_first(stock: Swept) -> None:
     stock.claim()
-    stranger, kept = stock.stranger(), stock.objects()
+    stranger = stock.stranger()
+    kept = stock.objects()
     place = stock.sweep_here()
     assert (place["first_sightings"], place["counts"]["deleted"]) == ([stranger], 0)
     assert stock.objects() == kept and stock.sightings() == {stranger}
     stock.remember(long_ago=False)
     for _ in range(2):
         place = stock.sweep_here()
-        assert (place["first_sightings"], place["counts"]["seen_lately"], place["counts"]["deleted"]) == ([], 1, 0)
+        assert (
+            place["first_sightings"],
+            place["counts"]["seen_lately"],
+            place["counts"]["deleted"],
+        ) == ([], 1, 0)
         assert stock.objects() == kept, "the first sighting is too young"
     stock.remember()
     rows = stock.states()
@@ -164,7 +195,8 @@ def test_the_age_floor_is_above_the_time_that_an_upload_may_take(local_stock: Sw
 @pytest.mark.parametrize("change", ["vanished", "explained"])
 def test_a_sighting_that_no_longer_holds_is_forgotten(stock: Swept, change: str) -> None:
     stock.claim()
-    stranger, other = stock.stranger(), stock.stranger("profile_pics/another.jpg")
+    stranger = stock.stranger()
+    other = stock.stranger("profile_pics/another.jpg")
     stock.sweep()
     stock.remember(long_ago=False)
     assert stock.sightings() == {stranger, other}
@@ -185,7 +217,9 @@ def test_more_than_the_limit_and_nothing_is_deleted(stock: Swept) -> None:
     kept = stock.objects()
     report = stock.sweep(limit=11)
     (place,) = report["places"]
-    assert not report["ok"] and "it would be 12 objects, more than the limit of 11" in place["refused"]
+    assert (
+        not report["ok"] and "it would be 12 objects, more than the limit of 11" in place["refused"]
+    )
     assert stock.objects() == kept and len(stock.sightings()) == 12
     assert stock.sweep_here(limit=12)["counts"]["deleted"] == 12
     assert len(stock.objects()) == len(kept) - 12
@@ -195,7 +229,9 @@ def test_more_than_the_limit_and_nothing_is_deleted(stock: Swept) -> None:
 def test_where_not_one_object_has_a_row_nothing_is_deleted(stock: Swept) -> None:
     stranger = stock.due_stranger()
     stock.service.sql("DELETE FROM users")
-    stock.service.sql("DELETE FROM stored_files")  # as an empty database that was given the wrong id
+    stock.service.sql(
+        "DELETE FROM stored_files"
+    )  # as an empty database that was given the wrong id
     kept = stock.objects()
     report = stock.sweep()
     assert not report["ok"] and "not one of its objects has a row" in report["places"][0]["refused"]
@@ -249,9 +285,13 @@ def test_each_place_is_refused_or_swept_by_its_own_marker(
         report = stock.sweep()
         stock.remember()
     places = {place["storage"]: place for place in report["places"]}
-    assert not report["ok"] and places["older"]["refused"].endswith("in older: it is claimed by nobody.")
+    assert not report["ok"] and places["older"]["refused"].endswith(
+        "in older: it is claimed by nobody."
+    )
     assert (places["older"]["unexplained"], there.exists()) == ([STRANGER], True)
-    assert places[stock.settings["STORAGE"]]["counts"]["deleted"] == 1 and here not in stock.objects()
+    assert (
+        places[stock.settings["STORAGE"]]["counts"]["deleted"] == 1 and here not in stock.objects()
+    )
 
 
 class MarkedObjects(ManyObjects):
@@ -264,7 +304,9 @@ class MarkedObjects(ManyObjects):
 def test_ten_times_as_many_objects_take_no_more_memory(local_stock: Swept) -> None:
     """Of five objects four have a row."""
     store = MarkedObjects()
-    ((store.content,),) = local_stock.service.sql("SELECT convert_to(id::text, 'UTF8') FROM installation")
+    ((store.content,),) = local_stock.service.sql(
+        "SELECT convert_to(id::text, 'UTF8') FROM installation"
+    )
     peaks = []
     with stored_in(store):
         for count in (1_000, 5_000, 30_000):  # the first only warms up

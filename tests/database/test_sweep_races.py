@@ -1,4 +1,6 @@
-"""Proves that between listing and deleting a sweep loses no race, and finishes what a crash or an outage cut off."""
+"""Proves that between listing and deleting a sweep loses
+no race, and finishes what a crash or an outage cut off.
+"""
 
 import asyncio
 import signal
@@ -21,7 +23,9 @@ from tests.support.stock import Swept, explain, swept
 
 
 @pytest.fixture
-def stock(new_database: Callable[[], str], store_settings: dict[str, str], tmp_path: Path) -> Iterator[Swept]:
+def stock(
+    new_database: Callable[[], str], store_settings: dict[str, str], tmp_path: Path
+) -> Iterator[Swept]:
     with swept(new_database(), tmp_path / "data", store_settings) as made:
         yield made
 
@@ -37,7 +41,8 @@ def test_an_upload_announced_between_listing_and_deleting_is_left_alone(
     stock: Swept, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
     stock.claim()
-    stranger, other = stock.stranger(), stock.stranger("profile_pics/another.jpg")
+    stranger = stock.stranger()
+    other = stock.stranger("profile_pics/another.jpg")
     stock.sweep()
     stock.remember()
     kept = stock.objects() - {other}
@@ -68,7 +73,9 @@ def in_a_thread(happen: Callable[[], object]) -> None:
         pool.submit(happen).result()
 
 
-def test_a_row_of_another_place_explains_an_object_too(stock: Swept, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_of_another_place_explains_an_object_too(
+    stock: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two names may stand for one bucket: after STORAGE_NAME was changed, or through two endpoints."""
     stranger = stock.due_stranger()
     at_point(monkeypatch, lambda: explain(stock, stranger, "live", storage="another-name"))
@@ -76,7 +83,9 @@ def test_a_row_of_another_place_explains_an_object_too(stock: Swept, monkeypatch
     assert stranger in stock.objects()
 
 
-def test_an_announcement_that_is_not_yet_committed_is_waited_for(stock: Swept, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_announcement_that_is_not_yet_committed_is_waited_for(
+    stock: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stranger = stock.due_stranger()
     begun = threading.Event()
 
@@ -115,7 +124,8 @@ def test_while_it_deletes_nobody_can_announce_the_key_and_no_reaper_interferes(
     stock: Swept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stranger = stock.due_stranger()
-    delete, asked = AsyncStore.delete, []
+    delete = AsyncStore.delete
+    asked = []
 
     def read_row() -> Any:
         with ThreadPoolExecutor(1) as pool:
@@ -125,7 +135,9 @@ def test_while_it_deletes_nobody_can_announce_the_key_and_no_reaper_interferes(
         asked.append(key)
         row = read_row()
         assert (row["state"], row["purpose"]) == ("deleting", "unexplained")
-        assert (row["next_attempt_at"] - row["now"]).total_seconds() > storage.STORE_DEADLINE_SECONDS
+        assert (
+            row["next_attempt_at"] - row["now"]
+        ).total_seconds() > storage.STORE_DEADLINE_SECONDS
         with pytest.raises(asyncpg.UniqueViolationError):
             in_a_thread(lambda: explain(stock, stranger, "pending"))
         await delete(self, key)
@@ -135,7 +147,9 @@ def test_while_it_deletes_nobody_can_announce_the_key_and_no_reaper_interferes(
     assert asked == [stranger]
 
 
-def test_killed_between_listing_and_deleting_it_has_deleted_nothing_and_the_next_one_does(local_stock: Swept) -> None:
+def test_killed_between_listing_and_deleting_it_has_deleted_nothing_and_the_next_one_does(
+    local_stock: Swept,
+) -> None:
     stranger = local_stock.due_stranger()
     kept = local_stock.objects()
     run = local_stock.run("sweep", "--delete", DARKROOM_FAULT="sweep_listed:kill")
@@ -145,11 +159,17 @@ def test_killed_between_listing_and_deleting_it_has_deleted_nothing_and_the_next
     assert local_stock.objects() == kept - {stranger}
 
 
-def test_killed_with_an_object_deleted_it_leaves_a_row_that_the_reaper_finishes(local_stock: Swept) -> None:
-    stranger, rows = local_stock.due_stranger(), local_stock.states()
+def test_killed_with_an_object_deleted_it_leaves_a_row_that_the_reaper_finishes(
+    local_stock: Swept,
+) -> None:
+    stranger = local_stock.due_stranger()
+    rows = local_stock.states()
     run = local_stock.run("sweep", "--delete", DARKROOM_FAULT="object_deleted:kill")
     assert run.returncode == -signal.SIGKILL
-    assert local_stock.states() == {**rows, stranger: "deleting"} and stranger not in local_stock.objects()
+    assert (
+        local_stock.states() == {**rows, stranger: "deleting"}
+        and stranger not in local_stock.objects()
+    )
     local_stock.make_due(stranger)
     assert local_stock.reap() == 1
     assert local_stock.states() == rows
@@ -158,7 +178,8 @@ def test_killed_with_an_object_deleted_it_leaves_a_row_that_the_reaper_finishes(
 def test_dead_with_its_claim_committed_it_leaves_the_object_to_the_reaper(
     stock: Swept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stranger, rows = stock.due_stranger(), stock.states()
+    stranger = stock.due_stranger()
+    rows = stock.states()
 
     async def die(_: object) -> None:
         raise KeyboardInterrupt
@@ -174,8 +195,11 @@ def test_dead_with_its_claim_committed_it_leaves_the_object_to_the_reaper(
     assert stock.states() == rows and stranger not in stock.objects()
 
 
-def test_what_the_store_would_not_delete_is_left_to_the_reaper(stock: Swept, monkeypatch: pytest.MonkeyPatch) -> None:
-    stranger, rows = stock.due_stranger(), stock.states()
+def test_what_the_store_would_not_delete_is_left_to_the_reaper(
+    stock: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger = stock.due_stranger()
+    rows = stock.states()
 
     async def refuse(*_: object) -> None:
         raise StoreUnavailable

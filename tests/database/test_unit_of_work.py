@@ -1,4 +1,6 @@
-"""Proves announce, put, swap and release against a store that fails by plan and a database whose answers get lost."""
+"""Proves announce, put, swap and release against a store
+that fails by plan and a database whose answers get lost.
+"""
 
 import asyncio
 import contextlib
@@ -39,7 +41,9 @@ def planned_service(
 ) -> Iterator[Service]:
     """A service on the planned store, whose reaper looks often."""
     more = {"DATA_DIR": str(tmp_path_factory.mktemp("planned")), "REAPER_INTERVAL_SECONDS": "0.2"}
-    service = Service({"DATABASE_URL": make_database(postgres, template), **planned.settings(), **more})
+    service = Service(
+        {"DATABASE_URL": make_database(postgres, template), **planned.settings(), **more}
+    )
     service.start()
     yield service
     service.stop()
@@ -102,12 +106,16 @@ def test_a_store_that_fails_twice_makes_a_503_and_the_account_keeps_its_picture(
     assert old_key in store.objects and "DELETE" not in dict(store.requests)
     tried = store.keys("PUT")
     assert len(tried) == len(set(tried)) == 2 and old_key not in tried
-    # Whether the bytes arrived is unknown: both rows stay for the reaper, which then removes what there is.
+    # Whether the bytes arrived is unknown: both rows stay
+    # for the reaper, which then removes what there is.
     assert rows(planned_service, bob) == {old_key: "live", tried[0]: "pending", tried[1]: "pending"}
     planned_service.sql(
-        "UPDATE stored_files SET next_attempt_at = now() WHERE owner_id = $1 AND state = 'pending'", bob.id
+        "UPDATE stored_files SET next_attempt_at = now() WHERE owner_id = $1 AND state = 'pending'",
+        bob.id,
     )
-    wait_until(lambda: set(store.keys("DELETE")) >= set(tried), "the reaper removes what was perhaps put")
+    wait_until(
+        lambda: set(store.keys("DELETE")) >= set(tried), "the reaper removes what was perhaps put"
+    )
     wait_until(lambda: set(store.objects) == {old_key}, "only the old picture is left")
 
 
@@ -139,7 +147,9 @@ def test_a_failed_deletion_of_the_old_picture_never_reaches_the_client(
     assert set(store.objects) == {old_key, new_key}
     store.always["DELETE"] = "ok"
     planned_service.sql("UPDATE stored_files SET next_attempt_at = now() WHERE key = $1", old_key)
-    wait_until(lambda: rows(planned_service, bob) == {new_key: "live"}, "the reaper makes up for it")
+    wait_until(
+        lambda: rows(planned_service, bob) == {new_key: "live"}, "the reaper makes up for it"
+    )
     assert set(store.objects) == {new_key}
 
 
@@ -168,7 +178,9 @@ def test_a_deletion_is_answered_while_the_store_hangs(
     assert gone == (200 if what == "picture" else 404)
     assert rows(planned_service, bob) == {old_key: "deleting"}
     store.gate.set()
-    wait_until(lambda: rows(planned_service, bob) == {}, "what went on behind the answer is finished")
+    wait_until(
+        lambda: rows(planned_service, bob) == {}, "what went on behind the answer is finished"
+    )
     assert store.objects == {}
 
 
@@ -215,7 +227,9 @@ def test_an_account_that_is_deleted_between_put_and_swap_leaves_nothing(
     assert (store.objects, rows(planned_service, bob)) == ({}, {})
 
 
-def test_the_row_is_committed_before_the_first_byte(planned_service: Service, store: PlannedS3, bob: Account) -> None:
+def test_the_row_is_committed_before_the_first_byte(
+    planned_service: Service, store: PlannedS3, bob: Account
+) -> None:
     seen: list[dict[str, str]] = []
     store.after_put = lambda key: seen.append({"key": key, **rows(planned_service, bob)})
     assert planned_service.patch_picture(bob, jpeg()).status_code == 200
@@ -223,7 +237,8 @@ def test_the_row_is_committed_before_the_first_byte(planned_service: Service, st
     assert found[key] == "pending"
 
 
-# What follows runs the unit of work in this process, so that the answer to a COMMIT can get lost at will.
+# What follows runs the unit of work in this process,
+# so that the answer to a COMMIT can get lost at will.
 
 Commit = Callable[[AsyncSession], Awaitable[None]]
 REAL_COMMIT: Commit = AsyncSession.commit
@@ -236,7 +251,9 @@ def here(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Service]:
-    """A database and a store for this process; the service is not started, only asked what is there."""
+    """A database and a store for this process; the
+    service is not started, only asked what is there.
+    """
     given = {"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path / "data"), **store_settings}
     known = config.Settings.model_validate({name.lower(): value for name, value in given.items()})
     for name in known.model_fields_set:
@@ -296,7 +313,9 @@ async def loses_the_connection_before(db: AsyncSession) -> None:
 
 async def rolls_back(db: AsyncSession) -> None:
     await db.rollback()
-    raise DBAPIError("COMMIT", None, Exception("server closed the connection"), connection_invalidated=True)
+    raise DBAPIError(
+        "COMMIT", None, Exception("server closed the connection"), connection_invalidated=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -357,7 +376,9 @@ def test_a_commit_of_unknown_outcome_deletes_nothing(
 def test_the_answer_waits_for_a_lost_transaction_that_is_still_on_its_way(
     here: Service, monkeypatch: pytest.MonkeyPatch, ends_with: str
 ) -> None:
-    """The lost commit, here replayed on a connection of the test's own, takes effect only while the answer waits."""
+    """The lost commit, here replayed on a connection of the
+    test's own, takes effect only while the answer waits.
+    """
 
     async def change() -> User | None:
         async with database_of(here) as beside:
@@ -375,7 +396,9 @@ def test_the_answer_waits_for_a_lost_transaction_that_is_still_on_its_way(
                 await lost.execute("BEGIN")
                 await lost.fetchval("SELECT id FROM users WHERE id = $1 FOR UPDATE", user_id)
                 await lost.execute("UPDATE stored_files SET state = 'live' WHERE id = $1", file_id)
-                await lost.execute("UPDATE users SET picture_id = $1 WHERE id = $2", file_id, user_id)
+                await lost.execute(
+                    "UPDATE users SET picture_id = $1 WHERE id = $2", file_id, user_id
+                )
                 await lost.execute("UPDATE stored_files SET state = 'doomed' WHERE id = $1", old_id)
                 ending.append(asyncio.create_task(end_once_waited_for()))
                 raise OSError("the answer was lost")
@@ -386,7 +409,9 @@ def test_the_answer_waits_for_a_lost_transaction_that_is_still_on_its_way(
                     with monkeypatch.context() as lossy:
                         lossy.setattr(AsyncSession, "commit", arrives_late)
                         changed = await work.swap_picture(file_id)
-                assert changed.picture is not None, "the account is answered without its new picture"
+                assert changed.picture is not None, (
+                    "the account is answered without its new picture"
+                )
                 assert changed.picture.id == file_id
                 return changed
             finally:
@@ -439,7 +464,8 @@ def test_a_process_that_stops_inside_a_transaction_does_not_keep_its_locks(
             with pytest.raises(DatabaseUnavailable):
                 async with database.session() as db:
                     await unit_of_work.lock_user(db, user_id)
-                    # Returns when the server has taken the lock from us, before any other limit does so.
+                    # Returns when the server has taken the lock
+                    # from us, before any other limit does so.
                     sooner = database.STATEMENT_TIMEOUT_MS / 1000 / 2
                     got = await beside.fetchval(
                         "SELECT id FROM users WHERE id = $1 FOR UPDATE", user_id, timeout=sooner
@@ -449,5 +475,7 @@ def test_a_process_that_stops_inside_a_transaction_does_not_keep_its_locks(
 
     if int(here.sql("SHOW server_version_num")[0][0]) < database.TRANSACTION_TIMEOUT_SINCE * 10_000:
         pytest.skip("this Postgres has no transaction_timeout")
-    assert database.TRANSACTION_TIMEOUT_MS > database.LOCK_TIMEOUT_MS + database.STATEMENT_TIMEOUT_MS
+    assert (
+        database.TRANSACTION_TIMEOUT_MS > database.LOCK_TIMEOUT_MS + database.STATEMENT_TIMEOUT_MS
+    )
     asyncio.run(stop())

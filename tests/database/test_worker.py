@@ -1,4 +1,6 @@
-"""Proves that the worker reaps until it is told to end, and that what keeps failing is seen and can be tried again."""
+"""Proves that the worker reaps until it is told to end,
+and that what keeps failing is seen and can be tried again.
+"""
 
 import contextlib
 import json
@@ -18,7 +20,9 @@ from tests.support.stock import Stock, stocked
 
 
 @pytest.fixture
-def stock(new_database: Callable[[], str], store_settings: dict[str, str], tmp_path: Path) -> Iterator[Stock]:
+def stock(
+    new_database: Callable[[], str], store_settings: dict[str, str], tmp_path: Path
+) -> Iterator[Stock]:
     with stocked(new_database(), tmp_path / "data", store_settings) as made:
         yield made
 
@@ -30,7 +34,9 @@ def store() -> Iterator[PlannedS3]:
 
 
 @pytest.fixture
-def failing_stock(new_database: Callable[[], str], tmp_path: Path, store: PlannedS3) -> Iterator[Stock]:
+def failing_stock(
+    new_database: Callable[[], str], tmp_path: Path, store: PlannedS3
+) -> Iterator[Stock]:
     """A stock whose store refuses every deletion."""
     with stocked(new_database(), tmp_path / "data", store.settings()) as made:
         store.always["DELETE"] = "500"
@@ -42,7 +48,9 @@ def working(settings: dict[str, str], log: Path) -> Iterator[warm.Forked]:
     """A worker, with what it says in a file."""
     environment = {**os.environ, "REAPER_INTERVAL_SECONDS": "0.1", **settings}
     with open(log, "wb") as said:
-        process = warm.fork(ROOT / "cli.py", "worker", env=environment, cwd=ROOT, stdout=said, stderr=said)
+        process = warm.fork(
+            ROOT / "cli.py", "worker", env=environment, cwd=ROOT, stdout=said, stderr=said
+        )
     try:
         yield process
     finally:
@@ -51,8 +59,11 @@ def working(settings: dict[str, str], log: Path) -> Iterator[warm.Forked]:
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_the_worker_reaps_until_it_is_told_to_end(stock: Stock, tmp_path: Path, how: signal.Signals) -> None:
-    live, log = stock.row("live"), tmp_path / "worker.log"
+def test_the_worker_reaps_until_it_is_told_to_end(
+    stock: Stock, tmp_path: Path, how: signal.Signals
+) -> None:
+    live = stock.row("live")
+    log = tmp_path / "worker.log"
     with working(stock.settings, log) as worker:
         for number in (1, 2):
             stock.row("doomed")
@@ -66,7 +77,9 @@ def test_the_worker_reaps_until_it_is_told_to_end(stock: Stock, tmp_path: Path, 
 
 def has_logged(log: Path, passes: int) -> bool:
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    return [line["message"] for line in lines if line["logger"] == "files.reaper"] == ["reaped 1 files"] * passes
+    return [line["message"] for line in lines if line["logger"] == "files.reaper"] == [
+        "reaped 1 files"
+    ] * passes
 
 
 def test_a_worker_told_to_end_while_the_store_hangs_leaves_the_row_to_the_next(
@@ -86,7 +99,9 @@ def test_a_worker_told_to_end_while_the_store_hangs_leaves_the_row_to_the_next(
         assert (stock.states(), store.objects) == ({}, {})
 
 
-def test_a_worker_outlives_an_outage_of_the_store(failing_stock: Stock, tmp_path: Path, store: PlannedS3) -> None:
+def test_a_worker_outlives_an_outage_of_the_store(
+    failing_stock: Stock, tmp_path: Path, store: PlannedS3
+) -> None:
     key = failing_stock.row("doomed", stored=False)
     with working(failing_stock.settings, tmp_path / "worker.log") as worker:
         wait_until(lambda: failing_stock.read(key)["last_error"], "the deletion fails")
@@ -98,7 +113,9 @@ def test_a_worker_outlives_an_outage_of_the_store(failing_stock: Stock, tmp_path
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_on_the_embedded_database_a_worker_keeps_it_or_joins_it(tmp_path: Path, workers: int) -> None:
+def test_on_the_embedded_database_a_worker_keeps_it_or_joins_it(
+    tmp_path: Path, workers: int
+) -> None:
     settings = {"DATA_DIR": str(tmp_path), "STORAGE": "local"}
     logs = [tmp_path / f"worker-{number}.log" for number in range(workers)]
     with contextlib.ExitStack() as stack:
@@ -116,22 +133,30 @@ def test_on_the_embedded_database_a_worker_keeps_it_or_joins_it(tmp_path: Path, 
 
 def catches_sigterm(pid: int) -> bool:
     status = Path(f"/proc/{pid}/status").read_text()
-    caught = int(next(line for line in status.splitlines() if line.startswith("SigCgt")).split()[1], 16)
+    caught = int(
+        next(line for line in status.splitlines() if line.startswith("SigCgt")).split()[1], 16
+    )
     return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
-def test_what_keeps_failing_is_listed_and_can_be_made_due(failing_stock: Stock, store: PlannedS3) -> None:
+def test_what_keeps_failing_is_listed_and_can_be_made_due(
+    failing_stock: Stock, store: PlannedS3
+) -> None:
     store.plan["DELETE"].append("ok")
     resting = failing_stock.row("pending", stored=False)
     assert failing_stock.reap() == 1
-    failing, tombstone = failing_stock.row("doomed", stored=False), failing_stock.row("pending", stored=False)
+    failing = failing_stock.row("doomed", stored=False)
+    tombstone = failing_stock.row("pending", stored=False)
     assert failing_stock.reap() == 2
     assert failing_stock.run("failing").stdout == "", "once may be a hiccup"
     failing_stock.make_due(failing)
     failing_stock.make_due(tombstone)
-    once, live = failing_stock.row("doomed", stored=False), failing_stock.row("live", stored=False)
+    once = failing_stock.row("doomed", stored=False)
+    live = failing_stock.row("live", stored=False)
     assert failing_stock.reap() == 3
-    assert failing_stock.states() == dict.fromkeys((failing, tombstone, resting, once), "deleting") | {live: "live"}
+    assert failing_stock.states() == dict.fromkeys(
+        (failing, tombstone, resting, once), "deleting"
+    ) | {live: "live"}
     run = failing_stock.run("failing")
     assert (run.returncode, run.stderr) == (1, "")
     listed = [json.loads(line) for line in run.stdout.splitlines()]
@@ -151,10 +176,14 @@ def test_what_keeps_failing_is_listed_and_can_be_made_due(failing_stock: Stock, 
     assert (run.returncode, run.stdout) == (0, "")
     for key in (failing, tombstone):
         row = failing_stock.read(key)
-        assert (row["state"], row["attempts"]) == ("deleting", 0) and row["next_attempt_at"] <= row["now"]
+        assert (row["state"], row["attempts"]) == ("deleting", 0) and row["next_attempt_at"] <= row[
+            "now"
+        ]
     store.always["DELETE"] = "ok"
     assert failing_stock.reap() == 2
-    assert failing_stock.states() == dict.fromkeys((tombstone, resting, once), "deleting") | {live: "live"}
+    assert failing_stock.states() == dict.fromkeys((tombstone, resting, once), "deleting") | {
+        live: "live"
+    }
 
 
 async def failing_count() -> int:

@@ -1,8 +1,10 @@
-"""Sends mutated pictures through the picture step: `uv run python -m tests.fuzz --files 1000000 --seed 1 --lanes 2`.
+"""Sends mutated pictures through the picture step: `uv run
+python -m tests.fuzz --files 1000000 --seed 1 --lanes 2`.
 
-Only a 300 x 300 JPEG or a refusal with a 4xx may come of a file, however broken it is; with `--over http` the same from
-a running service. A file is described by the run's seed and its number: `--only NUMBER` repeats it. All else is counted
-by kind, the first files of each kind are kept in a folder, and the exit status is 1.
+Only a 300 x 300 JPEG or a refusal with a 4xx may come of a file, however broken it is; with `--over
+http` the same from a running service. A file is described by the run's seed and its number: `--only
+NUMBER` repeats it. All else is counted by kind, the first files of each kind are kept in a folder,
+and the exit status is 1.
 """
 
 import argparse
@@ -29,7 +31,10 @@ def embedded_service() -> Iterator[Service]:
     """A service on its defaults in a temporary folder."""
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["DARKROOM_ENV_FILE"] = ""
-        service = Service({"DATA_DIR": temporary, "STORAGE": "local"}, command=[sys.executable, str(ROOT / "main.py")])
+        service = Service(
+            {"DATA_DIR": temporary, "STORAGE": "local"},
+            command=[sys.executable, str(ROOT / "main.py")],
+        )
         service.start()
         try:
             yield service
@@ -39,7 +44,8 @@ def embedded_service() -> Iterator[Service]:
 
 def repeat(report: Report, number: int) -> None:
     """Send one file through the function, here; say what it does, and where the file is."""
-    content, path = report.files[number], report.keep / f"{number}"
+    content = report.files[number]
+    path = report.keep / f"{number}"
     report.keep.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     print(f"{path}: {len(content)} bytes, {content[:32]!r}", flush=True)

@@ -1,4 +1,6 @@
-"""Where the numbers stand in the structure of a picture's file: sizes, sides, counts, offsets, flags."""
+"""Where the numbers stand in the structure of a
+picture's file: sizes, sides, counts, offsets, flags.
+"""
 
 import re
 import zlib
@@ -27,7 +29,13 @@ def fields_of(content: bytes) -> Iterator[Field]:
     if content.startswith(b"\xff\xd8"):
         yield from _jpeg_fields(content)
     elif content.startswith(PNG_SIGNATURE):
-        yield from (Field(16, 4, is_side=True), Field(20, 4, is_side=True), Field(24, 1), Field(25, 1), Field(28, 1))
+        yield from (
+            Field(16, 4, is_side=True),
+            Field(20, 4, is_side=True),
+            Field(24, 1),
+            Field(25, 1),
+            Field(28, 1),
+        )
         yield from (Field(at, 4) for at, _ in _chunks(content))
     elif content.startswith(b"GIF8"):
         yield from _gif_fields(content)
@@ -54,7 +62,9 @@ def _jpeg_fields(content: bytes) -> Iterator[Field]:
         yield Field(at + 2, 2)
         if content[at + 1] in (0xC0, 0xC1, 0xC2):
             yield from (Field(at + 5, 2, is_side=True), Field(at + 7, 2, is_side=True))
-            yield from (Field(at + offset, 1) for offset in (4, 9, 11, 14))  # precision, components, their sampling
+            yield from (
+                Field(at + offset, 1) for offset in (4, 9, 11, 14)
+            )  # precision, components, their sampling
         if content[at + 1] == 0xDA:
             return
         at += 2 + number_at(content, at + 2, 2)
@@ -70,11 +80,17 @@ def _chunks(png: bytes | bytearray) -> Iterator[tuple[int, int]]:
 
 
 def _gif_fields(content: bytes) -> Iterator[Field]:
-    yield from (Field(6, 2, "little", is_side=True), Field(8, 2, "little", is_side=True), Field(10, 1))
+    yield from (
+        Field(6, 2, "little", is_side=True),
+        Field(8, 2, "little", is_side=True),
+        Field(10, 1),
+    )
     at = 13 + _palette_bytes(content[10])
     while at + 10 < len(content) and content[at] in (0x21, 0x2C):
         if content[at] == 0x2C:
-            yield from (Field(at + offset, 2, "little", is_side=offset > 4) for offset in (1, 3, 5, 7))
+            yield from (
+                Field(at + offset, 2, "little", is_side=offset > 4) for offset in (1, 3, 5, 7)
+            )
             yield Field(at + 9, 1)
             at += 10 + _palette_bytes(content[at + 9])
             yield Field(at, 1)  # the smallest code of the compression
@@ -95,34 +111,83 @@ def _webp_fields(content: bytes) -> Iterator[Field]:
     yield Field(4, 4, "little")
     at = 12
     while at + 8 <= len(content):
-        name, data = content[at : at + 4], at + 8
+        name = content[at : at + 4]
+        data = at + 8
         yield Field(at + 4, 4, "little")
         if name == b"VP8X":
-            yield from (Field(data, 1), Field(data + 4, 3, "little", True), Field(data + 7, 3, "little", True))
+            yield from (
+                Field(data, 1),
+                Field(data + 4, 3, "little", True),
+                Field(data + 7, 3, "little", True),
+            )
         elif name == b"VP8 ":
             yield from (Field(data + 6, 2, "little", True), Field(data + 8, 2, "little", True))
         elif name == b"VP8L":
             yield Field(data + 1, 4, "little", True)
         elif name == b"ANMF":
-            yield from (Field(data + offset, 3, "little", offset in (6, 9)) for offset in (0, 3, 6, 9))
+            yield from (
+                Field(data + offset, 3, "little", offset in (6, 9)) for offset in (0, 3, 6, 9)
+            )
             at += 16  # its own header; its chunks follow as if they stood beside it
             continue
-        at = data + number_at(content, at + 4, 4, "little") + (number_at(content, at + 4, 4, "little") & 1)
+        at = (
+            data
+            + number_at(content, at + 4, 4, "little")
+            + (number_at(content, at + 4, 4, "little") & 1)
+        )
 
 
 def _box_fields(content: bytes, start: int, end: int) -> Iterator[Field]:
     while start + 8 <= end:
-        size, name = number_at(content, start, 4), content[start + 4 : start + 8]
+        size = number_at(content, start, 4)
+        name = content[start + 4 : start + 8]
         yield Field(start, 4)
-        if name in (b"meta", b"iinf", b"iref", b"iprp", b"ipco", b"moov", b"trak", b"mdia", b"minf", b"stbl"):
+        if name in (
+            b"meta",
+            b"iinf",
+            b"iref",
+            b"iprp",
+            b"ipco",
+            b"moov",
+            b"trak",
+            b"mdia",
+            b"minf",
+            b"stbl",
+        ):
             skipped = {b"meta": 12, b"iref": 12, b"iinf": 14}.get(name, 8)
             yield from _box_fields(content, start + skipped, min(start + size, end))
         elif name == b"ispe":
             yield from (Field(start + 12, 4, is_side=True), Field(start + 16, 4, is_side=True))
-        elif name in (b"irot", b"imir", b"pixi", b"av1C", b"hvcC", b"auxC", b"colr", b"infe", b"pitm", b"dimg"):
-            yield from (Field(at, 1) for at in range(start + 8, min(start + size, start + 8 + MOST_ENTRIES)))
-        elif name in (b"iloc", b"ipma", b"clap", b"stsz", b"stco", b"stsc", b"tkhd", b"idat", b"mdat"):
-            yield from (Field(at, 2) for at in range(start + 8, min(start + size, start + 8 + 2 * MOST_ENTRIES), 2))
+        elif name in (
+            b"irot",
+            b"imir",
+            b"pixi",
+            b"av1C",
+            b"hvcC",
+            b"auxC",
+            b"colr",
+            b"infe",
+            b"pitm",
+            b"dimg",
+        ):
+            yield from (
+                Field(at, 1) for at in range(start + 8, min(start + size, start + 8 + MOST_ENTRIES))
+            )
+        elif name in (
+            b"iloc",
+            b"ipma",
+            b"clap",
+            b"stsz",
+            b"stco",
+            b"stsc",
+            b"tkhd",
+            b"idat",
+            b"mdat",
+        ):
+            yield from (
+                Field(at, 2)
+                for at in range(start + 8, min(start + size, start + 8 + 2 * MOST_ENTRIES), 2)
+            )
         if size < 8:
             return
         start += size
@@ -135,7 +200,12 @@ def _exif_fields(content: bytes, start: int) -> Iterator[Field]:
     yield Field(table, 2, order)
     for entry in range(min(number_at(content, table, 2, order), MOST_ENTRIES)):
         at = table + 2 + 12 * entry
-        yield from (Field(at, 2, order), Field(at + 2, 2, order), Field(at + 4, 4, order), Field(at + 8, 4, order))
+        yield from (
+            Field(at, 2, order),
+            Field(at + 2, 2, order),
+            Field(at + 4, 4, order),
+            Field(at + 8, 4, order),
+        )
 
 
 def with_checksums(png: bytes | bytearray) -> bytes:

@@ -1,4 +1,6 @@
-"""The files of a fuzz run: each is a sound one with one to eight mutations, and the same whenever it is made."""
+"""The files of a fuzz run: each is a sound one with one
+to eight mutations, and the same whenever it is made.
+"""
 
 import random
 from collections.abc import Sequence
@@ -20,9 +22,40 @@ HEADER_SHARE = 0.35
 REPAIRED_SHARE = 0.9
 
 BYTES = (0x00, 0x01, 0x7F, 0x80, 0xFE, 0xFF)
-NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
+NUMBERS = (
+    0,
+    1,
+    2,
+    0x7F,
+    0x80,
+    0xFF,
+    0x100,
+    0x7FFF,
+    0x8000,
+    0xFFFF,
+    0x10000,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+)
 # Around the limits: of our own, of the formats, and of what fits a signed or unsigned number.
-SIDES = (0, 1, 4000, 4999, 5001, 7071, 16383, 16384, 30000, 65500, 65535, 100000, 1 << 24, 0x7FFFFFFF, 0xFFFFFFFF)
+SIDES = (
+    0,
+    1,
+    4000,
+    4999,
+    5001,
+    7071,
+    16383,
+    16384,
+    30000,
+    65500,
+    65535,
+    100000,
+    1 << 24,
+    0x7FFFFFFF,
+    0xFFFFFFFF,
+)
 
 
 class Seed(NamedTuple):
@@ -50,7 +83,8 @@ class Mutation:
     """One file on its way from a seed to something broken."""
 
     def __init__(self, rng: random.Random, known: Sequence[Seed]) -> None:
-        self._rng, self._known = rng, known
+        self._rng = rng
+        self._known = known
         self._seed = rng.choice(known)
         self.content = bytearray(self._seed.content)
 
@@ -65,7 +99,9 @@ class Mutation:
 
     def _position(self) -> int:
         is_header = self._rng.random() < HEADER_SHARE
-        return self._rng.randrange(min(len(self.content), HEADER_BYTES) if is_header else len(self.content))
+        return self._rng.randrange(
+            min(len(self.content), HEADER_BYTES) if is_header else len(self.content)
+        )
 
     def _length(self) -> int:
         return self._rng.choice((1, 2, 3, 4, 8, 16, 64))
@@ -77,7 +113,9 @@ class Mutation:
         self.content[self._position()] = self._rng.choice((*BYTES, self._rng.randrange(256)))
 
     def set_number(self) -> None:
-        self._write(Field(self._position(), self._rng.choice((2, 4)), self._rng.choice(("big", "little"))))
+        self._write(
+            Field(self._position(), self._rng.choice((2, 4)), self._rng.choice(("big", "little")))
+        )
 
     def set_field(self) -> None:
         if self._seed.fields:
@@ -100,9 +138,13 @@ class Mutation:
         self.content[at:at] = self._rng.randbytes(self._length())
 
     def swap(self) -> None:
-        one, other, length = self._position(), self._position(), self._length()
-        here, there = self.content[one : one + length], self.content[other : other + length]
-        self.content[one : one + length], self.content[other : other + length] = there, here
+        one = self._position()
+        other = self._position()
+        length = self._length()
+        here = self.content[one : one + length]
+        there = self.content[other : other + length]
+        self.content[one : one + length] = there
+        self.content[other : other + length] = here
 
     def cut(self) -> None:
         del self.content[self._rng.randrange(len(self.content)) :]

@@ -28,17 +28,23 @@ from tests.support.services import FORM, Service, form, part
 # A tiny file needs milliseconds, the largest picture that is allowed a second or two.
 HANG_SECONDS = 30.0
 POLL_SECONDS = 0.5
-# Five times what the largest picture that is allowed needs: a decoder that believes a header asks for more.
+# Five times what the largest picture that is allowed
+# needs: a decoder that believes a header asks for more.
 MEMORY_BYTES = 2 * 1024**3
 # One shows the cause, a few what they have in common; all of them might fill the disk.
 KEPT_OF_A_KIND = 10
-# More than the cores, so that the service always has work; few enough for it to turn hardly anyone away.
+# More than the cores, so that the service always has
+# work; few enough for it to turn hardly anyone away.
 SENDERS = 4
 MOST_TRIES = 10
 
 ACCEPTED = "accepted"
-DEATH, HANG, OUT_OF_MEMORY = "death", "hang", "out of memory"
-FRAME_HEADER = re.compile(rb"\xff[\xc0\xc2]..\x08" + pack(">HH", PICTURE_SIDE_PX, PICTURE_SIDE_PX), re.DOTALL)
+DEATH = "death"
+HANG = "hang"
+OUT_OF_MEMORY = "out of memory"
+FRAME_HEADER = re.compile(
+    rb"\xff[\xc0\xc2]..\x08" + pack(">HH", PICTURE_SIDE_PX, PICTURE_SIDE_PX), re.DOTALL
+)
 
 
 class Finding(NamedTuple):
@@ -57,15 +63,28 @@ def judged(target: Target, content: bytes) -> Outcome:
     try:
         made = target(content)
     except DarkroomError as err:
-        return err.code if 400 <= err.status < 500 else Finding(f"{err.code} {err.status}", traceback.format_exc())
+        return (
+            err.code
+            if 400 <= err.status < 500
+            else Finding(f"{err.code} {err.status}", traceback.format_exc())
+        )
     except MemoryError:
         return Finding(OUT_OF_MEMORY, traceback.format_exc())
     except BaseException as err:  # those of other languages' libraries are no Exception
         last = traceback.extract_tb(err.__traceback__)[-1]
-        return Finding(f"{type(err).__name__} at {Path(last.filename).name}:{last.lineno}", traceback.format_exc())
+        return Finding(
+            f"{type(err).__name__} at {Path(last.filename).name}:{last.lineno}",
+            traceback.format_exc(),
+        )
     served = made.content
-    is_whole = served.startswith(b"\xff\xd8") and served.endswith(b"\xff\xd9") and FRAME_HEADER.search(served)
-    is_square = made.width_px == made.height_px == PICTURE_SIDE_PX and made.content_type == "image/jpeg"
+    is_whole = (
+        served.startswith(b"\xff\xd8")
+        and served.endswith(b"\xff\xd9")
+        and FRAME_HEADER.search(served)
+    )
+    is_square = (
+        made.width_px == made.height_px == PICTURE_SIDE_PX and made.content_type == "image/jpeg"
+    )
     return ACCEPTED if is_whole and is_square else Finding("not a square JPEG", repr(served[:200]))
 
 
@@ -117,11 +136,15 @@ class Lane:
 
     def __init__(self, files: Files, numbers: range, target: Target) -> None:
         self.numbers = numbers
-        self._files, self._target = files, target
+        self._files = files
+        self._target = target
         self._start()
 
     def answers(self, hang_seconds: float) -> Iterator[tuple[int, Outcome]]:
-        """What the worker has answered by now. One that died or hangs is replaced, and passes over that file."""
+        """What the worker has answered by now.
+
+        One that died or hangs is replaced, and passes over that file.
+        """
         try:
             while self.numbers and self.outcomes.poll():
                 outcome = self.outcomes.recv()
@@ -172,7 +195,9 @@ def run_functions(
     hang_seconds: float = HANG_SECONDS,
     say: Callable[[int], object] = lambda number: None,
 ) -> None:
-    """Send the files of these numbers through `target`, in so many processes; `say` is told the number of each."""
+    """Send the files of these numbers through `target`, in
+    so many processes; `say` is told the number of each.
+    """
     started = [Lane(report.files, numbers[lane::lanes], target) for lane in range(lanes)]
     try:
         while working := [lane for lane in started if lane.numbers]:
@@ -196,20 +221,30 @@ def known_codes(base: type[DarkroomError] = DarkroomError) -> dict[str, int]:
 
 def judged_answer(answer: httpx.Response, codes: dict[str, int]) -> Outcome:
     """What a service's answer to a file says; a 503 says nothing of it."""
-    status, kind = answer.status_code, answer.headers.get("content-type", "")
+    status = answer.status_code
+    kind = answer.headers.get("content-type", "")
     body = answer.json() if kind in ("application/json", "application/problem+json") else {}
     if status == 200 and body.get("image_file"):
         return ACCEPTED
     code: str = body.get("code", "without a code")
-    is_refusal = 400 <= status < 500 and kind == "application/problem+json" and codes.get(code) == status
+    is_refusal = (
+        400 <= status < 500 and kind == "application/problem+json" and codes.get(code) == status
+    )
     return code if is_refusal else Finding(f"answered {status} {code}", answer.text)
 
 
 def run_http(
-    report: Report, numbers: range, service: Service, say: Callable[[int], object] = lambda number: None
+    report: Report,
+    numbers: range,
+    service: Service,
+    say: Callable[[int], object] = lambda number: None,
 ) -> None:
-    """Send the files of these numbers to the service as pictures; afterwards it must be the same process, and well."""
-    lock, codes, said_before = threading.Lock(), known_codes(), len(service.log())
+    """Send the files of these numbers to the service as
+    pictures; afterwards it must be the same process, and well.
+    """
+    lock = threading.Lock()
+    codes = known_codes()
+    said_before = len(service.log())
     process = service.process
     assert process is not None
 
@@ -217,7 +252,9 @@ def run_http(
         account = service.register(f"sender-{sender}")
         with service.client(account, timeout=HANG_SECONDS) as client:
             for number in numbers[sender::SENDERS]:
-                outcome = send(client, f"/users/{account.id}/picture", form(part(report.files[number])))
+                outcome = send(
+                    client, f"/users/{account.id}/picture", form(part(report.files[number]))
+                )
                 with lock:
                     report.add(number, outcome)
                     say(number)
@@ -245,9 +282,14 @@ def run_http(
     log = service.log()[said_before:]
     if process.poll() is not None:
         report.findings[DEATH] += 1
-    elif httpx.get(f"{service.url}/health/live", timeout=HANG_SECONDS, trust_env=False).status_code != 200:
+    elif (
+        httpx.get(f"{service.url}/health/live", timeout=HANG_SECONDS, trust_env=False).status_code
+        != 200
+    ):
         report.findings["not alive"] += 1
-    report.findings.update(f"{word} in the log" for word in ("Traceback", "internal_error") if word in log)
+    report.findings.update(
+        f"{word} in the log" for word in ("Traceback", "internal_error") if word in log
+    )
     if report.findings:
         report.keep.mkdir(parents=True, exist_ok=True)
         (report.keep / "service.log").write_text(log)

@@ -1,4 +1,6 @@
-"""Sound files that the fuzz begins with: small pictures of every kind that is taken, full of metadata, and others."""
+"""Sound files that the fuzz begins with: small pictures
+of every kind that is taken, full of metadata, and others.
+"""
 
 import io
 import re
@@ -25,7 +27,9 @@ def taken() -> list[bytes]:
 def _exif(orientation: int, order: str = ">") -> bytes:
     exif = Image.Exif()
     exif.endian = order
-    exif[0x0112], exif[0x010E], exif[0x011A] = orientation, "a description", 72.5
+    exif[0x0112] = orientation
+    exif[0x010E] = "a description"
+    exif[0x011A] = 72.5
     exif.get_ifd(0x8769)[0x9286] = b"ASCII\0\0\0a comment"
     exif.get_ifd(0x8825)[2] = (52.0, 31.0, 12.0)
     return exif.tobytes()
@@ -34,12 +38,23 @@ def _exif(orientation: int, order: str = ">") -> bytes:
 def _profile(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
     """An ICC profile of these tags (ICC.1:2010, 7.2), and a white point."""
     tags = {b"wtpt": _xyz(0.9642, 1, 0.8249), **tags}
-    table, data, start = pack(">I", len(tags)), b"", 132 + 12 * len(tags)
+    table = pack(">I", len(tags))
+    data = b""
+    start = 132 + 12 * len(tags)
     for name, content in tags.items():
         table += name + pack(">II", start + len(data), len(content))
         data += content + bytes(-len(content) % 4)
     kind = b"prtr" if space == b"CMYK" else b"mntr"
-    head = pack(">I4sI4s4s4s12x4s28x", start + len(data), b"lcms", 0x02400000, kind, space, connection, b"acsp")
+    head = pack(
+        ">I4sI4s4s4s12x4s28x",
+        start + len(data),
+        b"lcms",
+        0x02400000,
+        kind,
+        space,
+        connection,
+        b"acsp",
+    )
     return head + _xyz(0.9642, 1, 0.8249)[8:] + bytes(48) + table + data
 
 
@@ -50,13 +65,20 @@ def _xyz(*values: float) -> bytes:
 def _profiles() -> dict[str, bytes]:
     """One each of RGB, grey and CMYK, by matrix, curve and table."""
     gamma = b"curv" + bytes(4) + pack(">IH", 1, 0x0233)
-    colours = {b"rXYZ": (0.61, 0.311, 0.02), b"gXYZ": (0.205, 0.626, 0.06), b"bXYZ": (0.149, 0.063, 0.745)}
+    colours = {
+        b"rXYZ": (0.61, 0.311, 0.02),
+        b"gXYZ": (0.205, 0.626, 0.06),
+        b"bXYZ": (0.149, 0.063, 0.745),
+    }
     matrix = {name: _xyz(*values) for name, values in colours.items()}
-    ramp, corners = bytes(range(256)), bytes(255 - 5 * number for number in range(2**4 * 3))
+    ramp = bytes(range(256))
+    corners = bytes(255 - 5 * number for number in range(2**4 * 3))
     unity = pack(">9i", *(65536 * (number % 4 == 0) for number in range(9)))
     table = b"mft1" + pack(">4x4B", 4, 3, 2, 0) + unity + 4 * ramp + corners + 3 * ramp
     return {
-        "RGB": _profile(b"RGB ", b"XYZ ", matrix | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), gamma)),
+        "RGB": _profile(
+            b"RGB ", b"XYZ ", matrix | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), gamma)
+        ),
         "L": _profile(b"GRAY", b"XYZ ", {b"kTRC": gamma}),
         "CMYK": _profile(b"CMYK", b"Lab ", {b"A2B0": table}),
     }
@@ -70,8 +92,14 @@ def _clear(photo: Image.Image) -> Image.Image:
 
 
 def _jpegs() -> Iterator[bytes]:
-    profiles, photo = _profiles(), quarters(48, 32)
-    full: dict[str, Any] = {"exif": _exif(6), "icc_profile": profiles["RGB"], "xmp": XMP, "comment": b"a comment"}
+    profiles = _profiles()
+    photo = quarters(48, 32)
+    full: dict[str, Any] = {
+        "exif": _exif(6),
+        "icc_profile": profiles["RGB"],
+        "xmp": XMP,
+        "comment": b"a comment",
+    }
     iptc = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + pack(">I", 12) + b"\x1c\x02\x78\0\x07caption"
     plain = encoded(photo, quality=60)
     yield plain
@@ -82,12 +110,17 @@ def _jpegs() -> Iterator[bytes]:
     yield encoded(photo.convert("L"), icc_profile=profiles["L"])
     yield encoded(photo.convert("CMYK"), quality=60, icc_profile=profiles["CMYK"])
     yield encoded(photo.convert("CMYK"), quality=60, progressive=True)
-    yield encoded(photo, "MPO", quality=60, save_all=True, append_images=[photo.rotate(180)], **full)
-    yield encoded(photo.resize((1280, 1280)), quality=20)  # large enough to be decoded at a smaller scale
+    yield encoded(
+        photo, "MPO", quality=60, save_all=True, append_images=[photo.rotate(180)], **full
+    )
+    yield encoded(
+        photo.resize((1280, 1280)), quality=20
+    )  # large enough to be decoded at a smaller scale
 
 
 def _pngs() -> Iterator[bytes]:
-    profiles, photo = _profiles(), quarters(24, 16)
+    profiles = _profiles()
+    photo = quarters(24, 16)
     texts = PngImagePlugin.PngInfo()
     texts.add_text("Comment", "plain")
     texts.add_text("Description", "compressed " * 20, zip=True)
@@ -101,15 +134,29 @@ def _pngs() -> Iterator[bytes]:
         yield encoded(photo.convert(mode), "PNG")
     yield encoded(photo.convert("I").convert("I;16"), "PNG")
     yield encoded(photo.convert("L"), "PNG", icc_profile=profiles["L"])
-    for colours, options in ((4, {"transparency": b"\x00\x80\xff"}), (16, {"transparency": 1}), (200, {})):
+    for colours, options in (
+        (4, {"transparency": b"\x00\x80\xff"}),
+        (16, {"transparency": 1}),
+        (200, {}),
+    ):
         yield encoded(photo.quantize(colours), "PNG", **options)
     moving = [photo, photo.rotate(90), photo.rotate(180)]
-    yield encoded(moving[0], "PNG", save_all=True, append_images=moving[1:], duration=50, disposal=1)
-    yield encoded(moving[0], "PNG", save_all=True, append_images=moving[1:], default_image=True, exif=_exif(2))
-    # What Pillow does not write: 16 bits a channel, and interlaced. The data is longer than any of them needs.
+    yield encoded(
+        moving[0], "PNG", save_all=True, append_images=moving[1:], duration=50, disposal=1
+    )
+    yield encoded(
+        moving[0], "PNG", save_all=True, append_images=moving[1:], default_image=True, exif=_exif(2)
+    )
+    # What Pillow does not write: 16 bits a channel, and
+    # interlaced. The data is longer than any of them needs.
     for depth, colour, interlaced in ((16, 2, 0), (16, 6, 0), (16, 4, 1), (8, 6, 1), (2, 0, 1)):
         header = pack(">IIBBBBB", 16, 12, depth, colour, 0, 0, interlaced)
-        chunks = {b"IHDR": header, b"gAMA": pack(">I", 45455), b"IDAT": zlib.compress(bytes(3000)), b"IEND": b""}
+        chunks = {
+            b"IHDR": header,
+            b"gAMA": pack(">I", 45455),
+            b"IDAT": zlib.compress(bytes(3000)),
+            b"IEND": b"",
+        }
         parts = (pack(">I", len(data)) + name + data + bytes(4) for name, data in chunks.items())
         yield with_checksums(PNG_SIGNATURE + b"".join(parts))
 
@@ -119,7 +166,9 @@ def _gifs() -> Iterator[bytes]:
     turned = [photo.rotate(90), photo.rotate(180)]
     yield encoded(photo, "GIF", comment=b"a comment")
     yield encoded(photo, "GIF", transparency=1, interlace=0)
-    yield encoded(photo, "GIF", save_all=True, append_images=turned, loop=0, disposal=2, duration=100)
+    yield encoded(
+        photo, "GIF", save_all=True, append_images=turned, loop=0, disposal=2, duration=100
+    )
     yield encoded(quarters(24, 16).convert("L"), "GIF")
 
 
@@ -130,31 +179,46 @@ def _webps() -> Iterator[bytes]:
         for lossless in (False, True):
             yield encoded(picture, "WEBP", quality=40, lossless=lossless)
             yield encoded(picture, "WEBP", quality=40, lossless=lossless, **full)
-    yield encoded(photo, "WEBP", quality=40, save_all=True, append_images=[photo.rotate(180)], duration=50, **full)
+    yield encoded(
+        photo,
+        "WEBP",
+        quality=40,
+        save_all=True,
+        append_images=[photo.rotate(180)],
+        duration=50,
+        **full,
+    )
 
 
 def _isobmff() -> Iterator[bytes]:
     """AVIF and HEIC, which are boxes of the same kinds."""
-    profiles, photo = _profiles(), quarters(48, 32)
+    profiles = _profiles()
+    photo = quarters(48, 32)
     full = {"exif": _exif(6), "icc_profile": profiles["RGB"], "xmp": XMP}
     small = {"quality": 40, "speed": 10}
     yield encoded(photo, "AVIF", **small)
     yield encoded(photo, "AVIF", **small, **full)
     yield encoded(_clear(photo), "AVIF", **small, **full | {"exif": _exif(7)})
     yield encoded(photo.convert("L"), "AVIF", **small)
-    yield _without_time(encoded(photo, "AVIF", **small, save_all=True, append_images=[photo.rotate(180)]))
+    yield _without_time(
+        encoded(photo, "AVIF", **small, save_all=True, append_images=[photo.rotate(180)])
+    )
     for picture in (photo, _clear(photo), photo.convert("L")):
         yield _heic(pillow_heif.from_pillow(picture), **full)
     yield _heic(pillow_heif.from_pillow(photo))
     yield _heic(pillow_heif.from_bytes("RGB;16", (32, 32), bytes(range(256)) * 24))
-    yield _heic(pillow_heif.from_pillow(photo.resize((128, 128))), tile_size=64)  # a grid, as phones write it
+    yield _heic(
+        pillow_heif.from_pillow(photo.resize((128, 128))), tile_size=64
+    )  # a grid, as phones write it
     several = pillow_heif.from_pillow(photo)
     several.add_from_pillow(photo.rotate(180))
     yield _heic(several, thumbnails=[16], **full)
 
 
 def _without_time(moving: bytes) -> bytes:
-    """The same file whenever it is made: its creation and modification are at no time (ISO/IEC 14496-12, 8.2.2)."""
+    """The same file whenever it is made: its creation and
+    modification are at no time (ISO/IEC 14496-12, 8.2.2).
+    """
     changed = bytearray(moving)
     for found in re.finditer(b"mvhd|tkhd|mdhd", moving):
         changed[found.end() + 4 : found.end() + 20] = bytes(16)
@@ -175,7 +239,17 @@ def foreign() -> Iterator[bytes]:
     yield b'<?xml version="1.0"?>\n<!DOCTYPE svg>\n<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
     yield b"<!DOCTYPE html><html><body>not a picture</body></html>"
     for brand in (b"isom", b"qt  ", b"mp42", b"crx ", b"mif1", b"heix", b"msf1"):
-        yield pack(">I", 24) + b"ftyp" + brand + bytes(4) + b"mif1" + brand + pack(">I", 64) + b"meta" + bytes(56)
+        yield (
+            pack(">I", 24)
+            + b"ftyp"
+            + brand
+            + bytes(4)
+            + b"mif1"
+            + brand
+            + pack(">I", 64)
+            + b"meta"
+            + bytes(56)
+        )
     yield b"PK\x03\x04\x14\0\0\0\x08\0" + bytes(20) + b"word/document.xml" + bytes(40)
     yield b"8BPS\0\x01" + bytes(6) + pack(">HIIHH", 3, 16, 16, 8, 3) + bytes(30)
     yield b"\xff\x0a" + bytes(30)

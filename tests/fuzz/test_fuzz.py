@@ -1,4 +1,6 @@
-"""The mutation fuzz, in short: nothing but a picture or a refusal comes of a broken file; anything else is noticed."""
+"""The mutation fuzz, in short: nothing but a picture or a
+refusal comes of a broken file; anything else is noticed.
+"""
 
 import dataclasses
 import os
@@ -21,9 +23,17 @@ from tests.fuzz import fields, files, runs, seeds
 from tests.support.pictures import encoded, jpeg, quarters
 from tests.support.services import ROOT, Service
 
-FILES, FILES_OVER_HTTP = 1200, 60
-# What each of these kinds of file shows must have come up, or the mutations do not reach far enough.
-USUAL = {"truncated_picture", "broken_picture", "not_a_picture", "unsupported_format", "too_many_pixels"}
+FILES = 1200
+FILES_OVER_HTTP = 60
+# What each of these kinds of file shows must have
+# come up, or the mutations do not reach far enough.
+USUAL = {
+    "truncated_picture",
+    "broken_picture",
+    "not_a_picture",
+    "unsupported_format",
+    "too_many_pixels",
+}
 # Nothing in the script takes a hundredth of it, but for what sleeps for ever.
 SHORT_SECONDS = 3.0
 
@@ -42,18 +52,18 @@ def test_every_picture_that_mutations_begin_with_is_sound(known: list[files.Seed
 
 def test_a_file_is_the_same_whenever_it_is_made(known: list[files.Seed]) -> None:
     time.sleep(1.1)  # some formats hold the second in which they were made
-    one, again, other = (
-        files.Files("1", known),
-        files.Files("1", files.seeds()),
-        files.Files("2", known),
-    )
+    one = files.Files("1", known)
+    again = files.Files("1", files.seeds())
+    other = files.Files("2", known)
     numbers = range(200)
     assert [one[number] for number in numbers] == [again[number] for number in numbers]
     differ = sum(one[number] != other[number] for number in numbers)
     assert differ > 0.9 * len(numbers)
 
 
-def test_nothing_but_a_picture_or_a_refusal_comes_of_a_broken_file(known: list[files.Seed], tmp_path: Path) -> None:
+def test_nothing_but_a_picture_or_a_refusal_comes_of_a_broken_file(
+    known: list[files.Seed], tmp_path: Path
+) -> None:
     report = runs.Report(files.Files("short", known), tmp_path)
     runs.run_functions(report, range(FILES), lanes=1)
     assert report.findings == Counter(), [path.read_text() for path in tmp_path.glob("*.txt")]
@@ -62,7 +72,9 @@ def test_nothing_but_a_picture_or_a_refusal_comes_of_a_broken_file(known: list[f
     assert 0.1 < report.outcomes[runs.ACCEPTED] / FILES < 0.9
 
 
-def test_over_http_it_is_the_same(shared_service: Service, known: list[files.Seed], tmp_path: Path) -> None:
+def test_over_http_it_is_the_same(
+    shared_service: Service, known: list[files.Seed], tmp_path: Path
+) -> None:
     report = runs.Report(files.Files("short", known), tmp_path)
     runs.run_http(report, range(FILES_OVER_HTTP), shared_service)
     assert report.findings == Counter(), [path.read_text() for path in tmp_path.glob("*.txt")]
@@ -71,7 +83,9 @@ def test_over_http_it_is_the_same(shared_service: Service, known: list[files.See
 
 
 def test_a_refused_file_takes_nothing_from_the_next() -> None:
-    """A decoder's limit counts what it holds already: what the refusal of a large picture kept, others would miss."""
+    """A decoder's limit counts what it holds already: what
+    the refusal of a large picture kept, others would miss.
+    """
     sound = encoded(quarters(64, 64), "PNG")
     large = fields.with_checksums(sound[:16] + pack(">II", 4900, 4900) + sound[24:])
     try:
@@ -84,10 +98,23 @@ def test_a_refused_file_takes_nothing_from_the_next() -> None:
 
 def decoded(content: bytes) -> ProcessedImage:
     _, cost = examine(content)
-    return decoder.process_profile_image(content, cost, None, DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS)
+    return decoder.process_profile_image(
+        content, cost, None, DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS
+    )
 
 
-SCRIPT = (b"fine", b"refuse", b"die", b"raise", b"balloon", b"sleep", b"busy", b"half", b"refuse", b"fine")
+SCRIPT = (
+    b"fine",
+    b"refuse",
+    b"die",
+    b"raise",
+    b"balloon",
+    b"sleep",
+    b"busy",
+    b"half",
+    b"refuse",
+    b"fine",
+)
 
 
 class Scripted(files.Files):
@@ -127,7 +154,14 @@ def test_whatever_else_comes_of_a_file_is_noticed_and_the_file_is_kept(tmp_path:
     expected = (runs.DEATH, runs.HANG, runs.OUT_OF_MEMORY, "busy 503", "not a square JPEG", *where)
     assert report.findings == dict.fromkeys(expected, 1)
     kept = {path.name: path.read_bytes() for path in report.keep.iterdir() if not path.suffix}
-    assert kept == {"2": b"die", "3": b"raise", "4": b"balloon", "5": b"sleep", "6": b"busy", "7": b"half"}
+    assert kept == {
+        "2": b"die",
+        "3": b"raise",
+        "4": b"balloon",
+        "5": b"sleep",
+        "6": b"busy",
+        "7": b"half",
+    }
     summary = report.summary()
     assert (summary["files"], summary["deaths"], summary["hangs"]) == (len(SCRIPT), 1, 1)
 
@@ -150,15 +184,31 @@ PROBLEM = {"content-type": "application/problem+json"}
         (httpx.Response(502, text="Bad gateway"), runs.Finding),
     ],
 )
-def test_only_an_accepted_picture_or_a_known_4xx_is_a_good_answer(answer: httpx.Response, outcome: object) -> None:
+def test_only_an_accepted_picture_or_a_known_4xx_is_a_good_answer(
+    answer: httpx.Response, outcome: object
+) -> None:
     judged = runs.judged_answer(answer, runs.known_codes())
     assert judged == outcome if isinstance(outcome, str) else isinstance(judged, runs.Finding)
 
 
-def test_the_command_repeats_one_file_and_says_what_it_does(known: list[files.Seed], tmp_path: Path) -> None:
+def test_the_command_repeats_one_file_and_says_what_it_does(
+    known: list[files.Seed], tmp_path: Path
+) -> None:
     made = files.Files("short", known)
-    refused = next(n for n in range(100) if runs.judged(process_profile_image, made[n]) == "broken_picture")
-    command = [sys.executable, "-m", "tests.fuzz", "--seed", "short", "--only", str(refused), "--keep", str(tmp_path)]
+    refused = next(
+        n for n in range(100) if runs.judged(process_profile_image, made[n]) == "broken_picture"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "tests.fuzz",
+        "--seed",
+        "short",
+        "--only",
+        str(refused),
+        "--keep",
+        str(tmp_path),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Traceback" in done.stdout and "BrokenPicture" in done.stdout

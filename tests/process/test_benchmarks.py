@@ -1,4 +1,6 @@
-"""Proves that each benchmark runs and prints its table, on small pictures; what it measures is for people to read."""
+"""Proves that each benchmark runs and prints its table,
+on small pictures; what it measures is for people to read.
+"""
 
 import io
 import json
@@ -40,23 +42,36 @@ def run(*command: str) -> str:
 
 
 def test_the_image_step_is_measured_beside_the_textbooks() -> None:
-    printed = run("benchmarks.image_step", "--sizes", "0.05", "30", "--kinds", "png", "--rounds", "1")
+    printed = run(
+        "benchmarks.image_step", "--sizes", "0.05", "30", "--kinds", "png", "--rounds", "1"
+    )
     (*_, line) = printed.splitlines()
     kind, megapixels, *numbers = line.split()
-    assert (kind, megapixels, len(numbers)) == ("png", "0.05", 7), printed  # and none of 30 megapixels
+    assert (kind, megapixels, len(numbers)) == ("png", "0.05", 7), (
+        printed
+    )  # and none of 30 megapixels
     assert float(numbers[-1]) > 0.9, "the two pictures are not alike"
 
 
 def test_the_memory_is_measured_beside_the_textbooks(tmp_path: Path) -> None:
     found = tmp_path / "found.json"
-    printed = run("benchmarks.memory", "--clients", "2", "--divide-sides", "20", "--json", str(found))
+    printed = run(
+        "benchmarks.memory", "--clients", "2", "--divide-sides", "20", "--json", str(found)
+    )
     lines = printed.splitlines()[2:]
     assert [line.split()[0] for line in lines] == ["Darkroom"] * 3 + ["textbook"] * 3, printed
     assert all(" 2/2 " in line for line in lines), printed
     rows = json.loads(found.read_text())
-    assert [row["phase"] for row in rows[:3]] == ["0.12 MP jpeg", "0.06 MP progressive", "0.06 MP flat png"]
+    assert [row["phase"] for row in rows[:3]] == [
+        "0.12 MP jpeg",
+        "0.06 MP progressive",
+        "0.06 MP flat png",
+    ]
     assert all(answer["status"] == 200 for row in rows for answer in row["answers"])
-    assert all(row["idle"]["rss_bytes"] >= row["idle"]["pss_bytes"] > 0 and row["health"]["p50_ms"] > 0 for row in rows)
+    assert all(
+        row["idle"]["rss_bytes"] >= row["idle"]["pss_bytes"] > 0 and row["health"]["p50_ms"] > 0
+        for row in rows
+    )
 
 
 def test_the_memory_of_a_service_is_that_of_its_children_and_files_in_memory_but_not_of_postgres(
@@ -68,17 +83,24 @@ def test_the_memory_of_a_service_is_that_of_its_children_and_files_in_memory_but
     in_memory = "import os; file = os.memfd_create('held'); os.write(file, bytes(20_000_000))"
 
     def rss_bytes(program: str, child: list[str]) -> int:
-        start = f"import subprocess; child = subprocess.Popen({child}, stdin=0, stdout=subprocess.PIPE)"
-        whole = f"{program}; {start}; child.stdout.readline(); {wait}; child.stdin = None; child.wait()"
+        start = (
+            f"import subprocess; child = subprocess.Popen({child}, stdin=0, stdout=subprocess.PIPE)"
+        )
+        whole = (
+            f"{program}; {start}; child.stdout.readline(); {wait}; child.stdin = None; child.wait()"
+        )
         command = [sys.executable, "-c", whole]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
             assert process.stdout is not None
             process.stdout.readline()
             found = memory.memory(process.pid).rss_bytes
             process.communicate("\n\n")
         return found
 
-    python, postgres = sys.executable, str(tmp_path / "postgres")
+    python = sys.executable
+    postgres = str(tmp_path / "postgres")
     plain = rss_bytes("pass", [python, "-c", wait])
     assert 35e6 < rss_bytes("pass", [python, "-c", f"{holder}; {wait}"]) - plain < 50e6
     assert 15e6 < rss_bytes(in_memory, [python, "-c", wait]) - plain < 30e6
@@ -104,13 +126,16 @@ def test_the_image_step_is_checked_on_a_large_jpeg() -> None:
     other = encoded(image_step.photo(60, 50, seed=2))
 
     def row(cpu_ms: float, content: bytes) -> image_step.Row:
-        textbook, darkroom = image_step.Measured(320, 1, served), image_step.Measured(cpu_ms, 1, content)
+        textbook = image_step.Measured(320, 1, served)
+        darkroom = image_step.Measured(cpu_ms, 1, content)
         return image_step.Row("jpeg", 12, 1, textbook, darkroom)
 
     assert image_step.shortfalls([row(100, served)]) == []
     assert len(image_step.shortfalls([row(100.1, served)])) == 1
     assert len(image_step.shortfalls([row(100, other)])) == 1
-    refused = image_step.Row("jpeg", 12, 1, image_step.Measured(320, 1, served), image_step.Measured(refusal="Broken"))
+    refused = image_step.Row(
+        "jpeg", 12, 1, image_step.Measured(320, 1, served), image_step.Measured(refusal="Broken")
+    )
     assert len(image_step.shortfalls([refused])) == 2
     assert len(image_step.shortfalls([])) == 1
 
@@ -119,7 +144,9 @@ def test_the_memory_is_checked_in_every_phase() -> None:
     def row(status: int, seconds: float, over_idle_bytes: int) -> memory.Row:
         over_idle = memory.Memory(over_idle_bytes, 0)
         health = memory.Health(1, 1, 1, 0)
-        return memory.Row("Darkroom", "", [Answer(status, 1, seconds)], 1, memory.Memory(1, 1), over_idle, health)
+        return memory.Row(
+            "Darkroom", "", [Answer(status, 1, seconds)], 1, memory.Memory(1, 1), over_idle, health
+        )
 
     good = row(200, 60, 250_000_000)
     assert memory.shortfalls([good, good]) == []

@@ -1,4 +1,6 @@
-"""`check_s3.py` says what a bucket can do and, of what it cannot, the cause and the cure; two permissions suffice."""
+"""`check_s3.py` says what a bucket can do and, of what it
+cannot, the cause and the cure; two permissions suffice.
+"""
 
 import contextlib
 import json
@@ -53,7 +55,13 @@ def run(folder: Path, settings: dict[str, str], **environment: str) -> Checked:
     ended = subprocess.run(
         [sys.executable, str(ROOT / "check_s3.py")],
         cwd=folder,
-        env={**os.environ, "DARKROOM_ENV_FILE": "", "PYTHONIOENCODING": "utf-8", **settings, **environment},
+        env={
+            **os.environ,
+            "DARKROOM_ENV_FILE": "",
+            "PYTHONIOENCODING": "utf-8",
+            **settings,
+            **environment,
+        },
         capture_output=True,
         timeout=90,
     )
@@ -64,7 +72,9 @@ def run(folder: Path, settings: dict[str, str], **environment: str) -> Checked:
 
 @pytest.fixture
 def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command in this process, as starting one takes seconds; what it does not catch fails the test."""
+    """Runs the command in this process, as starting one
+    takes seconds; what it does not catch fails the test.
+    """
 
     def run(given: dict[str, str]) -> Checked:
         settings = Settings.model_validate({name.lower(): value for name, value in given.items()})
@@ -75,8 +85,12 @@ def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     return run
 
 
-def assert_failed(checked: Checked, expected: dict[str, str], step: str, cause: str, cure: str) -> None:
-    """These marks, exit status 1, and for the step that failed a cause and after it a sentence that helps."""
+def assert_failed(
+    checked: Checked, expected: dict[str, str], step: str, cause: str, cure: str
+) -> None:
+    """These marks, exit status 1, and for the step that
+    failed a cause and after it a sentence that helps.
+    """
     assert checked.marks == expected, checked.output
     assert checked.status == 1
     line = checked.line(step)
@@ -103,7 +117,9 @@ def test_a_good_bucket_passes_every_step_and_is_left_empty(bucket: Bucket, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_terminal_that_knows_no_check_marks_shows_no_traceback(bucket: Bucket, tmp_path: Path) -> None:
+def test_a_terminal_that_knows_no_check_marks_shows_no_traceback(
+    bucket: Bucket, tmp_path: Path
+) -> None:
     checked = run(tmp_path, bucket.settings(), PYTHONIOENCODING="ascii")
     assert checked.status == 0
     assert READ in checked.output
@@ -148,7 +164,13 @@ def test_a_bucket_that_the_public_cannot_read(bucket: Bucket, run_here: Run) -> 
     bucket.client().delete_bucket_policy(Bucket=bucket.name)
     checked = run_here(bucket.settings())
     expected = {UPLOAD: "✓", READ: "✗", DELETE: "✓", GONE: "✗"}
-    assert_failed(checked, expected, READ, "answered 403", f"s3:GetObject on arn:aws:s3:::{bucket.name}/profile_pics/")
+    assert_failed(
+        checked,
+        expected,
+        READ,
+        "answered 403",
+        f"s3:GetObject on arn:aws:s3:::{bucket.name}/profile_pics/",
+    )
 
 
 @dataclass
@@ -212,8 +234,12 @@ def front(bucket: Bucket) -> Iterator[Front]:
         yield front
 
 
-def test_a_good_public_address_is_the_one_that_is_read(front: Front, bucket: Bucket, run_here: Run) -> None:
-    bucket.client().delete_bucket_policy(Bucket=bucket.name)  # only the web server before it can read
+def test_a_good_public_address_is_the_one_that_is_read(
+    front: Front, bucket: Bucket, run_here: Run
+) -> None:
+    bucket.client().delete_bucket_policy(
+        Bucket=bucket.name
+    )  # only the web server before it can read
     checked = run_here({**bucket.settings(), "S3_PUBLIC_BASE_URL": front.url})
     assert (checked.status, checked.marks) == (0, dict.fromkeys(STEPS, "✓"))
     assert front.url in checked.line(READ)
@@ -233,7 +259,9 @@ def test_a_public_address_of_something_else(front: Front, bucket: Bucket, run_he
     )
 
 
-def test_a_public_address_that_changes_the_type(front: Front, bucket: Bucket, run_here: Run) -> None:
+def test_a_public_address_that_changes_the_type(
+    front: Front, bucket: Bucket, run_here: Run
+) -> None:
     front.content_type = "application/octet-stream"
     assert_failed(
         run_here({**bucket.settings(), "S3_PUBLIC_BASE_URL": front.url}),
@@ -245,7 +273,9 @@ def test_a_public_address_that_changes_the_type(front: Front, bucket: Bucket, ru
 
 
 @pytest.mark.parametrize("status", [301, 404])
-def test_a_public_address_that_does_not_serve(front: Front, bucket: Bucket, run_here: Run, status: int) -> None:
+def test_a_public_address_that_does_not_serve(
+    front: Front, bucket: Bucket, run_here: Run, status: int
+) -> None:
     front.status = status
     assert_failed(
         run_here({**bucket.settings(), "S3_PUBLIC_BASE_URL": front.url}),
@@ -257,7 +287,9 @@ def test_a_public_address_that_does_not_serve(front: Front, bucket: Bucket, run_
 
 
 def test_a_public_address_where_nobody_listens(bucket: Bucket, run_here: Run) -> None:
-    checked = run_here({**bucket.settings(), "S3_PUBLIC_BASE_URL": f"http://127.0.0.1:{free_port()}"})
+    checked = run_here(
+        {**bucket.settings(), "S3_PUBLIC_BASE_URL": f"http://127.0.0.1:{free_port()}"}
+    )
     assert_failed(checked, READ_FAILED, READ, "ConnectError", "S3_PUBLIC_BASE_URL")
 
 
@@ -270,11 +302,19 @@ def test_a_public_address_that_is_none(bucket: Bucket, run_here: Run) -> None:
 def test_a_cache_that_keeps_what_was_deleted(front: Front, bucket: Bucket, run_here: Run) -> None:
     front.is_stale = True
     checked = run_here({**bucket.settings(), "S3_PUBLIC_BASE_URL": front.url})
-    assert_failed(checked, {UPLOAD: "✓", READ: "✓", DELETE: "✓", GONE: "✗"}, GONE, "still answered 200", "cache")
+    assert_failed(
+        checked,
+        {UPLOAD: "✓", READ: "✓", DELETE: "✓", GONE: "✗"},
+        GONE,
+        "still answered 200",
+        "cache",
+    )
 
 
 class GuardedS3:
-    """moto with its permissions switched on, except while a test prepares something as the owner of it all."""
+    """moto with its permissions switched on, except while
+    a test prepares something as the owner of it all.
+    """
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
@@ -288,10 +328,14 @@ class GuardedS3:
             self._let_pass("0")
 
     def _let_pass(self, actions: str) -> None:
-        httpx.post(f"{self.endpoint}/moto-api/reset-auth", content=actions, trust_env=False).raise_for_status()
+        httpx.post(
+            f"{self.endpoint}/moto-api/reset-auth", content=actions, trust_env=False
+        ).raise_for_status()
 
     def user(self, *allowed: tuple[str, str]) -> dict[str, str]:
-        """A new user that may do these actions on these resources and nothing else; the settings with its keys."""
+        """A new user that may do these actions on these
+        resources and nothing else; the settings with its keys.
+        """
         iam = boto3.client(
             "iam",
             endpoint_url=self.endpoint,
@@ -300,14 +344,20 @@ class GuardedS3:
             aws_secret_access_key="test",
         )
         name = f"user-{uuid.uuid4().hex}"
-        statements = [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in allowed]
+        statements = [
+            {"Effect": "Allow", "Action": action, "Resource": resource}
+            for action, resource in allowed
+        ]
         with self.unguarded():
             iam.create_user(UserName=name)
             if statements:
                 document = json.dumps({"Version": "2012-10-17", "Statement": statements})
                 iam.put_user_policy(UserName=name, PolicyName="allowed", PolicyDocument=document)
             made = iam.create_access_key(UserName=name)["AccessKey"]
-        return {"S3_ACCESS_KEY_ID": made["AccessKeyId"], "S3_SECRET_ACCESS_KEY": made["SecretAccessKey"]}
+        return {
+            "S3_ACCESS_KEY_ID": made["AccessKeyId"],
+            "S3_SECRET_ACCESS_KEY": made["SecretAccessKey"],
+        }
 
     def bucket(self) -> Bucket:
         with self.unguarded():
@@ -329,7 +379,9 @@ def guarded() -> Iterator[GuardedS3]:
 
 @dataclass
 class Guarded:
-    """A bucket behind permissions, and a web server with a reader's own keys, since moto guards public reads too."""
+    """A bucket behind permissions, and a web server with a
+    reader's own keys, since moto guards public reads too.
+    """
 
     s3: GuardedS3
     bucket: Bucket
@@ -360,7 +412,9 @@ def guarded_bucket(guarded: GuardedS3) -> Iterator[Guarded]:
         yield Guarded(guarded, bucket, front.url)
 
 
-def test_put_and_delete_on_the_pictures_alone_are_enough(guarded_bucket: Guarded, tmp_path: Path) -> None:
+def test_put_and_delete_on_the_pictures_alone_are_enough(
+    guarded_bucket: Guarded, tmp_path: Path
+) -> None:
     pictures = guarded_bucket.pictures()
     keys = guarded_bucket.s3.user(("s3:PutObject", pictures), ("s3:DeleteObject", pictures))
     checked = guarded_bucket.run(lambda settings: run(tmp_path, settings), keys)
@@ -372,7 +426,9 @@ def test_a_key_that_may_not_put(guarded_bucket: Guarded, run_here: Run) -> None:
     pictures = guarded_bucket.pictures()
     keys = guarded_bucket.s3.user(("s3:DeleteObject", pictures))
     checked = guarded_bucket.run(run_here, keys)
-    assert_failed(checked, NOTHING_DONE, UPLOAD, "AccessDenied", f"s3:PutObject on {re.escape(pictures)}")
+    assert_failed(
+        checked, NOTHING_DONE, UPLOAD, "AccessDenied", f"s3:PutObject on {re.escape(pictures)}"
+    )
 
 
 def test_a_key_that_may_not_delete(guarded_bucket: Guarded, run_here: Run) -> None:
@@ -380,7 +436,9 @@ def test_a_key_that_may_not_delete(guarded_bucket: Guarded, run_here: Run) -> No
     keys = guarded_bucket.s3.user(("s3:PutObject", pictures))
     checked = guarded_bucket.run(run_here, keys)
     expected = {UPLOAD: "✓", READ: "✓", DELETE: "✗", GONE: "✗"}
-    assert_failed(checked, expected, DELETE, "AccessDenied", f"s3:DeleteObject on {re.escape(pictures)}")
+    assert_failed(
+        checked, expected, DELETE, "AccessDenied", f"s3:DeleteObject on {re.escape(pictures)}"
+    )
     # What is left behind is named, so that someone can remove it.
     [left] = guarded_bucket.keys()
     assert left in checked.line(DELETE)

@@ -1,4 +1,6 @@
-"""Every way to run Darkroom works as the README says: main.py, uvicorn, fastapi dev, alembic, cli.py, the scripts."""
+"""Every way to run Darkroom works as the README says:
+main.py, uvicorn, fastapi dev, alembic, cli.py, the scripts.
+"""
 
 import os
 import shutil
@@ -30,7 +32,9 @@ from tests.support.services import (
     wait_until_none_is_left,
 )
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="looks for processes in Linux' /proc")
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/cwd").exists(), reason="looks for processes in Linux' /proc"
+)
 
 MAIN = ["env", "-u", "DATA_DIR", sys.executable, str(ROOT / "main.py")]
 PICTURE = ["red", "green", "blue", "white"]
@@ -63,14 +67,26 @@ def start(folder: Path) -> Iterator[Callable[..., Service]]:
 
 
 def uvicorn(*options: str) -> list[str]:
-    return [sys.executable, "-m", "uvicorn", "main:app", "--app-dir", str(ROOT), "--port", "PORT", *options]
+    return [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "main:app",
+        "--app-dir",
+        str(ROOT),
+        "--port",
+        "PORT",
+        *options,
+    ]
 
 
 def run(
     *command: str | Path, cwd: Path = ROOT, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, with the environment of the tests unless another is given."""
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def alembic(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -112,7 +128,9 @@ def kill(service: Service) -> None:
     wait_until(is_free, "the port is free again")
 
 
-def test_main_py_needs_nothing_and_says_where_it_is(folder: Path, start: Callable[..., Service]) -> None:
+def test_main_py_needs_nothing_and_says_where_it_is(
+    folder: Path, start: Callable[..., Service]
+) -> None:
     service = start(MAIN)
     data = folder / ".data"
     said = [line.split() for line in service.log().splitlines()[:4]]
@@ -133,7 +151,9 @@ def test_main_py_needs_nothing_and_says_where_it_is(folder: Path, start: Callabl
     assert len([found for found in (data / "media").rglob("*") if found.is_file()]) == 1
 
 
-def test_main_py_with_two_workers_survives_kill_9(folder: Path, start: Callable[..., Service]) -> None:
+def test_main_py_with_two_workers_survives_kill_9(
+    folder: Path, start: Callable[..., Service]
+) -> None:
     service = start(MAIN, WORKERS="2")
     wait_until(lambda: service.log().count("startup complete") == 2, "both workers started")
     _, path = assert_a_picture_is_served(service)
@@ -159,16 +179,22 @@ def test_uvicorn_with_two_workers_serves_with_a_database_url(
     assert "Traceback" not in service.log()
 
 
-def test_uvicorn_with_two_workers_and_no_database_url_says_one_sentence_and_ends(folder: Path) -> None:
+def test_uvicorn_with_two_workers_and_no_database_url_says_one_sentence_and_ends(
+    folder: Path,
+) -> None:
     command = [word.replace("PORT", str(free_port())) for word in uvicorn("--workers", "2")]
-    done = run(*command, cwd=folder)  # uvicorn's process manager decides on the exit status: it is always 0
+    done = run(
+        *command, cwd=folder
+    )  # uvicorn's process manager decides on the exit status: it is always 0
     said = done.stdout + done.stderr
     assert said.count("set DATABASE_URL") == 1, said
     assert "Traceback" not in said
     wait_until_none_is_left(folder)
 
 
-def test_uvicorn_with_one_worker_keeps_the_embedded_database(folder: Path, start: Callable[..., Service]) -> None:
+def test_uvicorn_with_one_worker_keeps_the_embedded_database(
+    folder: Path, start: Callable[..., Service]
+) -> None:
     service = start(uvicorn())
     assert_a_picture_is_served(service)
     assert postmaster(folder) in processes_below(folder)
@@ -177,7 +203,14 @@ def test_uvicorn_with_one_worker_keeps_the_embedded_database(folder: Path, start
 
 
 def test_fastapi_dev_works_in_the_checkout(folder: Path, start: Callable[..., Service]) -> None:
-    fastapi_dev = ["sh", "-c", 'cd "$1"; exec "$2" -m fastapi dev main.py --port PORT', "", str(ROOT), sys.executable]
+    fastapi_dev = [
+        "sh",
+        "-c",
+        'cd "$1"; exec "$2" -m fastapi dev main.py --port PORT',
+        "",
+        str(ROOT),
+        sys.executable,
+    ]
     service = start(fastapi_dev)
     assert_a_picture_is_served(service)
     process = service.process
@@ -196,7 +229,10 @@ def assert_the_commands_work(**settings: str) -> None:
         reap = pool.submit(cli, "reap", **settings)
         nobody = pool.submit(cli, "make-admin", "nobody@example.com", **settings)
     assert current.result().stdout.split() == [newest_revision(), "(head)"]
-    assert (check.result().returncode, check.result().stdout.strip()) == (0, "No new upgrade operations detected.")
+    assert (check.result().returncode, check.result().stdout.strip()) == (
+        0,
+        "No new upgrade operations detected.",
+    )
     assert (reap.result().returncode, reap.result().stdout) == (0, "0 files were due.\n")
     assert (nobody.result().returncode, "nobody@example.com" in nobody.result().stdout) == (1, True)
 
@@ -204,13 +240,17 @@ def assert_the_commands_work(**settings: str) -> None:
 def test_the_commands_join_a_running_service(folder: Path, start: Callable[..., Service]) -> None:
     service = start([sys.executable, str(ROOT / "main.py")])
     server = postmaster(folder)
-    alice, root = service.register("alice"), service.register("root")
+    alice = service.register("alice")
+    root = service.register("root")
     assert_the_commands_work(DATA_DIR=str(folder))
     with service.client(root) as client:
         assert client.patch(f"/users/{alice.id}", json={"username": "renamed"}).status_code == 403
         made = cli("make-admin", "ROOT@example.com", DATA_DIR=str(folder))
         assert (made.returncode, made.stdout) == (0, f"Account {root.id} is an admin.\n")
-        assert client.patch(f"/users/{alice.id}", json={"username": "renamed"}).json()["username"] == "renamed"
+        assert (
+            client.patch(f"/users/{alice.id}", json={"username": "renamed"}).json()["username"]
+            == "renamed"
+        )
     assert service.patch_picture(alice, jpeg()).status_code == 200
     assert postmaster(folder) == server
 
@@ -236,7 +276,9 @@ def test_the_commands_use_a_given_database(folder: Path, postgres: str) -> None:
 def test_several_instances_that_migrate_at_the_same_time_do_no_harm(
     folder: Path, postgres: str, is_embedded: bool
 ) -> None:
-    settings = {"DATA_DIR": str(folder)} | ({} if is_embedded else {"DATABASE_URL": make_database(postgres, None)})
+    settings = {"DATA_DIR": str(folder)} | (
+        {} if is_embedded else {"DATABASE_URL": make_database(postgres, None)}
+    )
     with ThreadPoolExecutor() as pool:
         all_at_once = [pool.submit(cli, "migrate", **settings) for _ in range(3)]
     done = [one.result() for one in all_at_once]
@@ -268,9 +310,13 @@ def test_a_data_dir_that_cannot_be_made_is_one_sentence(folder: Path) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of what git would clone (with what is not yet committed), without anything that was made in it."""
+    """A copy of what git would clone (with what is not
+    yet committed), without anything that was made in it.
+    """
     ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().split()]
-    return shutil.copytree(ROOT, tmp_path / "checkout", ignore=shutil.ignore_patterns(".git", *ignored))
+    return shutil.copytree(
+        ROOT, tmp_path / "checkout", ignore=shutil.ignore_patterns(".git", *ignored)
+    )
 
 
 @pytest.fixture
@@ -278,8 +324,23 @@ def bare(tmp_path: Path) -> dict[str, str]:
     """The environment of a machine that has Python and a shell, and no uv."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    (programs / "python3").symlink_to(Path(sys.base_prefix, "bin", f"python3.{sys.version_info.minor}"))
-    wanted = ("sh", "env", "cat", "dirname", "mkdir", "chmod", "echo", "unshare", "setpriv", "setsid", "uname", "ldd")
+    (programs / "python3").symlink_to(
+        Path(sys.base_prefix, "bin", f"python3.{sys.version_info.minor}")
+    )
+    wanted = (
+        "sh",
+        "env",
+        "cat",
+        "dirname",
+        "mkdir",
+        "chmod",
+        "echo",
+        "unshare",
+        "setpriv",
+        "setsid",
+        "uname",
+        "ldd",
+    )
     for name in wanted:
         if (found := shutil.which(name)) is not None:
             (programs / name).symlink_to(found)
@@ -299,7 +360,9 @@ def index(bare: dict[str, str], folder: Path) -> None:
 
 
 def fake_python(environment: dict[str, str], body: str) -> None:
-    """Put another python3 on the PATH: `body` is shell, `$REAL` the real one, FAKE_UV a stand-in for uv's program."""
+    """Put another python3 on the PATH: `body` is shell,
+    `$REAL` the real one, FAKE_UV a stand-in for uv's program.
+    """
     programs = Path(environment["PATH"])
     real = programs / "real-python"
     (programs / "python3").rename(real)
@@ -322,7 +385,8 @@ fi
 NO_PIP = """
 if [ "$2" = pip ]; then echo "$0: No module named pip" >&2; exit 1; fi
 """
-# As PEP 668 has it: refused for the system, and no business of the system's in a folder of one's own.
+# As PEP 668 has it: refused for the system, and no
+# business of the system's in a folder of one's own.
 EXTERNALLY_MANAGED = """
 if [ "$2 $3" = "pip install" ]; then
     while [ $# -gt 0 ] && [ "$1" != --target ]; do shift; done
@@ -345,7 +409,11 @@ def test_without_uv_the_scripts_bring_it_into_the_checkout(
     assert tested.stdout.startswith("pytest ")
     assert os.access(checkout / ".uv" / "bin" / "uv", os.X_OK)
     service = Service({"DATA_DIR": str(folder)}, command=[str(checkout / "scripts" / "serve")])
-    command = ["env", "-i", *(f"{name}={value}" for name, value in {**bare, **service.settings}.items())]
+    command = [
+        "env",
+        "-i",
+        *(f"{name}={value}" for name, value in {**bare, **service.settings}.items()),
+    ]
     service.command = [*command, f"PORT={service.port}", *service.command]
     try:
         service.start()
@@ -361,9 +429,13 @@ def test_without_uv_and_pip_a_virtual_environment_brings_it(
 ) -> None:
     fake_python(bare, NO_PIP + 'exec "$REAL" "$@"\n')
     (checkout / "main.py").write_text("print('it runs')\n")
-    (checkout / "pyproject.toml").write_text("[project]\nname = 'x'\nversion = '1'\nrequires-python = '>=3.11'\n")
+    (checkout / "pyproject.toml").write_text(
+        "[project]\nname = 'x'\nversion = '1'\nrequires-python = '>=3.11'\n"
+    )
     (checkout / "uv.lock").unlink()
-    script = (checkout / "scripts" / "serve").read_text().replace(" --locked", "")  # nothing to install, nothing locked
+    script = (
+        (checkout / "scripts" / "serve").read_text().replace(" --locked", "")
+    )  # nothing to install, nothing locked
     (checkout / "scripts" / "serve").write_text(script)
     done = run(checkout / "scripts" / "serve", cwd=folder, environment=bare)
     assert (done.returncode, done.stdout.strip()) == (0, "it runs"), done.stderr
@@ -375,11 +447,15 @@ def test_where_the_systems_pip_refuses_uv_comes_into_the_checkout(
     checkout: Path, bare: dict[str, str], folder: Path, script: str
 ) -> None:
     fake_python(bare, EXTERNALLY_MANAGED + NO_VENV)
-    assert run("python3", "-m", "pip", "install", "uv", cwd=folder, environment=bare).returncode == 1
+    assert (
+        run("python3", "-m", "pip", "install", "uv", cwd=folder, environment=bare).returncode == 1
+    )
     for _ in range(2):
         done = run(checkout / "scripts" / script, "--some", "words", cwd=folder, environment=bare)
         program = {"serve": "main.py", "test": "pytest"}[script]
-        assert done.stdout == f"uv-of-the-checkout run --locked {program} --some words\n", done.stderr
+        assert done.stdout == f"uv-of-the-checkout run --locked {program} --some words\n", (
+            done.stderr
+        )
     assert done.stderr == ""  # the second time it is there, and there is nothing to say
     assert not any(folder.iterdir())
 
@@ -397,7 +473,9 @@ def test_where_neither_pip_nor_venv_works_the_scripts_say_one_sentence(
 
 
 @pytest.mark.parametrize(("script", "runs"), [("serve", "main.py"), ("test", "pytest")])
-def test_a_uv_on_the_path_is_used(checkout: Path, bare: dict[str, str], folder: Path, script: str, runs: str) -> None:
+def test_a_uv_on_the_path_is_used(
+    checkout: Path, bare: dict[str, str], folder: Path, script: str, runs: str
+) -> None:
     uv = Path(bare["PATH"]) / "uv"
     uv.write_text('#!/bin/sh\necho "$@"\n')
     uv.chmod(0o755)

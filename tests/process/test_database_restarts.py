@@ -1,4 +1,6 @@
-"""Proves that a restart of Postgres under load loses no picture, and that the service recovers by itself."""
+"""Proves that a restart of Postgres under load loses
+no picture, and that the service recovers by itself.
+"""
 
 import itertools
 import os
@@ -25,7 +27,10 @@ UNFINISHED = "FROM stored_files WHERE state <> 'live' AND tombstone_until IS NUL
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """A server for these tests alone: its folder and its URL. Whenever it ends, its keeper starts it again."""
+    """A server for these tests alone: its folder and its URL.
+
+    Whenever it ends, its keeper starts it again.
+    """
     folder = tmp_path_factory.mktemp("restarted")
     with embedded_postgres.running(folder) as url:
         yield folder, url
@@ -51,10 +56,14 @@ class Client:
         self.account = service.register(f"client-{number}")
         self.sent: list[tuple[bytes, httpx.Response]] = []
         self.others: list[httpx.Response] = []
-        self._service, self._pictures = service, [jpeg(200 + 8 * number, 200 + turn) for turn in range(8)]
+        self._service, self._pictures = (
+            service,
+            [jpeg(200 + 8 * number, 200 + turn) for turn in range(8)],
+        )
 
     def run(self, is_over: threading.Event) -> None:
-        account, login = self.account, {"username": self.account.email, "password": self.account.password}
+        account = self.account
+        login = {"username": self.account.email, "password": self.account.password}
         for content in itertools.cycle(self._pictures):
             if is_over.is_set():
                 return
@@ -68,15 +77,26 @@ class Client:
         return sum(answer.status_code == 200 for _, answer in list(self.sent))
 
     def possible(self) -> list[bytes]:
-        """The pictures that the account may show now: the last one accepted, and those of unknown outcome since."""
-        last = max(index for index, (_, answer) in enumerate(self.sent) if answer.status_code == 200)
-        unknown = [sent for sent, answer in self.sent[last + 1 :] if answer.json()["code"] == "outcome_unknown"]
-        return [process_profile_image(content).content for content in (self.sent[last][0], *unknown)]
+        """The pictures that the account may show now: the
+        last one accepted, and those of unknown outcome since.
+        """
+        last = max(
+            index for index, (_, answer) in enumerate(self.sent) if answer.status_code == 200
+        )
+        unknown = [
+            sent
+            for sent, answer in self.sent[last + 1 :]
+            if answer.json()["code"] == "outcome_unknown"
+        ]
+        return [
+            process_profile_image(content).content for content in (self.sent[last][0], *unknown)
+        ]
 
 
 # Fast: what was not committed is rolled back. Immediate: as in a crash.
 @pytest.mark.parametrize(
-    ("pool_size", "how"), [(1, [signal.SIGINT, signal.SIGQUIT]), (10, [signal.SIGQUIT, signal.SIGINT])]
+    ("pool_size", "how"),
+    [(1, [signal.SIGINT, signal.SIGQUIT]), (10, [signal.SIGQUIT, signal.SIGINT])],
 )
 def test_restarts_of_postgres_under_load_lose_nothing_and_leak_no_connection(
     cluster: tuple[Path, str],
@@ -86,7 +106,9 @@ def test_restarts_of_postgres_under_load_lose_nothing_and_leak_no_connection(
 ) -> None:
     folder, url = cluster
     service = start_service(
-        database_url=make_database(url, None), database_pool_size=pool_size, reaper_interval_seconds=0.3
+        database_url=make_database(url, None),
+        database_pool_size=pool_size,
+        reaper_interval_seconds=0.3,
     )
     assert service.process is not None
     clients = [Client(service, number) for number in range(CLIENTS)]
@@ -104,13 +126,26 @@ def test_restarts_of_postgres_under_load_lose_nothing_and_leak_no_connection(
             is_over.set()
         for run in runs:
             run.result()
-    answers = [answer for client in clients for answer in (*(answer for _, answer in client.sent), *client.others)]
+    answers = [
+        answer
+        for client in clients
+        for answer in (*(answer for _, answer in client.sent), *client.others)
+    ]
     assert {answer.status_code for answer in answers} == {200, 503}
-    assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers if answer.status_code == 503)
+    assert all(
+        int(answer.headers["retry-after"]) >= 1 for answer in answers if answer.status_code == 503
+    )
 
-    service.sql(f"UPDATE stored_files SET next_attempt_at = now() WHERE id IN (SELECT id {UNFINISHED})")
-    wait_until(lambda: not service.sql(f"SELECT {UNFINISHED}"), "the reaper has finished what the outages left")
-    shown = dict(service.sql("SELECT u.id, key FROM users u JOIN stored_files f ON f.id = picture_id"))
+    service.sql(
+        f"UPDATE stored_files SET next_attempt_at = now() WHERE id IN (SELECT id {UNFINISHED})"
+    )
+    wait_until(
+        lambda: not service.sql(f"SELECT {UNFINISHED}"),
+        "the reaper has finished what the outages left",
+    )
+    shown = dict(
+        service.sql("SELECT u.id, key FROM users u JOIN stored_files f ON f.id = picture_id")
+    )
     objects = service.objects()
     assert set(objects) == set(shown.values())
     for client in clients:
@@ -120,9 +155,15 @@ def test_restarts_of_postgres_under_load_lose_nothing_and_leak_no_connection(
     with ThreadPoolExecutor(pool_size) as pool:
         with Holding(service, clients[0].account):
             waiting = [pool.submit(take_away, service, clients[0]) for _ in range(pool_size)]
-            wait_until(lambda: service.sql(SOMEONE_WAITS)[0][0] == pool_size, "all connections are in use")
-        assert {answer.result().status_code for answer in waiting} == {200, 404} - ({404} if pool_size == 1 else set())
-    wait_until(lambda: not service.sql(CONNECTIONS + "state <> 'idle'"), "no transaction is left open")
+            wait_until(
+                lambda: service.sql(SOMEONE_WAITS)[0][0] == pool_size, "all connections are in use"
+            )
+        assert {answer.result().status_code for answer in waiting} == {200, 404} - (
+            {404} if pool_size == 1 else set()
+        )
+    wait_until(
+        lambda: not service.sql(CONNECTIONS + "state <> 'idle'"), "no transaction is left open"
+    )
     assert len(service.sql(CONNECTIONS + "true")) <= pool_size
     assert service.process.poll() is None
 

@@ -1,4 +1,6 @@
-"""Proves that a picture which hangs, balloons or kills its decoder costs its own upload and no other."""
+"""Proves that a picture which hangs, balloons or
+kills its decoder costs its own upload and no other.
+"""
 
 import contextlib
 import dataclasses
@@ -56,7 +58,8 @@ BABBLE = "os.write(0, b'nonsense\\n')"
 NO_OBJECT = "os.write(0, b'[]\\n')"
 NO_SUCH_REFUSAL = """os.write(0, b'{"refusal": "none", "sentence": ""}\\n')"""
 KILLED = "os.kill(os.getpid(), signal.SIGKILL)"
-# Enough for a picture of this size; and so little that a test need not wait long for a file that hangs.
+# Enough for a picture of this size; and so little that
+# a test need not wait long for a file that hangs.
 SMALL = Cost(8 * MIB, 0.01)
 SHORT_CPU_SECONDS = 0.3
 # So that only the time on the processor counts, however busy the machine is.
@@ -88,7 +91,9 @@ def ordered(code: str) -> bytes:
 
 
 def made(content: bytes, crop: Crop | None = None, cost: Cost = SMALL) -> ProcessedImage:
-    return decoder.process_profile_image(content, cost, crop, DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS)
+    return decoder.process_profile_image(
+        content, cost, crop, DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS
+    )
 
 
 def told(code: str) -> object:
@@ -117,7 +122,9 @@ def zombies() -> list[str]:
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             stats.append((entry / "stat").read_text() if entry.name.isdigit() else "")
-    return [each for each in stats if each.rpartition(")")[2].split()[:2] == ["Z", str(os.getpid())]]
+    return [
+        each for each in stats if each.rpartition(")")[2].split()[:2] == ["Z", str(os.getpid())]
+    ]
 
 
 @pytest.fixture
@@ -157,9 +164,15 @@ def test_a_decoder_gives_exactly_what_the_image_step_gives(genuine: None) -> Non
     crops = (None, Crop(10, 20, 200))
     for name, content in FILES.items():
         for crop in crops:
-            here, there = image_utils.process_profile_image(content, crop), made(content, crop)
-            assert dataclasses.replace(here, filename="") == dataclasses.replace(there, filename=""), name
-            assert re.fullmatch(r"[0-9a-f]{32}\.jpg", there.filename) and here.filename != there.filename
+            here = image_utils.process_profile_image(content, crop)
+            there = made(content, crop)
+            assert dataclasses.replace(here, filename="") == dataclasses.replace(
+                there, filename=""
+            ), name
+            assert (
+                re.fullmatch(r"[0-9a-f]{32}\.jpg", there.filename)
+                and here.filename != there.filename
+            )
     for name, content in [*REFUSED.items(), *FILES.items()]:
         with pytest.raises(DarkroomError) as here_refused:
             image_utils.process_profile_image(content, Crop(0, 0, 9999))
@@ -171,9 +184,13 @@ def test_a_decoder_gives_exactly_what_the_image_step_gives(genuine: None) -> Non
 
 
 @pytest.mark.parametrize(
-    "order", [HANG, BALLOON, CRASH, ABORT, LEAVE, RAISE, BABBLE, NO_OBJECT, NO_SUCH_REFUSAL], ids=lambda order: order
+    "order",
+    [HANG, BALLOON, CRASH, ABORT, LEAVE, RAISE, BABBLE, NO_OBJECT, NO_SUCH_REFUSAL],
+    ids=lambda order: order,
 )
-def test_a_file_that_ruins_its_decoder_costs_its_own_upload_only(impatient: None, order: str) -> None:
+def test_a_file_that_ruins_its_decoder_costs_its_own_upload_only(
+    impatient: None, order: str
+) -> None:
     with pytest.raises(UndecodablePicture):
         made(ordered(order))
     assert corners(made(PICTURE).content) == ["red", "green", "blue", "white"]
@@ -197,7 +214,9 @@ def test_a_file_that_spoils_its_decoder_does_not_cost_the_next_upload(obeying: N
     assert not is_running(spoilt)
 
 
-def test_decoders_that_are_killed_while_they_have_nothing_to_do_cost_no_upload(obeying: None) -> None:
+def test_decoders_that_are_killed_while_they_have_nothing_to_do_cost_no_upload(
+    obeying: None,
+) -> None:
     decoder._idle.extend(decoder._Decoder() for _ in range(3))
     killed = pids()
     for pid in killed:
@@ -224,7 +243,9 @@ def test_a_decoder_that_cannot_start_is_no_fault_of_the_file(program: Path, star
         made(PICTURE)
 
 
-def test_a_decoder_that_is_told_to_end_while_it_starts_costs_no_upload(program: Path, tmp_path: Path) -> None:
+def test_a_decoder_that_is_told_to_end_while_it_starts_costs_no_upload(
+    program: Path, tmp_path: Path
+) -> None:
     """A process manager tells every process of the service to end, whatever its session."""
     once = tmp_path / "once"
     program.write_text(
@@ -237,7 +258,9 @@ def test_a_decoder_that_is_told_to_end_while_it_starts_costs_no_upload(program: 
     assert once.exists()
 
 
-def test_a_decoder_that_no_longer_moves_is_given_up_and_killed(obeying: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_that_no_longer_moves_is_given_up_and_killed(
+    obeying: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(decoder, "LEAST_CPU_SECONDS", SHORT_CPU_SECONDS)
     (stopped,) = pids()
     os.kill(stopped, signal.SIGSTOP)
@@ -246,7 +269,9 @@ def test_a_decoder_that_no_longer_moves_is_given_up_and_killed(obeying: None, mo
 
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_what_ends_the_service_does_not_end_a_decoder_before_its_picture_is_done(obeying: None, number: str) -> None:
+def test_what_ends_the_service_does_not_end_a_decoder_before_its_picture_is_done(
+    obeying: None, number: str
+) -> None:
     (pid,) = pids()
     assert os.getsid(pid) == pid, "Ctrl-C reaches it"
     made(ordered(f"os.kill(os.getpid(), signal.{number})"))
@@ -264,7 +289,9 @@ def test_a_decoder_ends_with_its_service(end: signal.Signals | None) -> None:
         wait_until(lambda: not is_running(pid), "the decoder ended")
 
 
-def test_a_decoder_holds_nothing_of_the_service_and_is_limited(genuine: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decoder_holds_nothing_of_the_service_and_is_limited(
+    genuine: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     decoder.close()  # and started again with these
     for name in ("SECRET_KEY", "AWS_SECRET_ACCESS_KEY", "DATABASE_URL"):
         monkeypatch.setenv(name, "a secret")
@@ -273,10 +300,14 @@ def test_a_decoder_holds_nothing_of_the_service_and_is_limited(genuine: None, mo
         decoder.warm()
         made(PICTURE)
     (pid,) = pids()
-    names = {each.partition(b"=")[0] for each in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")}
+    names = {
+        each.partition(b"=")[0] for each in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    }
     assert all(name.startswith(b"MALLOC_") for name in names - {b""}), names
     assert sorted(os.listdir(f"/proc/{pid}/fd")) == ["0", "1", "2"]
-    rows = re.findall(r"^Max (.+?)  +(\w+) +(\w+)", Path(f"/proc/{pid}/limits").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^Max (.+?)  +(\w+) +(\w+)", Path(f"/proc/{pid}/limits").read_text(), re.MULTILINE
+    )
     limits = {name: (soft, hard) for name, soft, hard in rows}
     assert limits["core file size"] == ("0", "0")
     assert all(int(each) <= 3 for each in limits["open files"])
@@ -307,13 +338,19 @@ def test_a_file_is_held_to_the_cost_that_was_set_aside(obeying: None) -> None:
             return False
         return True
 
-    small, large = Cost(8 * MIB, 0.01), Cost(300 * MIB, 0.01)
+    small = Cost(8 * MIB, 0.01)
+    large = Cost(300 * MIB, 0.01)
     assert is_had(250 * MIB, large) and not is_had(250 * MIB, small) and is_had(250 * MIB, large)
     assert is_had(8 * MIB, small), "what was set aside can be had"
 
 
 def test_a_decoder_that_was_taken_over_is_not_believed(obeying: None) -> None:
-    lies = {"filename": "../../main.py", "content_type": "text/html", "sha256": "0" * 64, "width_px": 10**9}
+    lies = {
+        "filename": "../../main.py",
+        "content_type": "text/html",
+        "sha256": "0" * 64,
+        "width_px": 10**9,
+    }
     told_so = {**{k: v for k, v in vars(made(PICTURE)).items() if k != "content"}, **lies}
 
     def answer(length: int, sent: int) -> ProcessedImage | None:
@@ -361,7 +398,9 @@ def test_nothing_is_left_of_two_hundred_pictures_with_failures_among_them(impati
     assert outcomes[61] == "decoder_unavailable" and outcomes.count("made") == 194
     assert len(pids()) <= 2
     decoder.close()
-    assert len(set(os.listdir("/proc/self/fd"))) < len(descriptors), "the first decoder's is closed as well"
+    assert len(set(os.listdir("/proc/self/fd"))) < len(descriptors), (
+        "the first decoder's is closed as well"
+    )
     assert zombies() == []
 
 
@@ -371,7 +410,9 @@ def test_a_decoder_does_not_grow(obeying: None) -> None:
     for _ in range(2):
         for content in list(FILES.values()) * 8:
             made(content)
-        grown.append(int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE"))
+        grown.append(
+            int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE")
+        )
     assert pids() == [pid]
     assert grown[1] - grown[0] <= 2 * MIB, "a thousand pictures would not fit in"
 
@@ -389,7 +430,11 @@ def test_over_http_a_ruinous_file_is_a_400_and_others_are_served_at_the_same_tim
 ) -> None:
     program = tmp_path / "program.py"
     program.write_text(OBEYING)
-    settings = {"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path / "data"), **store_settings}
+    settings = {
+        "DATABASE_URL": new_database(),
+        "DATA_DIR": str(tmp_path / "data"),
+        **store_settings,
+    }
     constants = (
         f"from pictures import decoder; decoder.PROGRAM = ({str(program)!r},)",
         "decoder.LEAST_CPU_SECONDS = 1.0",
@@ -397,7 +442,8 @@ def test_over_http_a_ruinous_file_is_a_400_and_others_are_served_at_the_same_tim
     service = launched(settings, *constants)
     service.start()
     try:
-        alice, bob = service.register("alice"), service.register("bob")
+        alice = service.register("alice")
+        bob = service.register("bob")
         shown = service.patch_picture(alice, PICTURE).json()["image_file"]
         for order in (HANG, BALLOON, CRASH):
             answers: list[int] = []
@@ -411,7 +457,9 @@ def test_over_http_a_ruinous_file_is_a_400_and_others_are_served_at_the_same_tim
         assert_problem(answer, 503, "decoder_unavailable")
         assert int(answer.headers["retry-after"]) >= 1
         with service.client(alice) as client:
-            assert client.get("/users/me").json()["image_file"] == shown, "the account keeps its picture"
+            assert client.get("/users/me").json()["image_file"] == shown, (
+                "the account keeps its picture"
+            )
     finally:
         service.stop()
     assert "Traceback" not in service.log()

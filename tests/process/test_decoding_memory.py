@@ -1,4 +1,6 @@
-"""Proves that decoding takes no more memory than was set aside for it, of whatever kind the picture is."""
+"""Proves that decoding takes no more memory than was
+set aside for it, of whatever kind the picture is.
+"""
 
 import base64
 import io
@@ -16,7 +18,14 @@ import pytest
 from PIL import Image
 
 from pictures import costs, decoder
-from pictures.costs import DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS, DRAFT_SIDE_PX, FIXED_BYTES, MIB, Crop
+from pictures.costs import (
+    DEFAULT_MAX_PIXELS,
+    DEFAULT_MAX_WHOLE_PIXELS,
+    DRAFT_SIDE_PX,
+    FIXED_BYTES,
+    MIB,
+    Crop,
+)
 from tests.support.pictures import GifFrame, encoded, gif, png_chunk, with_chunk, with_segment
 from tests.support.services import ROOT
 
@@ -30,7 +39,8 @@ UNAVERAGED_PX = 2 * DRAFT_SIDE_PX - 1
 # All of the largest file that is taken by default.
 METADATA_BYTES = 5 * MIB - 100_000
 BASELINE_JPEG_BYTES = 10 * MIB
-# One colour, half transparent, ten bits, no channel halved, which nothing here can write: made once, by libavif 1.4.
+# One colour, half transparent, ten bits, no channel halved,
+# which nothing here can write: made once, by libavif 1.4.
 AVIF_10_ALPHA = (
     "c-muNU{FXasVqn=%S>Yc0uY^>nP!-qnV9D5Xz0kmz}S|XT9U{B0g4$ZIYm%5LqTS82?HA7E66O#1+y4|SSK?lKN-YvVPIeaivTe*H;`Tg<b!#P>w"
     "q{G$ac!i%mX_CEF%Tvq%uLxNh~ukbk5Jo2iuI0VS>mw<`iTkLS%|k(_rpMEUm}^+X=GuaArYK0g#@XS&*C$q(w4|3sNBpITIKd*p>hp0tJ~BnII8"
@@ -44,8 +54,9 @@ AVIF_10_ALPHA = (
     "M+Q`W4VKk9Z@WG6O28Vf!Pbe~+KRv4{WL}N^y{8iV0!Djm=N@b2nw0*v+s)itB{Xz`eaMY>DJ9y8jse9VJ(lhYa(otWBJsthW6$gED%^iC`^WoD7"
     "PtI!JhFW(3{ObU3e=ps-g#pQcTTayr<C1NdJAooPTao#<zm^dR%Y$38vAx_m@$9P@jDkeE(J{xOFI5K@m1IqyEl(T5&&uQKyU"
 )
-# Answers each job (sizes of a tiny and of a large file of one kind, a crop, and then both files) with the memory that
-# the large one took at most, in a process of its own, which has seen the tiny one.
+# Answers each job (sizes of a tiny and of a large file of one kind,
+# a crop, and then both files) with the memory that the large one
+# took at most, in a process of its own, which has seen the tiny one.
 MEASURING = """
 import json, os, sys
 import image_utils
@@ -77,7 +88,9 @@ Process = subprocess.Popen[bytes]
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to make a file of this size, and whether it is the one of its format for which most is set aside."""
+    """A way to make a file of this size, and whether it
+    is the one of its format for which most is set aside.
+    """
 
     make: Callable[[Size], bytes]
     is_dearest: bool = False
@@ -97,16 +110,25 @@ def saved(kind: str, mode: str, is_dearest: bool = False, **options: Any) -> Kin
     return Kind(lambda size: encoded(shaded(size, mode), kind, **options), is_dearest)
 
 
-def raw_png(depth: int, colour_type: int, bits: int, size: Size, *, interlaced: bool = False) -> bytes:
+def raw_png(
+    depth: int, colour_type: int, bits: int, size: Size, *, interlaced: bool = False
+) -> bytes:
     """What Pillow does not write: so many bits a pixel, all of them zero."""
     passes = ((8, 8), (8, 8), (4, 8), (4, 4), (2, 4), (2, 2), (1, 2)) if interlaced else ((1, 1),)
     starts = ((0, 0), (4, 0), (0, 4), (2, 0), (0, 2), (1, 0), (0, 1))
-    packing, packed = zlib.compressobj(1), b""
+    packing = zlib.compressobj(1)
+    packed = b""
     for (across, down), (left, top) in zip(passes, starts, strict=False):
         row = bytes(1 + -(-len(range(left, size[0], across)) * bits // 8))
         packed += b"".join(packing.compress(row) for _ in range(top, size[1], down))
-    head = b"".join(side.to_bytes(4, "big") for side in size) + bytes((depth, colour_type, 0, 0, interlaced))
-    chunks = png_chunk(b"IHDR", head), png_chunk(b"IDAT", packed + packing.flush()), png_chunk(b"IEND", b"")
+    head = b"".join(side.to_bytes(4, "big") for side in size) + bytes(
+        (depth, colour_type, 0, 0, interlaced)
+    )
+    chunks = (
+        png_chunk(b"IHDR", head),
+        png_chunk(b"IDAT", packed + packing.flush()),
+        png_chunk(b"IEND", b""),
+    )
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
@@ -120,7 +142,10 @@ def restoring_gif(size: Size) -> bytes:
 
 
 def deep_heic(chroma: int, mode: str, size: Size) -> bytes:
-    row = b"".join((65535 * x // size[0]).to_bytes(2, "little") * (4 if "A" in mode else 3) for x in range(size[0]))
+    row = b"".join(
+        (65535 * x // size[0]).to_bytes(2, "little") * (4 if "A" in mode else 3)
+        for x in range(size[0])
+    )
     out = io.BytesIO()
     picture = pillow_heif.from_bytes(mode=mode, size=size, data=row * size[1])
     picture.save(out, quality=60, chroma=chroma, enc_params={"preset": "ultrafast"})
@@ -134,7 +159,9 @@ def deep_avif(size: Size) -> bytes:
 
 def noise(kind: str, size: Size, **options: Any) -> bytes:
     """A file that is little shorter than its pixels."""
-    return encoded(Image.merge("RGB", [Image.effect_noise(size, 90) for _ in range(3)]), kind, **options)
+    return encoded(
+        Image.merge("RGB", [Image.effect_noise(size, 90) for _ in range(3)]), kind, **options
+    )
 
 
 def with_profile(size: Size) -> bytes:
@@ -144,10 +171,15 @@ def with_profile(size: Size) -> bytes:
 def with_metadata(kind: str) -> bytes:
     """A small picture with so much metadata that nothing else would fit in."""
     if kind == "PNG":
-        return with_chunk(encoded(shaded(TINY, "RGB"), "PNG"), b"eXIf", b"II*\0".ljust(METADATA_BYTES, b"\0"))
-    begin, content = {"profile": b"ICC_PROFILE\0\1\x50", "EXIF": b"Exif\0\0"}[kind], encoded(shaded(TINY, "RGB"))
+        return with_chunk(
+            encoded(shaded(TINY, "RGB"), "PNG"), b"eXIf", b"II*\0".ljust(METADATA_BYTES, b"\0")
+        )
+    begin = {"profile": b"ICC_PROFILE\0\1\x50", "EXIF": b"Exif\0\0"}[kind]
+    content = encoded(shaded(TINY, "RGB"))
     for _ in range(METADATA_BYTES // 65_000):
-        content = with_segment(content, 0xE2 if kind == "profile" else 0xE1, begin.ljust(65_000, b"\0"))
+        content = with_segment(
+            content, 0xE2 if kind == "profile" else 0xE1, begin.ljust(65_000, b"\0")
+        )
     return content
 
 
@@ -159,7 +191,9 @@ KINDS = {
     "JPEG, CMYK": saved("JPEG", "CMYK"),
     "JPEG with a profile": Kind(with_profile),
     "JPEG, progressive": saved("JPEG", "RGB", progressive=True),
-    "JPEG, progressive, no channel halved": saved("JPEG", "RGB", True, progressive=True, subsampling=0),
+    "JPEG, progressive, no channel halved": saved(
+        "JPEG", "RGB", True, progressive=True, subsampling=0
+    ),
     "JPEG, progressive, CMYK": saved("JPEG", "CMYK", True, progressive=True, subsampling=0),
     "PNG, grey": saved("PNG", "L", **PNG_OPTIONS),
     "PNG, grey, 16 bits": Kind(partial(raw_png, 16, 0, 16), True),
@@ -178,20 +212,28 @@ KINDS = {
     "WebP, lossless": saved("WEBP", "RGBA", True, lossless=True, quality=0, method=0),
     "WebP, noise": Kind(partial(noise, "WEBP", lossless=True, quality=0, method=0)),
     "AVIF": saved("AVIF", "RGB", speed=10),
-    "AVIF with transparency, no channel halved": saved("AVIF", "RGBA", speed=10, subsampling="4:4:4"),
+    "AVIF with transparency, no channel halved": saved(
+        "AVIF", "RGBA", speed=10, subsampling="4:4:4"
+    ),
     "AVIF, ten bits, with transparency": Kind(deep_avif, True),
     "HEIC": saved("HEIF", "RGB", **HEIC_OPTIONS),
     "HEIC with transparency": saved("HEIF", "RGBA", **HEIC_OPTIONS),
     "HEIC, ten bits": Kind(partial(deep_heic, 420, "RGB;16")),
-    "HEIC, ten bits, with transparency, no channel halved": Kind(partial(deep_heic, 444, "RGBA;16"), True),
-    "HEIC, noise": Kind(partial(noise, "HEIF", quality=98, chroma=444, enc_params={"preset": "ultrafast"})),
+    "HEIC, ten bits, with transparency, no channel halved": Kind(
+        partial(deep_heic, 444, "RGBA;16"), True
+    ),
+    "HEIC, noise": Kind(
+        partial(noise, "HEIF", quality=98, chroma=444, enc_params={"preset": "ultrafast"})
+    ),
 }
 
 
 @pytest.fixture(scope="module")
 def measuring() -> Iterator[Process]:
     command = [sys.executable, "-c", MEASURING]
-    with subprocess.Popen(command, cwd=ROOT, env=decoder._ENVIRONMENT, stdin=-1, stdout=-1) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, env=decoder._ENVIRONMENT, stdin=-1, stdout=-1
+    ) as process:
         yield process
 
 
@@ -211,31 +253,43 @@ def set_aside_bytes(content: bytes, crop: Crop | None = None) -> int:
 @pytest.mark.parametrize("name", KINDS)
 def test_no_picture_takes_more_than_is_set_aside_for_it(measuring: Process, name: str) -> None:
     content = KINDS[name].make(SIZE)
-    taken, set_aside = peak_bytes(measuring, content, KINDS[name].make(TINY)), set_aside_bytes(content)
+    taken = peak_bytes(measuring, content, KINDS[name].make(TINY))
+    set_aside = set_aside_bytes(content)
     assert taken <= set_aside, f"{taken / MIB:.1f} of {set_aside / MIB:.1f} MiB"
     if KINDS[name].is_dearest:
-        assert taken >= (set_aside - FIXED_BYTES) / 3, f"{taken / MIB:.1f} of {set_aside / MIB:.1f} MiB: far too much"
+        assert taken >= (set_aside - FIXED_BYTES) / 3, (
+            f"{taken / MIB:.1f} of {set_aside / MIB:.1f} MiB: far too much"
+        )
 
 
-@pytest.mark.parametrize("name", [name for name in KINDS if "ten bits" not in name and "noise" not in name])
+@pytest.mark.parametrize(
+    "name", [name for name in KINDS if "ten bits" not in name and "noise" not in name]
+)
 def test_a_square_that_is_not_averaged_takes_no_more_either(measuring: Process, name: str) -> None:
-    side, tiny = UNAVERAGED_PX, KINDS[name].make(TINY)
+    side = UNAVERAGED_PX
+    tiny = KINDS[name].make(TINY)
     content = KINDS[name].make((side, side))
-    taken, set_aside = peak_bytes(measuring, content, tiny), set_aside_bytes(content)
+    taken = peak_bytes(measuring, content, tiny)
+    set_aside = set_aside_bytes(content)
     assert taken <= set_aside, f"{taken / MIB:.1f} of {set_aside / MIB:.1f} MiB"
 
 
-@pytest.mark.parametrize("name", ["JPEG", "PNG, RGBA", "PNG, palette with transparency", "PNG, grey, 16 bits"])
+@pytest.mark.parametrize(
+    "name", ["JPEG", "PNG, RGBA", "PNG, palette with transparency", "PNG, grey, 16 bits"]
+)
 def test_a_crop_that_is_not_averaged_takes_no_more_either(measuring: Process, name: str) -> None:
-    content, crop = KINDS[name].make(SIZE), Crop(100, 100, UNAVERAGED_PX)
-    taken, set_aside = peak_bytes(measuring, content, KINDS[name].make(TINY), crop), set_aside_bytes(content, crop)
+    content = KINDS[name].make(SIZE)
+    crop = Crop(100, 100, UNAVERAGED_PX)
+    taken = peak_bytes(measuring, content, KINDS[name].make(TINY), crop)
+    set_aside = set_aside_bytes(content, crop)
     assert taken <= set_aside, f"{taken / MIB:.1f} of {set_aside / MIB:.1f} MiB"
 
 
 @pytest.mark.parametrize("kind", ["EXIF", "profile", "PNG"])
 def test_metadata_takes_no_more_either(measuring: Process, kind: str) -> None:
     content = with_metadata(kind)
-    taken, set_aside = peak_bytes(measuring, content, encoded(shaded(TINY, "RGB"))), set_aside_bytes(content)
+    taken = peak_bytes(measuring, content, encoded(shaded(TINY, "RGB")))
+    set_aside = set_aside_bytes(content)
     assert taken <= set_aside, f"{taken / MIB:.1f} of {set_aside / MIB:.1f} MiB"
 
 
@@ -247,7 +301,12 @@ def test_a_baseline_jpeg_of_48_megapixels_takes_10_mib(measuring: Process, name:
 
 @pytest.mark.parametrize("name", ["JPEG", "JPEG, progressive, no channel halved", "PNG, RGBA"])
 @pytest.mark.parametrize("size", [(20_000, 200), (200, 20_000)])
-def test_a_narrow_strip_takes_no_more_than_is_set_aside_for_it(measuring: Process, name: str, size: Size) -> None:
+def test_a_narrow_strip_takes_no_more_than_is_set_aside_for_it(
+    measuring: Process, name: str, size: Size
+) -> None:
     content = KINDS[name].make(size)
-    taken, set_aside = peak_bytes(measuring, content, KINDS[name].make(TINY)), set_aside_bytes(content)
-    assert (set_aside - FIXED_BYTES) / 3 <= taken <= set_aside, f"{taken / MIB:.1f} of {set_aside / MIB:.1f} MiB"
+    taken = peak_bytes(measuring, content, KINDS[name].make(TINY))
+    set_aside = set_aside_bytes(content)
+    assert (set_aside - FIXED_BYTES) / 3 <= taken <= set_aside, (
+        f"{taken / MIB:.1f} of {set_aside / MIB:.1f} MiB"
+    )

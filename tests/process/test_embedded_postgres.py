@@ -1,4 +1,6 @@
-"""The embedded database survives kill -9 on either side, odd folders and two starts at once; nothing of it is left."""
+"""The embedded database survives kill -9 on either side,
+odd folders and two starts at once; nothing of it is left.
+"""
 
 import asyncio
 import importlib.util
@@ -35,9 +37,13 @@ from tests.support.services import (
     wait_until_none_is_left,
 )
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="looks for processes in Linux' /proc")
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/cwd").exists(), reason="looks for processes in Linux' /proc"
+)
 
-only_as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root needs a user namespace for the database")
+only_as_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root needs a user namespace for the database"
+)
 
 HOLDER = """
 import sys
@@ -75,7 +81,9 @@ class Holder(warm.Talker):
 
 
 def ask(url: str, *statements: str) -> list[Any]:
-    """Run these in one transaction on a connection of their own; return the first column of the last."""
+    """Run these in one transaction on a connection of
+    their own; return the first column of the last.
+    """
 
     async def run() -> list[Any]:
         engine = create_async_engine(url)
@@ -117,7 +125,9 @@ def hold(data_dir: Path) -> Iterator[Callable[[], Holder]]:
 
 @pytest.fixture
 def start_main(data_dir: Path) -> Iterator[Callable[..., Service]]:
-    """Starts `python main.py` with the embedded database, as the leader of a process group as in a terminal."""
+    """Starts `python main.py` with the embedded database,
+    as the leader of a process group as in a terminal.
+    """
     started: list[Service] = []
 
     def start(**settings: str) -> Service:
@@ -142,7 +152,9 @@ def test_the_first_start_makes_a_cluster_and_the_second_keeps_its_data(data_dir:
     assert not processes_below(data_dir)
 
 
-def test_a_second_process_joins_and_leaves_the_server_running(data_dir: Path, hold: Callable[[], Holder]) -> None:
+def test_a_second_process_joins_and_leaves_the_server_running(
+    data_dir: Path, hold: Callable[[], Holder]
+) -> None:
     with embedded_postgres.running(data_dir) as url:
         server = postmaster(data_dir)
         second = hold()
@@ -152,7 +164,9 @@ def test_a_second_process_joins_and_leaves_the_server_running(data_dir: Path, ho
         assert postmaster(data_dir) == server and ask(url, "SELECT 1") == [1]
 
 
-def test_an_owner_that_ends_lets_those_who_joined_finish(data_dir: Path, hold: Callable[[], Holder]) -> None:
+def test_an_owner_that_ends_lets_those_who_joined_finish(
+    data_dir: Path, hold: Callable[[], Holder]
+) -> None:
     owner = hold()
     owner.go()
     owner.url()
@@ -163,7 +177,9 @@ def test_an_owner_that_ends_lets_those_who_joined_finish(data_dir: Path, hold: C
     assert not processes_below(data_dir)
 
 
-def test_who_joined_takes_the_server_over_when_its_owner_is_killed(data_dir: Path, hold: Callable[[], Holder]) -> None:
+def test_who_joined_takes_the_server_over_when_its_owner_is_killed(
+    data_dir: Path, hold: Callable[[], Holder]
+) -> None:
     owner = hold()
     owner.go()
     url = owner.url()
@@ -179,19 +195,27 @@ def test_who_joined_takes_the_server_over_when_its_owner_is_killed(data_dir: Pat
                 return False
 
         me = str(os.getpid())
-        wait_until(lambda: (data_dir / "postgres.lock").read_text().split()[:1] == [me], "the lock was taken over")
+        wait_until(
+            lambda: (data_dir / "postgres.lock").read_text().split()[:1] == [me],
+            "the lock was taken over",
+        )
         wait_until(is_back, "the server answers again")
     assert not processes_below(data_dir)
 
 
-def test_two_starts_at_the_same_moment_give_one_owner(data_dir: Path, hold: Callable[[], Holder]) -> None:
+def test_two_starts_at_the_same_moment_give_one_owner(
+    data_dir: Path, hold: Callable[[], Holder]
+) -> None:
     both = [hold(), hold()]
     for holder in both:
         holder.go()
     urls = {holder.url() for holder in both}
     assert len(urls) == 1
     assert sum("bin/postgres -D" in command for command in processes_below(data_dir).values()) == 1
-    owners = [str(holder.process.pid) in (data_dir / "postgres.lock").read_text().split()[:1] for holder in both]
+    owners = [
+        str(holder.process.pid) in (data_dir / "postgres.lock").read_text().split()[:1]
+        for holder in both
+    ]
     assert sorted(owners) == [False, True]
     joined, owner = both if owners[1] else reversed(both)
     assert joined.let_go() == 0
@@ -200,7 +224,9 @@ def test_two_starts_at_the_same_moment_give_one_owner(data_dir: Path, hold: Call
     assert not processes_below(data_dir)
 
 
-def test_postgres_ends_with_an_owner_that_is_killed(data_dir: Path, hold: Callable[[], Holder]) -> None:
+def test_postgres_ends_with_an_owner_that_is_killed(
+    data_dir: Path, hold: Callable[[], Holder]
+) -> None:
     owner = hold()
     owner.go()
     ask(owner.url(), "SELECT 1")
@@ -216,7 +242,11 @@ def test_what_was_committed_is_there_at_once_after_the_owner_was_killed(
     for kills in range(3):
         owner = hold()
         owner.go()
-        ask(owner.url(), "CREATE TABLE IF NOT EXISTS notes (n int)", f"INSERT INTO notes VALUES ({kills})")
+        ask(
+            owner.url(),
+            "CREATE TABLE IF NOT EXISTS notes (n int)",
+            f"INSERT INTO notes VALUES ({kills})",
+        )
         owner.kill()
         with embedded_postgres.running(data_dir) as url:
             assert ask(url, "SELECT n FROM notes ORDER BY n") == list(range(kills + 1))
@@ -249,7 +279,10 @@ def test_a_kill_while_the_cluster_is_made_is_healed(
     first = hold()
     first.go()
     draft = data_dir / "postgres.draft"
-    wait_until(lambda: draft.exists() or (data_dir / "postgres").exists(), "the making of the cluster began")
+    wait_until(
+        lambda: draft.exists() or (data_dir / "postgres").exists(),
+        "the making of the cluster began",
+    )
     time.sleep(pause_seconds)
     first.kill()
     with embedded_postgres.running(data_dir) as url:
@@ -260,7 +293,8 @@ def test_a_kill_while_the_cluster_is_made_is_healed(
 def test_the_next_start_waits_until_a_killed_making_of_the_cluster_has_ended(
     data_dir: Path, hold: Callable[[], Holder]
 ) -> None:
-    first, second = hold(), hold()
+    first = hold()
+    second = hold()
     draft = data_dir / "postgres.draft"
     first.go()
     wait_until((draft / "global").exists, "the making of the cluster began")
@@ -281,7 +315,9 @@ def test_the_next_start_waits_until_a_killed_making_of_the_cluster_has_ended(
 
 
 def stop_all_below(folder: Path) -> set[int]:
-    """Stop what runs there, also what is started meanwhile by what is not stopped yet; return what stands still."""
+    """Stop what runs there, also what is started meanwhile
+    by what is not stopped yet; return what stands still.
+    """
     stopped: set[int] = set()
     while running := set(processes_below(folder)) - stopped:
         stopped |= {pid for pid in running if signal_to(pid, signal.SIGSTOP)}
@@ -330,7 +366,9 @@ def test_a_process_that_took_the_dead_servers_number_is_no_obstacle(data_dir: Pa
         pytest.param("""it's "so" $HOME #1?""", id="quotes and more"),
     ],
 )
-def test_odd_folders_work(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_odd_folders_work(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     short = tmp_path_factory.mktemp("p")
     monkeypatch.setattr(tempfile, "tempdir", str(short))
     folder = short / name
@@ -361,7 +399,10 @@ def test_a_server_that_somebody_started_by_hand_is_not_overrun(
     server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: (sockets / ".s.PGSQL.5432").exists(), "the server listens")
-        with pytest.raises(StartupError, match=r"postmaster\.pid"), embedded_postgres.running(data_dir):
+        with (
+            pytest.raises(StartupError, match=r"postmaster\.pid"),
+            embedded_postgres.running(data_dir),
+        ):
             pass
         assert server.poll() is None and (folder / "postmaster.pid").exists()
     finally:
@@ -386,13 +427,17 @@ def test_a_socket_folder_of_someone_else_is_not_used(
         pass
 
 
-@pytest.mark.parametrize(("how", "workers"), [(signal.SIGINT, "1"), (signal.SIGTERM, "1"), (signal.SIGINT, "2")])
+@pytest.mark.parametrize(
+    ("how", "workers"), [(signal.SIGINT, "1"), (signal.SIGTERM, "1"), (signal.SIGINT, "2")]
+)
 def test_a_signal_ends_the_service_and_then_its_database(
     data_dir: Path, start_main: Callable[..., Service], how: signal.Signals, workers: str
 ) -> None:
     service = start_main(WORKERS=workers)
     service.register()
-    wait_until(lambda: service.log().count("startup complete") == int(workers), "every worker started")
+    wait_until(
+        lambda: service.log().count("startup complete") == int(workers), "every worker started"
+    )
     process = service.process
     assert process is not None
     server = postmaster(data_dir)
@@ -405,7 +450,9 @@ def test_a_signal_ends_the_service_and_then_its_database(
     assert server not in processes_below(data_dir)
     wait_until_none_is_left(data_dir)
     assert "Traceback" not in service.log()
-    assert "database system is shut down" in (data_dir / "postgres.log").read_text().splitlines()[-1]
+    assert (
+        "database system is shut down" in (data_dir / "postgres.log").read_text().splitlines()[-1]
+    )
 
 
 @only_as_root
@@ -413,11 +460,16 @@ def test_as_root_nothing_outside_of_data_dir_is_changed(data_dir: Path) -> None:
     data_dir.parent.chmod(0o700)
     binaries = embedded_postgres._binaries()
     watched = [*data_dir.parents, *binaries.parents, *binaries.iterdir()]
-    accounts = [path for path in map(Path, ("/etc/passwd", "/etc/group", "/etc/shadow")) if path.exists()]
+    accounts = [
+        path for path in map(Path, ("/etc/passwd", "/etc/group", "/etc/shadow")) if path.exists()
+    ]
 
     def look() -> list[object]:
         found = [path.stat() for path in watched]
-        return [[(at.st_mode, at.st_uid, at.st_gid) for at in found], [path.read_bytes() for path in accounts]]
+        return [
+            [(at.st_mode, at.st_uid, at.st_gid) for at in found],
+            [path.read_bytes() for path in accounts],
+        ]
 
     before = look()
     with embedded_postgres.running(data_dir) as url:
@@ -427,7 +479,9 @@ def test_as_root_nothing_outside_of_data_dir_is_changed(data_dir: Path) -> None:
     assert {path.lstat().st_uid for path in data_dir.rglob("*")} == {0}
 
 
-def test_without_the_wheel_one_sentence_asks_for_a_database(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_wheel_one_sentence_asks_for_a_database(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda *_: None)
     with pytest.raises(StartupError) as caught, embedded_postgres.running(data_dir):
         pass
@@ -449,13 +503,26 @@ def test_as_root_without_its_tools_one_sentence_asks_for_a_database(
 
 
 @only_as_root
-def test_where_namespaces_are_forbidden_the_service_says_one_sentence_and_ends(data_dir: Path, tmp_path: Path) -> None:
+def test_where_namespaces_are_forbidden_the_service_says_one_sentence_and_ends(
+    data_dir: Path, tmp_path: Path
+) -> None:
     forbidden = tmp_path / "unshare"
-    forbidden.write_text("#!/bin/sh\necho 'unshare: unshare failed: Operation not permitted' >&2\nexit 1\n")
+    forbidden.write_text(
+        "#!/bin/sh\necho 'unshare: unshare failed: Operation not permitted' >&2\nexit 1\n"
+    )
     forbidden.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "DATA_DIR": str(data_dir)}
+    environment = {
+        **os.environ,
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "DATA_DIR": str(data_dir),
+    }
     done = subprocess.run(
-        [sys.executable, ROOT / "main.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, ROOT / "main.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == STARTUP_FAILURE_STATUS
     problem = done.stderr.strip()

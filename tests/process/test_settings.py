@@ -1,4 +1,6 @@
-"""Every setting is documented, bad ones are refused in a sentence without secrets, production assumes nothing."""
+"""Every setting is documented, bad ones are refused in
+a sentence without secrets, production assumes nothing.
+"""
 
 import inspect
 import os
@@ -44,8 +46,12 @@ def settings_of(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings
 
 
 @pytest.fixture
-def refusal(load: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., str]:
-    """Loads the settings as a starting process does, and returns the one line with which it refuses."""
+def refusal(
+    load: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., str]:
+    """Loads the settings as a starting process does,
+    and returns the one line with which it refuses.
+    """
 
     def refuse(**environment: str) -> str:
         for name, value in environment.items():
@@ -56,7 +62,11 @@ def refusal(load: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_pa
         printed = capsys.readouterr()
         assert printed.out == ""
         lines = printed.err.splitlines()
-        assert len(lines) == 1 and lines[0].startswith("Darkroom cannot start. ") and lines[0].endswith("."), lines
+        assert (
+            len(lines) == 1
+            and lines[0].startswith("Darkroom cannot start. ")
+            and lines[0].endswith(".")
+        ), lines
         assert SECRET not in lines[0]
         assert list(tmp_path.iterdir()) == []
         return lines[0]
@@ -124,11 +134,18 @@ def test_production_refuses_a_short_secret_key(refusal: Callable[..., str]) -> N
 
 
 def test_main_py_and_uvicorn_refuse_in_the_same_way(tmp_path: Path) -> None:
-    for command in (["main.py"], ["-m", "uvicorn", "main:app"], ["cli.py", "reap"], ["-m", "alembic", "current"]):
+    for command in (
+        ["main.py"],
+        ["-m", "uvicorn", "main:app"],
+        ["cli.py", "reap"],
+        ["-m", "alembic", "current"],
+    ):
         environment = {**os.environ, "ENVIRONMENT": "production", "DATA_DIR": str(tmp_path)}
         done = warm.run(*command, cwd=ROOT, env=environment)
         assert done.returncode == STARTUP_FAILURE_STATUS, command
-        assert len(done.stderr.splitlines()) == 1 and "nothing is assumed" in done.stderr, done.stderr
+        assert len(done.stderr.splitlines()) == 1 and "nothing is assumed" in done.stderr, (
+            done.stderr
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -193,11 +210,19 @@ def test_several_bad_values_are_named_in_one_sentence(refusal: Callable[..., str
 # Ways to write a Postgres URL
 
 
-@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg2"])
+@pytest.mark.parametrize(
+    "scheme", ["postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg2"]
+)
 def test_any_scheme_of_postgres_is_accepted(load: pytest.MonkeyPatch, scheme: str) -> None:
-    url = settings_of(load, DATABASE_URL=f"{scheme}://me:p%40ss%2Fword@db.example.com:6543/darkroom").database_url
+    url = settings_of(
+        load, DATABASE_URL=f"{scheme}://me:p%40ss%2Fword@db.example.com:6543/darkroom"
+    ).database_url
     parsed = make_url(url or "")
-    assert (parsed.drivername, parsed.host, parsed.port) == ("postgresql+asyncpg", "db.example.com", 6543)
+    assert (parsed.drivername, parsed.host, parsed.port) == (
+        "postgresql+asyncpg",
+        "db.example.com",
+        6543,
+    )
     assert (parsed.username, parsed.password, parsed.database) == ("me", "p@ss/word", "darkroom")
 
 
@@ -209,7 +234,9 @@ def test_libpqs_sslmode_reaches_asyncpg(load: pytest.MonkeyPatch, mode: str) -> 
 
 def test_no_option_reaches_asyncpg_that_it_does_not_know(load: pytest.MonkeyPatch) -> None:
     try:
-        url = settings_of(load, DATABASE_URL="postgres://me@db/d?sslmode=require&channel_binding=require").database_url
+        url = settings_of(
+            load, DATABASE_URL="postgres://me@db/d?sslmode=require&channel_binding=require"
+        ).database_url
     except ValueError as err:  # a refusal must say what is wrong
         assert "channel_binding" in str(err)
     else:
@@ -238,7 +265,9 @@ def test_an_empty_value_is_as_good_as_none(load: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_data_dir_is_absolute_and_knows_the_home_folder(load: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_data_dir_is_absolute_and_knows_the_home_folder(
+    load: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     assert settings_of(load).data_dir == tmp_path / ".data"
     load.setenv("HOME", str(tmp_path / "home"))
     assert settings_of(load, DATA_DIR="~/pictures").data_dir == tmp_path / "home" / "pictures"
@@ -250,7 +279,11 @@ def test_origins_are_separated_by_commas(load: pytest.MonkeyPatch) -> None:
 
 
 def test_secrets_do_not_show_when_settings_are_printed(load: pytest.MonkeyPatch) -> None:
-    pair = {"S3_BUCKET_NAME": "b", "S3_ACCESS_KEY_ID": f"{SECRET}-id", "S3_SECRET_ACCESS_KEY": SECRET}
+    pair = {
+        "S3_BUCKET_NAME": "b",
+        "S3_ACCESS_KEY_ID": f"{SECRET}-id",
+        "S3_SECRET_ACCESS_KEY": SECRET,
+    }
     settings = settings_of(load, SECRET_KEY=SECRET, **pair)
     assert SECRET not in repr(settings) + str(settings.stores())
 
@@ -258,7 +291,9 @@ def test_secrets_do_not_show_when_settings_are_printed(load: pytest.MonkeyPatch)
 # The secret that is made
 
 
-def test_the_secret_is_made_once_and_readable_by_its_owner_only(load: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_secret_is_made_once_and_readable_by_its_owner_only(
+    load: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     before = os.umask(0)
     try:
         secret = Settings().signing_secret()
@@ -272,13 +307,19 @@ def test_the_secret_is_made_once_and_readable_by_its_owner_only(load: pytest.Mon
     assert settings_of(load, SECRET_KEY="given").signing_secret() == "given"
 
 
-def test_threads_that_make_the_secret_at_once_all_get_the_same(load: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_threads_that_make_the_secret_at_once_all_get_the_same(
+    load: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for round_ in range(20):
         settings = settings_of(load, DATA_DIR=str(tmp_path / f"round-{round_}"))
         at_once = threading.Barrier(8)
         got: list[str] = []
 
-        def make(settings: Settings = settings, at_once: threading.Barrier = at_once, got: list[str] = got) -> None:
+        def make(
+            settings: Settings = settings,
+            at_once: threading.Barrier = at_once,
+            got: list[str] = got,
+        ) -> None:
             at_once.wait()
             got.append(settings.signing_secret())
 
@@ -292,9 +333,7 @@ def test_threads_that_make_the_secret_at_once_all_get_the_same(load: pytest.Monk
 
 
 def test_processes_that_make_the_secret_at_once_all_get_the_same(tmp_path: Path) -> None:
-    code = (
-        "import sys, config; print('ready', flush=True); sys.stdin.readline(); print(config.settings.signing_secret())"
-    )
+    code = "import sys, config; print('ready', flush=True); sys.stdin.readline(); print(config.settings.signing_secret())"
     makers = [
         subprocess.Popen(
             [sys.executable, "-c", code],
@@ -322,7 +361,9 @@ def test_processes_that_make_the_secret_at_once_all_get_the_same(tmp_path: Path)
 
 def test_nothing_of_the_developers_environment_reaches_the_tests(tmp_path: Path) -> None:
     ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().split()]
-    copy = shutil.copytree(ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns(".git", "test_*.py", *ignored))
+    copy = shutil.copytree(
+        ROOT, tmp_path / "copy", ignore=shutil.ignore_patterns(".git", "test_*.py", *ignored)
+    )
     probe = """
         import os
         import config
@@ -333,13 +374,34 @@ def test_nothing_of_the_developers_environment_reaches_the_tests(tmp_path: Path)
             assert not [name for name in os.environ if name.startswith(("AWS_", "PG", "UV_"))]
     """
     (copy / "tests" / "test_probe.py").write_text(inspect.cleandoc(probe))
-    (copy / ".env").write_text(f"PORT=1\nSECRET_KEY={SECRET}\nSTORAGE=s3\nS3_BUCKET_NAME=the-real-one\n")
-    theirs = {"DATABASE_URL": "postgresql://production/db", "STORAGE": "s3", "S3_BUCKET_NAME": "the-real-one"}
-    others = {"AWS_PROFILE": "production", "PGHOST": "production", "UV_INDEX": "https://example.com", "PORT": "1"}
+    (copy / ".env").write_text(
+        f"PORT=1\nSECRET_KEY={SECRET}\nSTORAGE=s3\nS3_BUCKET_NAME=the-real-one\n"
+    )
+    theirs = {
+        "DATABASE_URL": "postgresql://production/db",
+        "STORAGE": "s3",
+        "S3_BUCKET_NAME": "the-real-one",
+    }
+    others = {
+        "AWS_PROFILE": "production",
+        "PGHOST": "production",
+        "UV_INDEX": "https://example.com",
+        "PORT": "1",
+    }
     environment = {**os.environ, **theirs, **others}
     del environment["DARKROOM_ENV_FILE"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "tests/test_probe.py"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-n",
+            "0",
+            "-p",
+            "no:cacheprovider",
+            "tests/test_probe.py",
+        ],
         cwd=copy,
         env=environment,
         capture_output=True,

@@ -1,4 +1,6 @@
-"""Proves that a service that is told to end finishes what it accepted, refuses the rest at once, and ends in time."""
+"""Proves that a service that is told to end finishes what
+it accepted, refuses the rest at once, and ends in time.
+"""
 
 import contextlib
 import itertools
@@ -21,12 +23,24 @@ from tests.database.test_reaper import configured
 from tests.support.launched import files_of, head, held, hold_decoding, launched, sending
 from tests.support.pictures import jpeg
 from tests.support.planned_s3 import PlannedS3, planned_s3
-from tests.support.services import START_SECONDS, Account, Service, assert_problem, read_answer, wait_until
+from tests.support.services import (
+    START_SECONDS,
+    Account,
+    Service,
+    assert_problem,
+    read_answer,
+    wait_until,
+)
 
 # Room for one large upload; who waits for it, or does not send, is not cut off by any other limit.
-PATIENT = {"UPLOAD_BUDGET_BYTES": str(6 * MIB), "UPLOAD_WAIT_SECONDS": "600", "UPLOAD_STALL_SECONDS": "600"}
+PATIENT = {
+    "UPLOAD_BUDGET_BYTES": str(6 * MIB),
+    "UPLOAD_WAIT_SECONDS": "600",
+    "UPLOAD_STALL_SECONDS": "600",
+}
 PICTURE = jpeg()
-# What a server ends with that was told to: main.py as a command does, uvicorn as one that the signal ended.
+# What a server ends with that was told to: main.py as
+# a command does, uvicorn as one that the signal ended.
 ENDED = {"main.py": {0}, "uvicorn": {0, -signal.SIGTERM}}
 
 
@@ -90,13 +104,18 @@ def assert_try_again(answer: httpx.Response, code: str) -> None:
     ],
 )
 def test_what_was_accepted_is_finished_and_what_waits_is_turned_away_at_once(
-    launch: Callable[..., tuple[Service, Account]], store: PlannedS3, by: str, signals: list[signal.Signals]
+    launch: Callable[..., tuple[Service, Account]],
+    store: PlannedS3,
+    by: str,
+    signals: list[signal.Signals],
 ) -> None:
     service, alice = launch(by=by)
     accounts = [service.register(f"account-{number}") for number in range(4)]
     gate = hold_decoding(service)
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(10) as pool:
-        whole = {pool.submit(service.patch_picture, account, PICTURE): account for account in accounts}
+        whole = {
+            pool.submit(service.patch_picture, account, PICTURE): account for account in accounts
+        }
         wait_until(lambda: held(service)["unfinished"] == len(whole), "their last bytes were sent")
         stalled = stack.enter_context(sending(service, head(alice, 5 * MIB) + b"--a-boundary\r\n"))
         wait_until(lambda: held(service)["reserved"] > 5 * MIB, "one upload does not go on")
@@ -106,13 +125,17 @@ def test_what_was_accepted_is_finished_and_what_waits_is_turned_away_at_once(
         for connection in queue:
             assert_try_again(read_answer(connection), "shutting_down")
         wait_until(lambda: refuses_connections(service), "no new connection is taken")
-        assert not any(answer.done() for answer in whole), "those that were accepted are still held up by the test"
+        assert not any(answer.done() for answer in whole), (
+            "those that were accepted are still held up by the test"
+        )
         gate.unlink()
         answers = {answer.result().status_code for answer in whole}
         stalled.close()
         status = status_of(service)
     assert answers == {200}
-    assert status in (ENDED[by] if signals != [signal.SIGINT] else {0, -signal.SIGINT, 128 + signal.SIGINT})
+    assert status in (
+        ENDED[by] if signals != [signal.SIGINT] else {0, -signal.SIGINT, 128 + signal.SIGINT}
+    )
     assert files_of(service, alice) == {}
     for account in whole.values():
         ((key, state),) = files_of(service, account).items()
@@ -132,7 +155,10 @@ def test_the_end_of_the_grace_period_cuts_who_still_sends_and_what_is_whole_is_f
         sending(service, head(bob, 5 * MIB) + b"--a-boundary\r\n") as stalled,
     ):
         answer = pool.submit(service.patch_picture, alice, PICTURE)
-        wait_until(lambda: held(service)["decoding"] and held(service)["reserved"] > 5 * MIB, "both are taken in")
+        wait_until(
+            lambda: held(service)["decoding"] and held(service)["reserved"] > 5 * MIB,
+            "both are taken in",
+        )
         signal_to(service, signal.SIGTERM)
         assert_try_again(answer.result(), "outcome_unknown")
         cut = stalled.recv(1000)
@@ -144,11 +170,15 @@ def test_the_end_of_the_grace_period_cuts_who_still_sends_and_what_is_whole_is_f
     assert files_of(service, bob) == {}
 
 
-@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGINT]], ids=["SIGTERM", "SIGINT twice"])
+@pytest.mark.parametrize(
+    "signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGINT]], ids=["SIGTERM", "SIGINT twice"]
+)
 def test_what_does_not_end_in_time_is_left_to_the_reaper(
     launch: Callable[..., tuple[Service, Account]], store: PlannedS3, signals: list[signal.Signals]
 ) -> None:
-    constants = "import storage.s3; storage.s3.READ_TIMEOUT_SECONDS = 1; main.SHUTDOWN_FINISH_SECONDS = 0.1"
+    constants = (
+        "import storage.s3; storage.s3.READ_TIMEOUT_SECONDS = 1; main.SHUTDOWN_FINISH_SECONDS = 0.1"
+    )
     service, alice = launch(constants, grace_seconds=0.3 if len(signals) == 1 else 600)
     assert service.patch_picture(alice, PICTURE).status_code == 200
     (old,) = files_of(service, alice)
@@ -173,7 +203,9 @@ def test_what_does_not_end_in_time_is_left_to_the_reaper(
 
 
 def test_every_worker_finishes_what_it_accepted(
-    launch: Callable[..., tuple[Service, Account]], store: PlannedS3, monkeypatch: pytest.MonkeyPatch
+    launch: Callable[..., tuple[Service, Account]],
+    store: PlannedS3,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WORKERS", "2")
     service, _ = launch()
@@ -204,7 +236,10 @@ def test_an_end_under_load_loses_and_leaks_nothing(
     service = launched({**settings, **given}, by=by)
     service.start()
     accounts = [service.register(f"account-{number}") for number in range(8)]
-    pictures = [[jpeg(300 + 10 * number + turn, 300) for turn in range(10)] for number in range(len(accounts))]
+    pictures = [
+        [jpeg(300 + 10 * number + turn, 300) for turn in range(10)]
+        for number in range(len(accounts))
+    ]
     answered = threading.Semaphore(0)
 
     def send(number: int) -> list[tuple[bytes, int]]:
@@ -230,16 +265,26 @@ def test_an_end_under_load_loses_and_leaks_nothing(
         histories = [client.result() for client in clients]
     assert "Traceback" not in service.log()
     assert {status for history in histories for _, status in history} <= {0, 200, 503}
-    database = nullcontext(given["DATABASE_URL"]) if given else embedded_postgres.running(tmp_path / "data")
+    database = (
+        nullcontext(given["DATABASE_URL"])
+        if given
+        else embedded_postgres.running(tmp_path / "data")
+    )
     with database as url, configured({**settings, "DATABASE_URL": url}) as place:
         place.service.sql("UPDATE stored_files SET next_attempt_at = now() WHERE state <> 'live'")
         place.reap()
         objects = place.service.objects()
-        shown = dict(place.service.sql("SELECT u.id, key FROM users u JOIN stored_files f ON f.id = u.picture_id"))
+        shown = dict(
+            place.service.sql(
+                "SELECT u.id, key FROM users u JOIN stored_files f ON f.id = u.picture_id"
+            )
+        )
     assert set(objects) == set(shown.values())
     for account, history in zip(accounts, histories, strict=True):
         last = max(index for index, (_, status) in enumerate(history) if status == 200)
-        assert objects[shown[account.id]] in [process_profile_image(content).content for content, _ in history[last:]]
+        assert objects[shown[account.id]] in [
+            process_profile_image(content).content for content, _ in history[last:]
+        ]
 
 
 def test_the_grace_period_and_what_follows_it_fit_into_thirty_seconds() -> None:

@@ -1,8 +1,10 @@
-"""Sends a folder of real pictures to a service: `uv run python -m tests.service.real_pictures FOLDER [options]`.
+"""Sends a folder of real pictures to a service: `uv run
+python -m tests.service.real_pictures FOLDER [options]`.
 
-The folder holds the pictures and `run_pictures.py`, which sends them, judges what comes back, and is given the options.
-The service runs on embedded defaults in a temporary folder. Exits with 1 on any 5xx, hang, dropped connection, answer
-that is not JSON, or traceback; with --strict every verdict of the folder counts.
+The folder holds the pictures and `run_pictures.py`, which sends them, judges what comes back, and
+is given the options. The service runs on embedded defaults in a temporary folder. Exits with 1 on
+any 5xx, hang, dropped connection, answer that is not JSON, or traceback; with --strict every
+verdict of the folder counts.
 """
 
 import json
@@ -23,7 +25,10 @@ def main(folder: Path, options: list[str]) -> int:
     options = [option for option in options if option != "--strict"]
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["DARKROOM_ENV_FILE"] = ""
-        service = Service({"DATA_DIR": temporary, "STORAGE": "local"}, command=[sys.executable, str(ROOT / "main.py")])
+        service = Service(
+            {"DATA_DIR": temporary, "STORAGE": "local"},
+            command=[sys.executable, str(ROOT / "main.py")],
+        )
         service.start()
         try:
             alice = service.register()
@@ -31,16 +36,29 @@ def main(folder: Path, options: list[str]) -> int:
             done = subprocess.run(
                 [
                     *(sys.executable, str(folder / "run_pictures.py"), "--base-url", service.url),
-                    *("--token", alice.token, "--user-id", str(alice.id), "--picture-field", "image_path"),
+                    *(
+                        "--token",
+                        alice.token,
+                        "--user-id",
+                        str(alice.id),
+                        "--picture-field",
+                        "image_path",
+                    ),
                     *("--json", str(report), *options),
                 ],
                 check=False,
             )
-            failures = [failure for result in json.loads(report.read_text()) for failure in result["failures"]]
+            failures = [
+                failure
+                for result in json.loads(report.read_text())
+                for failure in result["failures"]
+            ]
         finally:
             service.stop()
     wrong = [failure for failure in failures if failure.startswith(ALWAYS_WRONG)]
-    print(f"{len(wrong)} server errors, hangs, dropped connections or unreadable answers; {len(failures)} in all")
+    print(
+        f"{len(wrong)} server errors, hangs, dropped connections or unreadable answers; {len(failures)} in all"
+    )
     return 1 if wrong or (is_strict and done.returncode) else 0
 
 

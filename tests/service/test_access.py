@@ -24,7 +24,8 @@ OWNER_OR_ADMIN: Expected = (401, 200, 403, 200, 401)
 PICTURE = jpeg(320, 320)
 PASSWORD = "correct horse battery"
 
-# (method, route) -> the status that each of WHO is answered; a mount answers under any path, and is called MOUNT here.
+# (method, route) -> the status that each of WHO is answered;
+# a mount answers under any path, and is called MOUNT here.
 TABLE: dict[tuple[str, str], Expected] = {
     ("POST", "/users"): (201, 201, 201, 201, 201),
     ("POST", "/users/token"): OPEN,
@@ -50,7 +51,9 @@ TABLE: dict[tuple[str, str], Expected] = {
 
 
 def every_route(of: FastAPI) -> set[tuple[str, str]]:
-    """All that the application answers: included routers (which FastAPI unfolds late), plain routes, and mounts."""
+    """All that the application answers: included routers
+    (which FastAPI unfolds late), plain routes, and mounts.
+    """
     assert not of.router._low_priority_routes, (
         "FastAPI's frontends are not in `routes`: teach this function to see them"
     )
@@ -65,7 +68,11 @@ def every_route(of: FastAPI) -> set[tuple[str, str]]:
 
 
 def test_the_table_names_every_route_and_nothing_else() -> None:
-    documented = {(method.upper(), path) for path, methods in app.openapi()["paths"].items() for method in methods}
+    documented = {
+        (method.upper(), path)
+        for path, methods in app.openapi()["paths"].items()
+        for method in methods
+    }
     assert documented <= every_route(app)
     assert every_route(app) == set(TABLE)
 
@@ -74,7 +81,9 @@ def test_a_new_route_is_noticed_wherever_it_is_added() -> None:
     async def answer() -> PlainTextResponse:
         return PlainTextResponse("new")
 
-    throwaway, outer, inner = FastAPI(openapi_url=None, docs_url=None, redoc_url=None), APIRouter(), APIRouter()
+    throwaway = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    outer = APIRouter()
+    inner = APIRouter()
     outer.include_router(inner, prefix="/inner")
     throwaway.include_router(outer, prefix="/outer")
     assert every_route(throwaway) == set()
@@ -91,7 +100,10 @@ def test_a_new_route_is_noticed_wherever_it_is_added() -> None:
 
 @dataclass
 class Cast:
-    """The people of the table. `other`, `admin` and `deleted` are the same throughout, `owner` is new where changed."""
+    """The people of the table.
+
+    `other`, `admin` and `deleted` are the same throughout, `owner` is new where changed.
+    """
 
     service: Service
     other: Account
@@ -114,12 +126,10 @@ def people(shared_service: Service) -> Iterator[Cast]:
     def register(role: str, *, is_admin: bool = False) -> Account:
         return shared_service.register(f"{role}-{uuid.uuid4().hex[:12]}", is_admin=is_admin)
 
-    other, admin, deleted, owner = (
-        register("other"),
-        register("admin", is_admin=True),
-        register("gone"),
-        register("own"),
-    )
+    other = register("other")
+    admin = register("admin", is_admin=True)
+    deleted = register("gone")
+    owner = register("own")
     with shared_service.client(deleted) as client:
         assert client.delete(f"/users/{deleted.id}").status_code == 204
     image_path = shared_service.patch_picture(owner, PICTURE).json()["image_path"]
@@ -133,7 +143,9 @@ def test_each_route_answers_each_caller_as_the_table_says(
     people: Cast, method: str, path: str, who: str, request: pytest.FixtureRequest
 ) -> None:
     owner = people.owner_for(method)
-    caller = {"anonymous": None, "owner": owner, "other": people.other, "admin": people.admin}.get(who, people.deleted)
+    caller = {"anonymous": None, "owner": owner, "other": people.other, "admin": people.admin}.get(
+        who, people.deleted
+    )
     if (method, path) == ("DELETE", "/users/token") and who in ("other", "admin"):
         caller = people.service.register(f"spent-{uuid.uuid4().hex[:12]}", is_admin=who == "admin")
     expected = TABLE[method, path][WHO.index(who)]
@@ -152,9 +164,14 @@ def test_each_route_answers_each_caller_as_the_table_says(
         assert answer.json()["id"] == caller.id
 
 
-def call(people: Cast, method: str, path: str, owner: Account, caller: Account | None) -> httpx.Response:
+def call(
+    people: Cast, method: str, path: str, owner: Account, caller: Account | None
+) -> httpx.Response:
     """A request that is good in all but, perhaps, who makes it."""
-    key = people.image_path.partition("/media/")[2] or f"profile_pics/{people.image_path.rpartition('/')[2]}"
+    key = (
+        people.image_path.partition("/media/")[2]
+        or f"profile_pics/{people.image_path.rpartition('/')[2]}"
+    )
     url = path.format(user_id=owner.id, key=key)
     headers = caller.headers if caller else {}
     name = f"new-{uuid.uuid4().hex[:12]}"
@@ -175,11 +192,16 @@ def call(people: Cast, method: str, path: str, owner: Account, caller: Account |
             return people.client.request(method, url, headers=headers)
 
 
-@pytest.mark.parametrize("method, tail", [("PATCH", ""), ("DELETE", ""), ("PATCH", "/picture"), ("DELETE", "/picture")])
+@pytest.mark.parametrize(
+    "method, tail", [("PATCH", ""), ("DELETE", ""), ("PATCH", "/picture"), ("DELETE", "/picture")]
+)
 def test_an_unknown_account_is_unknown_to_an_admin_and_not_ones_own_to_others(
     people: Cast, method: str, tail: str
 ) -> None:
-    for who, expected in ((people.admin, (404, "user_not_found")), (people.other, (403, "not_yours"))):
+    for who, expected in (
+        (people.admin, (404, "user_not_found")),
+        (people.other, (403, "not_yours")),
+    ):
         for unknown in (people.deleted.id, 2**62):
             path = f"/users/{unknown}{tail}"
             with people.service.client(who) as client:

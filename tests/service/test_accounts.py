@@ -1,4 +1,6 @@
-"""Accounts: who may be registered, what a token is good for, and that passwords are neither told nor guessed faster."""
+"""Accounts: who may be registered, what a token is good
+for, and that passwords are neither told nor guessed faster.
+"""
 
 import asyncio
 import base64
@@ -91,21 +93,32 @@ def test_an_account_from_registration_to_its_end(api: httpx.Client) -> None:
 def test_the_public_user_shows_no_address(api: httpx.Client, account: Account) -> None:
     public = api.get(f"/users/{account.id}")
     assert {"id", "username", "image_file", "image_path"} <= set(public.json())
-    assert account.email not in public.text and "email" not in public.text and "password" not in public.text
+    assert (
+        account.email not in public.text
+        and "email" not in public.text
+        and "password" not in public.text
+    )
 
 
 def test_nobody_makes_himself_admin(shared_service: Service, account: Account) -> None:
     with shared_service.client(account) as client:
         for body in ({"is_admin": True}, {"username": fresh(), "is_admin": True}):
-            assert refused(client.patch(f"/users/{account.id}", json=body)) == (422, "invalid_request")
+            assert refused(client.patch(f"/users/{account.id}", json=body)) == (
+                422,
+                "invalid_request",
+            )
         assert refused(register(client, is_admin=True)) == (422, "invalid_request")
         assert not client.get("/users/me").json().get("is_admin")
         other = register(client).json()["id"]
-        assert refused(client.patch(f"/users/{other}", json={"username": fresh()})) == (403, "not_yours")
+        assert refused(client.patch(f"/users/{other}", json={"username": fresh()})) == (
+            403,
+            "not_yours",
+        )
     assert shared_service.sql("SELECT is_admin FROM users WHERE id = $1", account.id)[0][0] is False
 
 
-# -- one name, one address -------------------------------------------------------------------------------------------
+# -- one name, one address
+# -------------------------------------------------------------------------------------------
 
 SAME = {
     "case": ("alice", "ALICE"),
@@ -128,15 +141,24 @@ def test_a_name_is_taken_however_it_is_written(api: httpx.Client, first: str, se
 @pytest.mark.parametrize(
     "first, second", [SAME[kind] for kind in ("case", "accent", "sharp-s", "final-sigma")], ids=str
 )
-def test_an_address_is_taken_however_it_is_written(api: httpx.Client, first: str, second: str) -> None:
+def test_an_address_is_taken_however_it_is_written(
+    api: httpx.Client, first: str, second: str
+) -> None:
     tail = fresh("-")
     assert register(api, email=f"{first}{tail}@example.com").status_code == 201
-    assert refused(register(api, email=f"{second}{tail.upper()}@EXAMPLE.com")) == (409, "email_taken")
+    assert refused(register(api, email=f"{second}{tail.upper()}@EXAMPLE.com")) == (
+        409,
+        "email_taken",
+    )
     assert log_in(api, f"{second}{tail}@example.com").status_code == 200
 
 
-@pytest.mark.parametrize("domain", ["EXAMPLE.com", "bücher.example", "xn--bcher-kva.example", "\uff45xample.com"])
-def test_whoever_registered_logs_in_with_the_address_as_it_was_typed(api: httpx.Client, domain: str) -> None:
+@pytest.mark.parametrize(
+    "domain", ["EXAMPLE.com", "bücher.example", "xn--bcher-kva.example", "\uff45xample.com"]
+)
+def test_whoever_registered_logs_in_with_the_address_as_it_was_typed(
+    api: httpx.Client, domain: str
+) -> None:
     email = f"{fresh('Reader.')}@{domain}"
     assert register(api, email=email).status_code == 201
     assert log_in(api, email).status_code == 200
@@ -149,19 +171,27 @@ def test_an_account_keeps_its_own_name_in_another_case(api: httpx.Client, accoun
     assert (changed.status_code, changed.json()["username"]) == (200, own.upper())
 
 
-def test_anothers_name_or_address_cannot_be_taken_over(shared_service: Service, api: httpx.Client) -> None:
-    ann, ben = shared_service.register(fresh("ann-")), shared_service.register(fresh("ben-"))
+def test_anothers_name_or_address_cannot_be_taken_over(
+    shared_service: Service, api: httpx.Client
+) -> None:
+    ann = shared_service.register(fresh("ann-"))
+    ben = shared_service.register(fresh("ben-"))
     before = me(api, ben.token).json()
     for change, code in (
         ({"username": ann.email.split("@")[0].upper()}, "username_taken"),
         ({"email": ann.email.upper()}, "email_taken"),
     ):
-        assert refused(api.patch(f"/users/{ben.id}", json=change, headers=ben.headers)) == (409, code)
+        assert refused(api.patch(f"/users/{ben.id}", json=change, headers=ben.headers)) == (
+            409,
+            code,
+        )
     assert me(api, ben.token).json() == before
 
 
 @pytest.mark.parametrize("field, code", [("username", "username_taken"), ("email", "email_taken")])
-def test_of_many_who_register_at_once_one_gets_the_name(shared_service: Service, field: str, code: str) -> None:
+def test_of_many_who_register_at_once_one_gets_the_name(
+    shared_service: Service, field: str, code: str
+) -> None:
     name = fresh("race-")
     spellings = [name.upper(), name.title(), name]
     shared = [{field: word if field == "username" else f"{word}@example.com"} for word in spellings]
@@ -181,7 +211,8 @@ def test_of_many_who_register_at_once_one_gets_the_name(shared_service: Service,
 
 def test_of_two_who_take_a_name_at_once_one_gets_it(shared_service: Service) -> None:
     accounts = [shared_service.register(fresh("two-")) for _ in range(4)]
-    name, together = fresh("wanted-"), threading.Barrier(len(accounts))
+    name = fresh("wanted-")
+    together = threading.Barrier(len(accounts))
 
     def attempt(account: Account) -> httpx.Response:
         with shared_service.client(account) as client:
@@ -192,28 +223,65 @@ def test_of_two_who_take_a_name_at_once_one_gets_it(shared_service: Service) -> 
     with ThreadPoolExecutor(len(accounts)) as threads:
         answers = list(threads.map(attempt, accounts))
     assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
-    assert {refused(answer)[1] for answer in answers if answer.status_code == 409} == {"username_taken"}
+    assert {refused(answer)[1] for answer in answers if answer.status_code == 409} == {
+        "username_taken"
+    }
 
 
-# -- what is not accepted --------------------------------------------------------------------------------------------
+# -- what is not accepted
+# --------------------------------------------------------------------------------------------
 
 NO_TEXT: list[object] = [17, 1.5, True, None, [], {}, ["x"], "lone \ud800 surrogate"]
 BAD: dict[str, list[object]] = {
     "username": [
         *NO_TEXT,
-        *("", " ", "\t\n ", "nul\x00", "line\nbreak", "escape\x1b[2J", "bell\x07", "del\x7f", "c\x851"),
-        *("zero\u200bwidth", "turned\u202eround", "private\ue000use", "x" * 51, "é" * 51, "x" * 10_000),
+        *(
+            "",
+            " ",
+            "\t\n ",
+            "nul\x00",
+            "line\nbreak",
+            "escape\x1b[2J",
+            "bell\x07",
+            "del\x7f",
+            "c\x851",
+        ),
+        *(
+            "zero\u200bwidth",
+            "turned\u202eround",
+            "private\ue000use",
+            "x" * 51,
+            "é" * 51,
+            "x" * 10_000,
+        ),
     ],
     "email": [
         *NO_TEXT,
-        *("", " ", "nobody", "@example.com", "nobody@", "a b@example.com", "a@b@example.com", "a@example..com"),
-        *("nul\x00@example.com", "line\n@example.com", "x@exa\x07mple.com", "bidi\u202e@example.com", "x@[127.0.0.1]"),
+        *(
+            "",
+            " ",
+            "nobody",
+            "@example.com",
+            "nobody@",
+            "a b@example.com",
+            "a@b@example.com",
+            "a@example..com",
+        ),
+        *(
+            "nul\x00@example.com",
+            "line\n@example.com",
+            "x@exa\x07mple.com",
+            "bidi\u202e@example.com",
+            "x@[127.0.0.1]",
+        ),
         *("x@" + "y" * 260 + ".com", "x" * 10_000, "x@example.com\x00", "x@\ud800.com"),
     ],
     "password": [*NO_TEXT, "", "short 7", "x" * 257, "x" * 10_000],
 }
 BAD_VALUES = [
-    pytest.param(field, value, id=f"{field}-{ascii(value)[:30]}") for field, values in BAD.items() for value in values
+    pytest.param(field, value, id=f"{field}-{ascii(value)[:30]}")
+    for field, values in BAD.items()
+    for value in values
 ]
 
 
@@ -226,7 +294,9 @@ def test_a_bad_value_is_refused_by_name_and_no_password_repeated(
         asked = register(client, **{"password": password, field: value})
         body = {"password": password, "current_password": account.password, field: value}
         patched = client.patch(
-            f"/users/{account.id}", content=json.dumps(body), headers={"Content-Type": "application/json"}
+            f"/users/{account.id}",
+            content=json.dumps(body),
+            headers={"Content-Type": "application/json"},
         )
     for answer in (asked, patched):
         assert refused(answer) == (422, "invalid_request")
@@ -240,7 +310,9 @@ def test_a_bad_value_is_refused_by_name_and_no_password_repeated(
 
 
 @pytest.mark.parametrize("value", [17, [], {}, "x" * 257, "x" * 10_000], ids=ascii)
-def test_a_bad_current_password_is_refused_and_not_repeated(api: httpx.Client, account: Account, value: object) -> None:
+def test_a_bad_current_password_is_refused_and_not_repeated(
+    api: httpx.Client, account: Account, value: object
+) -> None:
     body = json.dumps({"password": PASSWORD, "current_password": value})
     headers = {**account.headers, "Content-Type": "application/json"}
     answer = api.patch(f"/users/{account.id}", content=body, headers=headers)
@@ -248,7 +320,9 @@ def test_a_bad_current_password_is_refused_and_not_repeated(api: httpx.Client, a
     assert PASSWORD not in answer.text and not (isinstance(value, str) and value in answer.text)
 
 
-@pytest.mark.parametrize("name", ["image_file", "image_path", "is_admin", "id", "picture_id", "nul\x00", "\ud800", "ñ"])
+@pytest.mark.parametrize(
+    "name", ["image_file", "image_path", "is_admin", "id", "picture_id", "nul\x00", "\ud800", "ñ"]
+)
 def test_an_unknown_field_is_refused(api: httpx.Client, account: Account, name: str) -> None:
     made = register(api, **{name: "x"})
     headers = {**account.headers, "Content-Type": "application/json"}
@@ -264,22 +338,38 @@ def test_a_missing_field_is_named(api: httpx.Client, field: str) -> None:
     body = {name: value for name, value in new_user().items() if name != field}
     answer = post_json(api, "/users", body)
     assert refused(answer) == (422, "invalid_request")
-    assert [(error["loc"], error["type"]) for error in answer.json()["errors"]] == [(["body", field], "missing")]
+    assert [(error["loc"], error["type"]) for error in answer.json()["errors"]] == [
+        (["body", field], "missing")
+    ]
     assert PASSWORD not in answer.text
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b'"hunter2hunter2"', b"[]", b"null", b'{"password": hunter2hunter2}', b'{"password": "hunter2'],
+    [
+        b"",
+        b"{",
+        b'"hunter2hunter2"',
+        b"[]",
+        b"null",
+        b'{"password": hunter2hunter2}',
+        b'{"password": "hunter2',
+    ],
 )
-def test_a_body_that_is_no_object_is_refused_without_repeating_it(api: httpx.Client, content: bytes) -> None:
+def test_a_body_that_is_no_object_is_refused_without_repeating_it(
+    api: httpx.Client, content: bytes
+) -> None:
     answer = api.post("/users", content=content, headers={"Content-Type": "application/json"})
     assert refused(answer) == (422, "invalid_request")
     assert "hunter2" not in answer.text
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe{}", b'{"username": "\xff"}', b"[" * 60_000, b"9" * 6_000])
-def test_a_body_that_cannot_be_decoded_is_the_clients_fault(api: httpx.Client, content: bytes) -> None:
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe{}", b'{"username": "\xff"}', b"[" * 60_000, b"9" * 6_000]
+)
+def test_a_body_that_cannot_be_decoded_is_the_clients_fault(
+    api: httpx.Client, content: bytes
+) -> None:
     answer = api.post("/users", content=content, headers={"Content-Type": "application/json"})
     assert refused(answer)[0] in (400, 422)
 
@@ -293,7 +383,9 @@ def test_a_body_far_too_large_is_refused(api: httpx.Client) -> None:
 )
 def test_any_plain_name_of_up_to_fifty_characters_is_good(api: httpx.Client, good: str) -> None:
     taken = register(api, username=good)
-    assert taken.status_code in (201, 409), taken.text  # 409 only when the shared database knows it from another test
+    assert taken.status_code in (201, 409), (
+        taken.text
+    )  # 409 only when the shared database knows it from another test
     if taken.status_code == 201:
         user = taken.json()
         assert user["username"] == good.strip()
@@ -310,7 +402,9 @@ def test_any_text_of_8_to_256_characters_is_a_password(api: httpx.Client, passwo
     assert refused(log_in(api, email, password[:-1] + "?")) == (401, "wrong_credentials")
 
 
-@pytest.mark.parametrize("method, tail", [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("DELETE", "/picture")])
+@pytest.mark.parametrize(
+    "method, tail", [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("DELETE", "/picture")]
+)
 @pytest.mark.parametrize(
     "number", ["0", "-1", str(2**63), "9" * 400, "9" * 5000, "1.5", "1e3", "abc", "%00", "%ff", "٣"]
 )
@@ -327,10 +421,13 @@ def test_the_largest_id_is_merely_unknown(api: httpx.Client) -> None:
     assert refused(api.get(f"/users/{2**63 - 1}")) == (404, "user_not_found")
 
 
-# -- passwords -------------------------------------------------------------------------------------------------------
+# -- passwords
+# -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("email", ["", "nobody", "a@b\x00", "\x00", "x" * 10_000, "a\nb@example.com", "￿@example.com"])
+@pytest.mark.parametrize(
+    "email", ["", "nobody", "a@b\x00", "\x00", "x" * 10_000, "a\nb@example.com", "￿@example.com"]
+)
 def test_an_address_that_no_account_can_have_is_just_wrong(api: httpx.Client, email: str) -> None:
     answer = log_in(api, email)
     expected = (401, "wrong_credentials") if email else (422, "invalid_request")
@@ -338,23 +435,29 @@ def test_an_address_that_no_account_can_have_is_just_wrong(api: httpx.Client, em
     assert PASSWORD not in answer.text
 
 
-def test_a_login_without_a_field_is_refused_without_repeating_the_password(api: httpx.Client) -> None:
-    for form in ({"password": PASSWORD}, {"username": "a@example.com"}, {"grant_type": "x", "password": PASSWORD}):
+def test_a_login_without_a_field_is_refused_without_repeating_the_password(
+    api: httpx.Client,
+) -> None:
+    for form in (
+        {"password": PASSWORD},
+        {"username": "a@example.com"},
+        {"grant_type": "x", "password": PASSWORD},
+    ):
         answer = api.post("/users/token", data=form)
         assert refused(answer) == (422, "invalid_request")
         assert PASSWORD not in answer.text
 
 
-def test_unknown_address_and_wrong_password_are_answered_alike(api: httpx.Client, account: Account) -> None:
+def test_unknown_address_and_wrong_password_are_answered_alike(
+    api: httpx.Client, account: Account
+) -> None:
     def said(answer: httpx.Response) -> tuple[int, dict[str, Any], set[str]]:
         body = answer.json()
         del body["request_id"]
         return answer.status_code, body, set(answer.headers)
 
-    known, unknown = (
-        log_in(api, account.email, "wrong password"),
-        log_in(api, f"{fresh()}@example.com", account.password),
-    )
+    known = log_in(api, account.email, "wrong password")
+    unknown = log_in(api, f"{fresh()}@example.com", account.password)
     assert said(known) == said(unknown)
     assert known.status_code == 401 and known.headers["www-authenticate"] == "Bearer"
     assert known.headers["content-length"] == unknown.headers["content-length"]
@@ -395,19 +498,25 @@ class CountingHasher:
 
 @pytest.fixture
 def count_hashes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., CountingHasher]:
-    """Puts a counting hasher in argon2's place; the slots stay as many as they are, but of this test's loop."""
+    """Puts a counting hasher in argon2's place; the slots
+    stay as many as they are, but of this test's loop.
+    """
 
     def put(at_once: int = 1, slots: int | None = None) -> CountingHasher:
         hasher = CountingHasher(at_once)
         monkeypatch.setattr(auth, "_passwords", hasher)
-        monkeypatch.setattr(auth, "_hashing", asyncio.Semaphore(auth._hashing._value if slots is None else slots))
+        monkeypatch.setattr(
+            auth, "_hashing", asyncio.Semaphore(auth._hashing._value if slots is None else slots)
+        )
         return hasher
 
     return put
 
 
 def test_an_unknown_address_costs_as_many_hashes_as_a_wrong_password(
-    new_database: Callable[[], str], count_hashes: Callable[..., CountingHasher], monkeypatch: pytest.MonkeyPatch
+    new_database: Callable[[], str],
+    count_hashes: Callable[..., CountingHasher],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(auth, "_nobody_hash", lambda: "hash of nobody's")
     hasher = count_hashes()
@@ -424,7 +533,10 @@ def test_an_unknown_address_costs_as_many_hashes_as_a_wrong_password(
         try:
             async with database.session() as db:
                 user = User(
-                    username="ann", username_folded="ann", email="ann@example.com", email_folded="ann@example.com"
+                    username="ann",
+                    username_folded="ann",
+                    email="ann@example.com",
+                    email_folded="ann@example.com",
                 )
                 user.password_hash = await auth.hash_password(PASSWORD)
                 db.add(user)
@@ -485,9 +597,18 @@ def test_passwords_are_stored_as_argon2id(shared_service: Service, account: Acco
     assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$") and account.password not in stored
 
 
-def test_a_new_password_needs_the_current_one_and_ends_older_tokens(api: httpx.Client, account: Account) -> None:
-    path, second = f"/users/{account.id}", log_in(api, account.email, account.password).json()["access_token"]
-    for wrong in ({}, *({"current_password": value} for value in ("wrong one", "", None, "lone \ud800 surrogate"))):
+def test_a_new_password_needs_the_current_one_and_ends_older_tokens(
+    api: httpx.Client, account: Account
+) -> None:
+    path = f"/users/{account.id}"
+    second = log_in(api, account.email, account.password).json()["access_token"]
+    for wrong in (
+        {},
+        *(
+            {"current_password": value}
+            for value in ("wrong one", "", None, "lone \ud800 surrogate")
+        ),
+    ):
         change = {"password": "a new password", "username": fresh("changed-"), **wrong}
         headers = {**account.headers, "Content-Type": "application/json"}
         answer = api.patch(path, content=json.dumps(change), headers=headers)
@@ -500,19 +621,29 @@ def test_a_new_password_needs_the_current_one_and_ends_older_tokens(api: httpx.C
     for old in (account.token, second):
         assert refused(me(api, old)) == (401, "invalid_token")
     assert refused(log_in(api, account.email, account.password)) == (401, "wrong_credentials")
-    assert me(api, log_in(api, account.email, "a new password").json()["access_token"]).status_code == 200
+    assert (
+        me(api, log_in(api, account.email, "a new password").json()["access_token"]).status_code
+        == 200
+    )
 
 
-def test_an_admin_sets_anothers_password_and_needs_the_current_one_for_his_own(shared_service: Service) -> None:
-    admin, ann = shared_service.register(fresh("admin-"), is_admin=True), shared_service.register(fresh("ann-"))
+def test_an_admin_sets_anothers_password_and_needs_the_current_one_for_his_own(
+    shared_service: Service,
+) -> None:
+    admin = shared_service.register(fresh("admin-"), is_admin=True)
+    ann = shared_service.register(fresh("ann-"))
     with shared_service.client(admin) as client:
-        assert refused(client.patch(f"/users/{admin.id}", json={"password": PASSWORD})) == (403, "wrong_password")
+        assert refused(client.patch(f"/users/{admin.id}", json={"password": PASSWORD})) == (
+            403,
+            "wrong_password",
+        )
         assert client.patch(f"/users/{ann.id}", json={"password": PASSWORD}).status_code == 200
         assert refused(me(client, ann.token)) == (401, "invalid_token")
         assert log_in(client, ann.email).status_code == 200
 
 
-# -- tokens ----------------------------------------------------------------------------------------------------------
+# -- tokens
+# ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_token_from_before_the_logout_ends_and_one_from_directly_after_works(
@@ -521,13 +652,19 @@ def test_a_token_from_before_the_logout_ends_and_one_from_directly_after_works(
     token = account.token
     for _ in range(ROUNDS):
         assert me(api, token).status_code == 200
-        assert api.delete("/users/token", headers={"Authorization": f"Bearer {token}"}).status_code == 204
+        assert (
+            api.delete("/users/token", headers={"Authorization": f"Bearer {token}"}).status_code
+            == 204
+        )
         assert refused(me(api, token)) == (401, "invalid_token")
         token = log_in(api, account.email, account.password).json()["access_token"]
 
 
-def test_a_logout_ends_every_token_of_the_account_and_no_other(shared_service: Service, api: httpx.Client) -> None:
-    ann, ben = shared_service.register(fresh("ann-")), shared_service.register(fresh("ben-"))
+def test_a_logout_ends_every_token_of_the_account_and_no_other(
+    shared_service: Service, api: httpx.Client
+) -> None:
+    ann = shared_service.register(fresh("ann-"))
+    ben = shared_service.register(fresh("ben-"))
     second = log_in(api, ann.email, ann.password).json()["access_token"]
     assert api.delete("/users/token", headers=ann.headers).status_code == 204
     for token in (ann.token, second):
@@ -548,7 +685,9 @@ def test_the_token_of_a_deleted_account_ends(api: httpx.Client, account: Account
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_only_a_token_of_ours_for_access_is_taken(shared_service: Service, api: httpx.Client, account: Account) -> None:
+def test_only_a_token_of_ours_for_access_is_taken(
+    shared_service: Service, api: httpx.Client, account: Account
+) -> None:
     key = (Path(shared_service.settings["DATA_DIR"]) / "secret_key").read_text()
     claims = jwt.decode(account.token, key, ["HS256"], audience="access")
     head, payload, signature = account.token.split(".")
@@ -599,7 +738,9 @@ def test_only_a_token_of_ours_for_access_is_taken(shared_service: Service, api: 
     assert refused(me(api, expired)) == (401, "token_expired")
 
 
-@pytest.mark.parametrize("header", [None, "", "Bearer", "Basic YTpi", "Token x", "Bearer \xe9", "\xff\xfe"])
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Basic YTpi", "Token x", "Bearer \xe9", "\xff\xfe"]
+)
 def test_without_a_bearer_token_nobody_is_logged_in(api: httpx.Client, header: str | None) -> None:
     headers = [] if header is None else [(b"Authorization", header.encode("latin-1"))]
     answer = api.get("/users/me", headers=headers)
@@ -608,7 +749,11 @@ def test_without_a_bearer_token_nobody_is_logged_in(api: httpx.Client, header: s
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_a_token_in_the_address_or_a_cookie_is_not_looked_at(api: httpx.Client, account: Account) -> None:
+def test_a_token_in_the_address_or_a_cookie_is_not_looked_at(
+    api: httpx.Client, account: Account
+) -> None:
     in_address = api.get("/users/me", params={"access_token": account.token})
-    in_cookie = api.get("/users/me", headers={"Cookie": f"access_token={account.token}; token={account.token}"})
+    in_cookie = api.get(
+        "/users/me", headers={"Cookie": f"access_token={account.token}; token={account.token}"}
+    )
     assert [refused(in_address), refused(in_cookie)] == [(401, "not_authenticated")] * 2

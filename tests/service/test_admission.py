@@ -1,4 +1,6 @@
-"""Proves that memory for uploads is reserved before it is used, in order, for a bounded time, and always given back."""
+"""Proves that memory for uploads is reserved before it is
+used, in order, for a bounded time, and always given back.
+"""
 
 import asyncio
 import contextlib
@@ -52,7 +54,8 @@ class Holder:
     """A task that reserves, then holds until it is told to let go."""
 
     def __init__(self, admission: Admission, amount_bytes: int) -> None:
-        self._admission, self._amount = admission, amount_bytes
+        self._admission = admission
+        self._amount = amount_bytes
         self.is_in, self._go = False, asyncio.Event()
         self.task = asyncio.create_task(self._run())
 
@@ -71,7 +74,9 @@ def test_the_budget_is_never_exceeded_and_all_of_it_comes_back(seed: int) -> Non
     async def use() -> None:
         rng = random.Random(seed)
         admission = Admission(100, 2, wait_seconds=0.02 if seed % 2 else PATIENCE_SECONDS)
-        used, most, busy = 0, 0, 0
+        used = 0
+        most = 0
+        busy = 0
 
         async def hold(amount: int) -> None:
             nonlocal used, most, busy
@@ -111,9 +116,13 @@ def test_the_budget_is_never_exceeded_and_all_of_it_comes_back(seed: int) -> Non
 def test_a_large_body_is_not_passed_by_small_ones() -> None:
     async def use() -> None:
         admission = Admission(10, 1, PATIENCE_SECONDS)
-        first, large, small = Holder(admission, 6), Holder(admission, 8), Holder(admission, 2)
+        first = Holder(admission, 6)
+        large = Holder(admission, 8)
+        small = Holder(admission, 2)
         await turns()
-        assert (first.is_in, large.is_in, small.is_in) == (True, False, False), "four are free, but the large one waits"
+        assert (first.is_in, large.is_in, small.is_in) == (True, False, False), (
+            "four are free, but the large one waits"
+        )
         await first.let_go()
         await turns()
         assert (large.is_in, small.is_in) == (True, True), "together they fit"
@@ -146,7 +155,9 @@ def test_waiting_is_bounded_and_the_next_in_line_moves_up() -> None:
 def test_who_is_cancelled_while_waiting_leaves_the_queue() -> None:
     async def use() -> None:
         admission = Admission(10, 1, PATIENCE_SECONDS)
-        first, large, small = Holder(admission, 6), Holder(admission, 8), Holder(admission, 2)
+        first = Holder(admission, 6)
+        large = Holder(admission, 8)
+        small = Holder(admission, 2)
         await turns()
         large.task.cancel()
         await turns()
@@ -163,7 +174,8 @@ def test_who_is_cancelled_in_the_moment_of_being_admitted_gives_the_place_back()
         admission = Admission(10, 1, PATIENCE_SECONDS)
         inside = contextlib.AsyncExitStack()
         await inside.enter_async_context(admission.reserve(10))
-        second, third = Holder(admission, 10), Holder(admission, 10)
+        second = Holder(admission, 10)
+        third = Holder(admission, 10)
         await turns()
         await inside.aclose()  # admits the second, which has not run yet
         second.task.cancel()
@@ -192,8 +204,10 @@ def test_who_is_cancelled_while_holding_gives_all_back() -> None:
 def test_as_many_pictures_are_worked_on_as_there_are_slots_and_no_more() -> None:
     async def use() -> None:
         admission = Admission(10, 3, PATIENCE_SECONDS)
-        together, lock = threading.Barrier(3), threading.Lock()
-        now, most = 0, 0
+        together = threading.Barrier(3)
+        lock = threading.Lock()
+        now = 0
+        most = 0
 
         def work(number: int) -> int:
             nonlocal now, most
@@ -205,9 +219,9 @@ def test_as_many_pictures_are_worked_on_as_there_are_slots_and_no_more() -> None
                 now -= 1
             return number
 
-        assert await asyncio.gather(*(admission.in_picture_slot(FREE, work, number) for number in range(21))) == [
-            *range(21)
-        ]
+        assert await asyncio.gather(
+            *(admission.in_picture_slot(FREE, work, number) for number in range(21))
+        ) == [*range(21)]
         assert most == 3
 
     asyncio.run(use())
@@ -224,7 +238,10 @@ def test_waiting_for_a_slot_is_bounded_and_slots_come_back_after_failures() -> N
             with pytest.raises(ValueError, match="a broken picture"):
                 await admission.in_picture_slot(FREE, fail)
         go = threading.Event()
-        holders = [asyncio.create_task(admission.in_picture_slot(FREE, go.wait, PATIENCE_SECONDS)) for _ in range(2)]
+        holders = [
+            asyncio.create_task(admission.in_picture_slot(FREE, go.wait, PATIENCE_SECONDS))
+            for _ in range(2)
+        ]
         await turns()
         with pytest.raises(Busy):
             await admission.in_picture_slot(FREE, bool)
@@ -234,7 +251,9 @@ def test_waiting_for_a_slot_is_bounded_and_slots_come_back_after_failures() -> N
         await asyncio.wait({waiter})
         go.set()
         assert await asyncio.gather(*holders) == [True, True]
-        assert await asyncio.gather(*(admission.in_picture_slot(FREE, lambda: 7) for _ in range(2))) == [7, 7]
+        assert await asyncio.gather(
+            *(admission.in_picture_slot(FREE, lambda: 7) for _ in range(2))
+        ) == [7, 7]
 
     asyncio.run(use())
 
@@ -242,7 +261,8 @@ def test_waiting_for_a_slot_is_bounded_and_slots_come_back_after_failures() -> N
 def test_a_slot_whose_request_was_cancelled_is_busy_until_its_thread_ends() -> None:
     async def use() -> None:
         admission = Admission(10, 1, wait_seconds=0.1)
-        started, go = threading.Event(), threading.Event()
+        started = threading.Event()
+        go = threading.Event()
 
         def decode() -> None:
             started.set()
@@ -291,7 +311,8 @@ def test_what_is_small_passes_large_bodies_that_are_held_for_ever() -> None:
 def test_a_large_body_is_not_passed_for_ever_by_small_ones() -> None:
     async def use() -> None:
         admission = Admission(16 * MIB, 1, PATIENCE_SECONDS, kept_bytes=2 * MIB)
-        first, large = Holder(admission, 12 * MIB), Holder(admission, 10 * MIB)
+        first = Holder(admission, 12 * MIB)
+        large = Holder(admission, 10 * MIB)
         small = [Holder(admission, SMALL_BODY_BYTES) for _ in range(20)]
         await turns()
         assert not large.is_in and [each.is_in for each in small] == [True] * 4 + [False] * 16
@@ -336,7 +357,9 @@ class Decodes:
         return asyncio.create_task(self._admission.in_picture_slot(cost, work))
 
     async def until(self, *names: str, in_order: bool = True) -> None:
-        """Return when exactly these have begun; those that are let in at one moment do so in any order."""
+        """Return when exactly these have begun; those
+        that are let in at one moment do so in any order.
+        """
         async with asyncio.timeout(PATIENCE_SECONDS):
             while len(self.begun) < len(names):
                 await asyncio.sleep(0.001)
@@ -382,7 +405,10 @@ def test_a_slow_picture_is_not_passed_for_ever() -> None:
 def test_pictures_share_the_memory_for_decoding_and_what_needs_more_waits_for_it() -> None:
     async def use() -> None:
         decodes = Decodes(Admission(10, 4, PATIENCE_SECONDS, decode_bytes=100))
-        tasks = [decodes.add(name, Cost(size, 0)) for name, size in (("a", 40), ("b", 40), ("c", 30), ("d", 10))]
+        tasks = [
+            decodes.add(name, Cost(size, 0))
+            for name, size in (("a", 40), ("b", 40), ("c", 30), ("d", 10))
+        ]
         await decodes.until("a", "b", in_order=False)
         decodes.end("a")
         await decodes.until("a", "b", "c", "d", in_order=False)
@@ -422,7 +448,8 @@ def test_slots_and_memory_come_back_after_cancellation_and_failure() -> None:
         decodes.end("broken", "failed")
         outcomes = await asyncio.gather(broken, failed, return_exceptions=True)
         assert [type(each) for each in outcomes] == [BrokenPicture, ValueError]
-        begun, waiting = decodes.add("left", Cost(100, 0)), decodes.add("never begun", Cost(100, 0))
+        begun = decodes.add("left", Cost(100, 0))
+        waiting = decodes.add("never begun", Cost(100, 0))
         await decodes.until("broken", "failed", "left")
         for task in (begun, waiting):
             task.cancel()
@@ -434,7 +461,9 @@ def test_slots_and_memory_come_back_after_cancellation_and_failure() -> None:
         await decodes.until("broken", "failed", "left", "last")
         decodes.end("last")
         assert await last == "last"
-        assert await asyncio.gather(*(admission.in_picture_slot(Cost(50, 0), lambda: 7) for _ in range(2))) == [7, 7]
+        assert await asyncio.gather(
+            *(admission.in_picture_slot(Cost(50, 0), lambda: 7) for _ in range(2))
+        ) == [7, 7]
 
     asyncio.run(use())
 
@@ -442,7 +471,9 @@ def test_slots_and_memory_come_back_after_cancellation_and_failure() -> None:
 @pytest.mark.parametrize("size_bytes", [MIB, 5 * MIB, 64 * MIB, 1024 * MIB])
 def test_the_default_budget_has_room_for_the_largest_upload_and_more(size_bytes: int) -> None:
     budget_bytes = Settings(max_upload_size_bytes=size_bytes).upload_budget_bytes
-    assert budget_bytes >= max(Settings().upload_budget_bytes, size_bytes + FORM_OVERHEAD_BYTES + SMALL_BODY_BYTES)
+    assert budget_bytes >= max(
+        Settings().upload_budget_bytes, size_bytes + FORM_OVERHEAD_BYTES + SMALL_BODY_BYTES
+    )
     chosen_bytes = size_bytes + 2 * MIB
     chosen = Settings(max_upload_size_bytes=size_bytes, upload_budget_bytes=chosen_bytes)
     assert chosen.upload_budget_bytes == chosen_bytes
@@ -450,7 +481,9 @@ def test_the_default_budget_has_room_for_the_largest_upload_and_more(size_bytes:
 
 @contextlib.contextmanager
 def stalled_upload(service: Service, account: Account, *, length: int | None) -> Iterator[None]:
-    """An upload that sends its head and a few bytes, and then nothing for as long as the context lasts."""
+    """An upload that sends its head and a few bytes,
+    and then nothing for as long as the context lasts.
+    """
     connection = http.client.HTTPConnection(service.host, service.port)
     connection.putrequest("PATCH", f"/users/{account.id}/picture")
     connection.putheader("Authorization", account.headers["Authorization"])
@@ -476,7 +509,11 @@ def padded(size_bytes: int) -> bytes:
 
 def in_chunks(service: Service, account: Account, content: bytes) -> httpx.Response:
     """Send the picture without announcing a length."""
-    form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n' + content + b"\r\n--b--\r\n"
+    form = (
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
+        + content
+        + b"\r\n--b--\r\n"
+    )
     with service.client(account) as client:
         headers = {"Content-Type": "multipart/form-data; boundary=b"}
         return client.patch(f"/users/{account.id}/picture", content=iter([form]), headers=headers)
@@ -484,7 +521,9 @@ def in_chunks(service: Service, account: Account, content: bytes) -> httpx.Respo
 
 @pytest.fixture(scope="module")
 def narrow_settings() -> dict[str, str]:
-    """Room for one upload of the largest size and a little more; nobody waits long, and stalling is no crime here."""
+    """Room for one upload of the largest size and a little
+    more; nobody waits long, and stalling is no crime here.
+    """
     return {
         "UPLOAD_BUDGET_BYTES": str(6 * MIB),
         "UPLOAD_WAIT_SECONDS": "0.5",
@@ -496,18 +535,23 @@ def test_a_stalled_upload_holds_only_its_own_memory_and_frees_it_when_it_goes_aw
     start_service: Callable[..., Service], narrow_settings: dict[str, str]
 ) -> None:
     service = start_service(**narrow_settings)
-    alice, bob = service.register("alice"), service.register("bob")
+    alice = service.register("alice")
+    bob = service.register("bob")
     assert service.patch_picture(bob, padded(5 * MIB)).status_code == 200
     shown = service.patch_picture(bob, jpeg()).json()["image_file"]
     for length in (5 * MIB, None):
         with stalled_upload(service, alice, length=length):
             answer = first_refusal(lambda: service.patch_picture(bob, padded(2 * MIB)))
             assert answer.json()["code"] == "busy" and int(answer.headers["retry-after"]) >= 1
-            assert in_chunks(service, bob, jpeg()).json()["code"] == "busy", "an unknown length counts as the largest"
+            assert in_chunks(service, bob, jpeg()).json()["code"] == "busy", (
+                "an unknown length counts as the largest"
+            )
             with service.client(bob) as client:
                 assert client.get("/users/me").status_code == 200
             assert service.patch_picture(bob, jpeg()).status_code == 200, "what still fits is taken"
-        assert service.patch_picture(bob, padded(5 * MIB)).status_code == 200, "its memory is free again"
+        assert service.patch_picture(bob, padded(5 * MIB)).status_code == 200, (
+            "its memory is free again"
+        )
         assert in_chunks(service, bob, jpeg()).status_code == 200
     with service.client(bob) as client:
         assert client.get("/users/me").json()["image_file"] not in (None, shown)
@@ -516,7 +560,9 @@ def test_a_stalled_upload_holds_only_its_own_memory_and_frees_it_when_it_goes_aw
 
 
 def first_refusal(send: Callable[[], httpx.Response]) -> httpx.Response:
-    """The first answer that is not 200: the stalled upload counts from when the service has read its head."""
+    """The first answer that is not 200: the stalled
+    upload counts from when the service has read its head.
+    """
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (answer := send()).status_code == 200:
         assert time.monotonic() < deadline, "the stalled upload holds no memory"
@@ -528,20 +574,31 @@ def test_an_upload_that_announces_too_much_is_refused_though_the_budget_is_in_us
     shared_service: Service, account: Account
 ) -> None:
     with shared_service.client(account) as client:
-        answer = client.patch(f"/users/{account.id}/picture", files={"file": ("a.jpg", bytes(6 * MIB))})
+        answer = client.patch(
+            f"/users/{account.id}/picture", files={"file": ("a.jpg", bytes(6 * MIB))}
+        )
     assert (answer.status_code, answer.json()["code"]) == (413, "file_too_large")
 
 
 def can_sandbox() -> bool:
-    return shutil.which("bwrap") is not None and subprocess.run([*SANDBOX, "true"], capture_output=True).returncode == 0
+    return (
+        shutil.which("bwrap") is not None
+        and subprocess.run([*SANDBOX, "true"], capture_output=True).returncode == 0
+    )
 
 
-@pytest.mark.skipif(not can_sandbox(), reason="bwrap is not installed, or may not make namespaces here")
+@pytest.mark.skipif(
+    not can_sandbox(), reason="bwrap is not installed, or may not make namespaces here"
+)
 def test_a_large_upload_works_where_nothing_can_be_written(
     new_database: Callable[[], str], moto: str, tmp_path: Path
 ) -> None:
-    written = subprocess.run([*SANDBOX, "touch", str(tmp_path / "x"), "/dev/shm/x"], capture_output=True)
-    assert written.returncode != 0 and not (tmp_path / "x").exists(), "the sandbox lets something be written"
+    written = subprocess.run(
+        [*SANDBOX, "touch", str(tmp_path / "x"), "/dev/shm/x"], capture_output=True
+    )
+    assert written.returncode != 0 and not (tmp_path / "x").exists(), (
+        "the sandbox lets something be written"
+    )
     settings = {
         "DATABASE_URL": new_database(),
         "DATA_DIR": str(tmp_path),

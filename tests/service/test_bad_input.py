@@ -1,4 +1,6 @@
-"""Bad input is a 4xx in the one shape with its own code and changes nothing; odd but good pictures are served."""
+"""Bad input is a 4xx in the one shape with its own code
+and changes nothing; odd but good pictures are served.
+"""
 
 import io
 import json
@@ -17,23 +19,42 @@ import pytest
 from PIL import Image
 
 from tests.support.pictures import BLUE, GREEN, RED, corners, encoded, jpeg, quarters
-from tests.support.services import BOUNDARY, FORM, Account, Bucket, Service, assert_problem, form, part, read_answer
+from tests.support.services import (
+    BOUNDARY,
+    FORM,
+    Account,
+    Bucket,
+    Service,
+    assert_problem,
+    form,
+    part,
+    read_answer,
+)
 
 MAX_UPLOAD_SIZE_BYTES = 5 * 1024 * 1024
 
 Send = Callable[[Service, Account], httpx.Response]
 
 
-def png(width_px: int, height_px: int, bit_depth: int, colour_type: int, rows: Iterable[bytes]) -> bytes:
+def png(
+    width_px: int, height_px: int, bit_depth: int, colour_type: int, rows: Iterable[bytes]
+) -> bytes:
     """A PNG file written chunk by chunk, for what Pillow does not write."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     header = struct.pack(">IIBBBBB", width_px, height_px, bit_depth, colour_type, 0, 0, 0)
     packer = zlib.compressobj(9)
     pixels = b"".join(packer.compress(b"\0" + row) for row in rows) + packer.flush()
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    )
 
 
 def bomb() -> bytes:
@@ -44,13 +65,17 @@ def bomb() -> bytes:
     return content
 
 
-def patch(service: Service, account: Account | None, user_id: int, **request: Any) -> httpx.Response:
+def patch(
+    service: Service, account: Account | None, user_id: int, **request: Any
+) -> httpx.Response:
     """Send a request to change the picture of an account."""
     with service.client(account) as client:
         return client.patch(f"/users/{user_id}/picture", **request)
 
 
-def as_file(content: bytes | Callable[[], bytes], filename: str = "photo.jpg", **fields: str) -> Send:
+def as_file(
+    content: bytes | Callable[[], bytes], filename: str = "photo.jpg", **fields: str
+) -> Send:
     """Send this as the form's file."""
 
     def send(service: Service, account: Account) -> httpx.Response:
@@ -65,7 +90,9 @@ def as_body(body: bytes | Callable[[], bytes], content_type: str = FORM["Content
 
     def send(service: Service, account: Account) -> httpx.Response:
         content = body if isinstance(body, bytes) else body()
-        return patch(service, account, account.id, content=content, headers={"Content-Type": content_type})
+        return patch(
+            service, account, account.id, content=content, headers={"Content-Type": content_type}
+        )
 
     return send
 
@@ -87,7 +114,13 @@ def with_token(make: Callable[[Service, Account], str | None], user_id: int | No
     def send(service: Service, account: Account) -> httpx.Response:
         value = make(service, account)
         headers = {} if value is None else {"Authorization": value}
-        return patch(service, None, user_id or account.id, files={"file": ("photo.jpg", jpeg())}, headers=headers)
+        return patch(
+            service,
+            None,
+            user_id or account.id,
+            files={"file": ("photo.jpg", jpeg())},
+            headers=headers,
+        )
 
     return send
 
@@ -104,7 +137,9 @@ def tampered(service: Service, account: Account) -> str:
     """The account's token with another subject under the old signature."""
     head, _, signature = account.token.split(".")
     claims = jwt.decode(account.token, options={"verify_signature": False})
-    body = jwt.encode({**claims, "sub": "1"}, "another secret, of thirty-two characters").split(".")[1]
+    body = jwt.encode({**claims, "sub": "1"}, "another secret, of thirty-two characters").split(
+        "."
+    )[1]
     return f"Bearer {head}.{body}.{signature}"
 
 
@@ -138,7 +173,9 @@ def stored_keys(service: Service) -> set[str]:
 
 @pytest.fixture
 def kept(shared_service: Service, account: Account) -> Iterator[str]:
-    """The path of a picture that the account has; after the test it still has it, and nothing else is left."""
+    """The path of a picture that the account has; after
+    the test it still has it, and nothing else is left.
+    """
     path: str = shared_service.patch_picture(account, jpeg()).json()["image_path"]
     before = stored_keys(shared_service)
     yield path
@@ -146,7 +183,9 @@ def kept(shared_service: Service, account: Account) -> Iterator[str]:
         assert client.get("/users/me").json()["image_path"] == path
     assert corners(shared_service.get_picture(path).content) == ["red", "green", "blue", "white"]
     rows = shared_service.sql("SELECT state, key FROM stored_files WHERE owner_id = $1", account.id)
-    assert [(row["state"], row["key"].rpartition("/")[2]) for row in rows] == [("live", path.rpartition("/")[2])]
+    assert [(row["state"], row["key"].rpartition("/")[2]) for row in rows] == [
+        ("live", path.rpartition("/")[2])
+    ]
     assert stored_keys(shared_service) == before
 
 
@@ -157,12 +196,24 @@ BAD_FILES: dict[str, tuple[Send, int, str]] = {
     "an empty file": (as_file(b""), 400, "empty_file"),
     "text named jpg": (as_file(b"This is no picture.\n" * 100), 400, "not_a_picture"),
     "a truncated JPEG": (as_file(lambda: jpeg()[:-2000]), 400, "truncated_picture"),
-    "a truncated PNG": (as_file(lambda: encoded(quarters(640, 480), "PNG")[:-1000]), 400, "truncated_picture"),
+    "a truncated PNG": (
+        as_file(lambda: encoded(quarters(640, 480), "PNG")[:-1000]),
+        400,
+        "truncated_picture",
+    ),
     "the first bytes of a JPEG": (as_file(lambda: jpeg()[:30]), 400, "truncated_picture"),
-    "a damaged PNG": (as_file(lambda: png(64, 64, 8, 2, repeat(b"\xff", 64))), 400, "truncated_picture"),
+    "a damaged PNG": (
+        as_file(lambda: png(64, 64, 8, 2, repeat(b"\xff", 64))),
+        400,
+        "truncated_picture",
+    ),
     "400 megapixels in 48 kB": (as_file(bomb, "small.png"), 413, "too_many_pixels"),
     "an SVG": (as_file(SVG, "drawing.svg"), 400, "unsupported_format"),
-    "a format that is not on the list": (as_file(lambda: encoded(quarters(64, 64), "TIFF")), 400, "unsupported_format"),
+    "a format that is not on the list": (
+        as_file(lambda: encoded(quarters(64, 64), "TIFF")),
+        400,
+        "unsupported_format",
+    ),
     "a file of 6 MB": (as_file(lambda: bytes(6_000_000)), 413, "file_too_large"),
     "a file of 64 MB": (as_file(lambda: bytes(64_000_000)), 413, "file_too_large"),
     "one byte more than the limit": (
@@ -173,7 +224,11 @@ BAD_FILES: dict[str, tuple[Send, int, str]] = {
 }
 
 BAD_FORMS: dict[str, tuple[Send, int, str]] = {
-    "a form without a file": (as_body(form(part(b"hello", 'form-data; name="caption"'))), 422, "file_missing"),
+    "a form without a file": (
+        as_body(form(part(b"hello", 'form-data; name="caption"'))),
+        422,
+        "file_missing",
+    ),
     "a form with nothing in it": (as_body(form()), 422, "file_missing"),
     "a file under another name": (
         as_body(lambda: form(part(jpeg(), 'form-data; name="photo"; filename="photo.jpg"'))),
@@ -181,13 +236,24 @@ BAD_FORMS: dict[str, tuple[Send, int, str]] = {
         "file_missing",
     ),
     "no file chosen in a browser": (
-        as_body(form(part(b"", 'form-data; name="file"; filename=""\r\nContent-Type: application/octet-stream'))),
+        as_body(
+            form(
+                part(
+                    b"",
+                    'form-data; name="file"; filename=""\r\nContent-Type: application/octet-stream',
+                )
+            )
+        ),
         422,
         "file_missing",
     ),
     "two files": (as_body(lambda: form(part(jpeg()), part(jpeg()))), 422, "too_many_files"),
     "a field instead of a file": (as_body(form(part(b"photo.jpg", FIELD))), 422, "file_is_a_field"),
-    "a picture in a field instead of a file": (as_body(lambda: form(part(jpeg(), FIELD))), 422, "file_is_a_field"),
+    "a picture in a field instead of a file": (
+        as_body(lambda: form(part(jpeg(), FIELD))),
+        422,
+        "file_is_a_field",
+    ),
     "JSON": (as_body(b'{"file": "photo.jpg"}', content_type="application/json"), 422, "not_a_form"),
     "a form of the other kind": (
         as_body(b"file=photo.jpg", content_type="application/x-www-form-urlencoded"),
@@ -212,20 +278,32 @@ BAD_FORMS: dict[str, tuple[Send, int, str]] = {
         "malformed_form",
     ),
     "a boundary longer than any": (
-        as_body(lambda: form(part(jpeg())), content_type=f"multipart/form-data; boundary={'b' * 5000}"),
+        as_body(
+            lambda: form(part(jpeg())), content_type=f"multipart/form-data; boundary={'b' * 5000}"
+        ),
         422,
         "not_a_form",
     ),
     "a form cut short": (as_body(lambda: form(part(jpeg()))[:-3000]), 422, "malformed_form"),
     "a form without its last line": (as_body(lambda: part(jpeg())), 422, "malformed_form"),
-    "a part without a name": (as_body(lambda: form(part(jpeg(), "form-data"))), 422, "malformed_form"),
+    "a part without a name": (
+        as_body(lambda: form(part(jpeg(), "form-data"))),
+        422,
+        "malformed_form",
+    ),
     "a part with a broken header": (
-        as_body(lambda: form(f"--{BOUNDARY}\r\nContent Disposition\r\n\r\n".encode() + jpeg() + b"\r\n")),
+        as_body(
+            lambda: form(f"--{BOUNDARY}\r\nContent Disposition\r\n\r\n".encode() + jpeg() + b"\r\n")
+        ),
         422,
         "malformed_form",
     ),
     "bytes that are no form": (as_body(bytes(range(256)) * 40), 422, "malformed_form"),
-    "a thousand parts": (as_body(form(*[part(b"x", 'form-data; name="x"')] * 1000)), 422, "malformed_form"),
+    "a thousand parts": (
+        as_body(form(*[part(b"x", 'form-data; name="x"')] * 1000)),
+        422,
+        "malformed_form",
+    ),
     "an endless part header": (
         as_body(lambda: form(part(jpeg(), f'form-data; name="file"; filename="{"x" * 300_000}"'))),
         422,
@@ -236,7 +314,17 @@ BAD_FORMS: dict[str, tuple[Send, int, str]] = {
 BAD_CROPS: dict[str, tuple[Send, int, str]] = {
     f"crop {crop}": (as_file(jpeg, crop=crop), 422, "bad_crop")
     for crop in (
-        *("0,0", "0,0,10,10", "a,b,c", "-1,0,10", "0,0,0", "1.5,0,10", "0,0,9999999999", "0;0;10", "\u0661,0,10"),
+        *(
+            "0,0",
+            "0,0,10,10",
+            "a,b,c",
+            "-1,0,10",
+            "0,0,0",
+            "1.5,0,10",
+            "0,0,9999999999",
+            "0;0;10",
+            "\u0661,0,10",
+        ),
         *("0,0,481", "441,0,200", "0,281,200", "640,0,1", "999999999,999999999,999999999"),
     )
 }
@@ -246,16 +334,40 @@ BAD_SENDERS: dict[str, tuple[Send, int, str]] = {
     "an account that is not there": (with_token(signed, 2**63 - 1), 403, "not_yours"),
     "no token": (with_token(lambda *_: None), 401, "not_authenticated"),
     "another scheme": (with_token(lambda *_: "Basic YWxpY2U6YWxpY2U="), 401, "not_authenticated"),
-    "an expired token": (with_token(lambda *to: signed(*to, exp=time.time() - 1)), 401, "token_expired"),
+    "an expired token": (
+        with_token(lambda *to: signed(*to, exp=time.time() - 1)),
+        401,
+        "token_expired",
+    ),
     "a tampered token": (with_token(tampered), 401, "invalid_token"),
-    "a token for another purpose": (with_token(lambda *to: signed(*to, aud="reset")), 401, "invalid_token"),
-    "a token of nobody": (with_token(lambda *to: signed(*to, sub=str(2**63 - 1))), 401, "invalid_token"),
-    "a token whose subject is too large": (with_token(lambda *to: signed(*to, sub="9" * 30)), 401, "invalid_token"),
-    "a token whose subject is a word": (with_token(lambda *to: signed(*to, sub="alice")), 401, "invalid_token"),
+    "a token for another purpose": (
+        with_token(lambda *to: signed(*to, aud="reset")),
+        401,
+        "invalid_token",
+    ),
+    "a token of nobody": (
+        with_token(lambda *to: signed(*to, sub=str(2**63 - 1))),
+        401,
+        "invalid_token",
+    ),
+    "a token whose subject is too large": (
+        with_token(lambda *to: signed(*to, sub="9" * 30)),
+        401,
+        "invalid_token",
+    ),
+    "a token whose subject is a word": (
+        with_token(lambda *to: signed(*to, sub="alice")),
+        401,
+        "invalid_token",
+    ),
     "a token without an end": (with_token(lambda *to: signed(*to, exp=None)), 401, "invalid_token"),
     "a token that is none": (with_token(lambda *_: "Bearer token"), 401, "invalid_token"),
     "an unsigned token": (
-        with_token(lambda _, account: "Bearer " + jwt.encode({"sub": str(account.id), "aud": "access"}, "", "none")),
+        with_token(
+            lambda _, account: (
+                "Bearer " + jwt.encode({"sub": str(account.id), "aud": "access"}, "", "none")
+            )
+        ),
         401,
         "invalid_token",
     ),
@@ -273,7 +385,11 @@ def endless_file(size_bytes: int) -> Iterator[bytes]:
 BAD_LENGTHS: dict[str, tuple[Send, int, str]] = {
     "6 MB without a length": (in_chunks(lambda: endless_file(6_000_000)), 413, "file_too_large"),
     "64 MB without a length": (in_chunks(lambda: endless_file(64_000_000)), 413, "file_too_large"),
-    "a bad picture without a length": (in_chunks(lambda: iter([form(part(SVG))])), 400, "unsupported_format"),
+    "a bad picture without a length": (
+        in_chunks(lambda: iter([form(part(SVG))])),
+        400,
+        "unsupported_format",
+    ),
     "a length that is shorter than the form": (
         lambda service, account: raw(service, account, 4000, form(part(jpeg()))[:4000]),
         422,
@@ -311,14 +427,18 @@ def test_what_follows_a_body_that_is_longer_than_announced_is_never_a_picture(
     assert 400 <= status < 500
 
 
-def test_a_body_that_ends_before_its_length_is_no_picture(shared_service: Service, account: Account, kept: str) -> None:
+def test_a_body_that_ends_before_its_length_is_no_picture(
+    shared_service: Service, account: Account, kept: str
+) -> None:
     body = form(part(jpeg()))
     head = (
         f"PATCH /users/{account.id}/picture HTTP/1.1\r\nHost: {shared_service.host}\r\n"
         f"Authorization: Bearer {account.token}\r\nContent-Type: {FORM['Content-Type']}\r\n"
         f"Content-Length: {len(body) + 1}\r\n\r\n"
     )
-    with socket.create_connection((shared_service.host, shared_service.port), timeout=30) as connection:
+    with socket.create_connection(
+        (shared_service.host, shared_service.port), timeout=30
+    ) as connection:
         connection.sendall(head.encode() + body)
         connection.shutdown(socket.SHUT_WR)
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
@@ -362,7 +482,12 @@ def deep(picture: Image.Image) -> bytes:
     stride = picture.width * len(picture.getbands())
     content = picture.tobytes()
     rows = (content[start : start + stride] for start in range(0, len(content), stride))
-    return png(*picture.size, 16, colour_type, (bytes(byte for byte in row for _ in range(2)) for row in rows))
+    return png(
+        *picture.size,
+        16,
+        colour_type,
+        (bytes(byte for byte in row for _ in range(2)) for row in rows),
+    )
 
 
 def half_transparent(mode: str) -> bytes:
@@ -383,7 +508,10 @@ GOOD: dict[str, tuple[Callable[[], bytes], list[str]]] = {
     "a 16-bit PNG": (lambda: deep(quarters(320, 320)), IN_ORDER),
     "a CMYK JPEG": (lambda: encoded(quarters(640, 480).convert("CMYK"), quality=90), IN_ORDER),
     "a transparent PNG": (lambda: half_transparent("RGBA"), ["white", "green", "white", "green"]),
-    "a PNG with a transparent colour": (lambda: half_transparent("P"), ["white", "green", "white", "green"]),
+    "a PNG with a transparent colour": (
+        lambda: half_transparent("P"),
+        ["white", "green", "white", "green"],
+    ),
     "a file of exactly the limit": (lambda: jpeg().ljust(MAX_UPLOAD_SIZE_BYTES, b"\0"), IN_ORDER),
     "a PNG named jpg": (lambda: encoded(quarters(320, 320), "PNG"), IN_ORDER),
     "a single pixel": (lambda: encoded(Image.new("RGB", (1, 1), BLUE), "PNG"), ["blue"] * 4),
@@ -391,7 +519,9 @@ GOOD: dict[str, tuple[Callable[[], bytes], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_an_odd_but_good_picture_is_served(name: str, shared_service: Service, account: Account) -> None:
+def test_an_odd_but_good_picture_is_served(
+    name: str, shared_service: Service, account: Account
+) -> None:
     make, expected = GOOD[name]
     content = make()
     found = served(shared_service, account, shared_service.patch_picture(account, content))
@@ -399,7 +529,9 @@ def test_an_odd_but_good_picture_is_served(name: str, shared_service: Service, a
 
 
 def test_what_was_transparent_is_white(shared_service: Service, account: Account) -> None:
-    found = served(shared_service, account, shared_service.patch_picture(account, half_transparent("RGBA")))
+    found = served(
+        shared_service, account, shared_service.patch_picture(account, half_transparent("RGBA"))
+    )
     pixel = Image.open(io.BytesIO(found)).getpixel((75, 150))
     assert isinstance(pixel, tuple) and min(pixel) >= 253
 
@@ -415,7 +547,9 @@ def test_the_greys_of_a_16_bit_picture_are_kept(shared_service: Service, account
         assert isinstance(pixel, int) and abs(pixel - grey) <= 3
 
 
-def test_a_picture_without_an_announced_length_is_served(shared_service: Service, account: Account) -> None:
+def test_a_picture_without_an_announced_length_is_served(
+    shared_service: Service, account: Account
+) -> None:
     body = form(part(jpeg()))
     pieces = (body[start : start + 1000] for start in range(0, len(body), 1000))
     with shared_service.client(account) as client:
@@ -441,22 +575,32 @@ STORED: dict[int, Image.Transpose | None] = {
 def test_a_crop_is_in_pixels_of_the_upright_picture(
     orientation: int, shared_service: Service, account: Account
 ) -> None:
-    upright, turn = quarters(640, 480), STORED[orientation]
+    upright = quarters(640, 480)
+    turn = STORED[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
     photo = encoded(upright if turn is None else upright.transpose(turn), quality=90, exif=exif)
     # Each lies in one quarter; the last is where green meets white, and touches the right edge.
-    crops = {"410,20,200": ["green"] * 4, "30,270,200": ["blue"] * 4, "440,140,200": ["green"] * 2 + ["white"] * 2}
+    crops = {
+        "410,20,200": ["green"] * 4,
+        "30,270,200": ["blue"] * 4,
+        "440,140,200": ["green"] * 2 + ["white"] * 2,
+    }
     for crop, expected in crops.items():
         answer = shared_service.patch_picture(account, photo, data={"crop": crop})
         assert corners(served(shared_service, account, answer)) == expected, crop
-    assert corners(served(shared_service, account, shared_service.patch_picture(account, photo))) == IN_ORDER
+    assert (
+        corners(served(shared_service, account, shared_service.patch_picture(account, photo)))
+        == IN_ORDER
+    )
 
 
 def test_no_refusal_repeats_what_was_sent(shared_service: Service) -> None:
     secret = "a-password-that-nobody-may-read"
     with shared_service.client() as client:
-        answer = client.post("/users", json={"username": "", "email": "x", "password": [secret], "more": secret})
+        answer = client.post(
+            "/users", json={"username": "", "email": "x", "password": [secret], "more": secret}
+        )
     body = answer.json()
     assert (answer.status_code, body["code"]) == (422, "invalid_request")
     assert answer.headers["content-type"] == "application/problem+json"

@@ -1,4 +1,6 @@
-"""A real browser can use Darkroom: the try-it-out page, uploads and early refusals, pictures, and other origins."""
+"""A real browser can use Darkroom: the try-it-out page,
+uploads and early refusals, pictures, and other origins.
+"""
 
 import shutil
 import threading
@@ -93,12 +95,17 @@ class Browser:
     @property
     def hosts(self) -> set[str]:
         """Every host and port that was asked."""
-        return {urlsplit(url).netloc for url in self.requested if not url.startswith(("data:", "blob:"))}
+        return {
+            urlsplit(url).netloc for url in self.requested if not url.startswith(("data:", "blob:"))
+        }
 
 
 @pytest.fixture
 def browser() -> Iterator[Browser]:
-    """A browser of the test's own. Its loop runs until it ends, so no other fixture may need asyncio after it."""
+    """A browser of the test's own.
+
+    Its loop runs until it ends, so no other fixture may need asyncio after it.
+    """
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("there is no chromium on this machine (Debian: apt-get install chromium)")
@@ -139,11 +146,19 @@ def open_service(start_service: Callable[..., Service], elsewhere: str) -> Servi
     return start_service(cors_origins=f"https://app.example.com, {elsewhere}")
 
 
-def test_the_try_it_out_page_loads_all_it_needs_from_the_service(shared_service: Service, browser: Browser) -> None:
+def test_the_try_it_out_page_loads_all_it_needs_from_the_service(
+    shared_service: Service, browser: Browser
+) -> None:
     page = browser.page
     answer = page.goto(f"{shared_service.url}/", wait_until="networkidle")
     assert answer is not None and answer.status == 200 and page.url == f"{shared_service.url}/docs"
-    for path in ("/users", "/users/token", "/users/{user_id}", "/users/{user_id}/picture", "/health/ready"):
+    for path in (
+        "/users",
+        "/users/token",
+        "/users/{user_id}",
+        "/users/{user_id}/picture",
+        "/health/ready",
+    ):
         expect(page.locator(f'.opblock-summary-path[data-path="{path}"]').first).to_be_visible()
     expect(page.locator(".opblock-patch")).to_have_count(2)
     page.locator(".opblock-patch", has_text="/picture").locator(".opblock-summary").click()
@@ -188,8 +203,11 @@ def test_a_picture_is_sent_with_the_try_it_out_page(
     assert corners(shared_service.get_picture(path).content) == ["red", "green", "blue", "white"]
 
 
-def test_a_browser_reads_early_refusals(shared_service: Service, account: Account, browser: Browser) -> None:
-    page, path = browser.page, f"/users/{account.id}/picture"
+def test_a_browser_reads_early_refusals(
+    shared_service: Service, account: Account, browser: Browser
+) -> None:
+    page = browser.page
+    path = f"/users/{account.id}/picture"
     page.goto(f"{shared_service.url}/docs")
     cases: list[tuple[int, str | None, int, str]] = [
         (6 * MB, account.token, 413, "file_too_large"),
@@ -207,7 +225,11 @@ def test_a_browser_reads_early_refusals(shared_service: Service, account: Accoun
 
 
 def test_a_picture_shows_in_a_page(
-    shared_service: Service, account: Account, elsewhere: str, browser: Browser, request: pytest.FixtureRequest
+    shared_service: Service,
+    account: Account,
+    elsewhere: str,
+    browser: Browser,
+    request: pytest.FixtureRequest,
 ) -> None:
     path = shared_service.patch_picture(account, jpeg()).json()["image_path"]
     default = f"{shared_service.url}/static/profile_pics/default.jpg"
@@ -216,7 +238,9 @@ def test_a_picture_shows_in_a_page(
     assert browser.page.evaluate(LOAD, url) == [300, 300]
     assert browser.page.evaluate(LOAD, default) == [300, 300]
     assert browser.page.evaluate(LOAD, url.replace("profile_pics/", "profile_pics/0")) is None
-    if request.config.getoption("--store") == "local":  # on one of the service's own pages its policy applies as well
+    if (
+        request.config.getoption("--store") == "local"
+    ):  # on one of the service's own pages its policy applies as well
         browser.page.goto(f"{shared_service.url}/docs")
         assert browser.page.evaluate(LOAD, path) == [300, 300]
 

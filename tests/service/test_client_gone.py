@@ -1,4 +1,6 @@
-"""Proves that a client that goes away before its last byte costs nothing, and that after it the upload finishes."""
+"""Proves that a client that goes away before its last
+byte costs nothing, and that after it the upload finishes.
+"""
 
 import asyncio
 import contextlib
@@ -28,8 +30,13 @@ from tests.support.planned_s3 import PlannedS3, planned_s3
 from tests.support.services import START_SECONDS, Account, Service, form, part, wait_until
 from web import admission, uploads
 
-# Room for one upload of the largest size. Nobody is cut off or told to come back: only who leaves makes room.
-PATIENT = {"UPLOAD_BUDGET_BYTES": str(6 * MIB), "UPLOAD_WAIT_SECONDS": "600", "UPLOAD_STALL_SECONDS": "600"}
+# Room for one upload of the largest size. Nobody is cut
+# off or told to come back: only who leaves makes room.
+PATIENT = {
+    "UPLOAD_BUDGET_BYTES": str(6 * MIB),
+    "UPLOAD_WAIT_SECONDS": "600",
+    "UPLOAD_STALL_SECONDS": "600",
+}
 PICTURE = jpeg()
 LARGE = form(part(PICTURE.ljust(5 * MIB, b"\0")))
 SENT = 4 * MIB
@@ -45,7 +52,10 @@ def store() -> Iterator[PlannedS3]:
 def service(
     store: PlannedS3, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    data = {"DATA_DIR": str(tmp_path_factory.mktemp("gone")), "DATABASE_URL": make_database(postgres, template)}
+    data = {
+        "DATA_DIR": str(tmp_path_factory.mktemp("gone")),
+        "DATABASE_URL": make_database(postgres, template),
+    }
     started = launched({**data, **PATIENT, **store.settings()})
     started.start()
     yield started
@@ -70,14 +80,23 @@ def send_large(service: Service, account: Account) -> httpx.Response:
 
 
 @pytest.mark.parametrize("by_reset", [False, True], ids=["closed", "reset"])
-@pytest.mark.parametrize("sent", [0, SENT, len(LARGE) - 1], ids=["head", "most", "all but one byte"])
+@pytest.mark.parametrize(
+    "sent", [0, SENT, len(LARGE) - 1], ids=["head", "most", "all but one byte"]
+)
 def test_all_that_a_client_held_is_free_when_it_goes_away_before_its_last_byte(
     service: Service, store: PlannedS3, alice: Account, bob: Account, sent: int, by_reset: bool
 ) -> None:
     before = set(store.objects)
-    with ThreadPoolExecutor(1) as pool, sending(service, head(alice, len(LARGE)) + LARGE[:sent]) as connection:
-        wait_until(lambda: held(service)["reserved"] == len(LARGE), "it has room for what was announced")
-        wait_until(lambda: held(service)["read"] > sent - 1000, "the service has read what was sent")
+    with (
+        ThreadPoolExecutor(1) as pool,
+        sending(service, head(alice, len(LARGE)) + LARGE[:sent]) as connection,
+    ):
+        wait_until(
+            lambda: held(service)["reserved"] == len(LARGE), "it has room for what was announced"
+        )
+        wait_until(
+            lambda: held(service)["read"] > sent - 1000, "the service has read what was sent"
+        )
         following = pool.submit(send_large, service, bob)
         wait_until(lambda: held(service)["waiting"] == 1, "there is room for one upload only")
         leave(connection, by_reset=by_reset)
@@ -96,7 +115,10 @@ def test_who_goes_away_while_waiting_for_room_takes_none(
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(1) as pool:
         first = stack.enter_context(sending(service, head(alice, len(LARGE)) + LARGE[:SENT]))
         wait_until(lambda: held(service)["reserved"], "the first upload has all the room")
-        queue = [stack.enter_context(sending(service, head(alice, len(LARGE)) + LARGE[:20_000])) for _ in range(10)]
+        queue = [
+            stack.enter_context(sending(service, head(alice, len(LARGE)) + LARGE[:20_000]))
+            for _ in range(10)
+        ]
         wait_until(lambda: held(service)["waiting"] == 10, "the others wait")
         following = pool.submit(send_large, service, bob)
         wait_until(lambda: held(service)["waiting"] == 11, "the last one waits behind them")
@@ -109,7 +131,9 @@ def test_who_goes_away_while_waiting_for_room_takes_none(
     assert files_of(service, alice) == {} and len(set(store.objects) - before) == 1
 
 
-def test_fifty_clients_that_went_away_do_not_add_up_in_memory(service: Service, alice: Account) -> None:
+def test_fifty_clients_that_went_away_do_not_add_up_in_memory(
+    service: Service, alice: Account
+) -> None:
     assert service.process is not None
     status = Path(f"/proc/{service.process.pid}/status")
     if not status.exists():
@@ -121,7 +145,9 @@ def test_fifty_clients_that_went_away_do_not_add_up_in_memory(service: Service, 
 
     def come_and_go(by_reset: bool) -> None:
         with sending(service, head(alice, len(LARGE)) + LARGE[:SENT]) as connection:
-            wait_until(lambda: held(service)["read"] > SENT - 1000, "the service has read what was sent")
+            wait_until(
+                lambda: held(service)["read"] > SENT - 1000, "the service has read what was sent"
+            )
             leave(connection, by_reset=by_reset)
         wait_until(lambda: not held(service)["reserved"], "the room is free")
 
@@ -184,9 +210,14 @@ def test_an_upload_finishes_though_its_client_closed_right_after_the_last_byte(
 
 @pytest.fixture
 def here(
-    new_database: Callable[[], str], store_settings: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_database: Callable[[], str],
+    store_settings: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Service]:
-    """A database and a store for this process; the service is not started, only asked what is there."""
+    """A database and a store for this process; the
+    service is not started, only asked what is there.
+    """
     given = {"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path / "data"), **store_settings}
     known = config.Settings.model_validate({name.lower(): value for name, value in given.items()})
     for name in known.model_fields_set:
@@ -208,9 +239,19 @@ class Call:
         lines = [line.split(b": ", 1) for line in head_lines.split(b"\r\n")[1:]]
         path = f"/users/{user_id}/picture"
         scope = {
-            **{"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http", "method": "PATCH"},
+            **{
+                "type": "http",
+                "asgi": {"version": "3.0"},
+                "http_version": "1.1",
+                "scheme": "http",
+                "method": "PATCH",
+            },
             **{"path": path, "raw_path": path.encode(), "query_string": b"", "root_path": ""},
-            **{"headers": [(name.lower(), value) for name, value in lines], "client": None, "server": None},
+            **{
+                "headers": [(name.lower(), value) for name, value in lines],
+                "client": None,
+                "server": None,
+            },
         }
         self.answer: list[Any] = []
         messages = [{"type": "http.request", "body": body, "more_body": False}]
@@ -228,7 +269,8 @@ class Call:
 def test_a_cancelled_request_ends_as_a_live_picture_and_holds_its_memory_until_it_is_decoded(
     here: Service, monkeypatch: pytest.MonkeyPatch, while_it: str
 ) -> None:
-    begun, going_on = Future[None](), Future[None]()
+    begun = Future[None]()
+    going_on = Future[None]()
 
     def wait() -> None:
         if not begun.done():

@@ -1,4 +1,6 @@
-"""An answer that comes before the body was read reaches every client as that answer, and never as a reset."""
+"""An answer that comes before the body was read reaches
+every client as that answer, and never as a reset.
+"""
 
 import http.client
 import shutil
@@ -15,7 +17,8 @@ import pytest
 from tests.support.pictures import jpeg
 from tests.support.services import FORM, Account, Service, assert_problem, form, part, read_answer
 
-# How a client sends: the service, the path, the account or nobody, a file of the form. It returns what it read.
+# How a client sends: the service, the path, the account
+# or nobody, a file of the form. It returns what it read.
 Client = Callable[[Service, str, Account | None, Path], httpx.Response]
 
 MB = 1_000_000
@@ -39,14 +42,18 @@ def by_httpx(service: Service, path: str, account: Account | None, photo: Path) 
         return client.patch(path, files={"file": file})
 
 
-def by_httpx_in_chunks(service: Service, path: str, account: Account | None, photo: Path) -> httpx.Response:
+def by_httpx_in_chunks(
+    service: Service, path: str, account: Account | None, photo: Path
+) -> httpx.Response:
     with service.client(account) as client:
         answer = client.patch(path, content=body_of(photo), headers=FORM)
     assert answer.request.headers["transfer-encoding"] == "chunked"
     return answer
 
 
-def by_http_client(service: Service, path: str, account: Account | None, photo: Path) -> httpx.Response:
+def by_http_client(
+    service: Service, path: str, account: Account | None, photo: Path
+) -> httpx.Response:
     connection = http.client.HTTPConnection(service.host, service.port, timeout=60)
     length = sum(len(piece) for piece in body_of(photo))
     headers = {**FORM, "Content-Length": str(length), **(account.headers if account else {})}
@@ -60,10 +67,22 @@ def by_http_client(service: Service, path: str, account: Account | None, photo: 
 
 def by_curl(*options: str) -> Client:
     def send(service: Service, path: str, account: Account | None, photo: Path) -> httpx.Response:
-        command = ["curl", "-q", "-sS", "--noproxy", "*", "-X", "PATCH", "-F", f"file=@{photo}", *options]
+        command = [
+            "curl",
+            "-q",
+            "-sS",
+            "--noproxy",
+            "*",
+            "-X",
+            "PATCH",
+            "-F",
+            f"file=@{photo}",
+            *options,
+        ]
         if account:
             command += ["-H", f"Authorization: Bearer {account.token}"]
-        head, body = photo.with_name("head"), photo.with_name("body")
+        head = photo.with_name("head")
+        body = photo.with_name("body")
         command += ["-D", str(head), "-o", str(body), "-w", "%{http_code}", service.url + path]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stderr) == (0, "")
@@ -119,9 +138,16 @@ def test_every_client_reads_the_early_answer(
         pytest.skip("there is no curl on this machine")
     user_id = account.id if sender != "other" else shared_service.register(f"other-{account.id}").id
     path = f"/users/{user_id}/picture"
-    answer = CLIENTS[name](shared_service, path, account if sender != "nobody" else None, sparse(size_bytes))
+    answer = CLIENTS[name](
+        shared_service, path, account if sender != "nobody" else None, sparse(size_bytes)
+    )
     assert_problem(answer, status, code)
-    assert shared_service.sql("SELECT id FROM stored_files WHERE owner_id IN ($1, $2)", account.id, user_id) == []
+    assert (
+        shared_service.sql(
+            "SELECT id FROM stored_files WHERE owner_id IN ($1, $2)", account.id, user_id
+        )
+        == []
+    )
 
 
 @contextmanager
@@ -132,7 +158,11 @@ def connected(service: Service) -> Iterator[socket.socket]:
 
 def head_of(account: Account | None, user_id: int, *headers: str) -> bytes:
     """The head of a request to change a picture."""
-    lines = [f"PATCH /users/{user_id}/picture HTTP/1.1", "Host: 127.0.0.1", f"Content-Type: {FORM['Content-Type']}"]
+    lines = [
+        f"PATCH /users/{user_id}/picture HTTP/1.1",
+        "Host: 127.0.0.1",
+        f"Content-Type: {FORM['Content-Type']}",
+    ]
     if account:
         lines.append(f"Authorization: Bearer {account.token}")
     return "\r\n".join([*lines, *headers, "", ""]).encode()
@@ -142,7 +172,9 @@ def sent_whole(account: Account | None, user_id: int, body: bytes) -> bytes:
     return head_of(account, user_id, f"Content-Length: {len(body)}") + body
 
 
-def test_a_refused_picture_leaves_its_connection_usable(shared_service: Service, account: Account) -> None:
+def test_a_refused_picture_leaves_its_connection_usable(
+    shared_service: Service, account: Account
+) -> None:
     with connected(shared_service) as connection:
         for _ in range(3):
             connection.sendall(sent_whole(account, account.id, form(part(b"This is no picture."))))
@@ -168,16 +200,22 @@ def test_a_small_body_that_nobody_reads_ends_its_connection_without_a_reset(
             assert read_answer(connection).status_code == 200
 
 
-def test_a_client_that_keeps_connections_goes_on_after_refusals(shared_service: Service, account: Account) -> None:
+def test_a_client_that_keeps_connections_goes_on_after_refusals(
+    shared_service: Service, account: Account
+) -> None:
     with shared_service.client() as client:
         for _ in range(5):
             refused = client.patch(f"/users/{account.id}/picture", files={"file": jpeg()})
             assert_problem(refused, 401, "not_authenticated")
-            taken = client.patch(f"/users/{account.id}/picture", files={"file": jpeg()}, headers=account.headers)
+            taken = client.patch(
+                f"/users/{account.id}/picture", files={"file": jpeg()}, headers=account.headers
+            )
             assert taken.status_code == 200
 
 
-def test_the_answer_to_a_chunked_upload_comes_before_its_end(shared_service: Service, account: Account) -> None:
+def test_the_answer_to_a_chunked_upload_comes_before_its_end(
+    shared_service: Service, account: Account
+) -> None:
     piece = bytes(50_000)
     chunk = b"%x\r\n" % len(piece) + piece + b"\r\n"
     with connected(shared_service) as connection:
@@ -193,11 +231,15 @@ def test_the_answer_to_a_chunked_upload_comes_before_its_end(shared_service: Ser
 
 def test_a_client_that_asks_first_need_not_send(shared_service: Service, account: Account) -> None:
     with connected(shared_service) as connection:
-        connection.sendall(head_of(account, account.id, f"Content-Length: {6 * MB}", "Expect: 100-continue"))
+        connection.sendall(
+            head_of(account, account.id, f"Content-Length: {6 * MB}", "Expect: 100-continue")
+        )
         assert_problem(read_answer(connection), 413, "file_too_large")
     body = form(part(jpeg()))
     with connected(shared_service) as connection:
-        connection.sendall(head_of(account, account.id, f"Content-Length: {len(body)}", "Expect: 100-continue"))
+        connection.sendall(
+            head_of(account, account.id, f"Content-Length: {len(body)}", "Expect: 100-continue")
+        )
         assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(body)
         assert read_answer(connection).status_code == 200
@@ -216,7 +258,9 @@ def test_a_json_body_beyond_its_limit_is_refused_in_the_one_shape(
     body = start + b"a" * (size_bytes - len(start) - len(end)) + end
     pieces = (body[at : at + 50_000] for at in range(0, len(body), 50_000))
     with shared_service.client(account) as client:
-        answer = client.request(method, path, content=body if is_announced else pieces, headers={"Content-Type": kind})
+        answer = client.request(
+            method, path, content=body if is_announced else pieces, headers={"Content-Type": kind}
+        )
     assert_problem(answer, 413, "body_too_large")
 
 
@@ -239,7 +283,9 @@ def test_a_large_body_for_an_address_that_takes_none_is_refused_in_the_one_shape
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_a_large_body_does_not_run_the_handler_that_ignores_it(shared_service: Service, account: Account) -> None:
+def test_a_large_body_does_not_run_the_handler_that_ignores_it(
+    shared_service: Service, account: Account
+) -> None:
     with shared_service.client(account) as client:
         for path in (f"/users/{account.id}", "/users/token"):
             answer = client.request("DELETE", path, content=bytes(70_000))
@@ -272,7 +318,9 @@ def test_a_stalled_upload_is_cut_off(start_service: Callable[..., Service]) -> N
         assert_problem(read_answer(connection), 408, "upload_stalled")
         assert connection.recv(1) == b""
 
-    with connected(service) as connection:  # never silent for as long as the limit, and still far too slow
+    with connected(
+        service
+    ) as connection:  # never silent for as long as the limit, and still far too slow
         connection.sendall(head_of(account, account.id, announced) + body[:200])
         connection.settimeout(0.05)
         trickled = 200
@@ -281,7 +329,9 @@ def test_a_stalled_upload_is_cut_off(start_service: Callable[..., Service]) -> N
                 connection.recv(1, socket.MSG_PEEK)
                 break
             except TimeoutError:
-                assert trickled < len(body) - 200, "nearly all of the body was taken, at half the minimum rate"
+                assert trickled < len(body) - 200, (
+                    "nearly all of the body was taken, at half the minimum rate"
+                )
                 connection.sendall(body[trickled : trickled + 200])
                 trickled += 200
         connection.settimeout(30)
@@ -292,17 +342,19 @@ def test_a_stalled_upload_is_cut_off(start_service: Callable[..., Service]) -> N
     assert service.patch_picture(account, jpeg()).status_code == 200
 
 
-def test_a_stalled_body_of_another_route_is_cut_off_too(start_service: Callable[..., Service]) -> None:
+def test_a_stalled_body_of_another_route_is_cut_off_too(
+    start_service: Callable[..., Service],
+) -> None:
     service = start_service(upload_stall_seconds=0.5)
-    head = (
-        f"POST /users HTTP/1.1\r\nHost: {service.host}\r\nContent-Type: application/json\r\nContent-Length: 60\r\n\r\n"
-    )
+    head = f"POST /users HTTP/1.1\r\nHost: {service.host}\r\nContent-Type: application/json\r\nContent-Length: 60\r\n\r\n"
     with connected(service) as connection:
         connection.sendall(head.encode() + b"{")
         assert_problem(read_answer(connection), 408, "upload_stalled")
 
 
-def test_a_stalled_upload_gives_back_its_share_of_the_budget(start_service: Callable[..., Service]) -> None:
+def test_a_stalled_upload_gives_back_its_share_of_the_budget(
+    start_service: Callable[..., Service],
+) -> None:
     service = start_service(
         upload_stall_seconds=0.5,
         max_upload_size_bytes=MB,
@@ -333,9 +385,13 @@ def test_a_client_that_goes_away_leaves_nothing(service: Service) -> None:
     assert " 500" not in service.log() and "Traceback" not in service.log()
 
 
-def test_a_client_that_asks_but_does_not_wait_reads_the_answer(shared_service: Service, account: Account) -> None:
+def test_a_client_that_asks_but_does_not_wait_reads_the_answer(
+    shared_service: Service, account: Account
+) -> None:
     with connected(shared_service) as connection:
-        connection.sendall(head_of(account, account.id, f"Content-Length: {6 * MB}", "Expect: 100-continue"))
+        connection.sendall(
+            head_of(account, account.id, f"Content-Length: {6 * MB}", "Expect: 100-continue")
+        )
         assert connection.recv(4, socket.MSG_PEEK) == b"HTTP"
         connection.sendall(bytes(6 * MB))
         assert_problem(read_answer(connection), 413, "file_too_large")

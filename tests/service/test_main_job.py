@@ -19,11 +19,18 @@ def test_a_phone_photo_comes_back_upright_and_clean(service: Service) -> None:
     picture = Image.open(io.BytesIO(served.content))
     assert (picture.size, picture.format, picture.mode) == ((300, 300), "JPEG", "RGB")
     assert corners(served.content) == ["red", "green", "blue", "white"]
-    assert not picture.getexif() and set(picture.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
+    assert not picture.getexif() and set(picture.info) <= {
+        "jfif",
+        "jfif_version",
+        "jfif_unit",
+        "jfif_density",
+    }
     assert list(service.objects()) == [f"profile_pics/{user['image_file']}"]
 
 
-def test_after_ten_replacements_there_is_one_object_and_none_after_the_account(service: Service) -> None:
+def test_after_ten_replacements_there_is_one_object_and_none_after_the_account(
+    service: Service,
+) -> None:
     alice = service.register()
     paths = [service.patch_picture(alice, jpeg()).json()["image_path"] for _ in range(11)]
     assert len(set(paths)) == 11
@@ -52,7 +59,10 @@ def test_deleting_the_picture_shows_the_default_one(service: Service) -> None:
     service.patch_picture(alice, jpeg())
     with service.client(alice) as client:
         user = client.delete(f"/users/{alice.id}/picture").json()
-        assert (user["image_file"], user["image_path"]) == (None, "/static/profile_pics/default.jpg")
+        assert (user["image_file"], user["image_path"]) == (
+            None,
+            "/static/profile_pics/default.jpg",
+        )
         again = client.delete(f"/users/{alice.id}/picture")
         assert (again.status_code, again.json()["code"]) == (404, "no_picture")
     default = service.get_picture(user["image_path"])

@@ -1,4 +1,5 @@
-"""Proves that nothing which a file carries beside its pixels reaches the served picture, and that all of it is named.
+"""Proves that nothing which a file carries beside its pixels
+reaches the served picture, and that all of it is named.
 
 The judge is exiftool, an independent reader, and a plain search through the bytes.
 """
@@ -39,11 +40,38 @@ pillow_heif.register_heif_opener()
 MARK = b"SECRET-OF-THE-SENDER <?php system($_GET[0]) ?><script>alert(1)</script>"
 # Of the mark, and of the places where such things live.
 LEFTOVERS = (
-    *(b"SECRET", b"<?php", b"<script", b"Exif", b"II*\0", b"MM\0*", b"adobe", b"Adobe", b"xmpmeta", b"xpacket"),
-    *(b"ICC_PROFILE", b"acsp", b"Photoshop", b"8BIM", b"JFXX", b"MPF", b"IEND", b"tEXt", b"ftyp", b"mdat", b"WEBP"),
+    *(
+        b"SECRET",
+        b"<?php",
+        b"<script",
+        b"Exif",
+        b"II*\0",
+        b"MM\0*",
+        b"adobe",
+        b"Adobe",
+        b"xmpmeta",
+        b"xpacket",
+    ),
+    *(
+        b"ICC_PROFILE",
+        b"acsp",
+        b"Photoshop",
+        b"8BIM",
+        b"JFXX",
+        b"MPF",
+        b"IEND",
+        b"tEXt",
+        b"ftyp",
+        b"mdat",
+        b"WEBP",
+    ),
 )
 ARTIST: ExifEntry = (EXIF_ARTIST, "ascii", MARK + b"\0")
-PLACE: list[ExifEntry] = [(1, "ascii", b"N\0"), (2, "rational", (52, 1, 31, 1, 12, 1)), (29, "ascii", b"SECRET-DAY\0")]
+PLACE: list[ExifEntry] = [
+    (1, "ascii", b"N\0"),
+    (2, "rational", (52, 1, 31, 1, 12, 1)),
+    (29, "ascii", b"SECRET-DAY\0"),
+]
 MINIATURE = encoded(quarters(16, 16), comment=MARK)
 EXIF = exif_block([ARTIST])
 EXIF_AND_PLACE = exif_block([ARTIST], gps=PLACE)
@@ -83,30 +111,53 @@ def in_gif(*extensions: tuple[int, bytes]) -> bytes:
     """The quarters, with extensions of these labels (GIF89a, 24 and 26) before them."""
     rows = [[0] * 48 + [1] * 48] * 48 + [[2] * 48 + [3] * 48] * 48
     palette = [(220, 30, 30), (30, 180, 60), (40, 60, 220), (245, 245, 245)]
-    return gif(96, palette, GifFrame(rows), extra=b"".join(b"!" + bytes((label,)) + data for label, data in extensions))
+    return gif(
+        96,
+        palette,
+        GifFrame(rows),
+        extra=b"".join(b"!" + bytes((label,)) + data for label, data in extensions),
+    )
 
 
 def in_words(kind: bytes, data: bytes) -> bytes:
     """As ImageMagick keeps in a PNG's text what it once had no chunk for."""
-    return b"Raw profile type " + kind + b"\0\n" + kind + b"\n%8d\n" % len(data) + data.hex().encode() + b"\n"
+    return (
+        b"Raw profile type "
+        + kind
+        + b"\0\n"
+        + kind
+        + b"\n%8d\n" % len(data)
+        + data.hex().encode()
+        + b"\n"
+    )
 
 
-JPEG_EXIF, JPEG_XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
-JPEG_ICC, PNG_ICC = b"ICC_PROFILE\0\1\1" + ICC, b"test\0\0" + zlib.compress(ICC)
+JPEG_EXIF = b"Exif\0\0"
+JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+JPEG_ICC = b"ICC_PROFILE\0\1\1" + ICC
+PNG_ICC = b"test\0\0" + zlib.compress(ICC)
 PNG_XMP = b"XML:com.adobe.xmp\0\0\0\0\0" + XMP
 GIF_COMMENT = bytes((len(MARK),)) + MARK + b"\0"
-# An XMP packet stands in a GIF as it is; its trailer leads whoever takes it for blocks to its end (XMP part 3, 1.1.2).
+# An XMP packet stands in a GIF as it is; its trailer leads
+# whoever takes it for blocks to its end (XMP part 3, 1.1.2).
 GIF_XMP = b"\x0bXMP DataXMP" + XMP + b"\1" + bytes(range(255, -1, -1)) + b"\0"
 
 Carrier = tuple[Callable[[], bytes], tuple[str, ...]]
 
-# A file with each kind of metadata alone, and the names under which it must be told. First those with none at all.
+# A file with each kind of metadata alone, and the names
+# under which it must be told. First those with none at all.
 CARRIERS: dict[str, Carrier] = {
-    **{f"{kind} plain": (partial(made, kind), ()) for kind in ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")},
+    **{
+        f"{kind} plain": (partial(made, kind), ())
+        for kind in ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")
+    },
     "GIF plain": (in_gif, ()),
     "JPEG EXIF": (partial(in_jpeg, (0xE1, JPEG_EXIF + EXIF)), ("exif",)),
     "JPEG GPS": (partial(in_jpeg, (0xE1, JPEG_EXIF + EXIF_AND_PLACE)), ("exif", "gps")),
-    "JPEG thumbnail": (partial(in_jpeg, (0xE1, JPEG_EXIF + EXIF_AND_THUMBNAIL)), ("exif", "thumbnail")),
+    "JPEG thumbnail": (
+        partial(in_jpeg, (0xE1, JPEG_EXIF + EXIF_AND_THUMBNAIL)),
+        ("exif", "thumbnail"),
+    ),
     "JPEG XMP": (partial(in_jpeg, (0xE1, JPEG_XMP + XMP)), ("xmp",)),
     "JPEG IPTC": (partial(in_jpeg, (0xED, b"Photoshop 3.0\0" + IPTC)), ("iptc",)),
     "JPEG ICC": (partial(in_jpeg, (0xE2, JPEG_ICC)), ("icc_profile",)),
@@ -120,9 +171,15 @@ CARRIERS: dict[str, Carrier] = {
     "PNG comment": (partial(in_png, (b"tEXt", b"comment\0" + MARK)), ("text",)),
     "PNG packed text": (partial(in_png, (b"zTXt", b"Author\0\0" + zlib.compress(MARK))), ("text",)),
     "PNG international text": (partial(in_png, (b"iTXt", b"Author\0\0\0\0\0" + MARK)), ("text",)),
-    "PNG text at the end": (partial(in_png, (b"tEXt", b"Author\0" + MARK), before=b"IEND"), ("text",)),
+    "PNG text at the end": (
+        partial(in_png, (b"tEXt", b"Author\0" + MARK), before=b"IEND"),
+        ("text",),
+    ),
     "PNG EXIF at the end": (partial(in_png, (b"eXIf", EXIF), before=b"IEND"), ("exif",)),
-    "PNG EXIF as text": (partial(in_png, (b"tEXt", in_words(b"exif", JPEG_EXIF + EXIF))), ("exif",)),
+    "PNG EXIF as text": (
+        partial(in_png, (b"tEXt", in_words(b"exif", JPEG_EXIF + EXIF))),
+        ("exif",),
+    ),
     "PNG IPTC as text": (partial(in_png, (b"tEXt", in_words(b"iptc", IPTC))), ("iptc",)),
     "GIF comment": (partial(in_gif, (0xFE, GIF_COMMENT)), ("comment",)),
     "GIF XMP": (partial(in_gif, (0xFF, GIF_XMP)), ("xmp",)),
@@ -178,7 +235,10 @@ def full_other(kind: str) -> bytes:
 
 
 def full_gif() -> bytes:
-    return in_gif((0xFE, GIF_COMMENT), (0xFF, GIF_XMP), (0xFF, b"\x0bSOMEBODY1.0" + GIF_COMMENT)) + MARK
+    return (
+        in_gif((0xFE, GIF_COMMENT), (0xFF, GIF_XMP), (0xFF, b"\x0bSOMEBODY1.0" + GIF_COMMENT))
+        + MARK
+    )
 
 
 FULL: dict[str, Carrier] = {
@@ -186,7 +246,10 @@ FULL: dict[str, Carrier] = {
     "PNG full": (full_png, ("exif", "gps", "icc_profile", "iptc", "text", "thumbnail", "xmp")),
     "GIF full": (full_gif, ("comment", "xmp")),
     **{
-        f"{kind} full": (partial(full_other, kind), ("exif", "gps", "icc_profile", "thumbnail", "xmp"))
+        f"{kind} full": (
+            partial(full_other, kind),
+            ("exif", "gps", "icc_profile", "thumbnail", "xmp"),
+        )
         for kind in ("WEBP", "AVIF", "HEIF")
     },
 }
@@ -202,12 +265,17 @@ def test_what_was_removed_is_named_and_nothing_else(name: str) -> None:
 def assert_clean(served: bytes) -> None:
     """Start, JFIF, tables, frame, one scan and the end, and none of what such things begin with."""
     assert [left for left in LEFTOVERS if left in served] == []
-    position, markers = 2, []
+    position = 2
+    markers = []
     while (marker := served[position + 1]) != 0xDA:
         markers.append(marker)
         position += 2 + int.from_bytes(served[position + 2 : position + 4], "big")
-    assert set(markers) == {0xE0, 0xDB, 0xC0, 0xC4}, "there is a comment or an application's segment"
-    assert served.index(b"\xff\xd9", position) == len(served) - 2, "there is something after the end"
+    assert set(markers) == {0xE0, 0xDB, 0xC0, 0xC4}, (
+        "there is a comment or an application's segment"
+    )
+    assert served.index(b"\xff\xd9", position) == len(served) - 2, (
+        "there is something after the end"
+    )
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -224,7 +292,9 @@ Tags = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def read(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Tags, Tags]]:
-    """What exiftool finds in each file and in the picture made of it; it starts once for all, for it is slow."""
+    """What exiftool finds in each file and in the picture
+    made of it; it starts once for all, for it is slow.
+    """
     if shutil.which("exiftool") is None:
         pytest.skip("exiftool is not installed (Debian: libimage-exiftool-perl)")
     folder = tmp_path_factory.mktemp("metadata")
@@ -232,9 +302,13 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Tags
         content = make()
         Path(folder, f"{number}.sent").write_bytes(content)
         Path(folder, f"{number}.served").write_bytes(process_profile_image(content).content)
-    Path(folder, "clean.served").write_bytes(encoded(Image.new("RGB", (300, 300), "red"), quality=85, optimize=True))
+    Path(folder, "clean.served").write_bytes(
+        encoded(Image.new("RGB", (300, 300), "red"), quality=85, optimize=True)
+    )
     run = subprocess.run(
-        ["exiftool", "-j", "-G1", "-a", "-u", *sorted(folder.iterdir())], capture_output=True, check=True
+        ["exiftool", "-j", "-G1", "-a", "-u", *sorted(folder.iterdir())],
+        capture_output=True,
+        check=True,
     )
     found = {Path(tags["SourceFile"]).name: tags for tags in json.loads(run.stdout)}
     numbers = {name: str(number) for number, name in enumerate(ALL)} | {"clean": "clean"}
@@ -243,7 +317,13 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Tags
 
 # What exiftool's groups and tags are among ours.
 GROUPS = {
-    **{"IFD0": "exif", "GPS": "gps", "IFD1": "thumbnail", "IPTC": "iptc", "ICC-header": "icc_profile"},
+    **{
+        "IFD0": "exif",
+        "GPS": "gps",
+        "IFD1": "thumbnail",
+        "IPTC": "iptc",
+        "ICC-header": "icc_profile",
+    },
     **{"XMP-tiff": "xmp", "File:Comment": "comment", "GIF:Comment": "comment"},
     **{f"PNG:{key}": "text" for key in ("Author", "Comment", "comment")},
 }
@@ -263,7 +343,17 @@ def test_an_independent_reader_finds_in_the_file_what_was_named_and_in_the_pictu
 @pytest.mark.parametrize(
     "keyword",
     [
-        *("transparency", "interlace", "photoshop", "exif", "icc_profile", "xmp", "comment", "gamma", "dpi"),
+        *(
+            "transparency",
+            "interlace",
+            "photoshop",
+            "exif",
+            "icc_profile",
+            "xmp",
+            "comment",
+            "gamma",
+            "dpi",
+        ),
         *("background", "default_image", "loop", "adobe", "jfif"),
     ],
 )
@@ -271,7 +361,9 @@ def test_an_independent_reader_finds_in_the_file_what_was_named_and_in_the_pictu
 def test_a_text_in_a_png_cannot_pass_for_something_else(keyword: str, before: bytes) -> None:
     """Pillow keeps texts under their own keywords, beside what it has to know itself."""
     plain = process_profile_image(in_png())
-    picture = process_profile_image(in_png((b"tEXt", keyword.encode() + b"\0" + b"1"), before=before))
+    picture = process_profile_image(
+        in_png((b"tEXt", keyword.encode() + b"\0" + b"1"), before=before)
+    )
     assert picture.content == plain.content
     assert picture.removed_metadata == ("text",)
 

@@ -1,7 +1,8 @@
-"""Proves that after any sequence of calls by several people, rows, objects and what is shown equal a ten-line model.
+"""Proves that after any sequence of calls by several people,
+rows, objects and what is shown equal a ten-line model.
 
-The same sequences on every run; `--hypothesis-seed=N` tries others, and more of them. A failure prints the calls that
-led to it.
+The same sequences on every run; `--hypothesis-seed=N` tries others,
+and more of them. A failure prints the calls that led to it.
 """
 
 import hashlib
@@ -35,7 +36,9 @@ PICTURES = {
     "turned": phone_photo(400, 300),
 }
 # Each costs a second; by a seed somebody looks for more than the same sequences show every time.
-EXAMPLES, EXAMPLES_OF_A_SEED, STEPS = 10, 100, 20
+EXAMPLES = 10
+EXAMPLES_OF_A_SEED = 100
+STEPS = 20
 STORED = {name: process_profile_image(content).sha256 for name, content in PICTURES.items()}
 assert len(set(STORED.values())) == len(PICTURES)
 BROKEN = {"text": b"not a picture", "empty": b"", "cut short": jpeg()[:2000]}
@@ -47,7 +50,9 @@ name_of_a_picture = st.sampled_from(sorted(PICTURES))
 
 
 class Model:
-    """What a service should hold: each account's picture, as a checksum or None; and who is logged in."""
+    """What a service should hold: each account's
+    picture, as a checksum or None; and who is logged in.
+    """
 
     def __init__(self) -> None:
         self.pictures: dict[str, str | None] = {}
@@ -58,11 +63,14 @@ class Model:
 
 
 class People(RuleBasedStateMachine):
-    """Some people, each in possession of the newest token of theirs, and the model of what they did."""
+    """Some people, each in possession of the newest
+    token of theirs, and the model of what they did.
+    """
 
     def __init__(self, service: Service, client: httpx.Client) -> None:
         super().__init__()
-        self.service, self.client = service, client
+        self.service = service
+        self.client = client
         self.model = Model()
         # Both are kept when the account is deleted or logged out: they must be worth nothing then.
         self.ids: dict[str, int] = {}
@@ -88,7 +96,9 @@ class People(RuleBasedStateMachine):
             self.model.pictures[name] = None
         if name not in self.model.active:
             body = registration(name)
-            answer = self.client.post("/users/token", data={"username": body["email"], "password": body["password"]})
+            answer = self.client.post(
+                "/users/token", data={"username": body["email"], "password": body["password"]}
+            )
             assert answer.status_code == 200
             self.tokens[name] = answer.json()["access_token"]
             self.model.active.add(name)
@@ -174,14 +184,19 @@ class People(RuleBasedStateMachine):
             return objects
 
         assert settled(self.service, read_objects, patience_seconds=20) == []
-        assert sorted(hashlib.sha256(content).hexdigest() for content in objects.values()) == self.model.live()
+        assert (
+            sorted(hashlib.sha256(content).hexdigest() for content in objects.values())
+            == self.model.live()
+        )
         rows = self.service.sql(
             "SELECT u.id, f.sha256, f.state, f.owner_id FROM users u FULL JOIN stored_files f ON f.id = u.picture_id"
         )
         assert {row["id"]: row["sha256"] for row in rows} == {
             self.ids[name]: sha256 for name, sha256 in self.model.pictures.items()
         }
-        assert all((row["state"], row["owner_id"]) == ("live", row["id"]) for row in rows if row["sha256"])
+        assert all(
+            (row["state"], row["owner_id"]) == ("live", row["id"]) for row in rows if row["sha256"]
+        )
 
     @invariant()
     def everyone_sees_the_model(self) -> None:
@@ -190,7 +205,8 @@ class People(RuleBasedStateMachine):
             if name not in self.model.pictures:
                 assert shown.status_code == 404
                 continue
-            user, sha256 = shown.json(), self.model.pictures[name]
+            user = shown.json()
+            sha256 = self.model.pictures[name]
             if sha256 is None:
                 assert (user["image_file"], user["image_path"]) == (None, DEFAULT_IMAGE_PATH)
                 continue
@@ -214,7 +230,9 @@ class People(RuleBasedStateMachine):
         self.rows_and_objects_are_the_model()
 
     def wipe(self) -> None:
-        """Remove what a failure left: the same calls must fail once more in the same way to be shown."""
+        """Remove what a failure left: the same calls
+        must fail once more in the same way to be shown.
+        """
         self.service.sql("TRUNCATE users, stored_files")
         for key in self.service.objects():
             if self.service.settings["STORAGE"] == "s3":
@@ -230,14 +248,19 @@ def registration(name: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def service(
-    request: pytest.FixtureRequest, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    postgres: str,
+    template: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Service]:
     """A service that only the model talks to."""
     store = {"STORAGE": "local"}
     if request.config.getoption("--store") == "s3":
         store = Bucket.make(request.getfixturevalue("moto")).settings()
     data_dir: Path = tmp_path_factory.mktemp("model")
-    started = Service({"DATABASE_URL": make_database(postgres, template), "DATA_DIR": str(data_dir), **store})
+    started = Service(
+        {"DATABASE_URL": make_database(postgres, template), "DATA_DIR": str(data_dir), **store}
+    )
     started.start()
     yield started
     started.stop()

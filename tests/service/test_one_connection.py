@@ -1,4 +1,6 @@
-"""Proves that nobody holds a database connection while waiting for a body, a turn, a decoder or the store."""
+"""Proves that nobody holds a database connection while
+waiting for a body, a turn, a decoder or the store.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +23,8 @@ SETTINGS = {
     "UPLOAD_WAIT_SECONDS": "600",
     "REAPER_INTERVAL_SECONDS": "0.2",
 }
-# Whoever holds the connection holds it for ever: what waits for it says 503 soon, what holds it is never given up.
+# Whoever holds the connection holds it for ever: what waits
+# for it says 503 soon, what holds it is never given up.
 CONSTANTS = (
     "import database, storage.s3",
     "database.POOL_TIMEOUT_SECONDS = 2",
@@ -40,7 +43,10 @@ def store() -> Iterator[PlannedS3]:
 def service(
     store: PlannedS3, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    data = {"DATA_DIR": str(tmp_path_factory.mktemp("one")), "DATABASE_URL": make_database(postgres, template)}
+    data = {
+        "DATA_DIR": str(tmp_path_factory.mktemp("one")),
+        "DATABASE_URL": make_database(postgres, template),
+    }
     started = launched({**data, **SETTINGS, **store.settings()}, *CONSTANTS)
     started.start()
     yield started
@@ -66,12 +72,21 @@ def serve_others(service: Service) -> Callable[..., None]:
 
     def ask(*, to_upload: bool) -> None:
         with service.client(bob) as client:
-            login = client.post("/users/token", data={"username": bob.email, "password": bob.password})
-            answers = [login, *(client.get(path) for path in ("/users/me", f"/users/{bob.id}", "/health/ready"))]
-            answers.append(client.patch(f"/users/{bob.id}", json={"username": f"bob-{time.monotonic_ns()}"}))
+            login = client.post(
+                "/users/token", data={"username": bob.email, "password": bob.password}
+            )
+            answers = [
+                login,
+                *(client.get(path) for path in ("/users/me", f"/users/{bob.id}", "/health/ready")),
+            ]
+            answers.append(
+                client.patch(f"/users/{bob.id}", json={"username": f"bob-{time.monotonic_ns()}"})
+            )
             if to_upload:
                 answers.append(service.patch_picture(bob, jpeg()))
-        assert [answer.status_code for answer in answers] == [200] * len(answers), [one.text for one in answers]
+        assert [answer.status_code for answer in answers] == [200] * len(answers), [
+            one.text for one in answers
+        ]
 
     return ask
 
@@ -100,7 +115,10 @@ def test_others_are_served_while_pictures_are_decoded_and_wait_to_be(
     gate = hold_decoding(service)
     with ThreadPoolExecutor(40) as pool:
         answers = [pool.submit(service.patch_picture, alice, jpeg()) for _ in range(40)]
-        wait_until(lambda: held(service)["unfinished"] == 40 and held(service)["decoding"], "pictures are decoded")
+        wait_until(
+            lambda: held(service)["unfinished"] == 40 and held(service)["decoding"],
+            "pictures are decoded",
+        )
         serve_others(to_upload=False)
         assert held(service)["unfinished"] == 40
         gate.unlink()
@@ -130,7 +148,11 @@ def test_others_are_served_while_the_store_hangs_in_a_deletion(
 
     store.plan["DELETE"].append("hang")
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(service.patch_picture, alice, jpeg()) if what == "old picture" else pool.submit(delete)
+        answer = (
+            pool.submit(service.patch_picture, alice, jpeg())
+            if what == "old picture"
+            else pool.submit(delete)
+        )
         wait_until(lambda: store.hanging, "the store is asked to delete")
         serve_others(to_upload=True)
         assert store.hanging and not answer.done()

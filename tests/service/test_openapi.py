@@ -1,4 +1,6 @@
-"""The OpenAPI document is valid and true of uploads and errors, and the service keeps to every word of it."""
+"""The OpenAPI document is valid and true of uploads
+and errors, and the service keeps to every word of it.
+"""
 
 import json
 import os
@@ -20,8 +22,9 @@ from tests.support.services import Account, Service
 METHODS = {"get", "head", "post", "put", "patch", "delete", "options", "trace"}
 # What ends the token that the run lives on; these have a run of their own.
 ENDING = [("/users/token", "delete"), ("/users/{user_id}", "delete")]
-# A schema cannot say which bytes are a picture, or which domain can have an address: good data may be refused.
-# Any method fits /users/{user_id}, where "me" and "token" are ids that no account can have: 422, not 405.
+# A schema cannot say which bytes are a picture, or which domain can have
+# an address: good data may be refused. Any method fits /users/{user_id},
+# where "me" and "token" are ids that no account can have: 422, not 405.
 SETTINGS = """
 checks.positive_data_acceptance.enabled = false
 
@@ -56,7 +59,8 @@ def resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]
 
 def test_the_document_is_valid_and_made_without_a_warning(document: dict[str, Any]) -> None:
     validate(document)
-    kept, app.openapi_schema = app.openapi_schema, None
+    kept = app.openapi_schema
+    app.openapi_schema = None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -65,11 +69,15 @@ def test_the_document_is_valid_and_made_without_a_warning(document: dict[str, An
         app.openapi_schema = kept
 
 
-def test_each_operation_has_a_name_of_its_own_and_says_what_it_does(document: dict[str, Any]) -> None:
+def test_each_operation_has_a_name_of_its_own_and_says_what_it_does(
+    document: dict[str, Any],
+) -> None:
     found = list(operations(document))
     names = [operation["operationId"] for _, _, operation in found]
     assert len(found) >= 12 and sorted(set(names)) == sorted(names)
-    assert [(method, path) for path, method, operation in found if not operation.get("description")] == []
+    assert [
+        (method, path) for path, method, operation in found if not operation.get("description")
+    ] == []
 
 
 def test_the_picture_is_shown_as_an_upload(document: dict[str, Any]) -> None:
@@ -84,7 +92,11 @@ def test_the_picture_is_shown_as_an_upload(document: dict[str, Any]) -> None:
 
 
 def test_what_needs_a_token_says_so_and_where_to_get_one(document: dict[str, Any]) -> None:
-    locked = {(method, path) for path, method, operation in operations(document) if operation.get("security")}
+    locked = {
+        (method, path)
+        for path, method, operation in operations(document)
+        if operation.get("security")
+    }
     assert locked == {
         *(("get", "/users/me"), ("delete", "/users/token"), ("patch", "/users/{user_id}")),
         *(
@@ -98,9 +110,13 @@ def test_what_needs_a_token_says_so_and_where_to_get_one(document: dict[str, Any
 
 
 def test_every_error_is_a_problem_in_the_document(document: dict[str, Any]) -> None:
-    assert "HTTPValidationError" not in json.dumps(document) and "ValidationError" not in json.dumps(document)
+    assert "HTTPValidationError" not in json.dumps(
+        document
+    ) and "ValidationError" not in json.dumps(document)
     for path, method, operation in operations(document):
-        errors = {status: answer for status, answer in operation["responses"].items() if status[0] in "45"}
+        errors = {
+            status: answer for status, answer in operation["responses"].items() if status[0] in "45"
+        }
         assert {"4XX", "5XX"} <= set(errors), (method, path)
         for answer in errors.values():
             assert list(answer["content"]) == ["application/problem+json"], (method, path)
@@ -110,25 +126,51 @@ def test_every_error_is_a_problem_in_the_document(document: dict[str, Any]) -> N
             assert set(schema["required"]) == required
 
 
-def test_no_answer_shows_a_password_and_no_input_takes_a_picture_by_name(document: dict[str, Any]) -> None:
+def test_no_answer_shows_a_password_and_no_input_takes_a_picture_by_name(
+    document: dict[str, Any],
+) -> None:
     schemas = document["components"]["schemas"]
-    assert set(schemas["UserPublic"]["properties"]) >= {"id", "username", "image_file", "image_path"}
+    assert set(schemas["UserPublic"]["properties"]) >= {
+        "id",
+        "username",
+        "image_file",
+        "image_path",
+    }
     assert not {"email", "password", "is_admin"} & set(schemas["UserPublic"]["properties"])
     assert not {"password", "password_hash", "is_admin"} & set(schemas["UserPrivate"]["properties"])
     for name in ("UserCreate", "UserUpdate"):
         assert schemas[name]["additionalProperties"] is False
-        assert set(schemas[name]["properties"]) <= {"username", "email", "password", "current_password"}
+        assert set(schemas[name]["properties"]) <= {
+            "username",
+            "email",
+            "password",
+            "current_password",
+        }
 
 
 def schemathesis(service: Service, account: Account, folder: Path, *options: str) -> str:
     (folder / "schemathesis.toml").write_text(SETTINGS)
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{service.url}/openapi.json"),
-        *("--header", f"Authorization: {account.headers['Authorization']}", "--no-color", "--seed", "1"),
+        *(
+            "--header",
+            f"Authorization: {account.headers['Authorization']}",
+            "--no-color",
+            "--seed",
+            "1",
+        ),
         *("--continue-on-failure", "--request-timeout", "30", *options),
     ]
     environment = {**os.environ, "NO_PROXY": "*", "COLUMNS": "150"}
-    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=110, check=False)
+    run = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
     assert run.returncode == 0, run.stdout[-20_000:] + run.stderr[-2_000:]
     return run.stdout
 
@@ -151,17 +193,26 @@ def test_the_service_keeps_to_its_document(
     said = schemathesis(service, owner, tmp_path, "--max-examples", "20", *excluded)
 
     count = len(list(operations(document)))
-    assert f"{count - len(ENDING)} selected / {count} total" in said and f"Tested: {count - len(ENDING)}" in said, said
+    assert (
+        f"{count - len(ENDING)} selected / {count} total" in said
+        and f"Tested: {count - len(ENDING)}" in said
+    ), said
     with service.client(owner) as client:
         assert client.get("/users/me").status_code == 200
     seen = answered(service)
     # Not all of it was refused at the door.
-    assert {("PATCH", "/users/1/picture", 200), ("PATCH", "/users/1", 200), ("GET", "/users/1", 200)} <= seen
+    assert {
+        ("PATCH", "/users/1/picture", 200),
+        ("PATCH", "/users/1", 200),
+        ("GET", "/users/1", 200),
+    } <= seen
     assert [call for call in seen if call[2] == 500] == [] and "not handled" not in service.log()
 
     leaver = service.register("leaver")
     included = [word for name in names for word in ("--include-operation-id", name)]
-    said = schemathesis(service, leaver, tmp_path, "--max-examples", "5", "--phases", "coverage,fuzzing", *included)
+    said = schemathesis(
+        service, leaver, tmp_path, "--max-examples", "5", "--phases", "coverage,fuzzing", *included
+    )
     assert f"Tested: {len(ENDING)}" in said, said
     assert ("DELETE", "/users/token", 204) in answered(service)
     assert [call for call in answered(service) if call[2] == 500] == []

@@ -1,4 +1,6 @@
-"""Proves that while the store is away uploads are refused in time, all else goes on, and deletions wait for it."""
+"""Proves that while the store is away uploads are refused
+in time, all else goes on, and deletions wait for it.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +16,8 @@ from tests.support.planned_s3 import PlannedS3, planned_s3
 from tests.support.services import Account, Service, assert_problem, wait_until
 from tests.support.store_proxy import StoreProxy
 
-# A store that does not answer is given up by the budget of the upload alone; all other limits are far away.
+# A store that does not answer is given up by the budget
+# of the upload alone; all other limits are far away.
 CONSTANTS = (
     "import storage.s3",
     "storage.STORE_DEADLINE_SECONDS = storage.s3.READ_TIMEOUT_SECONDS = 600",
@@ -38,10 +41,17 @@ def proxy(store: PlannedS3) -> Iterator[StoreProxy]:
 
 @pytest.fixture(scope="module")
 def service(
-    store: PlannedS3, proxy: StoreProxy, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory
+    store: PlannedS3,
+    proxy: StoreProxy,
+    postgres: str,
+    template: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Service]:
     settings = {**store.settings(), "S3_ENDPOINT_URL": proxy.url, "REAPER_INTERVAL_SECONDS": "0.2"}
-    data = {"DATA_DIR": str(tmp_path_factory.mktemp("away")), "DATABASE_URL": make_database(postgres, template)}
+    data = {
+        "DATA_DIR": str(tmp_path_factory.mktemp("away")),
+        "DATABASE_URL": make_database(postgres, template),
+    }
     started = launched({**data, **settings}, *CONSTANTS)
     started.start()
     yield started
@@ -70,7 +80,9 @@ def assert_store_unavailable(answer: httpx.Response) -> None:
 
 def assert_all_but_uploads_goes_on(service: Service, account: Account) -> None:
     with service.client(account) as client:
-        login = client.post("/users/token", data={"username": account.email, "password": account.password})
+        login = client.post(
+            "/users/token", data={"username": account.email, "password": account.password}
+        )
         paths = ("/users/me", f"/users/{account.id}", "/health/live", "/health/ready")
         for answer in [login, *(client.get(path) for path in paths)]:
             assert answer.status_code == 200, answer.text
@@ -80,9 +92,13 @@ def assert_rows_and_objects_are_equal(service: Service, store: PlannedS3) -> Non
     """All that is due is done now, and what is left are the pictures that accounts show."""
 
     def are_equal() -> bool:
-        service.sql("UPDATE stored_files SET next_attempt_at = now() WHERE state <> 'live' AND tombstone_until IS NULL")
+        service.sql(
+            "UPDATE stored_files SET next_attempt_at = now() WHERE state <> 'live' AND tombstone_until IS NULL"
+        )
         live = service.sql("SELECT key FROM users JOIN stored_files f ON f.id = picture_id")
-        left = service.sql("SELECT FROM stored_files WHERE state <> 'live' AND tombstone_until IS NULL")
+        left = service.sql(
+            "SELECT FROM stored_files WHERE state <> 'live' AND tombstone_until IS NULL"
+        )
         return not left and {row["key"] for row in live} == set(store.objects)
 
     wait_until(are_equal, "the reaper has made up for the outage")
@@ -102,16 +118,22 @@ def test_uploads_to_a_store_that_never_answers_end_by_themselves_and_all_else_go
     (old,) = files_of(service, bob)
     store.always["PUT"] = "hang"
     with ThreadPoolExecutor(UPLOADS) as pool:
-        answers = [pool.submit(service.patch_picture, accounts[n % len(accounts)], jpeg()) for n in range(UPLOADS)]
+        answers = [
+            pool.submit(service.patch_picture, accounts[n % len(accounts)], jpeg())
+            for n in range(UPLOADS)
+        ]
         wait_until(lambda: store.hanging, "the store hangs")
         assert_all_but_uploads_goes_on(service, bob)
         for answer in answers:
             assert_store_unavailable(answer.result())
-    assert store.hanging and not any(held(service).values()), "the store still hangs, and nobody waits for it"
+    assert store.hanging and not any(held(service).values()), (
+        "the store still hangs, and nobody waits for it"
+    )
     tried = store.keys("PUT")[4:]
     assert len(set(tried)) == len(tried) <= 2 * UPLOADS
 
-    # All of the store's threads hang; whoever wants something deleted is answered nevertheless, and it is done later.
+    # All of the store's threads hang; whoever wants something
+    # deleted is answered nevertheless, and it is done later.
     with service.client(bob) as client:
         assert client.delete(f"/users/{bob.id}/picture").status_code == 200
     assert old in store.objects and files_of(service, bob) == {old: "deleting"}
@@ -127,8 +149,11 @@ def test_uploads_to_a_store_that_never_answers_end_by_themselves_and_all_else_go
 def test_deletions_wait_until_a_store_that_was_away_is_back(
     service: Service, store: PlannedS3, proxy: StoreProxy, register: Callable[[], Account]
 ) -> None:
-    alice, bob, carol = register(), register(), register()
-    shown, lost = set(store.objects), {*files_of(service, alice), *files_of(service, bob)}
+    alice = register()
+    bob = register()
+    carol = register()
+    shown = set(store.objects)
+    lost = {*files_of(service, alice), *files_of(service, bob)}
     proxy.away = True
     try:
         assert_store_unavailable(service.patch_picture(carol, jpeg()))
@@ -146,5 +171,8 @@ def test_deletions_wait_until_a_store_that_was_away_is_back(
     finally:
         proxy.away = False
     assert_rows_and_objects_are_equal(service, store)
-    assert set(store.objects) == shown - lost and files_of(service, alice) == files_of(service, bob) == {}
+    assert (
+        set(store.objects) == shown - lost
+        and files_of(service, alice) == files_of(service, bob) == {}
+    )
     assert service.patch_picture(carol, jpeg()).status_code == 200

@@ -1,4 +1,6 @@
-"""What a page paints before the picture arrives is the picture's own, in every answer that shows the account."""
+"""What a page paints before the picture arrives is the
+picture's own, in every answer that shows the account.
+"""
 
 import base64
 
@@ -10,7 +12,8 @@ from image_utils import process_profile_image
 from tests.support.pictures import encoded, jpeg
 from tests.support.services import Account, Service
 
-SKY, GRASS = (120, 170, 230), (40, 120, 40)
+SKY = (120, 170, 230)
+GRASS = (40, 120, 40)
 
 
 def landscape() -> Image.Image:
@@ -25,23 +28,33 @@ def is_near(one: tuple[int, ...], other: tuple[int, ...], most: int) -> bool:
 
 
 @pytest.mark.parametrize("turn", [None, Image.Transpose.ROTATE_90])
-def test_the_dominant_colour_is_that_of_most_pixels_and_the_hash_has_their_mean(turn: Image.Transpose | None) -> None:
+def test_the_dominant_colour_is_that_of_most_pixels_and_the_hash_has_their_mean(
+    turn: Image.Transpose | None,
+) -> None:
     picture = landscape() if turn is None else landscape().transpose(turn)
     made = process_profile_image(encoded(picture, "PNG"))
     red, green, blue = bytes.fromhex(made.dominant_colour.removeprefix("#"))
     assert is_near((red, green, blue), SKY, 6)
     mean = tuple((3 * sky + grass) // 4 for sky, grass in zip(SKY, GRASS, strict=True))
     hashed = base64.b64decode(made.thumbhash, validate=True)
-    assert is_near(tuple(round(255 * value) for value in thumb_hash_to_average_rgba(list(hashed))[:3]), mean, 16)
+    assert is_near(
+        tuple(round(255 * value) for value in thumb_hash_to_average_rgba(list(hashed))[:3]),
+        mean,
+        16,
+    )
 
 
 def test_a_hash_tells_which_way_is_up() -> None:
     upside_down = landscape().transpose(Image.Transpose.ROTATE_180)
-    hashes = {process_profile_image(encoded(each, "PNG")).thumbhash for each in (landscape(), upside_down)}
+    hashes = {
+        process_profile_image(encoded(each, "PNG")).thumbhash for each in (landscape(), upside_down)
+    }
     assert len(hashes) == 2
 
 
-def test_every_answer_shows_the_placeholder_of_the_picture(shared_service: Service, account: Account) -> None:
+def test_every_answer_shows_the_placeholder_of_the_picture(
+    shared_service: Service, account: Account
+) -> None:
     content = jpeg()
     made = process_profile_image(content)
     wanted = {
@@ -57,7 +70,10 @@ def test_every_answer_shows_the_placeholder_of_the_picture(shared_service: Servi
         assert mine.get("/users/me").json()["image_placeholder"] == wanted
         assert anyone.get(path).json()["image_placeholder"] == wanted
         shared_service.sql(
-            "UPDATE stored_files SET thumbhash = NULL, dominant_colour = NULL WHERE owner_id = $1", account.id
+            "UPDATE stored_files SET thumbhash = NULL, dominant_colour = NULL WHERE owner_id = $1",
+            account.id,
         )
-        assert anyone.get(path).json()["image_placeholder"] is None, "a picture from before there was one"
+        assert anyone.get(path).json()["image_placeholder"] is None, (
+            "a picture from before there was one"
+        )
         assert mine.delete(f"{path}/picture").json()["image_placeholder"] is None

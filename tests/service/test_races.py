@@ -1,4 +1,6 @@
-"""Proves that changes of one account that meet each other leave one winner, no orphan and no error of ours."""
+"""Proves that changes of one account that meet each
+other leave one winner, no orphan and no error of ours.
+"""
 
 import asyncio
 import random
@@ -27,7 +29,9 @@ def named(service: Service, account: Account) -> str | None:
     return f"profile_pics/{name}" if name else None
 
 
-def test_fifty_replacements_at_once_leave_one_picture(shared_service: Service, account: Account) -> None:
+def test_fifty_replacements_at_once_leave_one_picture(
+    shared_service: Service, account: Account
+) -> None:
     before = set(shared_service.objects())
     pictures = [jpeg(1200 + number, 900) for number in range(50)]
     start = threading.Barrier(50)
@@ -41,7 +45,9 @@ def test_fifty_replacements_at_once_leave_one_picture(shared_service: Service, a
     statuses = Counter(answer.status_code for answer in answers)
     assert set(statuses) <= {200, 503} and statuses[200] >= 48, statuses
     names = [answer.json()["image_file"] for answer in answers if answer.status_code == 200]
-    assert None not in names and len(set(names)) == len(names), "each answer names the picture of its own request"
+    assert None not in names and len(set(names)) == len(names), (
+        "each answer names the picture of its own request"
+    )
     for answer, content in zip(answers, pictures, strict=True):
         if answer.status_code == 503:
             assert int(answer.headers["retry-after"]) >= 1
@@ -58,7 +64,9 @@ def test_fifty_replacements_at_once_leave_one_picture(shared_service: Service, a
 def test_a_change_that_waits_for_another_sees_what_that_one_left(
     shared_service: Service, account: Account, second: str
 ) -> None:
-    """Both are queued behind a lock of the test's own, so that the second surely waits for the first one's commit."""
+    """Both are queued behind a lock of the test's own, so
+    that the second surely waits for the first one's commit.
+    """
     before = set(shared_service.objects())
     shared_service.patch_picture(account, jpeg())
 
@@ -66,7 +74,9 @@ def test_a_change_that_waits_for_another_sees_what_that_one_left(
         with shared_service.client(account) as client:
             if what == "replace":
                 return shared_service.patch_picture(account, jpeg())
-            return client.delete(f"/users/{account.id}" + ("/picture" if what == "take away" else ""))
+            return client.delete(
+                f"/users/{account.id}" + ("/picture" if what == "take away" else "")
+            )
 
     with ThreadPoolExecutor(3) as pool, Holding(shared_service, account):
         first = pool.submit(change, "replace")
@@ -75,7 +85,10 @@ def test_a_change_that_waits_for_another_sees_what_that_one_left(
         wait_until(lambda: waiting(shared_service) == 2, "the second change waits")
     assert (first.result().status_code, other.result().status_code // 100) == (200, 2)
     kept = 1 if second == "replace" else 0
-    wait_until(lambda: len(files_of(shared_service, account)) == kept, "no row is left but of what is shown")
+    wait_until(
+        lambda: len(files_of(shared_service, account)) == kept,
+        "no row is left but of what is shown",
+    )
     if second == "replace":
         assert other.result().json()["image_file"] is not None
         assert files_of(shared_service, account) == [(named(shared_service, account), "live")]
@@ -96,7 +109,9 @@ class Holding:
 
     def _run(self, service: Service, account: Account) -> None:
         async def hold() -> None:
-            connection = await asyncpg.connect(service.settings["DATABASE_URL"].replace("+asyncpg", ""))
+            connection = await asyncpg.connect(
+                service.settings["DATABASE_URL"].replace("+asyncpg", "")
+            )
             async with connection.transaction():
                 await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", account.id)
                 self._held.set()
@@ -124,29 +139,46 @@ def test_replacing_against_deleting_leaves_rows_and_objects_equal(shared_service
         accounts.append(account)
         changes: list[str] = ["PATCH"] * 10 + ["DELETE picture"] * 8
         rng.shuffle(changes)
-        if round_number % 2:  # somewhere in the second half, so that something is there to be deleted
+        if (
+            round_number % 2
+        ):  # somewhere in the second half, so that something is there to be deleted
             changes.insert(rng.randrange(9, 18), "DELETE account")
         start = threading.Barrier(len(changes))
 
-        def change(what: str, account: Account = account, start: threading.Barrier = start) -> tuple[str, int, str]:
+        def change(
+            what: str, account: Account = account, start: threading.Barrier = start
+        ) -> tuple[str, int, str]:
             with shared_service.client(account) as client:
                 start.wait()
                 if what == "PATCH":
-                    answer = client.patch(f"/users/{account.id}/picture", files={"file": ("a.jpg", content)})
+                    answer = client.patch(
+                        f"/users/{account.id}/picture", files={"file": ("a.jpg", content)}
+                    )
                 else:
-                    answer = client.delete(f"/users/{account.id}" + ("/picture" if what == "DELETE picture" else ""))
+                    answer = client.delete(
+                        f"/users/{account.id}" + ("/picture" if what == "DELETE picture" else "")
+                    )
             return what, answer.status_code, answer.text
 
         with ThreadPoolExecutor(len(changes)) as pool:
             answers = list(pool.map(change, changes))
-        allowed = {"PATCH": {200, 401, 404, 503}, "DELETE picture": {200, 401, 404, 503}, "DELETE account": {204, 503}}
+        allowed = {
+            "PATCH": {200, 401, 404, 503},
+            "DELETE picture": {200, 401, 404, 503},
+            "DELETE account": {204, 503},
+        }
         for what, status, text in answers:
             assert status in allowed[what], (what, status, text)
         if round_number % 2 == 0:
             assert any((what, status) == ("PATCH", 200) for what, status, _ in answers)
 
     def left() -> set[str]:
-        return {key for account in accounts for key, state in files_of(shared_service, account) if state != "live"}
+        return {
+            key
+            for account in accounts
+            for key, state in files_of(shared_service, account)
+            if state != "live"
+        }
 
     wait_until(lambda: not left(), "all that was let go of is deleted")
     shown = {key for account in accounts[::2] if (key := named(shared_service, account))}

@@ -1,4 +1,6 @@
-"""Every answer has an id, the security headers and, if it is a refusal, the one shape; an outage is no exception."""
+"""Every answer has an id, the security headers and, if it
+is a refusal, the one shape; an outage is no exception.
+"""
 
 import asyncio
 import json
@@ -40,36 +42,59 @@ def check_headers(answer: httpx.Response) -> None:
     assert MADE_ID.fullmatch(headers["x-request-id"]) or headers["x-request-id"] == SANE_ID
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
-    policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
+    policy = dict(
+        part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";")
+    )
     assert policy["default-src"] == policy["base-uri"] == policy["frame-ancestors"] == "'none'"
     assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
-    assert "unsafe" not in headers["content-security-policy"] and "http" not in headers["content-security-policy"]
+    assert (
+        "unsafe" not in headers["content-security-policy"]
+        and "http" not in headers["content-security-policy"]
+    )
     assert "cache-control" in headers
-    assert len(headers.get_list("x-request-id")) == len(headers.get_list("content-security-policy")) == 1
+    assert (
+        len(headers.get_list("x-request-id"))
+        == len(headers.get_list("content-security-policy"))
+        == 1
+    )
 
 
 def check_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     """The one shape of every error."""
     check_headers(answer)
-    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
+    assert (answer.status_code, answer.headers["content-type"]) == (
+        status,
+        "application/problem+json",
+    ), answer.text
     body: dict[str, Any] = answer.json()
     schemas.Problem.model_validate(body)
     assert set(body) == FIELDS | ({"errors"} if code == "invalid_request" else set())
     assert re.fullmatch(r"[a-z0-9_]+", body["code"])
-    assert (body["status"], body["code"], body["type"]) == (status, code, f"urn:darkroom:error:{code}")
+    assert (body["status"], body["code"], body["type"]) == (
+        status,
+        code,
+        f"urn:darkroom:error:{code}",
+    )
     assert body["request_id"] == answer.headers["x-request-id"]
     assert body["detail"].endswith(".") and body["title"]
     assert answer.headers["cache-control"] == "no-store"
     return body
 
 
-GOOD = [("GET", "/", 307), ("GET", "/docs", 200), ("GET", "/openapi.json", 200), ("HEAD", "/openapi.json", 200)]
+GOOD = [
+    ("GET", "/", 307),
+    ("GET", "/docs", 200),
+    ("GET", "/openapi.json", 200),
+    ("HEAD", "/openapi.json", 200),
+]
 GOOD += [("GET", "/health/live", 200), ("GET", "/health/ready", 200)]
 GOOD += [(method, "/static/profile_pics/default.jpg", 200) for method in ("GET", "HEAD")]
 
 
 @pytest.mark.parametrize("method, path, status", GOOD)
-def test_a_good_answer_carries_id_and_security_headers(api: httpx.Client, method: str, path: str, status: int) -> None:
+def test_a_good_answer_carries_id_and_security_headers(
+    api: httpx.Client, method: str, path: str, status: int
+) -> None:
     for given in ({}, {"X-Request-ID": SANE_ID}):
         answer = api.request(method, path, headers=given)
         assert answer.status_code == status
@@ -99,7 +124,9 @@ BAD = {
 
 
 @pytest.mark.parametrize("method, path, status, code", BAD.values(), ids=list(BAD))
-def test_every_refusal_has_the_one_shape(api: httpx.Client, method: str, path: str, status: int, code: str) -> None:
+def test_every_refusal_has_the_one_shape(
+    api: httpx.Client, method: str, path: str, status: int, code: str
+) -> None:
     url = httpx.URL(f"{str(api.base_url).rstrip('/')}", raw_path=path.encode())
     check_problem(api.request(method, url), status, code)
     body = check_problem(api.request(method, url, headers={"X-Request-ID": SANE_ID}), status, code)
@@ -116,7 +143,9 @@ def test_every_refusal_has_the_one_shape(api: httpx.Client, method: str, path: s
         ("/health/live", {"GET", "HEAD"}),
     ],
 )
-def test_a_wrong_method_is_told_which_are_right(api: httpx.Client, path: str, methods: set[str]) -> None:
+def test_a_wrong_method_is_told_which_are_right(
+    api: httpx.Client, path: str, methods: set[str]
+) -> None:
     answer = api.put(path)
     check_problem(answer, 405, "method_not_allowed")
     assert set(answer.headers["allow"].split(", ")) == methods
@@ -133,13 +162,20 @@ def test_a_redirect_carries_the_headers_and_stays_here(api: httpx.Client, path: 
 
 def test_a_body_too_large_is_refused_in_the_one_shape(api: httpx.Client) -> None:
     headers = {"Content-Type": "application/json"}
-    check_problem(api.post("/users", content=b" " * 100_000, headers=headers), 413, "body_too_large")
+    check_problem(
+        api.post("/users", content=b" " * 100_000, headers=headers), 413, "body_too_large"
+    )
     chunks = (b" " * 10_000 for _ in range(10))
     check_problem(api.post("/users", content=chunks, headers=headers), 413, "body_too_large")
 
 
 def test_validation_errors_say_where_and_nothing_of_what(api: httpx.Client) -> None:
-    sent = {"username": "", "email": "not-an-address-zebra", "password": "sesame", "role": "boss-zebra"}
+    sent = {
+        "username": "",
+        "email": "not-an-address-zebra",
+        "password": "sesame",
+        "role": "boss-zebra",
+    }
     answer = api.post("/users", json=sent)
     body = check_problem(answer, 422, "invalid_request")
     assert [error["loc"] for error in body["errors"]] == [["body", name] for name in sent]
@@ -165,7 +201,8 @@ def test_pictures_answer_206_304_and_416_with_the_headers(
     if request.config.getoption("--store") == "s3":
         assert httpx.URL(path).host, "the bucket serves its pictures itself"
         return
-    whole, head = api.get(path), api.head(path)
+    whole = api.get(path)
+    head = api.head(path)
     assert whole.status_code == head.status_code == 200
     assert head.content == b"" and head.headers["content-length"] == whole.headers["content-length"]
     assert "immutable" in whole.headers["cache-control"]
@@ -211,7 +248,9 @@ def test_a_mad_request_id_is_replaced(api: httpx.Client, mad: str) -> None:
 def test_a_request_id_with_a_control_character_is_never_repeated(api: httpx.Client) -> None:
     for mad in (b"a\x1b[31m", b"a\x00b", b"a\x7fb"):
         answer = asyncio.run(asked_raw(api, mad))
-        assert answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 400 "))  # the server may refuse it before we see it
+        assert answer.startswith(
+            (b"HTTP/1.1 200 ", b"HTTP/1.1 400 ")
+        )  # the server may refuse it before we see it
         assert mad not in answer
 
 
@@ -219,7 +258,9 @@ async def asked_raw(api: httpx.Client, request_id: bytes) -> bytes:
     """Past the client's own idea of what a header may hold."""
     reader, writer = await asyncio.open_connection(api.base_url.host, api.base_url.port)
     writer.write(
-        b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Request-ID: " + request_id + b"\r\n\r\n"
+        b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Request-ID: "
+        + request_id
+        + b"\r\n\r\n"
     )
     async with asyncio.timeout(PATIENCE_SECONDS):
         answer = await reader.read()
@@ -231,7 +272,9 @@ def test_each_request_has_an_id_of_its_own(api: httpx.Client) -> None:
     assert len({api.get("/health/live").headers["x-request-id"] for _ in range(20)}) == 20
 
 
-def test_each_answer_is_a_line_of_json_with_the_requests_id(api: httpx.Client, shared_service: Service) -> None:
+def test_each_answer_is_a_line_of_json_with_the_requests_id(
+    api: httpx.Client, shared_service: Service
+) -> None:
     given = f"log-{uuid.uuid4().hex}"
     answer = api.get("/users/me?token=not-for-the-log", headers={"X-Request-ID": given})
     assert answer.status_code == 401
@@ -246,14 +289,24 @@ def test_the_log_is_json_throughout_and_knows_no_secret(
     shared_service: Service, account: Account, api: httpx.Client
 ) -> None:
     strange = f"/nothing/{uuid.uuid4().hex}%0a%7b%22level%22:%22forged%22%7d%1b[31m"
-    check_problem(api.get(httpx.URL(str(api.base_url), raw_path=strange.encode())), 404, "not_found")
+    check_problem(
+        api.get(httpx.URL(str(api.base_url), raw_path=strange.encode())), 404, "not_found"
+    )
     with shared_service.client(account) as client:
         assert client.get("/users/me").status_code == 200
     lines = [line for line in shared_service.log().splitlines() if line.strip()]
-    started = next(number for number, line in enumerate(lines) if "Application startup complete" in line)
+    started = next(
+        number for number, line in enumerate(lines) if "Application startup complete" in line
+    )
     for line in lines[started:]:
         parsed = json.loads(line)
-        assert isinstance(parsed, dict) and {"time", "level", "logger", "message", "request_id"} <= set(parsed)
+        assert isinstance(parsed, dict) and {
+            "time",
+            "level",
+            "logger",
+            "message",
+            "request_id",
+        } <= set(parsed)
         assert parsed["level"] != "forged"
     said = shared_service.log()
     assert account.password not in said and account.token not in said
@@ -271,7 +324,8 @@ def lines_of(service: Service, request_id: str) -> list[dict[str, Any]]:
     raise AssertionError(f"no log line for {request_id}")
 
 
-# -- what no handler caught ------------------------------------------------------------------------------------------
+# -- what no handler caught
+# ------------------------------------------------------------------------------------------
 
 
 def broken_app() -> FastAPI:
@@ -326,7 +380,9 @@ def ask_tiny(path: str) -> httpx.Response:
         ("/ours", 503, "store_unavailable"),
     ],
 )
-def test_a_failure_is_answered_in_the_one_shape_without_its_text(path: str, status: int, code: str) -> None:
+def test_a_failure_is_answered_in_the_one_shape_without_its_text(
+    path: str, status: int, code: str
+) -> None:
     answer = ask_tiny(path)
     check_problem(answer, status, code)
     assert "secret sauce" not in answer.text and "Traceback" not in answer.text
@@ -341,7 +397,9 @@ def test_a_status_that_nobody_named_has_a_code_that_a_program_can_take() -> None
 
 def test_the_cause_of_a_failure_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     ask_tiny("/raises")
-    assert any(record.exc_info and "secret sauce" in str(record.exc_info[1]) for record in caplog.records)
+    assert any(
+        record.exc_info and "secret sauce" in str(record.exc_info[1]) for record in caplog.records
+    )
     caplog.clear()
     ask_tiny("/ours")
     assert any("secret sauce" in record.getMessage() for record in caplog.records)
@@ -351,18 +409,23 @@ def test_a_failure_in_the_middle_of_an_answer_cuts_it_off() -> None:
     with pytest.raises(RuntimeError, match="sauce"):
 
         async def ask() -> None:
-            async with httpx.AsyncClient(transport=httpx.ASGITransport(broken_app()), base_url="http://tiny") as client:
+            async with httpx.AsyncClient(
+                transport=httpx.ASGITransport(broken_app()), base_url="http://tiny"
+            ) as client:
                 await client.get("/late")
 
         asyncio.run(ask())
 
 
-# -- the database goes away ------------------------------------------------------------------------------------------
+# -- the database goes away
+# ------------------------------------------------------------------------------------------
 
 
 async def administer(url: str, *statements: str) -> None:
     """From another database of the same server."""
-    connection = await asyncpg.connect(re.sub(r"/test_\w+", "/postgres", url.replace("+asyncpg", "")))
+    connection = await asyncpg.connect(
+        re.sub(r"/test_\w+", "/postgres", url.replace("+asyncpg", ""))
+    )
     try:
         for statement in statements:
             await connection.execute(statement)
@@ -410,7 +473,8 @@ def test_without_its_database_the_service_says_so_and_comes_back_by_itself(
         assert client.get("/health/ready").json() == {"status": "ready"}
         assert client.get("/users/me").json() == {**before, "email": ann.email}
         assert client.patch(f"/users/{ann.id}", json={"username": "anna"}).status_code == 200
-        # Connections that are cut while idle are noticed before they are used: not one request fails.
+        # Connections that are cut while idle are noticed
+        # before they are used: not one request fails.
         asyncio.run(administer(url, close))
         assert client.get("/users/me").status_code == 200
     assert '"not handled"' not in service.log()
@@ -430,7 +494,9 @@ def test_a_database_that_no_longer_answers_is_not_waited_for_by_the_probe(
         try:
             await connection.execute("BEGIN")
             await connection.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-            async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE_SECONDS, trust_env=False) as client:
+            async with httpx.AsyncClient(
+                base_url=service.url, timeout=PATIENCE_SECONDS, trust_env=False
+            ) as client:
                 waiting = asyncio.create_task(client.get("/users/1"))
                 waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'"
                 while not await connection.fetchval(waits, name):

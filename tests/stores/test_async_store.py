@@ -1,4 +1,6 @@
-"""The async face of a store keeps its deadline and its bound on threads, and what is given up leaks nothing."""
+"""The async face of a store keeps its deadline and its
+bound on threads, and what is given up leaks nothing.
+"""
 
 import asyncio
 import dataclasses
@@ -119,13 +121,20 @@ def test_every_verb_gives_what_the_store_gives(store: GatedStore) -> None:
     store.gate.set()
 
     async def use(face: AsyncStore, __: asyncio.Semaphore) -> None:
-        assert (face.name, face.bucket, face.url(KEY)) == ("tested", "memory", f"memory://memory/{KEY}")
+        assert (face.name, face.bucket, face.url(KEY)) == (
+            "tested",
+            "memory",
+            f"memory://memory/{KEY}",
+        )
         await face.put(KEY, CONTENT, "image/jpeg", SHA256)
         with pytest.raises(ObjectExists):
             await face.put(KEY, CONTENT, "image/jpeg", SHA256)
         found = await face.open(KEY)
         assert (found.size_bytes, found.content_type) == (len(CONTENT), "image/jpeg")
-        assert [await face.read(found.stream, 4), await face.read(found.stream, 4)] == [CONTENT[:4], CONTENT[4:]]
+        assert [await face.read(found.stream, 4), await face.read(found.stream, 4)] == [
+            CONTENT[:4],
+            CONTENT[4:],
+        ]
         found.stream.close()
         await face.remove_leftovers(1)
         await face.delete(KEY)
@@ -201,7 +210,9 @@ def test_a_call_that_was_given_up_keeps_its_thread_until_it_ends(
     on_a_loop(store, use, permits=1)
 
 
-def test_a_stream_that_is_opened_too_late_is_closed(store: GatedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_that_is_opened_too_late_is_closed(
+    store: GatedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(storage, "STORE_DEADLINE_SECONDS", SOON_SECONDS)
     filled(store)
 
@@ -243,12 +254,16 @@ def test_a_stream_that_comes_in_time_stays_open(store: GatedStore) -> None:
     on_a_loop(store, use)
 
 
-def test_a_failure_that_comes_too_late_disturbs_nobody(store: GatedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_that_comes_too_late_disturbs_nobody(
+    store: GatedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(storage, "STORE_DEADLINE_SECONDS", SOON_SECONDS)
     complaints: list[dict[str, Any]] = []
 
     async def use(face: AsyncStore, threads: asyncio.Semaphore) -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: complaints.append(context)
+        )
         with pytest.raises(StoreUnavailable):
             await face.open("profile_pics/missing.jpg")
         store.gate.set()
@@ -344,7 +359,9 @@ def test_a_store_that_the_settings_do_not_know_is_refused() -> None:
 
 
 def test_previous_stores_are_known_by_their_names() -> None:
-    previous = {"older": {"storage": "s3", "bucket_name": "pictures", "endpoint_url": "http://127.0.0.1:9"}}
+    previous = {
+        "older": {"storage": "s3", "bucket_name": "pictures", "endpoint_url": "http://127.0.0.1:9"}
+    }
     known = Stores(Settings.model_validate({"storage": "local", "previous_stores": previous}))
     assert known.current.name == "local"
     assert known.of("older", "pictures").url(KEY) == f"http://127.0.0.1:9/pictures/{KEY}"
@@ -353,7 +370,9 @@ def test_previous_stores_are_known_by_their_names() -> None:
     assert known.of("older", "before") is known.of("older", "before")
 
 
-def test_a_row_of_an_unknown_store_shows_the_default_picture(shared_service: Service, account: Account) -> None:
+def test_a_row_of_an_unknown_store_shows_the_default_picture(
+    shared_service: Service, account: Account
+) -> None:
     shared_service.patch_picture(account, jpeg())
     mine = "owner_id = $1"
     row = shared_service.sql(f"SELECT storage, key FROM stored_files WHERE {mine}", account.id)[0]
@@ -361,16 +380,26 @@ def test_a_row_of_an_unknown_store_shows_the_default_picture(shared_service: Ser
     with shared_service.client(account) as client:
         for path in ("/users/me", f"/users/{account.id}"):
             answer = client.get(path)
-            assert (answer.status_code, answer.json()["image_path"]) == (200, "/static/profile_pics/default.jpg")
+            assert (answer.status_code, answer.json()["image_path"]) == (
+                200,
+                "/static/profile_pics/default.jpg",
+            )
     # It comes back with the settings that know it; and until then a new picture takes its place.
-    shared_service.sql(f"UPDATE stored_files SET storage = $2 WHERE {mine}", account.id, row["storage"])
+    shared_service.sql(
+        f"UPDATE stored_files SET storage = $2 WHERE {mine}", account.id, row["storage"]
+    )
     with shared_service.client() as client:
         path = client.get(f"/users/{account.id}").json()["image_path"]
     assert path.endswith(row["key"]) and shared_service.get_picture(path).status_code == 200
     shared_service.sql(f"UPDATE stored_files SET storage = 'gone' WHERE {mine}", account.id)
     answer = shared_service.patch_picture(account, jpeg())
-    assert (answer.status_code, shared_service.get_picture(answer.json()["image_path"]).status_code) == (200, 200)
+    assert (
+        answer.status_code,
+        shared_service.get_picture(answer.json()["image_path"]).status_code,
+    ) == (200, 200)
     # The old row waits for its store: it is neither forgotten nor the client's concern.
-    left = shared_service.sql(f"SELECT state FROM stored_files WHERE {mine} AND storage = 'gone'", account.id)
+    left = shared_service.sql(
+        f"SELECT state FROM stored_files WHERE {mine} AND storage = 'gone'", account.id
+    )
     assert len(left) == 1 and left[0]["state"] in ("doomed", "deleting")
     shared_service.sql(f"DELETE FROM stored_files WHERE {mine} AND storage = 'gone'", account.id)

@@ -1,4 +1,6 @@
-"""The local store loses nothing in a crash, says so when the disk fails, and is served at /media as RFC 9110 has it."""
+"""The local store loses nothing in a crash, says so when
+the disk fails, and is served at /media as RFC 9110 has it.
+"""
 
 import errno
 import hashlib
@@ -64,9 +66,14 @@ class Step:
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch, media: Path) -> list[Step]:
-    """Every mkdir, fsync, link and unlink from now on, in their order; a new folder is told by its parent's inode."""
+    """Every mkdir, fsync, link and unlink from now on, in
+    their order; a new folder is told by its parent's inode.
+    """
     seen: list[Step] = []
-    mkdir, fsync, link, unlink = os.mkdir, os.fsync, os.link, os.unlink
+    mkdir = os.mkdir
+    fsync = os.fsync
+    link = os.link
+    unlink = os.unlink
 
     def record_mkdir(path: Any, *rest: Any, **more: Any) -> None:
         mkdir(path, *rest, **more)
@@ -75,11 +82,20 @@ def steps(monkeypatch: pytest.MonkeyPatch, media: Path) -> list[Step]:
     def record_fsync(descriptor: int) -> None:
         found = os.fstat(descriptor)
         kind = "fsync folder" if stat.S_ISDIR(found.st_mode) else "fsync file"
-        seen.append(Step(kind, found.st_ino, 0 if kind == "fsync folder" else found.st_size, (media / KEY).exists()))
+        seen.append(
+            Step(
+                kind,
+                found.st_ino,
+                0 if kind == "fsync folder" else found.st_size,
+                (media / KEY).exists(),
+            )
+        )
         fsync(descriptor)
 
     def record_link(source: Any, target: Any, **more: Any) -> None:
-        seen.append(Step("link", os.stat(source).st_ino, os.stat(source).st_size, (media / KEY).exists()))
+        seen.append(
+            Step("link", os.stat(source).st_ino, os.stat(source).st_size, (media / KEY).exists())
+        )
         link(source, target, **more)
 
     def record_unlink(path: Any, *rest: Any, **more: Any) -> None:
@@ -100,7 +116,8 @@ def test_the_whole_file_is_synced_before_its_name_and_the_name_before_the_put_re
     put(store, "profile_pics/earlier.jpg")  # so that the folders exist
     steps.clear()
     put(store)
-    folder, file = (media / "profile_pics").stat().st_ino, (media / KEY).stat().st_ino
+    folder = (media / "profile_pics").stat().st_ino
+    file = (media / KEY).stat().st_ino
     assert [step for step in steps if step.call != "unlink"] == [
         Step("fsync file", file, len(CONTENT), was_visible=False),
         Step("link", file, len(CONTENT), was_visible=False),
@@ -118,14 +135,19 @@ def test_every_new_folder_is_synced_in_its_parent_before_the_object_gets_its_nam
     # data, media, profile_pics, deep, er, and the folder of drafts
     assert len(made) == 6
     for place, parent in made:
-        synced = [after for after, step in enumerate(steps) if (step.call, step.inode) == ("fsync folder", parent)]
+        synced = [
+            after
+            for after, step in enumerate(steps)
+            if (step.call, step.inode) == ("fsync folder", parent)
+        ]
         assert any(place < after < linked for after in synced)
 
 
 def test_a_folder_that_another_process_has_just_made_is_synced_too(
     store: LocalStore, media: Path, steps: list[Step]
 ) -> None:
-    # By one that was killed, or has not come to its fsync: what exists is not yet what outlasts a power cut.
+    # By one that was killed, or has not come to its fsync:
+    # what exists is not yet what outlasts a power cut.
     (media / "profile_pics").mkdir(parents=True)
     (media / DRAFTS).mkdir()
     steps.clear()
@@ -137,7 +159,8 @@ def test_a_deletion_is_on_disk_when_it_returns_even_if_an_earlier_one_was_cut_of
     store: LocalStore, media: Path, steps: list[Step]
 ) -> None:
     put(store)
-    file, folder = (media / KEY).stat().st_ino, (media / "profile_pics").stat().st_ino
+    file = (media / KEY).stat().st_ino
+    folder = (media / "profile_pics").stat().st_ino
     steps.clear()
     store.delete(KEY)
     assert steps == [Step("unlink", file), Step("fsync folder", folder)]
@@ -147,7 +170,9 @@ def test_a_deletion_is_on_disk_when_it_returns_even_if_an_earlier_one_was_cut_of
 
 
 def test_a_deletion_while_the_folder_is_missing_is_not_done(store: LocalStore, media: Path) -> None:
-    """As when its disk is not mounted for a while: what lies there would be an orphan once it is back."""
+    """As when its disk is not mounted for a while:
+    what lies there would be an orphan once it is back.
+    """
     put(store)
     media.rename(media.with_name("elsewhere"))
     with pytest.raises(StoreUnavailable):
@@ -179,13 +204,17 @@ def killed_at(call: str, media: Path) -> None:
         f"LocalStore(pathlib.Path(sys.argv[1])).put({KEY!r}, b'picture' * 1000, 'image/jpeg', '')\n"
     )
     ended = subprocess.run(
-        [sys.executable, "-c", program, str(media)], cwd=media.parent, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        [sys.executable, "-c", program, str(media)],
+        cwd=media.parent,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert ended.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("call", ["fsync", "link"])
-def test_a_put_that_dies_before_its_link_leaves_no_object(store: LocalStore, media: Path, call: str) -> None:
+def test_a_put_that_dies_before_its_link_leaves_no_object(
+    store: LocalStore, media: Path, call: str
+) -> None:
     put(store, "profile_pics/earlier.jpg")
     killed_at(call, media)
     assert len(drafts(media)) == 1
@@ -195,7 +224,9 @@ def test_a_put_that_dies_before_its_link_leaves_no_object(store: LocalStore, med
     assert read(store) == CONTENT
 
 
-def test_a_put_that_dies_after_its_link_leaves_a_whole_object(store: LocalStore, media: Path) -> None:
+def test_a_put_that_dies_after_its_link_leaves_a_whole_object(
+    store: LocalStore, media: Path
+) -> None:
     put(store, "profile_pics/earlier.jpg")
     killed_at("unlink", media)
     assert read(store) == CONTENT
@@ -227,7 +258,9 @@ def failing(number: int) -> Callable[..., Any]:
     return fail
 
 
-@pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EACCES", "EROFS", "EIO", "EMFILE", "ENOENT", "ENOTDIR"])
+@pytest.mark.parametrize(
+    "name", ["ENOSPC", "EDQUOT", "EACCES", "EROFS", "EIO", "EMFILE", "ENOENT", "ENOTDIR"]
+)
 @pytest.mark.parametrize("call", ["mkdir", "fsync", "link"])
 def test_a_disk_that_fails_a_put_is_a_store_that_is_unavailable(
     store: LocalStore, media: Path, monkeypatch: pytest.MonkeyPatch, call: str, name: str
@@ -330,9 +363,16 @@ def served(request: pytest.FixtureRequest) -> Served:
 
 
 def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
-    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert (answer.status_code, answer.headers["content-type"]) == (
+        status,
+        "application/problem+json",
+    )
     body = answer.json()
-    assert (body["status"], body["code"], body["type"]) == (status, code, f"urn:darkroom:error:{code}")
+    assert (body["status"], body["code"], body["type"]) == (
+        status,
+        code,
+        f"urn:darkroom:error:{code}",
+    )
     assert body["request_id"] == answer.headers["x-request-id"]
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "immutable" not in answer.headers.get("cache-control", "")
@@ -356,7 +396,8 @@ def test_a_picture_is_served_typed_whole_and_for_ever(served: Served) -> None:
 
 
 def test_head_says_what_get_would_without_a_byte(served: Served) -> None:
-    got, asked = served.get(), served.get("HEAD")
+    got = served.get()
+    asked = served.get("HEAD")
     assert (asked.status_code, asked.content) == (200, b"")
     differing = {"date", "x-request-id"}
     assert {k: v for k, v in asked.headers.items() if k not in differing} == {
@@ -365,15 +406,20 @@ def test_head_says_what_get_would_without_a_byte(served: Served) -> None:
 
 
 def test_head_knows_no_ranges(served: Served) -> None:
-    # RFC 9110, 14.2: a server must ignore Range for a method that does not define it, and only GET does.
+    # RFC 9110, 14.2: a server must ignore Range for a
+    # method that does not define it, and only GET does.
     answer = served.get("HEAD", Range="bytes=0-9")
     assert (answer.status_code, answer.headers["content-length"]) == (200, str(len(served.content)))
     assert "content-range" not in answer.headers
 
 
-@pytest.mark.parametrize("condition", ["{etag}", "W/{etag}", '"another", {etag}', '"another",W/{etag} , "third"', "*"])
+@pytest.mark.parametrize(
+    "condition", ["{etag}", "W/{etag}", '"another", {etag}', '"another",W/{etag} , "third"', "*"]
+)
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_what_the_browser_has_is_not_sent_again(served: Served, method: str, condition: str) -> None:
+def test_what_the_browser_has_is_not_sent_again(
+    served: Served, method: str, condition: str
+) -> None:
     answer = served.get(method, If_None_Match=condition.format(etag=served.etag))
     assert (answer.status_code, answer.content) == (304, b"")
     assert_cacheable(answer, served)
@@ -418,7 +464,12 @@ def test_a_range_is_sent_as_asked(served: Served, asked: str, start: int, end: i
 def test_the_last_byte_is_there_and_the_one_behind_it_is_not(served: Served) -> None:
     size = len(served.content)
     assert served.get(Range=f"bytes={size - 1}-").content == served.content[-1:]
-    for asked in [f"bytes={size}-", f"bytes={size}-{size + 5}", "bytes=999999999999999999-", "bytes=-0"]:
+    for asked in [
+        f"bytes={size}-",
+        f"bytes={size}-{size + 5}",
+        "bytes=999999999999999999-",
+        "bytes=-0",
+    ]:
         answer = served.get(Range=asked)
         assert answer.headers["content-range"] == f"bytes */{size}"
         assert_problem(answer, 416, answer.json()["code"])
@@ -465,8 +516,14 @@ def test_a_picture_that_is_not_there_is_a_problem(served: Served) -> None:
     assert_problem(served.get(path="/media/profile_pics/nobody.jpg"), 404, "object_not_found")
     assert served.get("HEAD", path="/media/profile_pics/nobody.jpg").status_code == 404
     # Nothing to compare with, and nothing to cut a range from.
-    assert_problem(served.get(path="/media/profile_pics/nobody.jpg", If_None_Match="*"), 404, "object_not_found")
-    assert_problem(served.get(path="/media/profile_pics/nobody.jpg", Range="bytes=0-"), 404, "object_not_found")
+    assert_problem(
+        served.get(path="/media/profile_pics/nobody.jpg", If_None_Match="*"),
+        404,
+        "object_not_found",
+    )
+    assert_problem(
+        served.get(path="/media/profile_pics/nobody.jpg", Range="bytes=0-"), 404, "object_not_found"
+    )
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])

@@ -1,4 +1,6 @@
-"""The S3 store names public URLs right, asks once, says every failure in our words, and outlives changed settings."""
+"""The S3 store names public URLs right, asks once, says
+every failure in our words, and outlives changed settings.
+"""
 
 import base64
 import hashlib
@@ -17,7 +19,15 @@ import pytest
 from pydantic import SecretStr
 
 from config import StoreSettings
-from errors import DarkroomError, ObjectExists, ObjectNotFound, StartupError, StoreError, StoreRefused, StoreUnavailable
+from errors import (
+    DarkroomError,
+    ObjectExists,
+    ObjectNotFound,
+    StartupError,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+)
 from storage import Store, s3
 from storage.s3 import S3Store
 from tests.support.pictures import jpeg
@@ -40,7 +50,9 @@ class Seen:
 
 @dataclass
 class Answer:
-    """What the recorder says: a status with an S3 error code, or whatever else a broken service says."""
+    """What the recorder says: a status with an S3
+    error code, or whatever else a broken service says.
+    """
 
     status: int = 200
     code: str = ""
@@ -59,7 +71,9 @@ class Answer:
 
 
 class Recorder:
-    """An S3 service of our own that notes every request and answers as told; the last answer is said for ever."""
+    """An S3 service of our own that notes every request
+    and answers as told; the last answer is said for ever.
+    """
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
@@ -74,13 +88,17 @@ class Recorder:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 recorder.seen.append(Seen(self.command, self.path, headers, body))
-                answer = recorder.answers.pop(0) if len(recorder.answers) > 1 else recorder.answers[0]
+                answer = (
+                    recorder.answers.pop(0) if len(recorder.answers) > 1 else recorder.answers[0]
+                )
                 self.close_connection = answer.how != "answer" or answer.length is not None
                 if answer.how == "hang":
                     recorder.ended.wait(5)
                     return
                 if answer.how == "reset":
-                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.connection.setsockopt(
+                        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                    )
                     self.rfile.close()
                     self.wfile.close()
                     self.connection.close()
@@ -137,13 +155,17 @@ def recorder(recording: Recorder) -> Recorder:
 
 @pytest.fixture(scope="module")
 def store(recording: Recorder) -> S3Store:
-    """A store at the recorder, for the tests after which it is as before: making a client takes a while."""
+    """A store at the recorder, for the tests after which
+    it is as before: making a client takes a while.
+    """
     return make_store(recording.endpoint)
 
 
 def make_store(endpoint: str | None, bucket: str = "pictures", **more: Any) -> S3Store:
     keys = {"access_key_id": SecretStr("our-key"), "secret_access_key": SecretStr("our-secret")}
-    return S3Store(StoreSettings(storage="s3", bucket_name=bucket, endpoint_url=endpoint, **{**keys, **more}))
+    return S3Store(
+        StoreSettings(storage="s3", bucket_name=bucket, endpoint_url=endpoint, **{**keys, **more})
+    )
 
 
 def put(store: Store) -> None:
@@ -167,15 +189,30 @@ VERBS: dict[str, Callable[[Store], object]] = {
     ("settings", "url"),
     [
         ({}, "https://pictures.s3.us-east-1.amazonaws.com/profile_pics/x.jpg"),
-        ({"region": "eu-central-1"}, "https://pictures.s3.eu-central-1.amazonaws.com/profile_pics/x.jpg"),
-        ({"region": "cn-north-1"}, "https://pictures.s3.cn-north-1.amazonaws.com.cn/profile_pics/x.jpg"),
+        (
+            {"region": "eu-central-1"},
+            "https://pictures.s3.eu-central-1.amazonaws.com/profile_pics/x.jpg",
+        ),
+        (
+            {"region": "cn-north-1"},
+            "https://pictures.s3.cn-north-1.amazonaws.com.cn/profile_pics/x.jpg",
+        ),
         (
             {"bucket": "pictures.example.com", "region": "eu-central-1"},
             "https://s3.eu-central-1.amazonaws.com/pictures.example.com/profile_pics/x.jpg",
         ),
-        ({"addressing_style": "path"}, "https://s3.us-east-1.amazonaws.com/pictures/profile_pics/x.jpg"),
-        ({"endpoint": "http://127.0.0.1:9000"}, "http://127.0.0.1:9000/pictures/profile_pics/x.jpg"),
-        ({"endpoint": "https://host.example/s3"}, "https://host.example/s3/pictures/profile_pics/x.jpg"),
+        (
+            {"addressing_style": "path"},
+            "https://s3.us-east-1.amazonaws.com/pictures/profile_pics/x.jpg",
+        ),
+        (
+            {"endpoint": "http://127.0.0.1:9000"},
+            "http://127.0.0.1:9000/pictures/profile_pics/x.jpg",
+        ),
+        (
+            {"endpoint": "https://host.example/s3"},
+            "https://host.example/s3/pictures/profile_pics/x.jpg",
+        ),
         (
             {"endpoint": "https://fra1.example.com", "addressing_style": "virtual"},
             "https://pictures.fra1.example.com/profile_pics/x.jpg",
@@ -184,20 +221,32 @@ VERBS: dict[str, Callable[[Store], object]] = {
             {"endpoint": "http://localhost:9000", "addressing_style": "virtual"},
             "http://pictures.localhost:9000/profile_pics/x.jpg",
         ),
-        ({"public_base_url": "https://cdn.example.com"}, "https://cdn.example.com/profile_pics/x.jpg"),
-        ({"public_base_url": "https://cdn.example.com/p"}, "https://cdn.example.com/p/profile_pics/x.jpg"),
+        (
+            {"public_base_url": "https://cdn.example.com"},
+            "https://cdn.example.com/profile_pics/x.jpg",
+        ),
+        (
+            {"public_base_url": "https://cdn.example.com/p"},
+            "https://cdn.example.com/p/profile_pics/x.jpg",
+        ),
         (
             {"endpoint": "http://127.0.0.1:9000", "public_base_url": "https://cdn.example.com"},
             "https://cdn.example.com/profile_pics/x.jpg",
         ),
     ],
 )
-def test_the_public_url_is_the_one_that_the_service_answers_at(settings: dict[str, str], url: str) -> None:
+def test_the_public_url_is_the_one_that_the_service_answers_at(
+    settings: dict[str, str], url: str
+) -> None:
     assert make_store(settings.pop("endpoint", None), **settings).url(KEY) == url
 
 
-@pytest.mark.parametrize("wrong", [{"endpoint_url": "http://under_score:9000"}, {"region": "--"}], ids=str)
-def test_settings_that_botocore_refuses_stop_the_start_with_a_sentence(wrong: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "wrong", [{"endpoint_url": "http://under_score:9000"}, {"region": "--"}], ids=str
+)
+def test_settings_that_botocore_refuses_stop_the_start_with_a_sentence(
+    wrong: dict[str, str],
+) -> None:
     with pytest.raises(StartupError, match="S3 settings"):
         S3Store(StoreSettings(storage="s3", bucket_name="pictures", **wrong))
 
@@ -214,7 +263,9 @@ def test_settings_that_botocore_refuses_stop_the_start_with_a_sentence(wrong: di
         ),
     ],
 )
-def test_a_picture_of_an_older_bucket_has_the_older_buckets_url(settings: dict[str, str], url: str) -> None:
+def test_a_picture_of_an_older_bucket_has_the_older_buckets_url(
+    settings: dict[str, str], url: str
+) -> None:
     store = make_store(settings.pop("endpoint", None), **settings)
     mine = store.url(KEY)
     assert store.in_bucket("older").url(KEY) == url
@@ -224,7 +275,10 @@ def test_a_picture_of_an_older_bucket_has_the_older_buckets_url(settings: dict[s
 def test_a_bucket_with_a_dot_is_addressed_by_path_whichever_bucket_is_the_current_one() -> None:
     # No certificate of *.s3.amazonaws.com covers a name with a dot.
     older = make_store(None, "plain").in_bucket("pictures.example.com")
-    assert older.url(KEY) == "https://s3.us-east-1.amazonaws.com/pictures.example.com/profile_pics/x.jpg"
+    assert (
+        older.url(KEY)
+        == "https://s3.us-east-1.amazonaws.com/pictures.example.com/profile_pics/x.jpg"
+    )
     older = make_store(None, "pictures.example.com").in_bucket("plain")
     assert older.url(KEY) == "https://plain.s3.us-east-1.amazonaws.com/profile_pics/x.jpg"
 
@@ -240,7 +294,9 @@ def test_a_virtual_host_is_asked_where_the_public_url_points(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look_up = socket.getaddrinfo
-    monkeypatch.setattr(socket, "getaddrinfo", lambda _, *rest, **more: look_up("127.0.0.1", *rest, **more))
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda _, *rest, **more: look_up("127.0.0.1", *rest, **more)
+    )
     port = recorder.endpoint.rpartition(":")[2]
     store = make_store(f"http://s3.example.test:{port}", addressing_style="virtual")
     put(store)
@@ -249,7 +305,9 @@ def test_a_virtual_host_is_asked_where_the_public_url_points(
     assert seen.headers["host"] == f"pictures.s3.example.test:{port}"
 
 
-def test_a_put_carries_type_caching_checksum_and_the_wish_not_to_overwrite(recorder: Recorder, store: S3Store) -> None:
+def test_a_put_carries_type_caching_checksum_and_the_wish_not_to_overwrite(
+    recorder: Recorder, store: S3Store
+) -> None:
     put(store)
     [seen] = recorder.seen
     assert (seen.method, seen.path, seen.body) == ("PUT", f"/pictures/{KEY}", CONTENT)
@@ -269,7 +327,10 @@ def test_the_service_is_given_the_checksum_of_what_was_meant_not_of_what_is_sent
 ) -> None:
     meant = hashlib.sha256(b"meant")
     store.put(KEY, b"sent", "image/jpeg", meant.hexdigest())
-    assert recorder.seen[0].headers["x-amz-checksum-sha256"] == base64.b64encode(meant.digest()).decode()
+    assert (
+        recorder.seen[0].headers["x-amz-checksum-sha256"]
+        == base64.b64encode(meant.digest()).decode()
+    )
 
 
 def test_no_checksum_is_sent_to_a_service_that_knows_none(recorder: Recorder) -> None:
@@ -304,7 +365,9 @@ def test_a_failure_is_said_after_one_attempt(
     assert len(recorder.seen) == 1
 
 
-def test_boto3s_own_settings_bring_no_retries_back(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_boto3s_own_settings_bring_no_retries_back(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "5")
     monkeypatch.setenv("AWS_RETRY_MODE", "adaptive")
     recorder.says(Answer(503, "SlowDown"))
@@ -313,19 +376,24 @@ def test_boto3s_own_settings_bring_no_retries_back(recorder: Recorder, monkeypat
     assert len(recorder.seen) == 1
 
 
-def test_a_service_without_create_only_puts_is_asked_again_without_and_from_then_on(recorder: Recorder) -> None:
+def test_a_service_without_create_only_puts_is_asked_again_without_and_from_then_on(
+    recorder: Recorder,
+) -> None:
     recorder.says(Answer(501, "NotImplemented"), Answer())
     store = make_store(recorder.endpoint)
     put(store)
     put(store)
     assert [seen.headers.get("if-none-match") for seen in recorder.seen] == ["*", None, None]
     assert [seen.body for seen in recorder.seen] == [CONTENT] * 3
-    first, second = recorder.seen[0].headers, recorder.seen[1].headers
+    first = recorder.seen[0].headers
+    second = recorder.seen[1].headers
     kept = ["content-type", "cache-control", "x-amz-checksum-sha256"]
     assert [second[name] for name in kept] == [first[name] for name in kept]
 
 
-def test_a_service_that_refuses_the_put_for_another_reason_keeps_create_only_puts(recorder: Recorder) -> None:
+def test_a_service_that_refuses_the_put_for_another_reason_keeps_create_only_puts(
+    recorder: Recorder,
+) -> None:
     recorder.says(Answer(501, "NotImplemented"))
     store = make_store(recorder.endpoint)
     with pytest.raises(StoreUnavailable):
@@ -347,7 +415,9 @@ def test_a_service_that_refuses_the_put_for_another_reason_keeps_create_only_put
         (503, "SlowDown"),
     ],
 )
-def test_nothing_else_makes_a_put_overwrite(recorder: Recorder, store: S3Store, status: int, code: str) -> None:
+def test_nothing_else_makes_a_put_overwrite(
+    recorder: Recorder, store: S3Store, status: int, code: str
+) -> None:
     recorder.says(Answer(status, code))
     for _ in range(2):
         with pytest.raises(StoreError):
@@ -372,7 +442,8 @@ HTML = {"Content-Type": "text/html"}
         (Answer(403, "RequestTimeTooSkewed"), StoreUnavailable),
         (Answer(403, body=b""), StoreRefused),
         (Answer(404, "NoSuchBucket"), StoreRefused),
-        # Whoever says so to a put is no S3 service, or not ours: no reason to tell a sender that something is missing.
+        # Whoever says so to a put is no S3 service, or not ours:
+        # no reason to tell a sender that something is missing.
         (Answer(404, "NoSuchKey"), StoreError),
         (Answer(404, body=b"<html>not here</html>", headers=HTML), StoreError),
         (Answer(405, "MethodNotAllowed"), StoreRefused),
@@ -409,7 +480,10 @@ def test_every_answer_to_a_put_becomes_an_error_of_ours(
         (Answer(429, "SlowDown"), StoreUnavailable),
         (Answer(500, "InternalError"), StoreUnavailable),
         (Answer(503, body=b"not <xml"), StoreUnavailable),
-        (Answer(301, "PermanentRedirect", headers={"x-amz-bucket-region": "eu-west-1"}), StoreRefused),
+        (
+            Answer(301, "PermanentRedirect", headers={"x-amz-bucket-region": "eu-west-1"}),
+            StoreRefused,
+        ),
     ],
     ids=lambda value: f"{value.status} {value.code}" if isinstance(value, Answer) else None,
 )
@@ -460,7 +534,9 @@ def test_an_object_counts_as_deleted_only_when_the_service_says_so(
             store.delete(KEY)
 
 
-def test_a_missing_object_does_not_exist_and_a_forbidden_one_is_unknown(recorder: Recorder, store: S3Store) -> None:
+def test_a_missing_object_does_not_exist_and_a_forbidden_one_is_unknown(
+    recorder: Recorder, store: S3Store
+) -> None:
     recorder.says(Answer(404))
     assert store.exists(KEY) is False
     recorder.says(Answer(200))
@@ -471,8 +547,12 @@ def test_a_missing_object_does_not_exist_and_a_forbidden_one_is_unknown(recorder
             store.exists(KEY)
 
 
-@pytest.mark.parametrize("body", [b"this is not XML", b"<ListBucketResult><Contents>", b"\x00\xff\xfe", b"{}"])
-def test_a_listing_that_is_garbage_is_a_store_that_fails(recorder: Recorder, store: S3Store, body: bytes) -> None:
+@pytest.mark.parametrize(
+    "body", [b"this is not XML", b"<ListBucketResult><Contents>", b"\x00\xff\xfe", b"{}"]
+)
+def test_a_listing_that_is_garbage_is_a_store_that_fails(
+    recorder: Recorder, store: S3Store, body: bytes
+) -> None:
     recorder.says(Answer(200, body=body))
     with pytest.raises(StoreError):
         list_all(store)
@@ -485,7 +565,9 @@ def test_an_endpoint_where_nobody_listens_is_a_store_that_is_away(verb: str) -> 
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_name_that_cannot_be_resolved_is_a_store_that_is_away(monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+def test_a_name_that_cannot_be_resolved_is_a_store_that_is_away(
+    monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
     def fail(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -557,7 +639,9 @@ def test_a_body_that_stalls_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_body_that_does_not_fit_its_checksum_is_an_error(recorder: Recorder) -> None:
     wrong = base64.b64encode(hashlib.sha256(b"another").digest()).decode()
-    recorder.says(Answer(200, body=CONTENT, headers={**JPEG_HEADERS, "x-amz-checksum-sha256": wrong}))
+    recorder.says(
+        Answer(200, body=CONTENT, headers={**JPEG_HEADERS, "x-amz-checksum-sha256": wrong})
+    )
     found = make_store(recorder.endpoint).open(KEY)
     with pytest.raises(StoreUnavailable):
         found.stream.read()
@@ -592,13 +676,17 @@ def test_the_keys_of_the_settings_sign_the_request(recorder: Recorder) -> None:
     assert "/eu-central-1/s3/aws4_request" in signature
 
 
-def test_without_keys_boto3s_own_chain_finds_them(recorder: Recorder, no_credentials: pytest.MonkeyPatch) -> None:
+def test_without_keys_boto3s_own_chain_finds_them(
+    recorder: Recorder, no_credentials: pytest.MonkeyPatch
+) -> None:
     no_credentials.setenv("AWS_ACCESS_KEY_ID", "key-of-the-environment")
     no_credentials.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     no_credentials.setenv("AWS_SESSION_TOKEN", "session-of-a-role")
     put(make_store(recorder.endpoint, access_key_id=None, secret_access_key=None))
     headers = recorder.seen[0].headers
-    assert headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=key-of-the-environment/")
+    assert headers["authorization"].startswith(
+        "AWS4-HMAC-SHA256 Credential=key-of-the-environment/"
+    )
     assert headers["x-amz-security-token"] == "session-of-a-role"
 
 
@@ -626,7 +714,9 @@ def test_no_keys_at_all_are_a_matter_for_the_operator(
 
 @dataclass
 class Changing:
-    """A service that is started again and again on one database and one account, with other settings each time."""
+    """A service that is started again and again on one
+    database and one account, with other settings each time.
+    """
 
     start: Callable[..., Service]
     fixed: dict[str, str]
@@ -638,7 +728,12 @@ class Changing:
         """Start with these settings and none from before; the account is made by the first one."""
         if self.service is not None:
             self.service.stop()
-        cleared = {"S3_BUCKET_NAME": "", "S3_ENDPOINT_URL": "", "S3_ACCESS_KEY_ID": "", "S3_SECRET_ACCESS_KEY": ""}
+        cleared = {
+            "S3_BUCKET_NAME": "",
+            "S3_ENDPOINT_URL": "",
+            "S3_ACCESS_KEY_ID": "",
+            "S3_SECRET_ACCESS_KEY": "",
+        }
         given = {**cleared, **self.fixed, **settings}
         self.service = self.start(**{name.lower(): value for name, value in given.items()})
         self.account = self.account or self.service.register()
@@ -653,7 +748,10 @@ class Changing:
         return self.path
 
     def replace(self, old_objects: Callable[[], list[str]]) -> str:
-        """The old picture is where it was, under its old path; replacing it deletes it there. Returns the new path."""
+        """The old picture is where it was, under its old path; replacing it deletes it there.
+
+        Returns the new path.
+        """
         assert self.service and self.account
         old = self.path
         with self.service.client(self.account) as client:
@@ -672,8 +770,14 @@ class Changing:
 
 
 @pytest.fixture
-def changing(start_service: Callable[..., Service], new_database: Callable[[], str], tmp_path: Path) -> Changing:
-    fixed = {"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path / "data"), "SECRET_KEY": "s" * 32}
+def changing(
+    start_service: Callable[..., Service], new_database: Callable[[], str], tmp_path: Path
+) -> Changing:
+    fixed = {
+        "DATABASE_URL": new_database(),
+        "DATA_DIR": str(tmp_path / "data"),
+        "SECRET_KEY": "s" * 32,
+    }
     return Changing(start_service, fixed)
 
 
@@ -684,13 +788,19 @@ def files(folder: Path) -> list[str]:
 def test_pictures_outlive_a_move_from_disk_to_s3_to_another_bucket_and_to_another_service(
     changing: Changing, moto: str, ministack: str, tmp_path: Path
 ) -> None:
-    first, second, third = Bucket.make(moto), Bucket.make(moto), Bucket.make(ministack)
+    first = Bucket.make(moto)
+    second = Bucket.make(moto)
+    third = Bucket.make(ministack)
     changing.run(STORAGE="local")
     assert changing.upload().startswith("/media/profile_pics/")
     changing.run(**first.settings())
-    assert changing.replace(lambda: files(tmp_path / "data" / "media")).startswith(f"{moto}/{first.name}/profile_pics/")
+    assert changing.replace(lambda: files(tmp_path / "data" / "media")).startswith(
+        f"{moto}/{first.name}/profile_pics/"
+    )
     changing.run(**second.settings())
-    assert changing.replace(lambda: list(first.objects())).startswith(f"{moto}/{second.name}/profile_pics/")
+    assert changing.replace(lambda: list(first.objects())).startswith(
+        f"{moto}/{second.name}/profile_pics/"
+    )
     previous = {
         "storage": "s3",
         "bucket_name": second.name,
@@ -698,13 +808,19 @@ def test_pictures_outlive_a_move_from_disk_to_s3_to_another_bucket_and_to_anothe
         "access_key_id": "test",
         "secret_access_key": "test",
     }
-    service = changing.run(**third.settings(), STORAGE_NAME="new", PREVIOUS_STORES=json.dumps({"s3": previous}))
-    assert changing.replace(lambda: list(second.objects())).startswith(f"{ministack}/{third.name}/profile_pics/")
+    service = changing.run(
+        **third.settings(), STORAGE_NAME="new", PREVIOUS_STORES=json.dumps({"s3": previous})
+    )
+    assert changing.replace(lambda: list(second.objects())).startswith(
+        f"{ministack}/{third.name}/profile_pics/"
+    )
     places = [tuple(row) for row in service.sql("SELECT storage, bucket FROM stored_files")]
     assert places == [("new", third.name)]
 
 
-def test_pictures_of_one_folder_outlive_a_move_to_another(changing: Changing, tmp_path: Path) -> None:
+def test_pictures_of_one_folder_outlive_a_move_to_another(
+    changing: Changing, tmp_path: Path
+) -> None:
     changing.run(STORAGE="local", STORAGE_NAME="first")
     changing.upload()
     before = tmp_path / "data" / "media"

@@ -1,4 +1,6 @@
-"""Each store keeps the contract that its docstrings promise: memory, disk, and S3 over HTTP on two servers."""
+"""Each store keeps the contract that its docstrings
+promise: memory, disk, and S3 over HTTP on two servers.
+"""
 
 import hashlib
 import threading
@@ -50,7 +52,9 @@ def s3_store(bucket: Bucket) -> S3Store:
     )
 
 
-def put(store: Store, key: str, content: bytes = b"picture", content_type: str = "image/jpeg") -> None:
+def put(
+    store: Store, key: str, content: bytes = b"picture", content_type: str = "image/jpeg"
+) -> None:
     store.put(key, content, content_type, hashlib.sha256(content).hexdigest())
 
 
@@ -70,7 +74,9 @@ def keys(store: Store, prefix: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\x00", bytes(range(256)) * (MIB // 256)], ids=["no byte", "one byte", "1 MiB"]
+    "content",
+    [b"", b"\x00", bytes(range(256)) * (MIB // 256)],
+    ids=["no byte", "one byte", "1 MiB"],
 )
 def test_what_was_put_is_opened_with_its_bytes_size_and_type(store: Store, content: bytes) -> None:
     put(store, KEY, content)
@@ -138,7 +144,12 @@ def test_bytes_that_do_not_fit_their_checksum_are_refused(store: Store) -> None:
 def test_there_is_an_object_only_under_the_very_key(store: Store) -> None:
     put(store, "profile_pics/deep/one.jpg")
     assert store.exists("profile_pics/deep/one.jpg")
-    others = ["profile_pics/deep/one.jp", "profile_pics/deep/one.jpg2", "profile_pics/deep", "profile_pics/two.jpg"]
+    others = [
+        "profile_pics/deep/one.jp",
+        "profile_pics/deep/one.jpg2",
+        "profile_pics/deep",
+        "profile_pics/two.jpg",
+    ]
     assert [key for key in [*others, "profile_pics2/deep/one.jpg"] if store.exists(key)] == []
 
 
@@ -179,9 +190,19 @@ def test_deleting_twice_and_deleting_what_never_was_are_fine(store: Store) -> No
 
 
 def test_a_listing_holds_exactly_the_keys_that_start_with_the_prefix(store: Store) -> None:
-    for key in ["profile_pics/a.jpg", "profile_pics/ab.jpg", "profile_pics/b/a.jpg", "profile_pics2/a.jpg", "x/a.jpg"]:
+    for key in [
+        "profile_pics/a.jpg",
+        "profile_pics/ab.jpg",
+        "profile_pics/b/a.jpg",
+        "profile_pics2/a.jpg",
+        "x/a.jpg",
+    ]:
         put(store, key)
-    assert keys(store, "profile_pics/") == ["profile_pics/a.jpg", "profile_pics/ab.jpg", "profile_pics/b/a.jpg"]
+    assert keys(store, "profile_pics/") == [
+        "profile_pics/a.jpg",
+        "profile_pics/ab.jpg",
+        "profile_pics/b/a.jpg",
+    ]
     assert keys(store, "profile_pics/a") == ["profile_pics/a.jpg", "profile_pics/ab.jpg"]
     assert keys(store, "profile_pics/a.") == ["profile_pics/a.jpg"]
     assert keys(store, "profile_pics/b/") == ["profile_pics/b/a.jpg"]
@@ -190,7 +211,14 @@ def test_a_listing_holds_exactly_the_keys_that_start_with_the_prefix(store: Stor
     assert len(keys(store, "profile_pics")) == 4
     assert len(keys(store, "")) == 5
     assert len(keys(store, "p")) == 4
-    for unknown in ["profile_pics/c", "profile_pics3", "a.jpg", "/profile_pics/", "../", "profile_pics/a.jpg/"]:
+    for unknown in [
+        "profile_pics/c",
+        "profile_pics3",
+        "a.jpg",
+        "/profile_pics/",
+        "../",
+        "profile_pics/a.jpg/",
+    ]:
         assert keys(store, unknown) == []
 
 
@@ -246,7 +274,9 @@ BAD_KEYS = {
 }
 
 
-def test_a_key_that_is_not_ours_never_succeeds_and_fails_only_in_our_words(store: Store, tmp_path: Path) -> None:
+def test_a_key_that_is_not_ours_never_succeeds_and_fails_only_in_our_words(
+    store: Store, tmp_path: Path
+) -> None:
     taken = []
     for name, key in BAD_KEYS.items():
         verbs: dict[str, Callable[[str], object]] = {
@@ -263,7 +293,9 @@ def test_a_key_that_is_not_ours_never_succeeds_and_fails_only_in_our_words(store
 
 @pytest.mark.parametrize("key", ["../secret", "profile_pics/../../secret", "/secret"])
 @pytest.mark.parametrize("store", ["local"], indirect=True)
-def test_a_file_outside_the_folder_can_be_neither_read_nor_deleted(store: Store, key: str, tmp_path: Path) -> None:
+def test_a_file_outside_the_folder_can_be_neither_read_nor_deleted(
+    store: Store, key: str, tmp_path: Path
+) -> None:
     put(store, KEY)  # so that the folders exist
     secret = tmp_path / "secret"
     secret.write_bytes(b"secret")

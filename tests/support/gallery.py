@@ -1,6 +1,8 @@
-"""Every class of picture that people have, each of nine flat squares, and the colours that must be served of it.
+"""Every class of picture that people have, each of nine
+flat squares, and the colours that must be served of it.
 
-The colours are those that were drawn, or follow from them by plain arithmetic: no library is asked for its opinion.
+The colours are those that were drawn, or follow from them
+by plain arithmetic: no library is asked for its opinion.
 """
 
 import base64
@@ -48,7 +50,17 @@ ALPHAS: tuple[Sample, ...] = (
     *((*BLACK, 64), (*WHITE, 200), (*HIDDEN, 0)),
     *((*GREEN, 192), (*BLACK, 128), (128, 128, 128, 255)),
 )
-GREY_ALPHAS = ((0, 255), (0, 0), (0, 128), (90, 64), (200, 255), (60, 192), (255, 0), (128, 128), (30, 20))
+GREY_ALPHAS = (
+    (0, 255),
+    (0, 0),
+    (0, 128),
+    (90, 64),
+    (200, 255),
+    (60, 192),
+    (255, 0),
+    (128, 128),
+    (30, 20),
+)
 INKS = (
     *((255, 0, 0, 0), (0, 255, 0, 0), (0, 0, 255, 0)),
     *((0, 0, 0, 0), (0, 0, 0, 255), (0, 0, 0, 128)),
@@ -84,7 +96,10 @@ class Case:
 def over(sample: Sample, background: Colour = PAPER) -> Colour:
     """A colour or a grey, and its alpha (of 255), on a background."""
     colour = sample[:3] if len(sample) == 4 else sample[:1] * 3
-    return as_colour((c * sample[-1] + b * (255 - sample[-1])) / 255 for c, b in zip(colour, background, strict=True))
+    return as_colour(
+        (c * sample[-1] + b * (255 - sample[-1])) / 255
+        for c, b in zip(colour, background, strict=True)
+    )
 
 
 def from_inks(inks: Sample) -> Colour:
@@ -113,14 +128,21 @@ def png_cases() -> dict[str, Case]:
     cases = {}
 
     def add(
-        name: str, samples: Sequence[Sample], depth: int, kind: int, shown: Iterable[Colour], *chunks: bytes
+        name: str,
+        samples: Sequence[Sample],
+        depth: int,
+        kind: int,
+        shown: Iterable[Colour],
+        *chunks: bytes,
     ) -> None:
         for how in ("", ", interlaced"):
             make = partial(png, patch_rows(samples), depth, kind, *chunks, interlaced=bool(how))
             cases[f"PNG {name}{how}"] = Case(make, tuple(shown))
 
     def wide(samples: Sequence[Sample]) -> list[Sample]:
-        """Sixteen bits of which the lower eight are not the upper ones, so that cutting them off is not exact."""
+        """Sixteen bits of which the lower eight are not the
+        upper ones, so that cutting them off is not exact.
+        """
         return [tuple(min(65535, value * 257 + 50) for value in sample) for sample in samples]
 
     for depth in (1, 2, 4, 8):
@@ -129,29 +151,58 @@ def png_cases() -> dict[str, Case]:
         greys = [over((round(level * 255 / top), 255)) for level in levels]
         add(f"grey {depth}", [(level,) for level in levels], depth, 0, greys)
         hidden = levels[1]
-        seen = [PAPER if level == hidden else grey for level, grey in zip(levels, greys, strict=True)]
-        add(f"grey {depth} with a transparent one", [(level,) for level in levels], depth, 0, seen, _trns(hidden))
+        seen = [
+            PAPER if level == hidden else grey for level, grey in zip(levels, greys, strict=True)
+        ]
+        add(
+            f"grey {depth} with a transparent one",
+            [(level,) for level in levels],
+            depth,
+            0,
+            seen,
+            _trns(hidden),
+        )
         indices = [(number % min(9, top + 1),) for number in range(9)]
-        palette = png_chunk(b"PLTE", bytes(value for colour in COLOURS[: top + 1] for value in colour))
-        add(f"palette {depth}", indices, depth, 3, [COLOURS[index] for (index,) in indices], palette)
-        palette = png_chunk(b"PLTE", bytes(value for sample in ALPHAS[: top + 1] for value in sample[:3]))
+        palette = png_chunk(
+            b"PLTE", bytes(value for colour in COLOURS[: top + 1] for value in colour)
+        )
+        add(
+            f"palette {depth}", indices, depth, 3, [COLOURS[index] for (index,) in indices], palette
+        )
+        palette = png_chunk(
+            b"PLTE", bytes(value for sample in ALPHAS[: top + 1] for value in sample[:3])
+        )
         alphas = png_chunk(b"tRNS", bytes(sample[3] for sample in ALPHAS[: top + 1]))
         seen = [SHOWN_ALPHAS[index] for (index,) in indices]
         add(f"palette {depth} with alphas", indices, depth, 3, seen, palette, alphas)
         seen = [PAPER if index == 0 else over((*ALPHAS[index][:3], 255)) for (index,) in indices]
-        add(f"palette {depth} with a transparent one", indices, depth, 3, seen, palette, png_chunk(b"tRNS", b"\0"))
+        add(
+            f"palette {depth} with a transparent one",
+            indices,
+            depth,
+            3,
+            seen,
+            palette,
+            png_chunk(b"tRNS", b"\0"),
+        )
     add("grey 16", wide(GREYS), 16, 0, SHOWN_GREYS)
-    # As Pillow and those who rest on it show it: a grey of 16 bits stays as it is, though it is named as transparent.
+    # As Pillow and those who rest on it show it: a grey of 16
+    # bits stays as it is, though it is named as transparent.
     add("grey 16 with a transparent one", wide(GREYS), 16, 0, SHOWN_GREYS, _trns(*wide(GREYS)[4]))
     seen = [PAPER if number == 1 else colour for number, colour in enumerate(COLOURS)]
     for depth, samples in ((8, COLOURS), (16, wide(COLOURS))):
         add(f"RGB {depth}", samples, depth, 2, COLOURS)
         add(f"RGB {depth} with a transparent one", samples, depth, 2, seen, _trns(*samples[1]))
-    for depth, greys_over, colours_over in ((8, GREY_ALPHAS, ALPHAS), (16, wide(GREY_ALPHAS), wide(ALPHAS))):
+    for depth, greys_over, colours_over in (
+        (8, GREY_ALPHAS, ALPHAS),
+        (16, wide(GREY_ALPHAS), wide(ALPHAS)),
+    ):
         add(f"LA {depth}", greys_over, depth, 4, SHOWN_GREY_ALPHAS)
         add(f"RGBA {depth}", colours_over, depth, 6, SHOWN_ALPHAS)
     others = [patches("RGBA", ALPHAS[::-1])] * 2
-    cases["APNG"] = Case(_file("PNG", "RGBA", ALPHAS, save_all=True, append_images=others), SHOWN_ALPHAS)
+    cases["APNG"] = Case(
+        _file("PNG", "RGBA", ALPHAS, save_all=True, append_images=others), SHOWN_ALPHAS
+    )
     default = {"save_all": True, "append_images": others, "default_image": True}
     cases["APNG with a picture of its own for old readers"] = Case(
         _file("PNG", "RGBA", ALPHAS, **default), SHOWN_ALPHAS
@@ -173,7 +224,9 @@ def jpeg_cases() -> dict[str, Case]:
     ):
         good = {"quality": 95, **options}
         for sampling in ("4:4:4", "4:2:2", "4:2:0"):
-            cases[f"JPEG {how} {sampling}"] = Case(_file("JPEG", "RGB", COLOURS, subsampling=sampling, **good), COLOURS)
+            cases[f"JPEG {how} {sampling}"] = Case(
+                _file("JPEG", "RGB", COLOURS, subsampling=sampling, **good), COLOURS
+            )
         cases[f"JPEG {how} grey"] = Case(_file("JPEG", "L", GREYS, **good), SHOWN_GREYS)
         cases[f"JPEG {how} CMYK"] = Case(_file("JPEG", "CMYK", INKS, **good), SHOWN_INKS)
         cases[f"JPEG {how} YCCK"] = Case(partial(ycck, INKS, **good), SHOWN_INKS)
@@ -183,19 +236,23 @@ def jpeg_cases() -> dict[str, Case]:
         rgb = {"keep_rgb": True, **good}
         cases[f"JPEG {how} RGB"] = Case(_file("JPEG", "RGB", COLOURS, **rgb), COLOURS)
     second = patches("RGB", COLOURS[::-1])
-    cases["MPO"] = Case(_file("MPO", "RGB", COLOURS, save_all=True, append_images=[second], quality=95), COLOURS)
+    cases["MPO"] = Case(
+        _file("MPO", "RGB", COLOURS, save_all=True, append_images=[second], quality=95), COLOURS
+    )
     return cases
 
 
 def ycck(inks: Sequence[Sample], **options: Any) -> bytes:
-    """What Photoshop writes: inks turned round, and those of the colours as brightness and two differences of colour.
+    """What Photoshop writes: inks turned round, and those of
+    the colours as brightness and two differences of colour.
 
     Pillow turns round what it writes; so what it is given here is turned round before.
     """
     samples = []
     for cyan, magenta, yellow, key in inks:
         light = 0.299 * cyan + 0.587 * magenta + 0.114 * yellow
-        blue, red = 128 + (yellow - light) / 1.772, 128 + (cyan - light) / 1.402
+        blue = 128 + (yellow - light) / 1.772
+        red = 128 + (cyan - light) / 1.402
         samples.append((*(255 - min(255, round(value)) for value in (light, blue, red)), key))
     content = encoded(patches("CMYK", samples), "JPEG", **options)
     marker = content.index(b"\xff\xee\x00\x0eAdobe")
@@ -203,7 +260,10 @@ def ycck(inks: Sequence[Sample], **options: Any) -> bytes:
 
 
 def without_adobe(mode: str, samples: Sequence[Sample], **options: Any) -> bytes:
-    """A JPEG that does not say how its colours are stored. Browsers take its inks as turned round all the same."""
+    """A JPEG that does not say how its colours are stored.
+
+    Browsers take its inks as turned round all the same.
+    """
     content = encoded(patches(mode, samples), "JPEG", **options)
     marker = content.index(b"\xff\xee\x00\x0eAdobe")
     return content[:marker] + content[marker + 16 :]
@@ -211,15 +271,18 @@ def without_adobe(mode: str, samples: Sequence[Sample], **options: Any) -> bytes
 
 def gif_cases() -> dict[str, Case]:
     """Opaque, transparent, animated, and a picture smaller than its canvas."""
-    side_px, indices = 3 * PATCH_PX, patch_rows([(number,) for number in range(9)])
+    side_px = 3 * PATCH_PX
+    indices = patch_rows([(number,) for number in range(9)])
     rows = [[index for (index,) in row] for row in indices]
-    whole, interlaced = GifFrame(rows), GifFrame(rows, is_interlaced=True)
+    whole = GifFrame(rows)
+    interlaced = GifFrame(rows, is_interlaced=True)
     last = GifFrame([row[::-1] for row in rows[::-1]])
     holed = tuple(PAPER if number == 4 else colour for number, colour in enumerate(COLOURS))
     ramp = [(value, value, value) for value in range(128)]
     greys = GifFrame([[value // 2 for (value,) in row] for row in patch_rows(GREYS)])
     holed_greys = tuple(PAPER if value == 128 else ramp[value // 2] for (value,) in GREYS)
-    # What no picture covers has the colour that the file names as background, its first, unless one is transparent.
+    # What no picture covers has the colour that the file names
+    # as background, its first, unless one is transparent.
     small = GifFrame([[1] * PATCH_PX] * PATCH_PX, left_px=PATCH_PX, top_px=PATCH_PX)
     framed = tuple(GREEN if number == 4 else COLOURS[0] for number in range(9))
     alone = tuple(GREEN if number == 4 else PAPER for number in range(9))
@@ -227,22 +290,37 @@ def gif_cases() -> dict[str, Case]:
         "GIF": Case(partial(gif, side_px, COLOURS, whole), COLOURS),
         "GIF interlaced": Case(partial(gif, side_px, COLOURS, interlaced), COLOURS),
         "GIF transparent": Case(partial(gif, side_px, COLOURS, whole, transparent=4), holed),
-        "GIF interlaced, transparent": Case(partial(gif, side_px, COLOURS, interlaced, transparent=4), holed),
-        "GIF of greys, transparent": Case(partial(gif, side_px, ramp, greys, transparent=64), holed_greys),
+        "GIF interlaced, transparent": Case(
+            partial(gif, side_px, COLOURS, interlaced, transparent=4), holed
+        ),
+        "GIF of greys, transparent": Case(
+            partial(gif, side_px, ramp, greys, transparent=64), holed_greys
+        ),
         "GIF animated": Case(partial(gif, side_px, COLOURS, whole, last), COLOURS),
-        "GIF animated, transparent": Case(partial(gif, side_px, COLOURS, whole, last, transparent=4), holed),
+        "GIF animated, transparent": Case(
+            partial(gif, side_px, COLOURS, whole, last, transparent=4), holed
+        ),
         "GIF smaller than its canvas": Case(partial(gif, side_px, COLOURS, small), framed),
-        "GIF smaller than its canvas, transparent": Case(partial(gif, side_px, COLOURS, small, transparent=4), alone),
-        "GIF animated, the first smaller": Case(partial(gif, side_px, COLOURS, small, whole), framed),
+        "GIF smaller than its canvas, transparent": Case(
+            partial(gif, side_px, COLOURS, small, transparent=4), alone
+        ),
+        "GIF animated, the first smaller": Case(
+            partial(gif, side_px, COLOURS, small, whole), framed
+        ),
     }
 
 
 def webp_cases() -> dict[str, Case]:
     """Lossy and lossless, with alpha and without, still and animated."""
     cases = {}
-    for how, options in (("lossy", {"quality": 95}), ("lossless", {"lossless": True, "exact": True})):
+    for how, options in (
+        ("lossy", {"quality": 95}),
+        ("lossless", {"lossless": True, "exact": True}),
+    ):
         cases[f"WebP {how}"] = Case(_file("WEBP", "RGB", COLOURS, **options), COLOURS)
-        cases[f"WebP {how} with alpha"] = Case(_file("WEBP", "RGBA", ALPHAS, **options), SHOWN_ALPHAS)
+        cases[f"WebP {how} with alpha"] = Case(
+            _file("WEBP", "RGBA", ALPHAS, **options), SHOWN_ALPHAS
+        )
         others = {"save_all": True, "append_images": [patches("RGBA", ALPHAS[::-1])], **options}
         cases[f"WebP {how} animated"] = Case(_file("WEBP", "RGBA", ALPHAS, **others), SHOWN_ALPHAS)
     return cases
@@ -259,7 +337,9 @@ def avif_cases() -> dict[str, Case]:
         "AVIF limited range": Case(_file("AVIF", "RGB", COLOURS, range="limited", **good), COLOURS),
         "AVIF grey": Case(_file("AVIF", "L", GREYS, quality=95, speed=9), SHOWN_GREYS),
         "AVIF with alpha": Case(_file("AVIF", "RGBA", ALPHAS, **good), SHOWN_ALPHAS),
-        "AVIF premultiplied": Case(_file("AVIF", "RGBA", ALPHAS, alpha_premultiplied=True, **good), SHOWN_ALPHAS),
+        "AVIF premultiplied": Case(
+            _file("AVIF", "RGBA", ALPHAS, alpha_premultiplied=True, **good), SHOWN_ALPHAS
+        ),
         "AVIF sequence": Case(_file("AVIF", "RGB", COLOURS, **several), COLOURS),
         "AVIF 10": Case(partial(base64.b85decode, AVIF_10), COLOURS),
         "AVIF 10 with alpha": Case(partial(base64.b85decode, AVIF_10_ALPHA), SHOWN_ALPHAS),
@@ -267,11 +347,21 @@ def avif_cases() -> dict[str, Case]:
 
 
 def heif_cases() -> dict[str, Case]:
-    """Eight to twelve bits, with alpha in either manner, in tiles as phones write it, and the chosen one of several."""
-    halved, good = {"quality": 95, "chroma": 420}, {"quality": 95, "chroma": 444}
-    several = {"save_all": True, "append_images": [patches("RGB", COLOURS)], "primary_index": 1, **good}
+    """Eight to twelve bits, with alpha in either manner, in
+    tiles as phones write it, and the chosen one of several.
+    """
+    halved = {"quality": 95, "chroma": 420}
+    good = {"quality": 95, "chroma": 444}
+    several = {
+        "save_all": True,
+        "append_images": [patches("RGB", COLOURS)],
+        "primary_index": 1,
+        **good,
+    }
     # Alpha is multiplied into the colours by hand: Pillow's own way is what is tested.
-    premultiplied = [(*(value * sample[3] // 255 for value in sample[:3]), sample[3]) for sample in ALPHAS]
+    premultiplied = [
+        (*(value * sample[3] // 255 for value in sample[:3]), sample[3]) for sample in ALPHAS
+    ]
     return {
         "HEIC 4:2:0": Case(_file("HEIF", "RGB", COLOURS, **halved), COLOURS),
         "HEIC 4:4:4": Case(_file("HEIF", "RGB", COLOURS, **good), COLOURS),
@@ -288,7 +378,8 @@ def heif_cases() -> dict[str, Case]:
 
 def _deep_heif(mode: str, samples: Sequence[Sample], bits: int) -> bytes:
     flat = [value * 257 for row in patch_rows(samples) for sample in row for value in sample]
-    side_px, out = 3 * PATCH_PX, io.BytesIO()
+    side_px = 3 * PATCH_PX
+    out = io.BytesIO()
     picture = pillow_heif.from_bytes(mode, (side_px, side_px), struct.pack(f"<{len(flat)}H", *flat))
     picture.save(out, quality=95, chroma=444, bit_depth=bits)
     return out.getvalue()

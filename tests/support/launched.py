@@ -1,6 +1,8 @@
-"""The service with other constants, a picture step that can be held, and a page that tells what the process holds.
+"""The service with other constants, a picture step that
+can be held, and a page that tells what the process holds.
 
-While a file named `hold` lies in DATA_DIR no picture is decoded. `/test/held` tells what this process holds.
+While a file named `hold` lies in DATA_DIR no picture
+is decoded. `/test/held` tells what this process holds.
 """
 
 import contextlib
@@ -55,22 +57,35 @@ _RUN = {
 }
 
 
-def launched(settings: dict[str, str], *constants: str, by: str = "main.py", grace_seconds: float = 60) -> Service:
+def launched(
+    settings: dict[str, str], *constants: str, by: str = "main.py", grace_seconds: float = 60
+) -> Service:
     """A service, not yet started, that is served as `main.py` or as uvicorn does it.
 
-    `constants` are assignments in main, storage or unit_of_work, such as `main.SHUTDOWN_FINISH_SECONDS = 1`.
+    `constants` are assignments in main, storage or
+    unit_of_work, such as `main.SHUTDOWN_FINISH_SECONDS = 1`.
     """
     service = Service({"PYTHONPATH": str(ROOT), **settings})
     program = [_PROGRAM, f"main.GRACE_SECONDS = {grace_seconds}", *constants, _RUN[by]]
     service.command = [sys.executable, "-c", "\n".join(program)]
     if by == "uvicorn":
         grace = ("--timeout-graceful-shutdown", str(round(grace_seconds)))
-        service.command += ["--host", service.host, "--port", str(service.port), "--log-level", "info", *grace]
+        service.command += [
+            "--host",
+            service.host,
+            "--port",
+            str(service.port),
+            "--log-level",
+            "info",
+            *grace,
+        ]
     return service
 
 
 def held(service: Service) -> dict[str, int]:
-    """What the process holds now: bytes reserved, uploads that wait, bytes read, pictures in work, tasks unfinished."""
+    """What the process holds now: bytes reserved, uploads
+    that wait, bytes read, pictures in work, tasks unfinished.
+    """
     found: dict[str, int] = get(f"{service.url}/test/held", timeout=30).json()
     return found
 
@@ -84,7 +99,11 @@ def hold_decoding(service: Service) -> Path:
 
 def head(account: Account, length: int) -> bytes:
     """The head of a request that sends a picture in a form of this length."""
-    lines = [f"PATCH /users/{account.id}/picture HTTP/1.1", "Host: localhost", f"Content-Length: {length}"]
+    lines = [
+        f"PATCH /users/{account.id}/picture HTTP/1.1",
+        "Host: localhost",
+        f"Content-Length: {length}",
+    ]
     lines += [f"{name}: {value}" for name, value in {**account.headers, **FORM}.items()]
     return "\r\n".join([*lines, "", ""]).encode()
 
@@ -106,5 +125,7 @@ def leave(connection: socket.socket, *, by_reset: bool) -> None:
 
 def files_of(service: Service, account: Account) -> dict[str, str]:
     """The state of every file of the account, by its key."""
-    found: list[Any] = service.sql("SELECT key, state FROM stored_files WHERE owner_id = $1", account.id)
+    found: list[Any] = service.sql(
+        "SELECT key, state FROM stored_files WHERE owner_id = $1", account.id
+    )
     return {row["key"]: row["state"] for row in found}

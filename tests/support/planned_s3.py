@@ -1,4 +1,6 @@
-"""An S3 server that fails by plan: refuses, hangs, cuts the connection before or after it did what was asked."""
+"""An S3 server that fails by plan: refuses, hangs, cuts
+the connection before or after it did what was asked.
+"""
 
 import contextlib
 import http.server
@@ -12,16 +14,20 @@ from typing import Any, Literal
 
 BUCKET = "planned"
 
-# ok: do it · 500, 503, 403: refuse · reset: cut the connection · lost: do it, then cut the connection ·
-# hang: do it once the gate is open, unless the client gives up before
+# ok: do it · 500, 503, 403: refuse · reset: cut the connection · lost: do it, then cut
+# the connection · hang: do it once the gate is open, unless the client gives up before
 Step = Literal["ok", "500", "503", "403", "reset", "lost", "hang"]
 
 
 class PlannedS3(http.server.ThreadingHTTPServer):
-    """Just enough of S3 for PUT and DELETE; each request takes the next step of its method's plan, then `ok`."""
+    """Just enough of S3 for PUT and DELETE; each request
+    takes the next step of its method's plan, then `ok`.
+    """
 
     daemon_threads = True
-    request_queue_size = 128  # many connect at once, and one that finds no room tries again only after a second
+    request_queue_size = (
+        128  # many connect at once, and one that finds no room tries again only after a second
+    )
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -70,7 +76,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.server.requests.append((method, key))
         if step in ("500", "503", "403"):
             code = {"500": "InternalError", "503": "SlowDown", "403": "AccessDenied"}[step]
-            self._answer(int(step), f"<Error><Code>{code}</Code><Message>planned</Message></Error>".encode())
+            self._answer(
+                int(step), f"<Error><Code>{code}</Code><Message>planned</Message></Error>".encode()
+            )
             return
         if step == "hang" and not self._wait_for_gate(key):
             return
@@ -91,7 +99,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.server.hanging.add(key)
         try:
             while not gate.wait(0.02):
-                if select.select([self.connection], [], [], 0)[0] and not self.connection.recv(1, socket.MSG_PEEK):
+                if select.select([self.connection], [], [], 0)[0] and not self.connection.recv(
+                    1, socket.MSG_PEEK
+                ):
                     self.close_connection = True
                     return False
             return True

@@ -13,7 +13,8 @@ from sqlalchemy.engine import make_url
 
 T = TypeVar("T")
 
-_TLS, _GSS = 80877103, 80877104  # in place of a protocol version in a first message
+_TLS = 80877103  # in place of a protocol version in a first message
+_GSS = 80877104
 _SYNC = b"S\0\0\0\4"
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # no lingering: what closes says RST
 
@@ -31,7 +32,9 @@ class Armed:
 
 
 def due(armed: list[Armed], is_meant: Callable[[str], bool]) -> Armed | None:
-    """Count one more for each that means it; the first that has counted to its end is taken out and returned."""
+    """Count one more for each that means it; the first
+    that has counted to its end is taken out and returned.
+    """
     due = None
     for candidate in [each for each in armed if is_meant(each.what)]:
         if candidate.nth > 1:
@@ -43,15 +46,18 @@ def due(armed: list[Armed], is_meant: Callable[[str], bool]) -> Armed | None:
 
 
 class PostgresProxy:
-    """Passes on between clients on loopback and a Postgres, message by message, and loses the COMMITs it is told to.
+    """Passes on between clients on loopback and a Postgres,
+    message by message, and loses the COMMITs it is told to.
 
-    A COMMIT counts for an order if its transaction executed a statement whose text contains `statement`, in whatever
-    case and with whatever white space. The returned Event is set when the server is done with that transaction.
+    A COMMIT counts for an order if its transaction executed a statement whose
+    text contains `statement`, in whatever case and with whatever white space.
+    The returned Event is set when the server is done with that transaction.
     """
 
     def __init__(self, database_url: str) -> None:
         url = make_url(database_url)
-        host, port = str(url.host or url.query["host"]), int(url.port or str(url.query.get("port", 5432)))
+        host = str(url.host or url.query["host"])
+        port = int(url.port or str(url.query.get("port", 5432)))
         self._server: dict[str, Any] = {"host": host, "port": port}
         if host.startswith("/"):
             self._server = {"path": f"{host}/.s.PGSQL.{port}"}
@@ -59,25 +65,37 @@ class PostgresProxy:
         self.refusing = False
         self.armed: list[Armed] = []
         self.links: set[_Link] = set()
-        self._held: set[_Link] = set()  # with their tasks, to which the event loop keeps only weak references
+        self._held: set[_Link] = (
+            set()
+        )  # with their tasks, to which the event loop keeps only weak references
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="postgres-proxy", daemon=True)
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="postgres-proxy", daemon=True
+        )
         self._thread.start()
         self._listener = self._run(asyncio.start_server(self._accept, "127.0.0.1", 0))
         port = self._listener.sockets[0].getsockname()[1]
         url = url.difference_update_query(["host", "port"]).set(host="127.0.0.1", port=port)
         self.url = url.render_as_string(hide_password=False)
 
-    def lose_reply(self, statement: str, *, nth: int = 1, then: Callable[[], None] | None = None) -> threading.Event:
+    def lose_reply(
+        self, statement: str, *, nth: int = 1, then: Callable[[], None] | None = None
+    ) -> threading.Event:
         """The COMMIT is done, `then` is called, and instead of the reply both connections end."""
         return self._arm(Armed(statement, "reply", nth, then))
 
-    def lose_request(self, statement: str, *, nth: int = 1, then: Callable[[], None] | None = None) -> threading.Event:
-        """The COMMIT never reaches the server: `then` is called, both connections end, the server rolls back."""
+    def lose_request(
+        self, statement: str, *, nth: int = 1, then: Callable[[], None] | None = None
+    ) -> threading.Event:
+        """The COMMIT never reaches the server: `then` is
+        called, both connections end, the server rolls back.
+        """
         return self._arm(Armed(statement, "request", nth, then))
 
     def late(self, statement: str, *, nth: int = 1, seconds: float) -> threading.Event:
-        """The client's connection ends at once, the COMMIT reaches the server so much later, even after `cut_all`."""
+        """The client's connection ends at once, the COMMIT
+        reaches the server so much later, even after `cut_all`.
+        """
         return self._arm(Armed(statement, "late", nth, seconds=seconds))
 
     def cut_all(self) -> int:
@@ -147,12 +165,18 @@ class PostgresProxy:
 class _Link:
     """One client's connection, and the one to the server behind it."""
 
-    def __init__(self, proxy: PostgresProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._proxy, self._from_client, self._to_client = proxy, reader, writer
+    def __init__(
+        self, proxy: PostgresProxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._proxy = proxy
+        self._from_client = reader
+        self._to_client = writer
         self._statements: dict[bytes, str] = {}  # by name; asyncpg parses once and binds often
         self._portals: dict[bytes, str] = {}
         self._executed: list[str] = []  # since BEGIN
-        self._owed = 1  # how often the server has yet to say ReadyForQuery; first of all after its greeting
+        self._owed = (
+            1  # how often the server has yet to say ReadyForQuery; first of all after its greeting
+        )
         self._ready = asyncio.Event()  # none is owed, or the server is gone
         self._is_lost = False  # nothing more reaches the client
         self._task = asyncio.current_task()
@@ -164,7 +188,9 @@ class _Link:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         self._to_client.transport.abort()
 
-    async def run(self, server: Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> None:
+    async def run(
+        self, server: Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
+    ) -> None:
         self._proxy.links.add(self)
         self._from_server, self._to_server = await server
         self._replies = asyncio.create_task(self._pass_replies())
@@ -187,7 +213,10 @@ class _Link:
             message = await _message(self._from_client)
             sql = self._executed_by(message)
             if re.match(r"(commit|end)\b", sql):
-                lost = due(self._proxy.armed, lambda text: any(_plain(text) in done for done in self._executed))
+                lost = due(
+                    self._proxy.armed,
+                    lambda text: any(_plain(text) in done for done in self._executed),
+                )
                 if lost is not None:
                     return await self._lose(lost, message)
             if re.match(r"(begin|start)\b", sql):
@@ -198,7 +227,8 @@ class _Link:
 
     def _executed_by(self, message: bytes) -> str:
         """The text of the statement that the message has the server execute, if any."""
-        kind, names = message[:1], message[5:].split(b"\0", 2)
+        kind = message[:1]
+        names = message[5:].split(b"\0", 2)
         if kind == b"P":
             self._statements[names[0]] = _plain(names[1].decode())
         elif kind == b"B":

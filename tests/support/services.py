@@ -74,7 +74,16 @@ class Service:
         """Start, and return when it is ready; what it logs goes to a file beside its data."""
         Path(self.settings["DATA_DIR"]).mkdir(parents=True, exist_ok=True)
         command = self.command or [
-            *(sys.executable, "-m", "uvicorn", "main:app", "--app-dir", str(ROOT), "--host", self.host),
+            *(
+                sys.executable,
+                "-m",
+                "uvicorn",
+                "main:app",
+                "--app-dir",
+                str(ROOT),
+                "--host",
+                self.host,
+            ),
             *("--port", str(self.port), "--log-level", "info"),
         ]
         given: dict[str, Any] = {"cwd": self.settings["DATA_DIR"], "env": self.environment}
@@ -92,7 +101,9 @@ class Service:
                 if get(f"{self.url}/health/ready", timeout=5).status_code == 200:
                     return
             ended = self.process is not None and self.process.poll() is not None
-            assert not ended and time.monotonic() < deadline, f"the service did not start:\n{self.log()}"
+            assert not ended and time.monotonic() < deadline, (
+                f"the service did not start:\n{self.log()}"
+            )
             time.sleep(0.02)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
@@ -120,25 +131,34 @@ class Service:
     def client(self, account: Account | None = None, **options: Any) -> httpx.Client:
         """An HTTP client with the account's token; the caller closes it."""
         return httpx.Client(
-            base_url=self.url, headers=account.headers if account else {}, **{"timeout": 60, **PLAIN, **options}
+            base_url=self.url,
+            headers=account.headers if account else {},
+            **{"timeout": 60, **PLAIN, **options},
         )
 
     def register(self, name: str = "alice", *, is_admin: bool = False) -> Account:
         """Make an account and log in."""
-        email, password = f"{name}@example.com", f"{name}-password"
+        email = f"{name}@example.com"
+        password = f"{name}-password"
         with self.client() as client:
-            made = client.post("/users", json={"username": name, "email": email, "password": password})
+            made = client.post(
+                "/users", json={"username": name, "email": email, "password": password}
+            )
             assert made.status_code == 201, made.text
             if is_admin:
                 self.sql("UPDATE users SET is_admin = true WHERE id = $1", made.json()["id"])
-            token = client.post("/users/token", data={"username": email, "password": password}).json()["access_token"]
+            token = client.post(
+                "/users/token", data={"username": email, "password": password}
+            ).json()["access_token"]
         return Account(made.json()["id"], email, password, token)
 
     def sql(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Ask the service's own database."""
 
         async def ask() -> list[asyncpg.Record]:
-            connection = await asyncpg.connect(self.settings["DATABASE_URL"].replace("+asyncpg", ""))
+            connection = await asyncpg.connect(
+                self.settings["DATABASE_URL"].replace("+asyncpg", "")
+            )
             try:
                 rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
                 return rows
@@ -160,7 +180,9 @@ class Service:
     ) -> httpx.Response:
         """Send a picture as a browser's form does."""
         with self.client(account) as client:
-            return client.patch(f"/users/{account.id}/picture", files={"file": (filename, content)}, **more)
+            return client.patch(
+                f"/users/{account.id}/picture", files={"file": (filename, content)}, **more
+            )
 
     def get_picture(self, image_path: str) -> httpx.Response:
         """Load what `image_path` names, as a browser does."""
@@ -208,12 +230,17 @@ class Bucket:
     def objects(self) -> dict[str, bytes]:
         client = self.client()
         listing = client.list_objects_v2(Bucket=self.name).get("Contents", [])
-        return {found["Key"]: client.get_object(Bucket=self.name, Key=found["Key"])["Body"].read() for found in listing}
+        return {
+            found["Key"]: client.get_object(Bucket=self.name, Key=found["Key"])["Body"].read()
+            for found in listing
+        }
 
 
 @functools.cache
 def _s3_client(endpoint: str) -> Any:
-    """One for all, since making it takes longer than most of what it is asked; any thread may use it."""
+    """One for all, since making it takes longer than
+    most of what it is asked; any thread may use it.
+    """
     return boto3.client(
         "s3",
         endpoint_url=endpoint,
@@ -232,8 +259,15 @@ def s3_server(kind: str) -> Iterator[str]:
         environment = dict(os.environ)
     else:
         command = [sys.executable, "-m", "ministack"]
-        environment = {**os.environ, "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "SERVICES": "s3"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        environment = {
+            **os.environ,
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(port),
+            "SERVICES": "s3",
+        }
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     endpoint = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + START_SECONDS
@@ -274,7 +308,9 @@ def wait_until(happened: Callable[[], object], what: str) -> None:
 
 
 def wait_until_none_is_left(folder: Path) -> None:
-    """Wait for the end of every process of the folder; those that stay are a failure, and are ended."""
+    """Wait for the end of every process of the folder;
+    those that stay are a failure, and are ended.
+    """
     try:
         wait_until(lambda: not processes_below(folder), "every process of the folder ended")
     finally:
@@ -287,9 +323,13 @@ def postmaster(data_dir: Path) -> int:
     return int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
 
 
-def part(content: bytes, disposition: str = 'form-data; name="file"; filename="photo.jpg"') -> bytes:
+def part(
+    content: bytes, disposition: str = 'form-data; name="file"; filename="photo.jpg"'
+) -> bytes:
     """One part of a form, with the boundary before it."""
-    return f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\n".encode() + content + b"\r\n"
+    return (
+        f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\n".encode() + content + b"\r\n"
+    )
 
 
 def form(*parts: bytes) -> bytes:

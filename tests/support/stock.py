@@ -55,7 +55,9 @@ class Stock(Place):
         else:
             self.path(key).unlink()
 
-    def picture(self, content: bytes = b"a picture", *, used: bool = True, stored: bool = True, **where: str) -> str:
+    def picture(
+        self, content: bytes = b"a picture", *, used: bool = True, stored: bool = True, **where: str
+    ) -> str:
         """A live picture of an account of its own; return its key."""
         key = f"profile_pics/{uuid.uuid4().hex}.jpg"
         name = uuid.uuid4().hex
@@ -111,7 +113,9 @@ class Swept(Stock):
         return key
 
     def age(self, key: str, seconds: float | None = None) -> None:
-        """Let an object on disk be older than the age floor; in a bucket that is made low, for all of them."""
+        """Let an object on disk be older than the age floor;
+        in a bucket that is made low, for all of them.
+        """
         if self.settings["STORAGE"] == "local":
             when = self.path(key).stat().st_mtime - (seconds or ops.sweep.age_floor_seconds() + 60)
             os.utime(self.path(key), (when, when))
@@ -131,13 +135,17 @@ class Swept(Stock):
     def remember(self, *, long_ago: bool = True) -> None:
         """Let all sightings be as old as they have to be, and a minute more or less."""
         age = ops.sweep.age_floor_seconds() + (60 if long_ago else -60)
-        self.service.sql("UPDATE sightings SET first_seen_at = now() - make_interval(secs => $1)", age)
+        self.service.sql(
+            "UPDATE sightings SET first_seen_at = now() - make_interval(secs => $1)", age
+        )
 
     def sightings(self) -> set[str]:
         return {row["key"] for row in self.service.sql("SELECT key FROM sightings")}
 
     def tables(self) -> list[Any]:
-        return [sorted(map(str, self.service.sql(f"SELECT * FROM {table}"))) for table in EVERYTHING]
+        return [
+            sorted(map(str, self.service.sql(f"SELECT * FROM {table}"))) for table in EVERYTHING
+        ]
 
 
 def explain(stock: Stock, key: str, state: str, storage: str | None = None) -> None:
@@ -147,19 +155,33 @@ def explain(stock: Stock, key: str, state: str, storage: str | None = None) -> N
 
 
 @contextlib.contextmanager
-def stocked(database_url: str, data_dir: Path, store_settings: dict[str, str] | None = None) -> Iterator[Stock]:
-    """Let the functions of this process use this database and this store, the local one unless another is given."""
+def stocked(
+    database_url: str, data_dir: Path, store_settings: dict[str, str] | None = None
+) -> Iterator[Stock]:
+    """Let the functions of this process use this database
+    and this store, the local one unless another is given.
+    """
     given = store_settings or {"STORAGE": "local"}
     with configured({"DATABASE_URL": database_url, "DATA_DIR": str(data_dir), **given}) as place:
         yield Stock(place.settings)
 
 
 @contextlib.contextmanager
-def swept(database_url: str, data_dir: Path, store_settings: dict[str, str] | None = None) -> Iterator[Swept]:
-    """The same with one picture. In a bucket no age can be set, so there the floor is below zero."""
-    with stocked(database_url, data_dir, store_settings) as made, pytest.MonkeyPatch.context() as patch:
+def swept(
+    database_url: str, data_dir: Path, store_settings: dict[str, str] | None = None
+) -> Iterator[Swept]:
+    """The same with one picture.
+
+    In a bucket no age can be set, so there the floor is below zero.
+    """
+    with (
+        stocked(database_url, data_dir, store_settings) as made,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         if made.settings["STORAGE"] == "s3":
-            patch.setattr(ops.sweep, "AGE_FLOOR_SECONDS", -config.settings.pending_expiry_seconds - 2)
+            patch.setattr(
+                ops.sweep, "AGE_FLOOR_SECONDS", -config.settings.pending_expiry_seconds - 2
+            )
         stock = Swept(made.settings)
         stock.picture()
         yield stock

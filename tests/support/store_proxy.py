@@ -1,4 +1,6 @@
-"""A proxy before an S3 server that refuses, cuts off, keeps silent, and says so only to those who count."""
+"""A proxy before an S3 server that refuses, cuts off,
+keeps silent, and says so only to those who count.
+"""
 
 import http.client
 import http.server
@@ -14,24 +16,41 @@ from urllib.parse import urlsplit
 
 from tests.support.postgres_proxy import RESET_ON_CLOSE, Armed, due
 
-# 500, 503: refused, not forwarded · lost: done, then reset · timeout: done, then silence until the client gives up ·
-# reset: reset after half of the body was read, not forwarded · cut_answer: done, half of the answer, then reset ·
-# by plan only: pass: done and answered · half: as `reset`
+# 500, 503: refused, not forwarded · lost: done, then reset · timeout: done, then silence until
+# the client gives up · reset: reset after half of the body was read, not forwarded · cut_answer:
+# done, half of the answer, then reset · by plan only: pass: done and answered · half: as `reset`
 Fault = Literal["500", "503", "lost", "timeout", "reset", "cut_answer", "pass", "half"]
 
 # A timeout costs its client READ_TIMEOUT_SECONDS of storage/s3.py, so it is one in ten.
-_RANDOM_FAULTS: dict[Fault, int] = {"500": 18, "503": 18, "lost": 18, "reset": 18, "cut_answer": 18, "timeout": 10}
+_RANDOM_FAULTS: dict[Fault, int] = {
+    "500": 18,
+    "503": 18,
+    "lost": 18,
+    "reset": 18,
+    "cut_answer": 18,
+    "timeout": 10,
+}
 _REFUSALS = {"500": "InternalError", "503": "SlowDown"}
 # Headers that are about one connection and not about what goes over it.
-_OF_THE_HOP = {"connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "content-length", "expect"}
+_OF_THE_HOP = {
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "content-length",
+    "expect",
+}
 
 
 class StoreProxy:
-    """Passes on between clients on loopback and an S3 server, with faults in requests for objects (/bucket/key).
+    """Passes on between clients on loopback and an S3 server,
+    with faults in requests for objects (/bucket/key).
 
-    With a `rate` each PUT and DELETE meets a random fault with this probability. A planned fault comes before those;
-    its `then` is called when the store has done or not done its part and before the client learns, and its Event is
-    set when the client has been answered or cut off (at `timeout`: when the silence begins).
+    With a `rate` each PUT and DELETE meets a random fault with this probability. A planned fault
+    comes before those; its `then` is called when the store has done or not done its part and before
+    the client learns, and its Event is set when the client has been answered or cut off (at
+    `timeout`: when the silence begins).
     """
 
     def __init__(self, endpoint: str, *, rate: float = 0.0, seed: int = 0) -> None:
@@ -45,7 +64,9 @@ class StoreProxy:
         self._lock = threading.Lock()
         self._server = _StoreServer(self)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="store-proxy", daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="store-proxy", daemon=True
+        ).start()
 
     def plan(
         self, method: str, fault: Fault, *, nth: int = 1, then: Callable[[], None] | None = None
@@ -117,7 +138,9 @@ class _StoreHandler(http.server.BaseHTTPRequestHandler):
         is_cut = fault.kind in ("reset", "half")
         body = self._read_body(is_cut)
         if fault.kind in _REFUSALS:
-            answer = _answer(int(fault.kind), [], f"<Error><Code>{_REFUSALS[fault.kind]}</Code></Error>".encode())
+            answer = _answer(
+                int(fault.kind), [], f"<Error><Code>{_REFUSALS[fault.kind]}</Code></Error>".encode()
+            )
         else:
             answer = b"" if is_cut else self._forward(body)
         if fault.then is not None:
@@ -136,7 +159,9 @@ class _StoreHandler(http.server.BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_OPTIONS = _pass
 
     def _read_body(self, is_cut: bool) -> bytes:
-        """The body without its transfer encoding; of one that is cut the first half, or the first chunk."""
+        """The body without its transfer encoding; of one
+        that is cut the first half, or the first chunk.
+        """
         if "chunked" not in self.headers.get("Transfer-Encoding", ""):
             length = int(self.headers.get("Content-Length", 0))
             return self._read(length // 2 if is_cut else length)
@@ -158,9 +183,13 @@ class _StoreHandler(http.server.BaseHTTPRequestHandler):
 
     def _forward(self, body: bytes) -> bytes:
         """Ask the server; return its whole answer, or nothing if there was none."""
-        connection = http.client.HTTPConnection(urlsplit(self.server.proxy.endpoint).netloc, timeout=60)
+        connection = http.client.HTTPConnection(
+            urlsplit(self.server.proxy.endpoint).netloc, timeout=60
+        )
         try:
-            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            connection.putrequest(
+                self.command, self.path, skip_host=True, skip_accept_encoding=True
+            )
             for name, value in self.headers.items():
                 if name.lower() not in _OF_THE_HOP:
                     connection.putheader(name, value)  # Host as the client signed it
@@ -179,7 +208,9 @@ class _StoreHandler(http.server.BaseHTTPRequestHandler):
     def _wait_until_client_is_gone(self) -> None:
         proxy = self.server.proxy
         while not (proxy.is_closed or proxy.away):
-            if select.select([self.connection], [], [], 0.05)[0] and not self.connection.recv(1, socket.MSG_PEEK):
+            if select.select([self.connection], [], [], 0.05)[0] and not self.connection.recv(
+                1, socket.MSG_PEEK
+            ):
                 break
 
     def _reset(self) -> None:
@@ -191,7 +222,9 @@ class _StoreHandler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def _answer(status: int, headers: list[tuple[str, str]], content: bytes, length: str | None = None) -> bytes:
+def _answer(
+    status: int, headers: list[tuple[str, str]], content: bytes, length: str | None = None
+) -> bytes:
     lines = [f"HTTP/1.1 {status} {http.client.responses.get(status, '')}"]
     lines += [f"{name}: {value}" for name, value in headers if name.lower() not in _OF_THE_HOP]
     if status != 204:

@@ -1,4 +1,6 @@
-"""Proves that the proxy before Postgres loses exactly the COMMITs that it is told to lose, and nothing else."""
+"""Proves that the proxy before Postgres loses exactly
+the COMMITs that it is told to lose, and nothing else.
+"""
 
 import asyncio
 import contextlib
@@ -66,7 +68,9 @@ def notes(database: str) -> list[int]:
 def other_sessions(database: str) -> int:
     """How many others the server serves in this database."""
     others = "datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
-    count: int = asyncio.run(ask(database, f"SELECT count(*) FROM pg_stat_activity WHERE {others}"))[0]
+    count: int = asyncio.run(
+        ask(database, f"SELECT count(*) FROM pg_stat_activity WHERE {others}")
+    )[0]
     return count
 
 
@@ -84,18 +88,28 @@ def insert_and_lose(proxy: PostgresProxy) -> None:
     asyncio.run(run())
 
 
-def test_a_lost_reply_means_committed_and_an_error_for_the_client(proxy: PostgresProxy, database: str) -> None:
+def test_a_lost_reply_means_committed_and_an_error_for_the_client(
+    proxy: PostgresProxy, database: str
+) -> None:
     seen: list[object] = []
-    done = proxy.lose_reply("insert into NOTES", then=lambda: seen.extend([notes(database), proxy.connections()]))
+    done = proxy.lose_reply(
+        "insert into NOTES", then=lambda: seen.extend([notes(database), proxy.connections()])
+    )
     insert_and_lose(proxy)
     assert done.wait(START_SECONDS)
-    assert seen == [[1], 1], "what is called in between finds the row committed and the client still waiting"
+    assert seen == [[1], 1], (
+        "what is called in between finds the row committed and the client still waiting"
+    )
     assert (notes(database), proxy.dropped, proxy.connections()) == ([1], 1, 0)
 
 
-def test_a_lost_request_means_rolled_back_and_an_error_for_the_client(proxy: PostgresProxy, database: str) -> None:
+def test_a_lost_request_means_rolled_back_and_an_error_for_the_client(
+    proxy: PostgresProxy, database: str
+) -> None:
     seen: list[object] = []
-    done = proxy.lose_request("INSERT INTO notes", then=lambda: seen.extend([notes(database), proxy.connections()]))
+    done = proxy.lose_request(
+        "INSERT INTO notes", then=lambda: seen.extend([notes(database), proxy.connections()])
+    )
     insert_and_lose(proxy)
     assert done.wait(START_SECONDS)
     assert seen == [[], 1]
@@ -123,7 +137,9 @@ def test_a_statement_that_was_prepared_before_counts_each_time_that_it_is_execut
         await insert(engine, 1)
         async with engine.connect() as connection:
             driver: Any = (await connection.get_raw_connection()).driver_connection
-            prepared = await driver.fetchval("SELECT count(*) FROM pg_prepared_statements WHERE statement ~ '^INSERT'")
+            prepared = await driver.fetchval(
+                "SELECT count(*) FROM pg_prepared_statements WHERE statement ~ '^INSERT'"
+            )
         await insert(engine, 2)
         with pytest.raises(LOST):
             await insert(engine, 3)
@@ -131,7 +147,9 @@ def test_a_statement_that_was_prepared_before_counts_each_time_that_it_is_execut
         await engine.dispose()
         return int(prepared)
 
-    assert asyncio.run(insert_thrice()) == 1, "the statement was not kept by the server, so nothing is proven"
+    assert asyncio.run(insert_thrice()) == 1, (
+        "the statement was not kept by the server, so nothing is proven"
+    )
     assert done.wait(START_SECONDS)
     assert (notes(database), proxy.dropped) == ([1, 2, 3, 4], 1)
 
@@ -161,8 +179,11 @@ def test_only_a_commit_of_the_statement_is_lost(proxy: PostgresProxy, database: 
     assert notes(database) == [2]
 
 
-def test_two_orders_for_one_commit_are_carried_out_one_after_the_other(proxy: PostgresProxy, database: str) -> None:
-    first, second = proxy.lose_request("INSERT INTO notes"), proxy.lose_reply("notes")
+def test_two_orders_for_one_commit_are_carried_out_one_after_the_other(
+    proxy: PostgresProxy, database: str
+) -> None:
+    first = proxy.lose_request("INSERT INTO notes")
+    second = proxy.lose_reply("notes")
     insert_and_lose(proxy)
     assert first.wait(START_SECONDS) and not second.is_set()
     assert notes(database) == []
@@ -172,7 +193,9 @@ def test_two_orders_for_one_commit_are_carried_out_one_after_the_other(proxy: Po
 
 
 @pytest.mark.parametrize("order", ["lose_reply", "lose_request"])
-def test_a_commit_by_the_extended_protocol_is_lost_as_well(proxy: PostgresProxy, database: str, order: str) -> None:
+def test_a_commit_by_the_extended_protocol_is_lost_as_well(
+    proxy: PostgresProxy, database: str, order: str
+) -> None:
     seen: list[list[int]] = []
     before = proxy.lose_request("before the transaction")
     done = getattr(proxy, order)("INSERT INTO notes", then=lambda: seen.append(notes(database)))
@@ -192,7 +215,9 @@ def test_a_commit_by_the_extended_protocol_is_lost_as_well(proxy: PostgresProxy,
 
 @pytest.mark.parametrize("protocol", ["execute", "fetch"])  # the simple one, the extended one
 @pytest.mark.parametrize("order", ["lose_reply", "late"])
-def test_a_commit_that_takes_long_is_waited_for(proxy: PostgresProxy, database: str, order: str, protocol: str) -> None:
+def test_a_commit_that_takes_long_is_waited_for(
+    proxy: PostgresProxy, database: str, order: str, protocol: str
+) -> None:
     """A trigger that fires at the commit waits for a lock of the test's own."""
     called = threading.Event()
     if order == "late":
@@ -305,21 +330,28 @@ def test_the_server_learns_that_a_client_is_gone_and_the_client_that_the_server_
         connection = await asyncpg.connect(proxy.url.replace("+asyncpg", ""))
         await connection.execute("BEGIN; INSERT INTO notes VALUES (1)")
         connection.terminate()
-        await asyncio.to_thread(wait_until, lambda: other_sessions(database) == 0, "the server ended the session")
+        await asyncio.to_thread(
+            wait_until, lambda: other_sessions(database) == 0, "the server ended the session"
+        )
         connection = await asyncpg.connect(proxy.url.replace("+asyncpg", ""))
         pid = connection.get_server_pid()
         with pytest.raises(LOST):
             await asyncio.gather(
-                connection.execute("SELECT pg_sleep(60)"), ask(database, f"SELECT pg_terminate_backend({pid})")
+                connection.execute("SELECT pg_sleep(60)"),
+                ask(database, f"SELECT pg_terminate_backend({pid})"),
             )
 
     asyncio.run(leave())
     assert notes(database) == []
 
 
-def test_a_service_finds_out_what_became_of_its_swap(new_database: Callable[[], str], tmp_path: Path) -> None:
+def test_a_service_finds_out_what_became_of_its_swap(
+    new_database: Callable[[], str], tmp_path: Path
+) -> None:
     with PostgresProxy(new_database()) as proxy:
-        service = Service({"DATABASE_URL": proxy.url, "DATA_DIR": str(tmp_path), "STORAGE": "local"})
+        service = Service(
+            {"DATABASE_URL": proxy.url, "DATA_DIR": str(tmp_path), "STORAGE": "local"}
+        )
         service.start()
         try:
             account = service.register()

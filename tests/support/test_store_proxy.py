@@ -1,4 +1,6 @@
-"""Proves that the proxy before an S3 server does to the store, and to the client, what each of its faults says."""
+"""Proves that the proxy before an S3 server does to the
+store, and to the client, what each of its faults says.
+"""
 
 import functools
 import http.client
@@ -46,7 +48,9 @@ def proxy(running: StoreProxy, store: PlannedS3) -> StoreProxy:
 
 @functools.cache
 def client_of(url: str) -> Any:
-    """A client that tries once and waits for an answer for a second; to make one costs more than its requests."""
+    """A client that tries once and waits for an answer for
+    a second; to make one costs more than its requests.
+    """
     return boto3.client(
         "s3",
         endpoint_url=url,
@@ -120,7 +124,8 @@ def test_each_fault_does_to_the_client_and_the_store_what_it_says(
 
 
 def test_what_is_called_in_between_comes_before_the_client_learns(proxy: StoreProxy) -> None:
-    asked, go_on = threading.Event(), threading.Event()
+    asked = threading.Event()
+    go_on = threading.Event()
 
     def then() -> None:
         asked.set()
@@ -139,10 +144,14 @@ def test_what_is_called_in_between_comes_before_the_client_learns(proxy: StorePr
 
 
 @pytest.mark.parametrize("fault", ["half", "reset"])
-def test_half_of_a_body_is_enough_to_be_cut_off(proxy: StoreProxy, store: PlannedS3, fault: Fault) -> None:
+def test_half_of_a_body_is_enough_to_be_cut_off(
+    proxy: StoreProxy, store: PlannedS3, fault: Fault
+) -> None:
     done = proxy.plan("PUT", fault)
     with connected(proxy) as client:
-        client.sendall(f"PUT /{BUCKET}/half HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n1234".encode())
+        client.sendall(
+            f"PUT /{BUCKET}/half HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n1234".encode()
+        )
         assert not done.wait(0.1), "only four of ten bytes are there"
         client.sendall(b"5")
         with pytest.raises(ConnectionResetError):
@@ -152,18 +161,23 @@ def test_half_of_a_body_is_enough_to_be_cut_off(proxy: StoreProxy, store: Planne
 
 
 def test_a_plan_counts_the_requests_for_objects_by_its_method(proxy: StoreProxy) -> None:
-    second, third = proxy.plan("PUT", "500", nth=2), proxy.plan("PUT", "503", nth=3)
+    second = proxy.plan("PUT", "500", nth=2)
+    third = proxy.plan("PUT", "503", nth=3)
     connection = connect(proxy)
     for path in ("/a-bucket", "/a-bucket/", "/a-bucket?list-type=2"):
         connection.request("PUT", path, b"")
         assert connection.getresponse().read() == b""
     errors = [put(proxy), delete(proxy), put(proxy), put(proxy), put(proxy)]
-    codes = [err.response["Error"]["Code"] if isinstance(err, ClientError) else err for err in errors]
+    codes = [
+        err.response["Error"]["Code"] if isinstance(err, ClientError) else err for err in errors
+    ]
     assert codes == [None, None, "InternalError", "SlowDown", None]
     assert second.is_set() and third.is_set()
 
 
-def test_bodies_of_every_kind_pass_whole_on_one_connection(proxy: StoreProxy, store: PlannedS3) -> None:
+def test_bodies_of_every_kind_pass_whole_on_one_connection(
+    proxy: StoreProxy, store: PlannedS3
+) -> None:
     connection = connect(proxy)
 
     def assert_stored(content: bytes) -> None:
@@ -195,7 +209,9 @@ def test_bodies_of_every_kind_pass_whole_on_one_connection(proxy: StoreProxy, st
 @pytest.mark.parametrize(
     "head", [b"Content-Length: 10\r\n\r\nhalf", b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"]
 )
-def test_what_a_client_did_not_send_to_its_end_is_not_stored(proxy: StoreProxy, store: PlannedS3, head: bytes) -> None:
+def test_what_a_client_did_not_send_to_its_end_is_not_stored(
+    proxy: StoreProxy, store: PlannedS3, head: bytes
+) -> None:
     with connected(proxy) as client:
         client.sendall(f"PUT /{BUCKET}/half HTTP/1.1\r\nHost: x\r\n".encode() + head)
         client.shutdown(socket.SHUT_WR)
@@ -203,7 +219,9 @@ def test_what_a_client_did_not_send_to_its_end_is_not_stored(proxy: StoreProxy, 
     assert store.requests == []
 
 
-def test_a_store_that_is_away_resets_old_and_new_connections(proxy: StoreProxy, store: PlannedS3) -> None:
+def test_a_store_that_is_away_resets_old_and_new_connections(
+    proxy: StoreProxy, store: PlannedS3
+) -> None:
     kept = connect(proxy)
     kept.request("PUT", f"/{BUCKET}/a", b"a")
     kept.getresponse().read()
@@ -219,7 +237,9 @@ def test_a_store_that_is_away_resets_old_and_new_connections(proxy: StoreProxy, 
     assert put(proxy) is None
 
 
-def test_going_away_ends_the_silence_and_withholds_an_answer(proxy: StoreProxy, store: PlannedS3) -> None:
+def test_going_away_ends_the_silence_and_withholds_an_answer(
+    proxy: StoreProxy, store: PlannedS3
+) -> None:
     silent = proxy.plan("PUT", "timeout")
     connection = connect(proxy)
     connection.request("PUT", f"/{BUCKET}/a", b"a")
@@ -236,9 +256,16 @@ def test_going_away_ends_the_silence_and_withholds_an_answer(proxy: StoreProxy, 
 def test_random_faults_come_at_their_rate_and_again_with_the_same_seed(store: PlannedS3) -> None:
     def met(seed: int) -> list[str]:
         with StoreProxy(store.settings()["S3_ENDPOINT_URL"], rate=0.2, seed=seed) as proxy:
-            for method, path in (("GET", "/bucket/key"), ("HEAD", "/bucket/key"), ("PUT", "/bucket")):
+            for method, path in (
+                ("GET", "/bucket/key"),
+                ("HEAD", "/bucket/key"),
+                ("PUT", "/bucket"),
+            ):
                 assert {proxy.next_fault(method, path) for _ in range(100)} == {None}
-            found = [proxy.next_fault("PUT" if n % 2 else "DELETE", "/bucket/a/key") for n in range(5_000)]
+            found = [
+                proxy.next_fault("PUT" if n % 2 else "DELETE", "/bucket/a/key")
+                for n in range(5_000)
+            ]
         assert proxy.faults == Counter(fault.kind for fault in found if fault)
         return [fault.kind if fault else "" for fault in found]
 

@@ -1,4 +1,6 @@
-"""What the tests fork from the warm process is what Python would be: its words, environment, streams and end."""
+"""What the tests fork from the warm process is what
+Python would be: its words, environment, streams and end.
+"""
 
 import json
 import os
@@ -23,14 +25,26 @@ print("said aside", file=sys.stderr)
 @pytest.mark.parametrize("how", ["-c", "-m", "file"])
 def test_a_fork_is_what_python_would_be(tmp_path: Path, how: str) -> None:
     (tmp_path / "tell.py").write_text(TELL)
-    words = {"-c": ["-c", TELL, "--some", "words"], "-m": ["-m", "tell", "x"], "file": [str(tmp_path / "tell.py"), "x"]}
+    words = {
+        "-c": ["-c", TELL, "--some", "words"],
+        "-m": ["-m", "tell", "x"],
+        "file": [str(tmp_path / "tell.py"), "x"],
+    }
     environment = {"PATH": os.environ["PATH"], "LC_CTYPE": "C.UTF-8", "PYTHONPATH": str(ROOT)}
     real = subprocess.run(
-        [sys.executable, *words[how]], env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True
+        [sys.executable, *words[how]],
+        env=environment,
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
     )
     forked = warm.run(*words[how], env=environment, cwd=tmp_path)
     assert json.loads(forked.stdout) == json.loads(real.stdout)
-    assert (forked.returncode, forked.stderr) == (real.returncode, real.stderr.decode()) == (0, "said aside\n")
+    assert (
+        (forked.returncode, forked.stderr)
+        == (real.returncode, real.stderr.decode())
+        == (0, "said aside\n")
+    )
 
 
 def test_our_modules_are_imported_anew_and_with_the_settings_of_the_fork(tmp_path: Path) -> None:
@@ -38,7 +52,12 @@ def test_our_modules_are_imported_anew_and_with_the_settings_of_the_fork(tmp_pat
     (tmp_path / "config.py").write_text("class settings: port = 7")
     theirs = warm.run("-c", program, env={"PYTHONPATH": str(tmp_path)}, cwd="/")
     assert theirs.stdout == f"7 {tmp_path / 'config.py'} True\n"
-    ours = warm.run("-c", program, env={"PYTHONPATH": str(ROOT), "PORT": "8123", "DARKROOM_ENV_FILE": ""}, cwd="/")
+    ours = warm.run(
+        "-c",
+        program,
+        env={"PYTHONPATH": str(ROOT), "PORT": "8123", "DARKROOM_ENV_FILE": ""},
+        cwd="/",
+    )
     assert ours.stdout == f"8123 {ROOT / 'config.py'} True\n"
 
 
@@ -79,7 +98,10 @@ print(warm.Talker("-c", {sleeping!r}, env={{}}, cwd="/").process.pid)
 input()
 """
     with subprocess.Popen(
-        [sys.executable, "-u", "-c", asking], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-u", "-c", asking],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None
         forked = Path(f"/proc/{int(process.stdout.readline())}")

@@ -1,7 +1,9 @@
-"""A process that has imported every library, and forks from itself what the tests start with Python: 0.3 s, not 2.
+"""A process that has imported every library, and forks
+from itself what the tests start with Python: 0.3 s, not 2.
 
-A fork becomes what `python -m MODULE`, `python -c PROGRAM` or `python FILE` would be: it has an environment, a folder
-and streams of its own, and imports our modules anew. Commands whose very start is tested are started without it.
+A fork becomes what `python -m MODULE`, `python -c PROGRAM` or `python FILE`
+would be: it has an environment, a folder and streams of its own, and imports
+our modules anew. Commands whose very start is tested are started without it.
 """
 
 import contextlib
@@ -25,9 +27,31 @@ from typing import IO, Any
 
 # What takes its time. One that is missing here is imported by the forks, as ours are.
 LIBRARIES = (
-    *("alembic.command", "argon2", "asyncpg", "boto3.session", "botocore.client", "botocore.config", "email_validator"),
-    *("fastapi", "fastapi.staticfiles", "httptools", "httpx", "jwt", "multipart", "pillow_heif", "PIL.Image"),
-    *("pwdlib", "pydantic_settings", "pythonjsonlogger.json", "sqlalchemy.dialects.postgresql.asyncpg"),
+    *(
+        "alembic.command",
+        "argon2",
+        "asyncpg",
+        "boto3.session",
+        "botocore.client",
+        "botocore.config",
+        "email_validator",
+    ),
+    *(
+        "fastapi",
+        "fastapi.staticfiles",
+        "httptools",
+        "httpx",
+        "jwt",
+        "multipart",
+        "pillow_heif",
+        "PIL.Image",
+    ),
+    *(
+        "pwdlib",
+        "pydantic_settings",
+        "pythonjsonlogger.json",
+        "sqlalchemy.dialects.postgresql.asyncpg",
+    ),
     *("sqlalchemy.ext.asyncio", "sqlalchemy.orm", "tqdm", "uvicorn", "uvloop"),
 )
 # A command with its environment; a socket takes messages of twice that.
@@ -39,7 +63,9 @@ class Forked:
     """A process that the warm one forked, with what `subprocess.Popen` offers. For any thread."""
 
     def __init__(self, end: socket.socket) -> None:
-        self._end = end  # says the number of the process at once, and its exit status when it has ended
+        self._end = (
+            end  # says the number of the process at once, and its exit status when it has ended
+        )
         self.pid = int(end.recv(MOST_REQUEST_BYTES))
 
     def poll(self) -> int | None:
@@ -50,7 +76,9 @@ class Forked:
         if not select.select([self._end], [], [], timeout)[0]:
             assert timeout is not None
             raise subprocess.TimeoutExpired(f"fork {self.pid}", timeout)
-        status = self._end.recv(MOST_REQUEST_BYTES, socket.MSG_PEEK)  # it stays, for whoever asks next
+        status = self._end.recv(
+            MOST_REQUEST_BYTES, socket.MSG_PEEK
+        )  # it stays, for whoever asks next
         assert status, "the warm process has ended"
         return int(status)
 
@@ -74,17 +102,28 @@ def fork(
     stderr: IO[Any] | None = None,
     stdin: IO[Any] | None = None,
 ) -> Forked:
-    """Start what `python WORDS` starts; the streams may be closed then. What it is not given is nothing, or ours."""
+    """Start what `python WORDS` starts; the streams may be closed then.
+
+    What it is not given is nothing, or ours.
+    """
     control, lock = _started()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    request = json.dumps({"words": [str(word) for word in words], "env": dict(env), "cwd": str(cwd)}).encode()
+    request = json.dumps(
+        {"words": [str(word) for word in words], "env": dict(env), "cwd": str(cwd)}
+    ).encode()
     with theirs, open(os.devnull) as nothing, lock:
-        streams = [(stdin or nothing).fileno(), stdout.fileno(), stderr.fileno() if stderr else OUR_STDERR]
+        streams = [
+            (stdin or nothing).fileno(),
+            stdout.fileno(),
+            stderr.fileno() if stderr else OUR_STDERR,
+        ]
         socket.send_fds(control, [request], [*streams, theirs.fileno()])
     return Forked(ours)
 
 
-def run(*words: str | Path, env: Mapping[str, str], cwd: str | Path = ".") -> subprocess.CompletedProcess[str]:
+def run(
+    *words: str | Path, env: Mapping[str, str], cwd: str | Path = "."
+) -> subprocess.CompletedProcess[str]:
     """Run what `python WORDS` runs to its end."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         status = fork(*words, env=env, cwd=Path(cwd).resolve(), stdout=out, stderr=err).wait()
@@ -96,7 +135,9 @@ def run(*words: str | Path, env: Mapping[str, str], cwd: str | Path = ".") -> su
 class Talker:
     """A fork that is told things and says things, a line each."""
 
-    def __init__(self, *words: str | Path, env: Mapping[str, str], cwd: Path, stderr: IO[Any] | None = None) -> None:
+    def __init__(
+        self, *words: str | Path, env: Mapping[str, str], cwd: Path, stderr: IO[Any] | None = None
+    ) -> None:
         (theirs_in, told), (said, theirs_out) = os.pipe(), os.pipe()
         self._told = os.fdopen(told, "w")
         self._said = os.fdopen(said, "rb", buffering=0)  # so that select sees every line
@@ -123,18 +164,27 @@ def _started() -> tuple[socket.socket, threading.Lock]:
     """The warm process of this one, which ends with it."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
-        subprocess.Popen([sys.executable, __file__], stdin=theirs.fileno(), stdout=subprocess.DEVNULL)
+        subprocess.Popen(
+            [sys.executable, __file__], stdin=theirs.fileno(), stdout=subprocess.DEVNULL
+        )
     return ours, threading.Lock()
 
 
 def _serve(control: socket.socket) -> dict[str, Any]:
-    """Fork for every request; return in each fork, with what it is to be. Ends, with all forks, when nobody can ask."""
+    """Fork for every request; return in each fork, with what it is to be.
+
+    Ends, with all forks, when nobody can ask.
+    """
     for name in LIBRARIES:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # so that no fork looks through, and thereby copies, what all of them share
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: whoever asks will end, and then so do we
-    running: dict[int, tuple[int, socket.socket]] = {}  # by the descriptor that tells of a fork's end
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # of a terminal: whoever asks will end, and then so do we
+    running: dict[
+        int, tuple[int, socket.socket]
+    ] = {}  # by the descriptor that tells of a fork's end
     while True:
         ready = set(select.select([control.fileno(), *running], [], [])[0])
         for ended in ready & set(running):

@@ -1,4 +1,6 @@
-"""Every module stands in a room that imports only what its row of the table allows; each fence has one gate."""
+"""Every module stands in a room that imports only what
+its row of the table allows; each fence has one gate.
+"""
 
 import ast
 import re
@@ -28,7 +30,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ops": BASE | DATA | {"schemas", "storage", "pictures", "files", "accounts", "web"},
     **dict.fromkeys(
         ("main", "cli", "check_s3"),
-        BASE | DATA | {"schemas", "storage", "pictures", "files", "accounts", "web", "routers", "ops"},
+        BASE
+        | DATA
+        | {"schemas", "storage", "pictures", "files", "accounts", "web", "routers", "ops"},
     ),
 }
 PACKAGES = ("accounts", "files", "ops", "pictures", "routers", "storage", "web")
@@ -48,7 +52,9 @@ FENCES = {
 }
 STATE_WRITERS = {"files/deletions.py", "files/unit_of_work.py", "files/reaper.py", "ops/sweep.py"}
 
-PATHS = sorted([*ROOT.glob("*.py"), *(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))])
+PATHS = sorted(
+    [*ROOT.glob("*.py"), *(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))]
+)
 NAMES = [path.relative_to(ROOT).as_posix() for path in PATHS]
 
 
@@ -63,7 +69,9 @@ def tree(name: str) -> ast.Module:
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """The dotted names that a file imports, wherever in it; a relative import stays in its own package."""
+    """The dotted names that a file imports, wherever
+    in it; a relative import stays in its own package.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -82,14 +90,24 @@ def words(tree: ast.AST) -> set[str]:
 
 def state_writes(tree: ast.AST) -> list[int]:
     """The lines that set a `state`, or use a FileState other than to compare with it."""
-    compared = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.Compare) for inner in ast.walk(node)}
+    compared = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Compare)
+        for inner in ast.walk(node)
+    }
     lines = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
-            is_state = isinstance(node.value, ast.Name) and node.value.id == "FileState" and id(node) not in compared
+            is_state = (
+                isinstance(node.value, ast.Name)
+                and node.value.id == "FileState"
+                and id(node) not in compared
+            )
             is_set = node.attr == "state" and not isinstance(node.ctx, ast.Load)
         else:
-            is_state, is_set = False, isinstance(node, ast.keyword) and node.arg == "state"
+            is_state = False
+            is_set = isinstance(node, ast.keyword) and node.arg == "state"
         if is_state or is_set:
             lines.append(getattr(node, "lineno", 0))
     return lines
@@ -97,7 +115,9 @@ def state_writes(tree: ast.AST) -> list[int]:
 
 def test_every_module_is_in_a_room() -> None:
     at_root = {path.stem for path in ROOT.glob("*.py")}
-    folders = {path.parent.name for path in ROOT.glob("*/*.py") if not path.parent.name.startswith(".")} - NOT_ROOMS
+    folders = {
+        path.parent.name for path in ROOT.glob("*/*.py") if not path.parent.name.startswith(".")
+    } - NOT_ROOMS
     assert folders == set(PACKAGES)
     assert at_root | folders == set(MAY_IMPORT), "give the new room a row in the table"
 
@@ -113,15 +133,24 @@ def test_each_fence_has_its_gates_only(name: str, tree: ast.Module) -> None:
     assert [word for word, gates in FENCES.items() if word in said and name not in gates] == []
 
 
-def test_only_the_unit_of_work_and_the_reaper_change_a_stored_files_state(name: str, tree: ast.Module) -> None:
+def test_only_the_unit_of_work_and_the_reaper_change_a_stored_files_state(
+    name: str, tree: ast.Module
+) -> None:
     if name not in STATE_WRITERS:
         assert state_writes(tree) == []
 
 
 def test_the_state_fence_sees_each_way_to_write_one() -> None:
-    for line in ("file.state = FileState.LIVE", "f.state, f.x = new, 1", "f(state=new)", "v[k] = FileState.DOOMED"):
+    for line in (
+        "file.state = FileState.LIVE",
+        "f.state, f.x = new, 1",
+        "f(state=new)",
+        "v[k] = FileState.DOOMED",
+    ):
         assert state_writes(ast.parse(line)), line
-    assert not state_writes(ast.parse("file.state == FileState.LIVE and where(StoredFile.state != FileState.DOOMED)"))
+    assert not state_writes(
+        ast.parse("file.state == FileState.LIVE and where(StoredFile.state != FileState.DOOMED)")
+    )
     assert state_writes(ast.parse((ROOT / "files/unit_of_work.py").read_text()))
 
 

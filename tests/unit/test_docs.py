@@ -1,4 +1,6 @@
-"""What README and docs/ say is true: the tour runs, the lists are complete, the links lead somewhere."""
+"""What README and docs/ say is true: the tour runs,
+the lists are complete, the links lead somewhere.
+"""
 
 import hashlib
 import re
@@ -18,7 +20,15 @@ README = (ROOT / "README.md").read_text()
 # The public index and its file host, by digest: their addresses stand in uv.lock alone.
 PUBLIC_INDEX = {"a4aa2ac280bb8d1a", "c899567ee9068517"}
 # Branches of the tree, which are caught but never raised.
-GROUPS = {"bad_picture", "forbidden", "conflict", "too_large", "bad_form", "unavailable", "store_error"}
+GROUPS = {
+    "bad_picture",
+    "forbidden",
+    "conflict",
+    "too_large",
+    "bad_form",
+    "unavailable",
+    "store_error",
+}
 # The framework's own refusal, which has no class of ours.
 FRAMEWORK_CODES = {"invalid_request": 422}
 
@@ -35,7 +45,11 @@ def test_the_tour_runs(service: Service, tmp_path: Path) -> None:
     if service.settings["STORAGE"] == "s3":
         tour = tour.replace("$HOST$IMAGE", "$IMAGE")
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", tour], cwd=tmp_path, capture_output=True, text=True, check=False
+        ["bash", "-euo", "pipefail", "-c", tour],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "picture.jpg").read_bytes().startswith(b"\xff\xd8")
@@ -52,13 +66,17 @@ def test_the_settings_that_are_named_exist() -> None:
 
 def test_the_example_of_production_is_accepted() -> None:
     given = dict(re.findall(r"^([A-Z][A-Z0-9_]+)=(.*)$", blocks("For real"), re.MULTILINE))
-    settings = config.Settings(_env_file=None, **{name.lower(): value for name, value in given.items()})
+    settings = config.Settings(
+        _env_file=None, **{name.lower(): value for name, value in given.items()}
+    )
     assert settings.store_kind == "s3" and settings.environment == "production"
 
 
 def test_the_prices_of_pictures_are_those_that_are_set_aside() -> None:
     page = (ROOT / "docs/pictures.md").read_text()
-    rows = dict(re.findall(r"^\| (GIF|WebP|AVIF|HEIC|PNG, \w+)[^|]*\| ([\d.]+) \|", page, re.MULTILINE))
+    rows = dict(
+        re.findall(r"^\| (GIF|WebP|AVIF|HEIC|PNG, \w+)[^|]*\| ([\d.]+) \|", page, re.MULTILINE)
+    )
     known = formats._BYTES_PER_PIXEL
     names = {"GIF": "GIF", "WebP": "WEBP", "AVIF": "AVIF", "HEIC": "HEIF"}
     assert {names[kind]: float(rows[kind]) for kind in names} == known
@@ -80,7 +98,9 @@ def all_errors(base: type[errors.DarkroomError] = errors.DarkroomError) -> dict[
 
 
 def test_every_code_is_documented_and_every_documented_code_exists() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", (ROOT / "docs/errors.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `(\w+)` \| (\d+) \|", (ROOT / "docs/errors.md").read_text(), re.MULTILINE
+    )
     documented = {code: int(status) for code, status in rows}
     assert len(rows) == len(documented)
     sent = {code: status for code, status in all_errors().items() if code not in GROUPS}
@@ -99,7 +119,9 @@ def test_groups_are_never_raised() -> None:
 def test_the_tree_drawn_in_errors_is_the_tree() -> None:
     drawn = set(re.findall(r"\b[A-Z]\w+\b", (errors.__doc__ or "").split("problems.py.", 1)[1]))
     classes = {
-        name for name, cls in vars(errors).items() if isinstance(cls, type) and issubclass(cls, errors.DarkroomError)
+        name
+        for name, cls in vars(errors).items()
+        if isinstance(cls, type) and issubclass(cls, errors.DarkroomError)
     }
     assert drawn == classes
 

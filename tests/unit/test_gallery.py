@@ -1,6 +1,8 @@
-"""Proves that every class of picture is served in the colours that were drawn, of tests/support/gallery.py.
+"""Proves that every class of picture is served in the
+colours that were drawn, of tests/support/gallery.py.
 
-What must be seen is worked out here in plain arithmetic, from the published numbers of each colour space and filter.
+What must be seen is worked out here in plain arithmetic,
+from the published numbers of each colour space and filter.
 """
 
 import contextlib
@@ -68,23 +70,35 @@ from tests.support.pictures import (
     with_segment,
 )
 
-# What two passes of JPEG, and the file's own compression, do to a flat square, of 255; at an edge they ring.
-NEAR, NEAR_AN_EDGE = 6, 10
+# What two passes of JPEG, and the file's own compression,
+# do to a flat square, of 255; at an edge they ring.
+NEAR = 6
+NEAR_AN_EDGE = 10
 
 # Where the primaries lie as XYZ under D50 (from the published profiles): red, green, blue.
 SRGB = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
-DISPLAY_P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
+DISPLAY_P3 = (
+    (0.51512, 0.24120, -0.00105),
+    (0.29198, 0.69225, 0.04189),
+    (0.15710, 0.06657, 0.78407),
+)
 ADOBE_RGB = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
 ELSEWHERE = (SRGB[1], SRGB[2], SRGB[0])
 # The way back: from XYZ under D50 to the light of sRGB's primaries.
-TO_SRGB = ((3.13386, -1.61687, -0.49061), (-0.97877, 1.91614, 0.03345), (0.07195, -0.22899, 1.40524))
+TO_SRGB = (
+    (3.13386, -1.61687, -0.49061),
+    (-0.97877, 1.91614, 0.03345),
+    (0.07195, -0.22899, 1.40524),
+)
 # What a scanner sees of black ink is light still; it must be shown as black all the same.
 SCANNED_BLACK = 0.04
 
 
 def served_picture(content: bytes, background: Colour = PAPER) -> Image.Image:
     """What the image step makes of a file, decoded."""
-    return Image.open(io.BytesIO(process_profile_image(content, background=background).content)).convert("RGB")
+    return Image.open(
+        io.BytesIO(process_profile_image(content, background=background).content)
+    ).convert("RGB")
 
 
 def pixel(picture: Image.Image, at: tuple[int, int]) -> Colour:
@@ -100,7 +114,11 @@ def squares(picture: Image.Image) -> list[Colour]:
 
 def worst(found: Sequence[Colour], wanted: Sequence[Colour]) -> int:
     """The largest difference in any channel of any square."""
-    return max(abs(a - b) for one, other in zip(found, wanted, strict=True) for a, b in zip(one, other, strict=True))
+    return max(
+        abs(a - b)
+        for one, other in zip(found, wanted, strict=True)
+        for a, b in zip(one, other, strict=True)
+    )
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -115,8 +133,20 @@ def test_a_picture_shows_the_colours_that_were_drawn(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("PNG RGBA 8", "PNG RGBA 16", "PNG palette 8 with alphas", "WebP lossy with alpha", "AVIF with alpha"),
-        *("AVIF premultiplied", "HEIC with alpha", "HEIC premultiplied", "HEIC 10 with alpha", "APNG"),
+        *(
+            "PNG RGBA 8",
+            "PNG RGBA 16",
+            "PNG palette 8 with alphas",
+            "WebP lossy with alpha",
+            "AVIF with alpha",
+        ),
+        *(
+            "AVIF premultiplied",
+            "HEIC with alpha",
+            "HEIC premultiplied",
+            "HEIC 10 with alpha",
+            "APNG",
+        ),
     ],
 )
 def test_what_is_transparent_shows_the_background_that_was_asked_for(name: str) -> None:
@@ -149,18 +179,27 @@ def scanned_light(value: float) -> float:
 
 
 def above_black(value: int, light: Curve) -> float:
-    """The light of a value (of 255), as a part of what lies between black and white: black must come out black."""
+    """The light of a value (of 255), as a part of what lies
+    between black and white: black must come out black.
+    """
     return (light(value / 255) - light(0)) / (1 - light(0))
 
 
 def from_xyz(xyz: Sequence[float]) -> Colour:
-    return as_colour(srgb_value(sum(f * v for f, v in zip(row, xyz, strict=True))) for row in TO_SRGB)
+    return as_colour(
+        srgb_value(sum(f * v for f, v in zip(row, xyz, strict=True))) for row in TO_SRGB
+    )
 
 
 def from_rgb(sample: Sample, primaries: Sequence[XYZ], light: Curve) -> Colour:
     """The nearest sRGB colour to that of other primaries and another curve."""
     lights = [above_black(value, light) for value in sample[:3]]
-    return from_xyz([sum(part * primary[i] for part, primary in zip(lights, primaries, strict=True)) for i in range(3)])
+    return from_xyz(
+        [
+            sum(part * primary[i] for part, primary in zip(lights, primaries, strict=True))
+            for i in range(3)
+        ]
+    )
 
 
 def from_lab(lab: XYZ) -> Colour:
@@ -188,7 +227,9 @@ def with_profile(kind: str, profile: bytes, patch_px: int = 32) -> bytes:
         palette = png_chunk(b"PLTE", bytes(value for colour in COLOURS for value in colour))
         return png(patch_rows([(number,) for number in range(9)]), 8, 3, iccp(profile), palette)
     whole = {"subsampling": "4:4:4"} if kind == "AVIF" else {}
-    return encoded(patches("RGB", COLOURS, patch_px), kind, icc_profile=profile, quality=95, **whole)
+    return encoded(
+        patches("RGB", COLOURS, patch_px), kind, icc_profile=profile, quality=95, **whole
+    )
 
 
 def iccp(profile: bytes) -> bytes:
@@ -201,8 +242,13 @@ def test_colours_of_another_space_are_served_as_those_of_srgb(kind: str, space: 
     primaries, light = SPACES[space]
     wanted = [from_rgb(colour, primaries, light) for colour in COLOURS]
     assert worst(COLOURS, wanted) > 3 * NEAR, "the profile changes too little to be seen"
-    near = NEAR + 2 if kind == "AVIF" else NEAR  # its writer is two steps off in blue, and dark tones make it seven
-    assert worst(squares(served_picture(with_profile(kind, rgb_profile(primaries, light)))), wanted) <= near
+    near = (
+        NEAR + 2 if kind == "AVIF" else NEAR
+    )  # its writer is two steps off in blue, and dark tones make it seven
+    assert (
+        worst(squares(served_picture(with_profile(kind, rgb_profile(primaries, light)))), wanted)
+        <= near
+    )
 
 
 def test_the_formulas_take_srgb_for_srgb() -> None:
@@ -224,11 +270,15 @@ def test_what_is_transparent_in_another_space_is_laid_over_white_after_it_was_co
 
 @pytest.mark.parametrize("light", [even_light, scanned_light])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "PNG 16", "PNG with alpha"])
-def test_greys_with_a_curve_of_their_own_come_out_neutral_and_as_light_as_they_were(kind: str, light: Curve) -> None:
+def test_greys_with_a_curve_of_their_own_come_out_neutral_and_as_light_as_they_were(
+    kind: str, light: Curve
+) -> None:
     profile = grey_profile(light)
     samples: Sequence[Sample] = GREY_ALPHAS if kind == "PNG with alpha" else GREYS
     greys = [round(srgb_value(above_black(sample[0], light))) for sample in samples]
-    wanted = [over((value, *sample[1:], 255)[:2]) for value, sample in zip(greys, samples, strict=True)]
+    wanted = [
+        over((value, *sample[1:], 255)[:2]) for value, sample in zip(greys, samples, strict=True)
+    ]
     if kind == "JPEG":
         content = encoded(patches("L", GREYS), kind, icc_profile=profile, quality=95)
     elif kind == "PNG 16":
@@ -241,10 +291,16 @@ def test_greys_with_a_curve_of_their_own_come_out_neutral_and_as_light_as_they_w
 
 
 def press(cyan: int, magenta: int, yellow: int, key: int) -> XYZ:
-    """What a made-up press prints of full inks, as Lab: not what inks are taken for that have no profile."""
+    """What a made-up press prints of full inks, as Lab:
+    not what inks are taken for that have no profile.
+    """
     if key:
         return 0, 0, 0
-    return 100 - 22 * cyan - 26 * magenta - 8 * yellow, -20 * cyan + 40 * magenta, -24 * cyan + 44 * yellow
+    return (
+        100 - 22 * cyan - 26 * magenta - 8 * yellow,
+        -20 * cyan + 40 * magenta,
+        -24 * cyan + 44 * yellow,
+    )
 
 
 FULL_INKS = (
@@ -262,12 +318,17 @@ def test_inks_are_shown_as_their_profile_says_that_they_print(kind: str) -> None
     if kind == "YCCK":
         content = ycck(FULL_INKS, quality=95, icc_profile=profile)
     else:
-        content = encoded(patches("CMYK", FULL_INKS, 32 if kind == "CMYK" else 448), quality=95, icc_profile=profile)
+        content = encoded(
+            patches("CMYK", FULL_INKS, 32 if kind == "CMYK" else 448),
+            quality=95,
+            icc_profile=profile,
+        )
     assert worst(squares(served_picture(content)), wanted) <= NEAR
 
 
 def test_a_profile_that_comes_in_pieces_is_put_together_in_their_order() -> None:
-    profile, content = rgb_profile(ELSEWHERE, srgb_light), encoded(patches("RGB", COLOURS), quality=95)
+    profile = rgb_profile(ELSEWHERE, srgb_light)
+    content = encoded(patches("RGB", COLOURS), quality=95)
     part_bytes = len(profile) // 3 + 1
     for number in (2, 3, 1):
         part = profile[(number - 1) * part_bytes : number * part_bytes]
@@ -294,7 +355,10 @@ USELESS_PROFILES = {
     "under which white is black": rgb_profile(NO_LIGHT, srgb_light),
     "under which white is red": rgb_profile((DISPLAY_P3[0], *NO_LIGHT[1:]), srgb_light),
     "that leads to no known space": P3[:20] + b"7CLR" + P3[24:],
-    **{f"of class {name.decode()}": rgb_profile(ELSEWHERE, srgb_light, name) for name in (b"link", b"abst", b"nmcl")},
+    **{
+        f"of class {name.decode()}": rgb_profile(ELSEWHERE, srgb_light, name)
+        for name in (b"link", b"abst", b"nmcl")
+    },
 }
 
 
@@ -309,10 +373,16 @@ def test_a_picture_with_a_useless_profile_is_served_as_if_it_had_none(name: str)
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_a_profile_of_two_megabytes_is_followed_and_one_of_five_is_not(kind: str) -> None:
     """A scanner's or a printer's table for three colours has one or two megabytes."""
-    profile, plain = rgb_profile(ELSEWHERE, srgb_light), with_profile(kind, b"")
+    profile = rgb_profile(ELSEWHERE, srgb_light)
+    plain = with_profile(kind, b"")
     wanted = [from_rgb(colour, ELSEWHERE, srgb_light) for colour in COLOURS]
-    assert worst(squares(served_picture(with_profile(kind, profile + bytes(2_000_000)))), wanted) <= NEAR
-    with contextlib.suppress(BadPicture):  # a PNG in which a few kilobytes unpack to megabytes may be taken for a bomb
+    assert (
+        worst(squares(served_picture(with_profile(kind, profile + bytes(2_000_000)))), wanted)
+        <= NEAR
+    )
+    with contextlib.suppress(
+        BadPicture
+    ):  # a PNG in which a few kilobytes unpack to megabytes may be taken for a bomb
         made = process_profile_image(with_profile(kind, profile + bytes(5_000_000)))
         assert made.content == process_profile_image(plain).content
 
@@ -326,25 +396,38 @@ def test_a_profile_for_screens_is_ignored_in_a_picture_of_greys_or_inks(mode: st
 
 def lanczos(values: Sequence[float], size: int) -> list[float]:
     """A row scaled down to a size by Lanczos's filter with three lobes."""
-    scale, scaled = len(values) / size, []
+    scale = len(values) / size
+    scaled = []
     for number in range(size):
         middle = (number + 0.5) * scale
         near = range(max(0, int(middle - 3 * scale)), min(len(values), int(middle + 3 * scale) + 1))
         weights = [sinc((at + 0.5 - middle) / scale) for at in near]
-        scaled.append(sum(weight * values[at] for weight, at in zip(weights, near, strict=True)) / sum(weights))
+        scaled.append(
+            sum(weight * values[at] for weight, at in zip(weights, near, strict=True))
+            / sum(weights)
+        )
     return scaled
 
 
 def sinc(x: float) -> float:
     if abs(x) >= 3:
         return 0
-    return 1 if x == 0 else 3 * math.sin(math.pi * x) * math.sin(math.pi * x / 3) / (math.pi * x) ** 2
+    return (
+        1 if x == 0 else 3 * math.sin(math.pi * x) * math.sin(math.pi * x / 3) / (math.pi * x) ** 2
+    )
 
 
 def row_over_white(row: Sequence[Sample]) -> list[Colour]:
-    """A row of colours with alpha, scaled down with what is transparent counting for nothing, on white."""
-    alphas = [min(255.0, max(0.0, alpha)) for alpha in lanczos([sample[3] for sample in row], PICTURE_SIDE_PX)]
-    channels = [lanczos([s[channel] * s[3] / 255 for s in row], PICTURE_SIDE_PX) for channel in range(3)]
+    """A row of colours with alpha, scaled down with
+    what is transparent counting for nothing, on white.
+    """
+    alphas = [
+        min(255.0, max(0.0, alpha))
+        for alpha in lanczos([sample[3] for sample in row], PICTURE_SIDE_PX)
+    ]
+    channels = [
+        lanczos([s[channel] * s[3] / 255 for s in row], PICTURE_SIDE_PX) for channel in range(3)
+    ]
     return [
         as_colour(min(255.0, max(0.0, channel[x] + 255 - alphas[x])) for channel in channels)
         for x in range(PICTURE_SIDE_PX)
@@ -370,11 +453,15 @@ def edge(kind: str, size_px: int) -> tuple[bytes, list[Sample]]:
         if kind == "GIF":
             return gif(size_px, (hidden, GREY), GifFrame(rows), transparent=0), row
         palette = png_chunk(b"PLTE", bytes((*hidden, *GREY)))
-        return png([[(i,) for i in each] for each in rows], 8, 3, palette, png_chunk(b"tRNS", b"\0")), row
+        return png(
+            [[(i,) for i in each] for each in rows], 8, 3, palette, png_chunk(b"tRNS", b"\0")
+        ), row
     if kind == "PNG with a transparent colour":
         rgb_row = [sample[:3] for sample in row]
         return png([rgb_row] * size_px, 8, 2, png_chunk(b"tRNS", struct.pack(">3H", *hidden))), row
-    picture = Image.frombytes("RGBA", (size_px, size_px), bytes(value for sample in row for value in sample) * size_px)
+    picture = Image.frombytes(
+        "RGBA", (size_px, size_px), bytes(value for sample in row for value in sample) * size_px
+    )
     options: dict[str, dict[str, Any]] = {
         "WebP": {"lossless": True, "exact": True},
         "AVIF": {"quality": 100, "subsampling": "4:4:4", "speed": 10},
@@ -384,11 +471,22 @@ def edge(kind: str, size_px: int) -> tuple[bytes, list[Sample]]:
     return encoded(picture, names.get(kind, "PNG"), **options.get(kind, {})), row
 
 
-EDGES = ("PNG RGBA", "PNG LA", "PNG black", "PNG palette", "PNG with a transparent colour", "GIF", "WebP")
+EDGES = (
+    "PNG RGBA",
+    "PNG LA",
+    "PNG black",
+    "PNG palette",
+    "PNG with a transparent colour",
+    "GIF",
+    "WebP",
+)
 
 
 @pytest.mark.parametrize(
-    ("kind", "size_px"),  # scaled in one step, or averaged first; the last two take seconds to make when large
+    (
+        "kind",
+        "size_px",
+    ),  # scaled in one step, or averaged first; the last two take seconds to make when large
     [*((kind, size_px) for kind in EDGES for size_px in (450, 1500)), ("AVIF", 450), ("HEIC", 450)],
 )
 def test_the_edge_of_a_transparent_picture_has_no_fringe(kind: str, size_px: int) -> None:
@@ -398,8 +496,9 @@ def test_the_edge_of_a_transparent_picture_has_no_fringe(kind: str, size_px: int
     assert worst(found, row_over_white(row)) <= NEAR_AN_EDGE
 
 
-# Which quarter of the upright picture (red, green, blue, white in reading order) lies in each quarter of the stored
-# one, by the table of EXIF's tag 274: for 6 the stored top is the picture's right side, and the stored left its top.
+# Which quarter of the upright picture (red, green, blue, white in reading
+# order) lies in each quarter of the stored one, by the table of EXIF's tag 274:
+# for 6 the stored top is the picture's right side, and the stored left its top.
 STORED = {1: "RGBW", 2: "GRWB", 3: "WBGR", 4: "BWRG", 5: "RBGW", 6: "GWRB", 7: "WGBR", 8: "BRWG"}
 UPRIGHT = ["red", "green", "blue", "white"]
 
@@ -410,7 +509,8 @@ def stored(orientation: int) -> Image.Image:
     size = (96, 64) if orientation < 5 else (64, 96)
     picture = Image.new("RGB", size)
     for number, letter in enumerate(STORED[orientation]):
-        left, top = number % 2 * size[0] // 2, number // 2 * size[1] // 2
+        left = number % 2 * size[0] // 2
+        top = number // 2 * size[1] // 2
         picture.paste(colours[letter], (left, top, left + size[0] // 2, top + size[1] // 2))
     return picture
 
@@ -420,8 +520,14 @@ def with_exif(kind: str, picture: Image.Image, block: bytes) -> bytes:
     if kind == "JPEG":
         return with_segment(encoded(picture, kind, quality=95), 0xE1, b"Exif\0\0" + block)
     if kind.startswith("PNG"):
-        return with_chunk(encoded(picture, "PNG"), b"eXIf", block, b"IEND" if kind == "PNG at the end" else b"IDAT")
-    # The others' writers look into the block: they are given a sound one of this length, which is then exchanged.
+        return with_chunk(
+            encoded(picture, "PNG"),
+            b"eXIf",
+            block,
+            b"IEND" if kind == "PNG at the end" else b"IDAT",
+        )
+    # The others' writers look into the block: they are given
+    # a sound one of this length, which is then exchanged.
     sound = exif_block([(EXIF_ARTIST, "ascii", b"x" * max(5, len(block) - 26))])
     content = encoded(picture, kind.split()[0], exif=sound, quality=95)
     assert content.count(sound) == 1
@@ -434,18 +540,24 @@ def test_a_picture_is_turned_as_its_exif_block_says(kind: str, orientation: int)
     for order, head in (("<", b"II*\0"), (">", b"MM\0*")):
         block = head + struct.pack(order + "I", 8)
         block += exif_directory([(EXIF_ORIENTATION, "short", (orientation,))], 8, order=order)
-        content = with_exif(kind, stored(orientation), b"Exif\0\0" + block if kind.endswith("head") else block)
+        content = with_exif(
+            kind, stored(orientation), b"Exif\0\0" + block if kind.endswith("head") else block
+        )
         assert corners(process_profile_image(content).content) == UPRIGHT
 
 
 def turned_by_its_container(kind: str, orientation: int, exif_says: int) -> bytes:
     """An AVIF or HEIC that is to be turned like this, in which the EXIF block says that."""
-    block = exif_block([(EXIF_UNIT, "short", (exif_says,)), (EXIF_ORIENTATION, "short", (orientation,))])
+    block = exif_block(
+        [(EXIF_UNIT, "short", (exif_says,)), (EXIF_ORIENTATION, "short", (orientation,))]
+    )
     content = encoded(stored(orientation), kind, exif=block, quality=95)
     if kind == "AVIF":  # its writer has moved the orientation from the block into the container
         old, new = (struct.pack("<HHI", tag, 3, 1) for tag in (EXIF_UNIT, EXIF_ORIENTATION))
     else:
-        old, new = (struct.pack("<HHII", EXIF_ORIENTATION, 3, 1, each) for each in (orientation, exif_says))
+        old, new = (
+            struct.pack("<HHII", EXIF_ORIENTATION, 3, 1, each) for each in (orientation, exif_says)
+        )
     assert content.count(old) == 1
     return content.replace(old, new)
 
@@ -455,12 +567,16 @@ def turned_by_its_container(kind: str, orientation: int, exif_says: int) -> byte
 def test_an_avif_or_heic_is_turned_as_its_container_says_whatever_its_exif_block_says(
     kind: str, orientation: int
 ) -> None:
-    """The block repeats what the container does already, or is out of date: all readers go by the container."""
+    """The block repeats what the container does already,
+    or is out of date: all readers go by the container.
+    """
     for exif_says in (orientation, 1, 6, 3):
         content = turned_by_its_container(kind, orientation, exif_says)
         turns = {3: 2, 6: 3, 8: 1}  # to the left, in quarters (ISO/IEC 23008-12, 6.5.10)
         if orientation in turns:
-            assert content[content.index(b"irot") + 4] == turns[orientation], "the test's own file is not what it says"
+            assert content[content.index(b"irot") + 4] == turns[orientation], (
+                "the test's own file is not what it says"
+            )
         assert (b"irot" in content or b"imir" in content) == (orientation != 1)
         assert corners(process_profile_image(content).content) == UPRIGHT
 
@@ -496,24 +612,46 @@ BROKEN_BLOCKS: dict[str, tuple[bytes, bool]] = {
     "text": (b"<?php echo 1 ?>" * 9, False),
     "a directory far outside": (SOUND[:4] + b"\xff\xff\xff\x7f" + SOUND[8:], False),
     "sixty thousand tags": (TIFF + b"\xff\xff" + SOUND[10:], True),
-    "a directory that comes after itself": (TIFF + exif_directory([UPSIDE_DOWN], 8, next_at=8), True),
-    "a second directory far outside": (TIFF + exif_directory([UPSIDE_DOWN], 8, next_at=2**31 + 1), True),
+    "a directory that comes after itself": (
+        TIFF + exif_directory([UPSIDE_DOWN], 8, next_at=8),
+        True,
+    ),
+    "a second directory far outside": (
+        TIFF + exif_directory([UPSIDE_DOWN], 8, next_at=2**31 + 1),
+        True,
+    ),
     "a second directory that is noise": (
         TIFF + exif_directory([UPSIDE_DOWN], 8, next_at=26) + random.Random(6).randbytes(200),
         True,
     ),
-    "a GPS directory that is the first": (TIFF + exif_directory([UPSIDE_DOWN, (EXIF_GPS, "long", (8,))], 8), True),
-    "a GPS directory far outside": (TIFF + exif_directory([UPSIDE_DOWN, (EXIF_GPS, "long", (2**31,))], 8), True),
-    "a GPS directory that is a text": (TIFF + exif_directory([UPSIDE_DOWN, (EXIF_GPS, "ascii", b"no\0")], 8), True),
+    "a GPS directory that is the first": (
+        TIFF + exif_directory([UPSIDE_DOWN, (EXIF_GPS, "long", (8,))], 8),
+        True,
+    ),
+    "a GPS directory far outside": (
+        TIFF + exif_directory([UPSIDE_DOWN, (EXIF_GPS, "long", (2**31,))], 8),
+        True,
+    ),
+    "a GPS directory that is a text": (
+        TIFF + exif_directory([UPSIDE_DOWN, (EXIF_GPS, "ascii", b"no\0")], 8),
+        True,
+    ),
     "a value far outside": (
         TIFF + struct.pack("<H", 2) + SOUND[10:22] + b"\x3b\1\2\0\xff\0\0\0\0\0\0\x7f" + bytes(4),
         True,
     ),
     "a value of four gigabytes": (
-        TIFF + struct.pack("<H", 2) + SOUND[10:22] + b"\x3b\1\4\0\xff\xff\xff\xff\x08\0\0\0" + bytes(4),
+        TIFF
+        + struct.pack("<H", 2)
+        + SOUND[10:22]
+        + b"\x3b\1\4\0\xff\xff\xff\xff\x08\0\0\0"
+        + bytes(4),
         True,
     ),
-    "an unknown type": (TIFF + struct.pack("<H", 2) + SOUND[10:22] + b"\x3b\1\xee\0\1\0\0\0\1\0\0\0" + bytes(4), True),
+    "an unknown type": (
+        TIFF + struct.pack("<H", 2) + SOUND[10:22] + b"\x3b\1\xee\0\1\0\0\0\1\0\0\0" + bytes(4),
+        True,
+    ),
 }
 
 
@@ -540,17 +678,26 @@ LABS = (
     *((100, 0, 0), (0, 0, 0), (54, 0, 0)),
     *((75, 10, 40), (65, -10, -30), (35, -15, 25)),
 )
-PREMULTIPLIED = [(*(round(value * sample[3] / 255) for value in sample[:3]), sample[3]) for sample in ALPHAS]
+PREMULTIPLIED = [
+    (*(round(value * sample[3] / 255) for value in sample[:3]), sample[3]) for sample in ALPHAS
+]
 GREY_PREMULTIPLIED = [(round(value * alpha / 255), alpha) for value, alpha in GREY_ALPHAS]
-# Samples as each mode has them, and what they are meant to show. In I are 16 bits, in F and the others eight.
+# Samples as each mode has them, and what they are meant
+# to show. In I are 16 bits, in F and the others eight.
 OTHER_MODES: dict[str, tuple[Sequence[Sample], list[Colour]]] = {
-    "1": ([(255 * (value > 128),) for (value,) in GREYS], [over((255 * (value > 128), 255)) for (value,) in GREYS]),
+    "1": (
+        [(255 * (value > 128),) for (value,) in GREYS],
+        [over((255 * (value > 128), 255)) for (value,) in GREYS],
+    ),
     "I": ([(value * 257,) for (value,) in GREYS], [over((value, 255)) for (value,) in GREYS]),
     "F": (GREYS, [over((value, 255)) for (value,) in GREYS]),
     "La": (GREY_PREMULTIPLIED, [over(sample) for sample in GREY_ALPHAS]),
     "RGBa": (PREMULTIPLIED, [over(sample) for sample in ALPHAS]),
     "CMYK": (INKS, [from_inks(inks) for inks in INKS]),
-    "LAB": ([(round(light * 2.55), a + 128, b + 128) for light, a, b in LABS], [from_lab(lab) for lab in LABS]),
+    "LAB": (
+        [(round(light * 2.55), a + 128, b + 128) for light, a, b in LABS],
+        [from_lab(lab) for lab in LABS],
+    ),
 }
 
 
@@ -570,6 +717,7 @@ def test_a_palette_with_alpha_is_shown_right() -> None:
     picture = Image.new("PA", (3 * PATCH_PX, 3 * PATCH_PX))
     picture.putpalette([value for sample in ALPHAS for value in sample[:3]])
     for number, sample in enumerate(ALPHAS):
-        left, top = number % 3 * PATCH_PX, number // 3 * PATCH_PX
+        left = number % 3 * PATCH_PX
+        top = number // 3 * PATCH_PX
         picture.paste((number, sample[3]), (left, top, left + PATCH_PX, top + PATCH_PX))
     assert worst(through_the_image_step(picture), [over(sample) for sample in ALPHAS]) <= 2

@@ -1,4 +1,6 @@
-"""Every promise of docs/guarantees.md names a test that exists, and every crash point says what it leaves."""
+"""Every promise of docs/guarantees.md names a test
+that exists, and every crash point says what it leaves.
+"""
 
 import ast
 import re
@@ -13,7 +15,9 @@ PAGE = (ROOT / "docs" / "guarantees.md").read_text()
 PROMISED = [f"G{number}" for number in (*range(1, 11), 13, 16)]
 SECTIONS = {
     heading.split(".")[0]: text
-    for heading, text in re.findall(r"^## (G\d+\..*?)\n(.*?)(?=^## )", PAGE, re.DOTALL | re.MULTILINE)
+    for heading, text in re.findall(
+        r"^## (G\d+\..*?)\n(.*?)(?=^## )", PAGE, re.DOTALL | re.MULTILINE
+    )
 }
 
 

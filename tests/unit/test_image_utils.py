@@ -1,4 +1,6 @@
-"""Proves the image step: any accepted file becomes an upright, clean, square JPEG, and any other a 4xx."""
+"""Proves the image step: any accepted file becomes
+an upright, clean, square JPEG, and any other a 4xx.
+"""
 
 import dataclasses
 import hashlib
@@ -12,7 +14,16 @@ import zlib
 from collections.abc import Iterator
 
 import pytest
-from PIL import Image, ImageChops, ImageCms, ImageDraw, ImageFile, ImageOps, ImageStat, PngImagePlugin
+from PIL import (
+    Image,
+    ImageChops,
+    ImageCms,
+    ImageDraw,
+    ImageFile,
+    ImageOps,
+    ImageStat,
+    PngImagePlugin,
+)
 
 from errors import (
     BadCrop,
@@ -29,7 +40,8 @@ from image_utils import FORMATS, JPEG_QUALITY, process_profile_image
 from pictures.costs import PICTURE_SIDE_PX, Crop
 from tests.support.pictures import BLUE, GREEN, RED, WHITE, corners, encoded, jpeg, quarters
 
-ORIENTATION, GPS = 0x0112, 0x8825
+ORIENTATION = 0x0112
+GPS = 0x8825
 # How an upright picture is stored under each orientation: the inverse of the turn that shows it.
 STORED_BY = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -79,12 +91,18 @@ def detailed(width_px: int, height_px: int, seed: int = 1) -> Image.Image:
     picture = Image.linear_gradient("L").resize((width_px, height_px)).convert("RGB")
     draw = ImageDraw.Draw(picture)
     for _ in range(400):
-        x, y, size = rng.randrange(width_px), rng.randrange(height_px), rng.randrange(8, max(9, width_px // 12))
+        x = rng.randrange(width_px)
+        y = rng.randrange(height_px)
+        size = rng.randrange(8, max(9, width_px // 12))
         colour = (rng.randrange(256), rng.randrange(256), rng.randrange(256))
         if rng.random() < 0.5:
             draw.ellipse((x, y, x + size, y + size), fill=colour)
         else:
-            draw.line((x, y, rng.randrange(width_px), rng.randrange(height_px)), fill=colour, width=1 + size // 20)
+            draw.line(
+                (x, y, rng.randrange(width_px), rng.randrange(height_px)),
+                fill=colour,
+                width=1 + size // 20,
+            )
     noise = Image.effect_noise((width_px, height_px), 40).convert("RGB")
     return Image.blend(picture, noise, 0.15)
 
@@ -107,9 +125,13 @@ def test_a_large_jpeg_that_is_decoded_at_reduced_scale_comes_out_upright(
     assert corners(process_profile_image(content).content) == ["red", "green", "blue", "white"]
 
 
-@pytest.mark.parametrize(("kind", "size"), [("JPEG", (640, 480)), ("PNG", (640, 480)), ("JPEG", (4001, 2999))])
+@pytest.mark.parametrize(
+    ("kind", "size"), [("JPEG", (640, 480)), ("PNG", (640, 480)), ("JPEG", (4001, 2999))]
+)
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_crop_is_counted_in_upright_pixels(kind: str, size: tuple[int, int], orientation: int) -> None:
+def test_a_crop_is_counted_in_upright_pixels(
+    kind: str, size: tuple[int, int], orientation: int
+) -> None:
     width, height = size
     content = stored(quarters(width, height), orientation, kind)
     side = height // 2 - 16
@@ -123,13 +145,19 @@ def test_a_crop_is_counted_in_upright_pixels(kind: str, size: tuple[int, int], o
         made = opened(process_profile_image(content, Crop(x, y, side)).content)
         for at in ((2, 2), (297, 2), (2, 297), (297, 297), (150, 150)):
             assert is_near(pixel(made, *at), colour), (colour, at)
-    across = process_profile_image(content, Crop(width // 2 - side // 2, height // 2 - side // 2, side))
+    across = process_profile_image(
+        content, Crop(width // 2 - side // 2, height // 2 - side // 2, side)
+    )
     assert corners(across.content) == ["red", "green", "blue", "white"]
 
 
-@pytest.mark.parametrize("crop", [(0, 0, 0), (-1, 0, 10), (0, -1, 10), (541, 0, 100), (0, 381, 100), (0, 0, 481)])
+@pytest.mark.parametrize(
+    "crop", [(0, 0, 0), (-1, 0, 10), (0, -1, 10), (541, 0, 100), (0, 381, 100), (0, 0, 481)]
+)
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_a_crop_outside_the_upright_picture_is_refused(crop: tuple[int, int, int], orientation: int) -> None:
+def test_a_crop_outside_the_upright_picture_is_refused(
+    crop: tuple[int, int, int], orientation: int
+) -> None:
     content = stored(quarters(640, 480), orientation)
     with pytest.raises(BadCrop, match="640 x 480"):
         process_profile_image(content, Crop(*crop))
@@ -149,28 +177,49 @@ def test_a_crop_outside_the_upright_picture_is_refused(crop: tuple[int, int, int
     ],
 )
 @pytest.mark.parametrize("orientation", [1, 4, 6, 7])
-def test_the_result_is_exactly_the_centre_square(kind: str, size: tuple[int, int], orientation: int) -> None:
-    """A frame six result pixels wide lies just inside the centre square: it must fill the result's edges."""
+def test_the_result_is_exactly_the_centre_square(
+    kind: str, size: tuple[int, int], orientation: int
+) -> None:
+    """A frame six result pixels wide lies just inside
+    the centre square: it must fill the result's edges.
+    """
     width, height = size
     side = min(size)
-    left, top = (width - side) // 2, (height - side) // 2
+    left = (width - side) // 2
+    top = (height - side) // 2
     upright = Image.new("RGB", size, BLUE)
     draw = ImageDraw.Draw(upright)
     frame_px = round(side * 6 / PICTURE_SIDE_PX)
     draw.rectangle((left, top, left + side - 1, top + side - 1), fill=GREEN)
-    draw.rectangle((left + frame_px, top + frame_px, left + side - 1 - frame_px, top + side - 1 - frame_px), fill=RED)
-    options = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {"lossless": True} if kind == "WEBP" else {}
+    draw.rectangle(
+        (left + frame_px, top + frame_px, left + side - 1 - frame_px, top + side - 1 - frame_px),
+        fill=RED,
+    )
+    options = (
+        {"quality": 95, "subsampling": 0}
+        if kind == "JPEG"
+        else {"lossless": True}
+        if kind == "WEBP"
+        else {}
+    )
     made = opened(process_profile_image(stored(upright, orientation, kind, **options)).content)
     last = PICTURE_SIDE_PX - 1
 
     def name(x: int, y: int) -> str:
         named = {"frame": GREEN, "outside": BLUE, "inside": RED}
         found = pixel(made, x, y)
-        return min(named, key=lambda key: sum(abs(a - b) for a, b in zip(named[key], found, strict=True)))
+        return min(
+            named, key=lambda key: sum(abs(a - b) for a, b in zip(named[key], found, strict=True))
+        )
 
     for along in (20, 150, 280):
         for deep, expected in ((2, "frame"), (3, "frame"), (10, "inside")):
-            seen = [name(deep, along), name(last - deep, along), name(along, deep), name(along, last - deep)]
+            seen = [
+                name(deep, along),
+                name(last - deep, along),
+                name(along, deep),
+                name(along, last - deep),
+            ]
             assert seen == [expected] * 4, (along, deep)
 
 
@@ -184,7 +233,9 @@ def test_the_short_way_looks_like_the_textbook_one(size: tuple[int, int], orient
     made = opened(process_profile_image(content).content)
     assert difference(made, textbook) < 3.0
     shifted = ImageChops.offset(textbook, 1, 0)
-    assert difference(made, shifted) > difference(made, textbook) * 1.5, "the measure cannot tell one pixel"
+    assert difference(made, shifted) > difference(made, textbook) * 1.5, (
+        "the measure cannot tell one pixel"
+    )
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:
@@ -194,15 +245,26 @@ def difference(one: Image.Image, other: Image.Image) -> float:
 
 
 def full_of_metadata(kind: str) -> bytes:
-    """A picture with every kind of metadata that the format takes, each of them with the sender's secret in it."""
+    """A picture with every kind of metadata that the format
+    takes, each of them with the sender's secret in it.
+    """
     exif = Image.Exif()
-    exif[0x010E], exif[0x013B] = MARK, MARK  # description, artist
+    exif[0x010E] = MARK  # description, artist
+    exif[0x013B] = MARK
     exif.get_ifd(GPS).update({1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 17.0)})
     xmp = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><title>{MARK}</title></x:xmpmeta>'.encode()
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     picture = quarters(320, 240)
     if kind == "JPEG":
-        made = encoded(picture, kind, exif=exif, xmp=xmp, icc_profile=icc, comment=MARK.encode(), dpi=(300, 300))
+        made = encoded(
+            picture,
+            kind,
+            exif=exif,
+            xmp=xmp,
+            icc_profile=icc,
+            comment=MARK.encode(),
+            dpi=(300, 300),
+        )
         title = b"\x1c\x02\x05" + len(MARK).to_bytes(2, "big") + MARK.encode()  # IPTC 2:05
         title += b"\0" * (len(title) % 2)
         iptc = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + len(title).to_bytes(4, "big") + title
@@ -235,12 +297,21 @@ def test_no_metadata_of_any_kind_is_left(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_independent_reader_finds_no_metadata(kind: str) -> None:
     def read(content: bytes) -> set[str]:
-        run = subprocess.run(["exiftool", "-json", "-G", "-"], input=content, capture_output=True, check=True)
+        run = subprocess.run(
+            ["exiftool", "-json", "-G", "-"], input=content, capture_output=True, check=True
+        )
         return {tag.partition(":")[0] for tag in json.loads(run.stdout)[0]} - {"SourceFile"}
 
     before = read(full_of_metadata(kind))
-    assert before & {"EXIF", "XMP", "IPTC", "ICC_Profile", "GIF"}, "the reader does not see what it should"
-    assert read(process_profile_image(full_of_metadata(kind)).content) <= {"ExifTool", "File", "JFIF", "Composite"}
+    assert before & {"EXIF", "XMP", "IPTC", "ICC_Profile", "GIF"}, (
+        "the reader does not see what it should"
+    )
+    assert read(process_profile_image(full_of_metadata(kind)).content) <= {
+        "ExifTool",
+        "File",
+        "JFIF",
+        "Composite",
+    }
 
 
 def segments(content: bytes) -> Iterator[tuple[int, bytes]]:
@@ -249,7 +320,8 @@ def segments(content: bytes) -> Iterator[tuple[int, bytes]]:
     position = 2
     while True:
         assert content[position] == 0xFF
-        marker, length = content[position + 1], int.from_bytes(content[position + 2 : position + 4], "big")
+        marker = content[position + 1]
+        length = int.from_bytes(content[position + 2 : position + 4], "big")
         yield marker, content[position + 4 : position + 2 + length]
         position += 2 + length
         if marker == 0xDA:
@@ -278,7 +350,8 @@ def tables(picture: Image.Image) -> object:
 
 
 def test_the_same_picture_gives_the_same_bytes_under_another_name() -> None:
-    one, other = process_profile_image(jpeg()), process_profile_image(jpeg())
+    one = process_profile_image(jpeg())
+    other = process_profile_image(jpeg())
     assert one.filename != other.filename
     assert re.fullmatch(r"[0-9a-f]{32}\.jpg", one.filename)
     assert dataclasses.replace(one, filename="") == dataclasses.replace(other, filename="")
@@ -299,7 +372,9 @@ def test_every_allowed_format_is_taken(kind: str) -> None:
 
 
 def test_the_first_picture_of_a_phone_s_mpo_is_taken() -> None:
-    content = encoded(quarters(640, 480), "MPO", save_all=True, append_images=[Image.new("RGB", (640, 480), RED)])
+    content = encoded(
+        quarters(640, 480), "MPO", save_all=True, append_images=[Image.new("RGB", (640, 480), RED)]
+    )
     assert opened(content).format == "MPO"
     assert corners(process_profile_image(content).content) == ["red", "green", "blue", "white"]
 
@@ -308,10 +383,16 @@ def png_header(width_px: int, height_px: int) -> bytes:
     """A PNG that announces a size and holds next to nothing."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+        return (
+            len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+        )
 
     size = width_px.to_bytes(4, "big") + height_px.to_bytes(4, "big")
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size + b"\x08\x02\0\0\0") + chunk(b"IDAT", zlib.compress(b"\0"))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", size + b"\x08\x02\0\0\0")
+        + chunk(b"IDAT", zlib.compress(b"\0"))
+    )
 
 
 def test_a_picture_bomb_is_refused_by_its_header_and_told_both_numbers() -> None:
@@ -333,7 +414,9 @@ def test_a_baseline_jpeg_has_the_larger_limit_and_names_it() -> None:
 def test_fill_bytes_comments_and_thumbnails_do_not_hide_a_baseline_jpeg() -> None:
     content = encoded(quarters(1600, 1200), comment=b"\xff\xc2\0\x0b\x08\xff\xda" * 20)
     start = content.index(b"\xff\xdb")
-    process_profile_image(content[:start] + b"\xff\xff" + content[start:], max_pixels=1600 * 1200, max_whole_pixels=1)
+    process_profile_image(
+        content[:start] + b"\xff\xff" + content[start:], max_pixels=1600 * 1200, max_whole_pixels=1
+    )
 
 
 def with_smaller_limit(kind: str) -> bytes:
@@ -342,7 +425,9 @@ def with_smaller_limit(kind: str) -> bytes:
         return jpeg(1600, 1200, progressive=True)
     if kind != "several scans":
         return encoded(quarters(1600, 1200), kind)
-    content = jpeg(1600, 1200)  # sequential, but one component after the other: libjpeg keeps all coefficients
+    content = jpeg(
+        1600, 1200
+    )  # sequential, but one component after the other: libjpeg keeps all coefficients
     scan = content.index(b"\xff\xda\x00\x0c\x03")
     return content[:scan] + b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" + content[scan + 14 :]
 
@@ -351,7 +436,8 @@ def with_smaller_limit(kind: str) -> bytes:
 def test_what_must_be_decoded_whole_has_the_smaller_limit_and_is_not_decoded_past_it(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content, loaded = with_smaller_limit(kind), []
+    content = with_smaller_limit(kind)
+    loaded = []
     real = ImageFile.ImageFile.load
 
     def load(picture: ImageFile.ImageFile) -> object:
@@ -378,7 +464,9 @@ def test_a_progressive_jpeg_within_the_limit_is_taken() -> None:
 
 @pytest.mark.parametrize("kind", ["BMP", "TIFF", "ICO", "PPM", "TGA", "JPEG2000", "ICNS", "PCX"])
 def test_a_picture_of_another_format_is_refused(kind: str) -> None:
-    with pytest.raises(NotAPicture if kind == "TGA" else UnsupportedFormat):  # which nothing at its beginning tells
+    with pytest.raises(
+        NotAPicture if kind == "TGA" else UnsupportedFormat
+    ):  # which nothing at its beginning tells
         process_profile_image(encoded(quarters(64, 64), kind))
 
 
@@ -423,7 +511,9 @@ def test_a_jpeg_that_is_cut_short_is_called_so(size: tuple[int, int], progressiv
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_half_of_a_picture_ever_passes(kind: str) -> None:
-    """Without EXIF and with it: reading the orientation must not swallow what reading the pixels says."""
+    """Without EXIF and with it: reading the orientation
+    must not swallow what reading the pixels says.
+    """
     exif = Image.Exif()
     exif[ORIENTATION] = 1
     for options in ({}, {"exif": exif}):
@@ -461,7 +551,9 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
             case 3:
                 changed[at:at] = changed[at : at + rng.randrange(1, 33)]
             case 4:
-                changed[at : at + 4] = rng.choice((b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", bytes(4)))
+                changed[at : at + 4] = rng.choice(
+                    (b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", bytes(4))
+                )
         if len(changed) < 8:
             break
     return bytes(changed[: rng.randrange(1, len(changed) + 1)] if rng.random() < 0.15 else changed)
@@ -572,7 +664,9 @@ def test_what_is_hidden_behind_full_transparency_does_not_bleed_in() -> None:
     assert min(low for low, _ in made.getextrema()) > 225  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (2, 1), (7, 5000), (299, 300), (60_000, 8)])
+@pytest.mark.parametrize(
+    "size", [(1, 1), (1, 3000), (3000, 1), (2, 1), (7, 5000), (299, 300), (60_000, 8)]
+)
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_tiny_and_extremely_narrow_pictures_are_taken(size: tuple[int, int], kind: str) -> None:
     for orientation in (1, 6):
@@ -582,11 +676,15 @@ def test_tiny_and_extremely_narrow_pictures_are_taken(size: tuple[int, int], kin
 
 
 def test_a_tiny_crop_of_a_large_jpeg_is_not_blurred() -> None:
-    """The reduced decode follows the crop, not the picture: one pixel in four would not show these bars."""
+    """The reduced decode follows the crop, not the
+    picture: one pixel in four would not show these bars.
+    """
     picture = Image.new("RGB", (4000, 3000), WHITE)
     draw = ImageDraw.Draw(picture)
     for x in range(2000, 2300, 6):
         draw.rectangle((x, 1000, x + 2, 1300), fill=(0, 0, 0))
-    made = opened(process_profile_image(encoded(picture, quality=95), Crop(2000, 1000, 300)).content)
+    made = opened(
+        process_profile_image(encoded(picture, quality=95), Crop(2000, 1000, 300)).content
+    )
     for x in range(0, 300, 6):
         assert pixel(made, x + 1, 150)[0] < 50 and pixel(made, x + 4, 150)[0] > 200

@@ -1,4 +1,6 @@
-"""Proves that a file's first bytes tell what it is, how large and how costly its picture, whoever made the file."""
+"""Proves that a file's first bytes tell what it is, how
+large and how costly its picture, whoever made the file.
+"""
 
 import io
 import itertools
@@ -25,7 +27,16 @@ from image_utils import FORMATS
 from pictures import costs, formats
 from pictures.costs import DRAFT_SIDE_PX, PICTURE_SIDE_PX, REDUCED_BYTES, Crop
 from pictures.formats import MOST_STEPS, Header
-from tests.support.pictures import GifFrame, encoded, exif_block, gif, png_chunk, quarters, with_chunk, with_segment
+from tests.support.pictures import (
+    GifFrame,
+    encoded,
+    exif_block,
+    gif,
+    png_chunk,
+    quarters,
+    with_chunk,
+    with_segment,
+)
 
 pillow_heif.register_heif_opener()
 
@@ -37,7 +48,11 @@ KINDS: tuple[tuple[str, str, Any], ...] = (
     *(("JPEG", mode, {}) for mode in ("L", "RGB", "CMYK", "YCbCr", "1")),
     *(("JPEG", "RGB", {"subsampling": each}) for each in (0, 1, 2)),
     ("JPEG", "RGB", {"progressive": True}),
-    ("JPEG", "RGB", {"exif": exif_block([(0x0112, "short", (6,))]), "comment": b"\xff\xd8\xff\xc0\0\x11"}),
+    (
+        "JPEG",
+        "RGB",
+        {"exif": exif_block([(0x0112, "short", (6,))]), "comment": b"\xff\xd8\xff\xc0\0\x11"},
+    ),
     ("MPO", "RGB", {"save_all": True}),
     *(("PNG", mode, {}) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")),
     ("PNG", "RGBA", {"save_all": True}),
@@ -46,7 +61,10 @@ KINDS: tuple[tuple[str, str, Any], ...] = (
     ("WEBP", "RGB", {"exif": b"Exif\0\0II*\0", "xmp": b"<x/>"}),
     ("WEBP", "RGB", {"save_all": True}),
     *(("AVIF", mode, {"speed": 10}) for mode in ("L", "RGB", "RGBA")),
-    *(("AVIF", "RGB", {"speed": 10, "subsampling": each}) for each in ("4:4:4", "4:2:2", "4:2:0", "4:0:0")),
+    *(
+        ("AVIF", "RGB", {"speed": 10, "subsampling": each})
+        for each in ("4:4:4", "4:2:2", "4:2:0", "4:0:0")
+    ),
     ("AVIF", "RGB", {"speed": 10, "exif": exif_block([(0x0112, "short", (6,))])}),
 )
 
@@ -57,11 +75,20 @@ def found(content: bytes) -> tuple[str, int, int]:
 
 
 @pytest.mark.parametrize(("kind", "mode", "options"), KINDS, ids=str)
-def test_format_and_size_are_what_pillow_says(kind: str, mode: str, options: dict[str, Any]) -> None:
+def test_format_and_size_are_what_pillow_says(
+    kind: str, mode: str, options: dict[str, Any]
+) -> None:
     for size in SIDES:
-        picture = quarters(*size).convert("I" if mode == "I;16" else "RGB" if mode != "LA" else "L").convert(mode)
+        picture = (
+            quarters(*size)
+            .convert("I" if mode == "I;16" else "RGB" if mode != "LA" else "L")
+            .convert(mode)
+        )
         if "save_all" in options:
-            options = {**options, "append_images": [ImageOps.invert(picture.convert("RGB")).convert(mode)]}
+            options = {
+                **options,
+                "append_images": [ImageOps.invert(picture.convert("RGB")).convert(mode)],
+            }
         content = encoded(picture, kind, **options)
         with Image.open(io.BytesIO(content)) as opened:
             assert opened.format in (kind, "JPEG"), "the test's own file is not what it says"
@@ -71,13 +98,18 @@ def test_format_and_size_are_what_pillow_says(kind: str, mode: str, options: dic
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "I;16"])
 @pytest.mark.parametrize("chroma", [420, 422, 444])
-def test_a_heic_has_the_size_that_pillow_says_or_what_its_blocks_hold(mode: str, chroma: int) -> None:
+def test_a_heic_has_the_size_that_pillow_says_or_what_its_blocks_hold(
+    mode: str, chroma: int
+) -> None:
     for size in (*SIDES, (192, 320)):
         content = encoded(Image.new(mode, size), "HEIF", chroma=chroma)
         kind, *sides = found(content)
         with Image.open(io.BytesIO(content)) as opened:
             assert kind == opened.format == "HEIF"
-            assert all(shown <= side < shown + HEIC_BLOCK_PX for side, shown in zip(sides, opened.size, strict=True))
+            assert all(
+                shown <= side < shown + HEIC_BLOCK_PX
+                for side, shown in zip(sides, opened.size, strict=True)
+            )
             assert size != (192, 320) or tuple(sides) == size
     several = encoded(quarters(200, 300), "HEIF", save_all=True, append_images=[quarters(640, 480)])
     assert found(several) == ("HEIF", 640, 480), "the largest of them is set aside for"
@@ -93,7 +125,12 @@ def segment(marker: int, data: bytes = b"") -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
 
 
-def frame(marker: int, width: int = 4000, height: int = 3000, samplings: tuple[int, ...] = (0x22, 0x11, 0x11)) -> bytes:
+def frame(
+    marker: int,
+    width: int = 4000,
+    height: int = 3000,
+    samplings: tuple[int, ...] = (0x22, 0x11, 0x11),
+) -> bytes:
     parts = b"".join(bytes((number, each, 0)) for number, each in enumerate(samplings))
     return segment(marker, struct.pack(">BHHB", 8, height, width, len(samplings)) + parts)
 
@@ -111,12 +148,21 @@ JPEGS: dict[str, tuple[bytes, bool]] = {
     "arithmetic": (frame(0xC9) + scan(), False),
     "arithmetic, progressive": (frame(0xCA) + scan(), False),
     "sequential, a scan for each component": (frame(0xC0) + scan(1), False),
-    "tables before the frame": (segment(0xC4, bytes(29)) + segment(0xDB, bytes(65)) + frame(0xC0) + scan(), True),
+    "tables before the frame": (
+        segment(0xC4, bytes(29)) + segment(0xDB, bytes(65)) + frame(0xC0) + scan(),
+        True,
+    ),
     "arithmetic conditioning is no frame": (segment(0xCC, bytes(99)) + frame(0xC0) + scan(), True),
     "fill bytes": (b"\xff" * 300 + frame(0xC0) + b"\xff\xff" + scan(), True),
-    "junk between segments": (segment(0xE0, bytes(14)) + b"junk\0" * 99 + frame(0xC0) + b"\xff\0more" + scan(), True),
+    "junk between segments": (
+        segment(0xE0, bytes(14)) + b"junk\0" * 99 + frame(0xC0) + b"\xff\0more" + scan(),
+        True,
+    ),
     "markers without a length": (b"\xff\x01\xff\xd0" + frame(0xC0) + scan(), True),
-    "a thumbnail with its own frame": (segment(0xE1, b"Exif\0\0" + frame(0xC2, 160, 120)) + frame(0xC0) + scan(), True),
+    "a thumbnail with its own frame": (
+        segment(0xE1, b"Exif\0\0" + frame(0xC2, 160, 120)) + frame(0xC0) + scan(),
+        True,
+    ),
 }
 
 
@@ -125,12 +171,16 @@ def test_a_jpeg_is_read_past_all_that_may_stand_before_its_frame(name: str) -> N
     body, is_baseline = JPEGS[name]
     header = formats.read_header(b"\xff\xd8" + body)
     assert (header.width_px, header.height_px, header.is_baseline) == (4000, 3000, is_baseline)
-    assert (header.bytes_per_pixel == 0) == is_baseline, "the coefficients of a whole picture are kept"
+    assert (header.bytes_per_pixel == 0) == is_baseline, (
+        "the coefficients of a whole picture are kept"
+    )
 
 
 def test_what_a_progressive_jpeg_keeps_follows_from_its_samplings() -> None:
     def per_pixel(*samplings: int) -> float:
-        return formats.read_header(b"\xff\xd8" + frame(0xC2, samplings=samplings) + scan()).bytes_per_pixel
+        return formats.read_header(
+            b"\xff\xd8" + frame(0xC2, samplings=samplings) + scan()
+        ).bytes_per_pixel
 
     assert (per_pixel(0x11), per_pixel(0x11, 0x11, 0x11), per_pixel(0x22, 0x11, 0x11)) == (2, 6, 3)
     assert (per_pixel(0x21, 0x11, 0x11), per_pixel(0x11, 0x11, 0x11, 0x11)) == (4, 8)
@@ -147,9 +197,26 @@ def riff(chunk: bytes) -> bytes:
 
 
 def test_the_three_kinds_of_webp_tell_their_size_each_in_its_way() -> None:
-    lossy = b"VP8 " + struct.pack("<I", 10) + b"\0\0\0\x9d\x01\x2a" + struct.pack("<HH", 0x4000 | 1234, 0xC000 | 567)
-    lossless = b"VP8L" + struct.pack("<I", 5) + b"\x2f" + struct.pack("<I", 1233 | 566 << 14 | 1 << 28) + bytes(5)
-    extended = b"VP8X" + struct.pack("<I", 10) + bytes(4) + (1233).to_bytes(3, "little") + (566).to_bytes(3, "little")
+    lossy = (
+        b"VP8 "
+        + struct.pack("<I", 10)
+        + b"\0\0\0\x9d\x01\x2a"
+        + struct.pack("<HH", 0x4000 | 1234, 0xC000 | 567)
+    )
+    lossless = (
+        b"VP8L"
+        + struct.pack("<I", 5)
+        + b"\x2f"
+        + struct.pack("<I", 1233 | 566 << 14 | 1 << 28)
+        + bytes(5)
+    )
+    extended = (
+        b"VP8X"
+        + struct.pack("<I", 10)
+        + bytes(4)
+        + (1233).to_bytes(3, "little")
+        + (566).to_bytes(3, "little")
+    )
     for chunk in (lossy, lossless, extended):
         assert found(riff(chunk)) == ("WEBP", 1234, 567)
 
@@ -171,9 +238,16 @@ def box(kind: bytes, body: bytes, is_long: bool = False, is_last: bool = False) 
     return struct.pack(">I4s", 0 if is_last else len(body) + 8, kind) + body
 
 
-def isobmff(*sides: tuple[int, int], brands: bytes = b"heic\0\0\0\0mif1heic", **options: bool) -> tuple[bytes, bytes]:
-    """The brands, and a description with these image sizes; a box of another kind stands before each."""
-    sizes = b"".join(box(b"pixi", bytes(8)) + box(b"ispe", bytes(4) + struct.pack(">II", *each)) for each in sides)
+def isobmff(
+    *sides: tuple[int, int], brands: bytes = b"heic\0\0\0\0mif1heic", **options: bool
+) -> tuple[bytes, bytes]:
+    """The brands, and a description with these image
+    sizes; a box of another kind stands before each.
+    """
+    sizes = b"".join(
+        box(b"pixi", bytes(8)) + box(b"ispe", bytes(4) + struct.pack(">II", *each))
+        for each in sides
+    )
     ipco = box(b"ipco", sizes, **options)
     meta = bytes(4) + box(b"hdlr", bytes(24)) + box(b"iprp", ipco, **options)
     return box(b"ftyp", brands), box(b"meta", meta, **options)
@@ -218,17 +292,34 @@ FOREIGN = (
             b"\xef\xbb\xbf" + XML + b"<svg:svg>",
         ),
     ),
-    ("a web page", (b"<!DOCTYPE html><html>", b"\n <HTML>", XML + b"<html>", b"<!-- x --><body>", b"<script>")),
-    ("a TIFF or a camera's raw file", (b"II*\0\x08", b"MM\0*\0", b"II+\0\x08", b"IIRO\x08", b"IIU\0", b"MMOR")),
+    (
+        "a web page",
+        (b"<!DOCTYPE html><html>", b"\n <HTML>", XML + b"<html>", b"<!-- x --><body>", b"<script>"),
+    ),
+    (
+        "a TIFF or a camera's raw file",
+        (b"II*\0\x08", b"MM\0*\0", b"II+\0\x08", b"IIRO\x08", b"IIU\0", b"MMOR"),
+    ),
     ("a TIFF or a camera's raw file", (b"FUJIFILMCCD-RAW ", b"\0\0\0\x18ftypcrx \0\0\0\x01")),
     (
         "a BMP or an icon",
-        (b"BM\x36\x10\0\0\0\0\0\0\x36", b"\0\0\x01\0\x01\0\x10\x10", b"\0\0\x02\0\x01\0", b"icns\0\0"),
+        (
+            b"BM\x36\x10\0\0\0\0\0\0\x36",
+            b"\0\0\x01\0\x01\0\x10\x10",
+            b"\0\0\x02\0\x01\0",
+            b"icns\0\0",
+        ),
     ),
-    ("a drawing program's own file", (b"8BPS\0\x01", b"gimp xcf file\0", b"%!PS-Adobe-3.0", b"\xc5\xd0\xd3\xc6")),
+    (
+        "a drawing program's own file",
+        (b"8BPS\0\x01", b"gimp xcf file\0", b"%!PS-Adobe-3.0", b"\xc5\xd0\xd3\xc6"),
+    ),
     ("a JPEG 2000", (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51\0\x29")),
     ("a JPEG XL", (b"\xff\x0a\xfa\x1f", b"\0\0\0\x0cJXL \r\n\x87\n")),
-    ("a picture of a rare format", (b"P6\n4 4\n255\n", b"P3 4 4", b"PF\n1 1", b"\x01\xda\x01\x01\0\x03", b"qoif\0\0")),
+    (
+        "a picture of a rare format",
+        (b"P6\n4 4\n255\n", b"P3 4 4", b"PF\n1 1", b"\x01\xda\x01\x01\0\x03", b"qoif\0\0"),
+    ),
     (
         "a picture of a rare format",
         (b"DDS \x7c\0", b"v/1\x01\x02", b"#?RADIANCE\n", b"SIMPLE  =  T", b"\x59\xa6\x6a\x95"),
@@ -239,9 +330,24 @@ FOREIGN = (
     ),
     (
         "a video",
-        (b"\0\0\0\x20ftypisom\0\0", b"\0\0\0\x14ftypqt  ", b"\0\0\0\x08wide", b"\0\0\1\0moov", b"\0\0\1\0mdat"),
+        (
+            b"\0\0\0\x20ftypisom\0\0",
+            b"\0\0\0\x14ftypqt  ",
+            b"\0\0\0\x08wide",
+            b"\0\0\1\0moov",
+            b"\0\0\1\0mdat",
+        ),
     ),
-    ("a video", (b"\x1aE\xdf\xa3\x01", b"RIFF\0\1\0\0AVI LIST", b"FLV\x01\x05", b"\0\0\x01\xba\x44", b"OggS\0\x02")),
+    (
+        "a video",
+        (
+            b"\x1aE\xdf\xa3\x01",
+            b"RIFF\0\1\0\0AVI LIST",
+            b"FLV\x01\x05",
+            b"\0\0\x01\xba\x44",
+            b"OggS\0\x02",
+        ),
+    ),
     (
         "an archive or a document",
         (b"PK\x03\x04\x14", b"PK\x05\x06\0", b"\x1f\x8b\x08", b"Rar!\x1a", b"7z\xbc\xaf\x27\x1c"),
@@ -250,7 +356,9 @@ FOREIGN = (
 )
 
 
-@pytest.mark.parametrize(("name", "begin"), [(name, each) for name, begins in FOREIGN for each in begins])
+@pytest.mark.parametrize(
+    ("name", "begin"), [(name, each) for name, begins in FOREIGN for each in begins]
+)
 def test_what_is_not_taken_is_named_with_what_to_send_instead(name: str, begin: bytes) -> None:
     for content in (begin, begin.ljust(64, b"\0") + bytes(range(256)) * 40):
         with pytest.raises(UnsupportedFormat) as refusal:
@@ -259,8 +367,26 @@ def test_what_is_not_taken_is_named_with_what_to_send_instead(name: str, begin: 
 
 
 NOBODY_KNOWS = (
-    *(b"hello", b"BMW makes cars", b"P8 is", b"{}", b"MZ\x90\0", b"\x7fELF", bytes(9999), b"\xff\xd8", b"GIF88a"),
-    *(b"RIFFxxxxWAVE", b"I like SVG: <svg", b"\x89PNG\n", b"PDF", b"< svg", b"<svgx>", b"Please see <html>"),
+    *(
+        b"hello",
+        b"BMW makes cars",
+        b"P8 is",
+        b"{}",
+        b"MZ\x90\0",
+        b"\x7fELF",
+        bytes(9999),
+        b"\xff\xd8",
+        b"GIF88a",
+    ),
+    *(
+        b"RIFFxxxxWAVE",
+        b"I like SVG: <svg",
+        b"\x89PNG\n",
+        b"PDF",
+        b"< svg",
+        b"<svgx>",
+        b"Please see <html>",
+    ),
 )
 
 
@@ -276,7 +402,9 @@ def test_a_file_without_bytes_is_empty() -> None:
 
 
 def test_a_header_that_is_cut_short_is_told_from_a_broken_one() -> None:
-    whole = {kind: encoded(quarters(640, 480), kind) for kind in ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")}
+    whole = {
+        kind: encoded(quarters(640, 480), kind) for kind in ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")
+    }
     for kind, content in whole.items():
         with pytest.raises(TruncatedPicture, match=r"24 bytes.*\. Please "):
             formats.read_header(content[:24])
@@ -329,7 +457,9 @@ ENDLESS = {
 
 @pytest.mark.parametrize("name", ENDLESS)
 def test_a_header_made_to_keep_us_busy_is_given_up(name: str) -> None:
-    """A dozen calls for each of the steps that are allowed; without a limit it would be a million and more."""
+    """A dozen calls for each of the steps that are allowed;
+    without a limit it would be a million and more.
+    """
     assert steps(ENDLESS[name]) <= 12 * MOST_STEPS
 
 
@@ -346,17 +476,40 @@ def jpeg_header(width: int, height: int, *, is_baseline: bool = True) -> Header:
 
 @pytest.mark.parametrize("is_baseline", [True, False])
 def test_a_jpeg_is_reduced_as_far_as_the_picture_allows(is_baseline: bool) -> None:
-    lengths = (1, 299, 300, 599, 600, 1199, 1200, 2399, 2400, 4799, 4800, 6000, 9599, 30_000, 65_535)
-    for size, part in itertools.product(itertools.product(lengths, lengths), (None, 300, 1200, 5000)):
+    lengths = (
+        1,
+        299,
+        300,
+        599,
+        600,
+        1199,
+        1200,
+        2399,
+        2400,
+        4799,
+        4800,
+        6000,
+        9599,
+        30_000,
+        65_535,
+    )
+    for size, part in itertools.product(
+        itertools.product(lengths, lengths), (None, 300, 1200, 5000)
+    ):
         crop = None if part is None else Crop(0, 0, min(part, *size))
         header = jpeg_header(*size, is_baseline=is_baseline)
-        factor, side = costs.reduction(header, size, crop), min(size) if crop is None else crop.size_px
+        factor = costs.reduction(header, size, crop)
+        side = min(size) if crop is None else crop.size_px
         assert factor in (1, 2, 4, 8)
         is_strip = is_baseline and 4 * size[0] * size[1] > REDUCED_BYTES * factor**2
         least = PICTURE_SIDE_PX if side < DRAFT_SIDE_PX * factor else DRAFT_SIDE_PX
         assert factor == 1 or side >= least * factor, "nothing is enlarged again"
         if factor < 8 and not is_strip:
-            assert side < 2 * factor * DRAFT_SIDE_PX or side < 2 * factor * PICTURE_SIDE_PX or not is_baseline
+            assert (
+                side < 2 * factor * DRAFT_SIDE_PX
+                or side < 2 * factor * PICTURE_SIDE_PX
+                or not is_baseline
+            )
         if is_strip and factor < 8:
             assert side < 2 * factor * PICTURE_SIDE_PX, "a strip is reduced as far as it goes"
     assert costs.reduction(Header("PNG", 6000, 4000, 4), (6000, 4000), None) == 1
@@ -364,9 +517,15 @@ def test_a_jpeg_is_reduced_as_far_as_the_picture_allows(is_baseline: bool) -> No
 
 def test_strips_are_reduced_further_than_other_pictures() -> None:
     def factor(width: int, height: int, *, is_baseline: bool = True) -> int:
-        return costs.reduction(jpeg_header(width, height, is_baseline=is_baseline), (width, height), None)
+        return costs.reduction(
+            jpeg_header(width, height, is_baseline=is_baseline), (width, height), None
+        )
 
-    assert (factor(2000, 1200), factor(20_000, 1200), factor(20_000, 1200, is_baseline=False)) == (2, 4, 2)
+    assert (factor(2000, 1200), factor(20_000, 1200), factor(20_000, 1200, is_baseline=False)) == (
+        2,
+        4,
+        2,
+    )
     assert (factor(2000, 600), factor(20_000, 600), factor(20_000, 599)) == (1, 2, 1)
 
 
@@ -380,18 +539,28 @@ def test_the_limits_are_named_in_the_refusal() -> None:
     told: Callable[[str, str, str], str] = (
         "The picture has {} pixels, {} million; at most {} million are taken of its kind. Please send a smaller one."
     ).format
-    assert refusal(of=TooManyPixels, header=jpeg_header(9000, 6000)) == told("9000 x 6000", "54.0", "50")
+    assert refusal(of=TooManyPixels, header=jpeg_header(9000, 6000)) == told(
+        "9000 x 6000", "54.0", "50"
+    )
     whole = told("6000 x 5000", "30.0", "25")
     for kind in ("PNG", "GIF", "WEBP", "AVIF", "HEIF"):
         assert refusal(of=TooManyPixels, header=Header(kind, 6000, 5000, 4)) == whole
     assert refusal(of=TooManyPixels, header=jpeg_header(6000, 5000, is_baseline=False)) == whole
-    assert refusal(of=TooManyPixels, header=jpeg_header(6000, 5000), crop=Crop(0, 0, 300)) == whole, "decoded whole"
-    assert refusal(of=TooManyPixels, header=jpeg_header(60_000, 500)) == told("60000 x 500", "30.0", "25"), "a strip"
+    assert (
+        refusal(of=TooManyPixels, header=jpeg_header(6000, 5000), crop=Crop(0, 0, 300)) == whole
+    ), "decoded whole"
+    assert refusal(of=TooManyPixels, header=jpeg_header(60_000, 500)) == told(
+        "60000 x 500", "30.0", "25"
+    ), "a strip"
     too_long = "The picture is 65536 x 3 pixels; at most 65535 are taken on a side. Please send a smaller one."
     assert refusal(of=SideTooLong, header=Header("PNG", 65_536, 3, 4)) == too_long
     for size in ((0, 5), (5, 0)):
         refusal(of=BrokenPicture, header=Header("PNG", *size, 4))
-    for header in (jpeg_header(8000, 6250), Header("PNG", 5000, 5000, 4), Header("PNG", 65_535, 381, 4)):
+    for header in (
+        jpeg_header(8000, 6250),
+        Header("PNG", 5000, 5000, 4),
+        Header("PNG", 65_535, 381, 4),
+    ):
         costs.check_size(header, (header.width_px, header.height_px), None, 50_000_000, 25_000_000)
 
 
@@ -408,12 +577,16 @@ def test_a_heic_costs_twelve_times_a_jpeg() -> None:
     assert heic_cost.memory_bytes - costs.FIXED_BYTES == 14 * 12_000_000
 
 
-@pytest.mark.parametrize("size", [(8000, 6000), (30_000, 1650), (7071, 7071), (2400, 2400), (1199, 1199), (65_535, 30)])
+@pytest.mark.parametrize(
+    "size", [(8000, 6000), (30_000, 1650), (7071, 7071), (2400, 2400), (1199, 1199), (65_535, 30)]
+)
 def test_a_baseline_jpeg_costs_no_more_however_large_it_is(size: tuple[int, int]) -> None:
     try:
         _, cost = costs.examine(b"\xff\xd8" + frame(0xC0, *size) + scan())
     except TooManyPixels:
-        assert size == (30_000, 1650), "of a long strip too much is left, and so it counts as one that is decoded whole"
+        assert size == (30_000, 1650), (
+            "of a long strip too much is left, and so it counts as one that is decoded whole"
+        )
     else:
         assert cost.memory_bytes <= costs.FIXED_BYTES + REDUCED_BYTES
 
