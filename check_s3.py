@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from config import StoreSettings, settings
 from errors import ObjectNotFound, StartupError, StoreError
-from files.unit_of_work import PROFILE_PICTURE_PREFIX
+from files.kinds import PROFILE_PICTURE
 from storage.s3 import S3Store
 
 PICTURE = Path(__file__).parent / "static" / "profile_pics" / "default.jpg"
@@ -45,10 +45,10 @@ def check(known: StoreSettings) -> bool:
     except StartupError as err:
         _failed("settings", str(err), "Correct S3_REGION or S3_ENDPOINT_URL.")
         return False
-    key = f"{PROFILE_PICTURE_PREFIX}check-{uuid.uuid4().hex}.jpg"
+    key = f"{PROFILE_PICTURE.prefix}check-{uuid.uuid4().hex}.jpg"
     content = PICTURE.read_bytes()
     url = store.url(key)
-    arn = f"arn:aws:s3:::{known.bucket_name}/{PROFILE_PICTURE_PREFIX}*"
+    arn = f"arn:aws:s3:::{known.bucket_name}/{PROFILE_PICTURE.prefix}*"
     try:
         store.put(key, content, "image/jpeg", hashlib.sha256(content).hexdigest())
     except (StoreError, ObjectNotFound) as err:

@@ -1,5 +1,4 @@
-"""The operator's commands: `uv run cli.py migrate | worker
-| reap | failing | requeue | check | sweep | make-admin`.
+"""The operator's commands: migrate, worker, reap, failing, requeue, check, sweep, make-admin.
 
 Without a DATABASE_URL they join the running embedded database, or
 start it for as long as they run. What `check` and `sweep` print,
@@ -12,22 +11,23 @@ import json
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
 from typing import Any
 
 from sqlalchemy import update
 
-import database
 import logs
 import ops.check
 import ops.sweep
 from config import settings
+from database import Database
+from database import migrate as migrate_database
 from errors import DatabaseUnavailable, StartupError
-from files import reaper
+from files import Backends, reaper
 from models import User, fold
 from ops import embedded_postgres
 from ops.check import CannotLook
 from schemas import normalized_email
+from storage import Stores
 
 # Of `check` and `sweep`, whose 1 means that they found something.
 NOT_LOOKED_STATUS = 2
@@ -37,18 +37,18 @@ CLAIM_HELP = (
 )
 
 
-async def migrate() -> int:
+async def migrate(backends: Backends) -> int:
     """Bring the database's schema to the newest revision (every command does so first)."""
     print("The schema is at its newest revision.")
     return 0
 
 
-async def worker() -> int:
+async def worker(backends: Backends) -> int:
     """Delete what is due as a process of its own, until
     SIGTERM or Ctrl-C; any number may share the work.
     """
     logs.configure()
-    reaping = asyncio.ensure_future(reaper.reap_forever())
+    reaping = asyncio.ensure_future(reaper.reap_forever(backends))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, reaping.cancel)
     await asyncio.wait({reaping})
@@ -57,46 +57,46 @@ async def worker() -> int:
     return 0
 
 
-async def reap() -> int:
+async def reap(backends: Backends) -> int:
     """Delete what is due now, once, as the service does by itself every few seconds."""
-    print(f"{await reaper.reap()} files were due.")
+    print(f"{await reaper.reap(backends)} files were due.")
     return 0
 
 
-async def failing() -> int:
+async def failing(backends: Backends) -> int:
     """List what could not be deleted more than once, a
     line of JSON each, and why; exit 1 if there is any.
     """
     is_any = False
-    async for file in ops.check.failing():
+    async for file in ops.check.find_failing(backends):
         is_any = True
         print(json.dumps(file, default=str))
     return int(is_any)
 
 
-async def requeue() -> int:
+async def requeue(backends: Backends) -> int:
     """Make what `failing` lists due now, as if it had never been tried."""
-    print(f"{await ops.check.requeue()} deletions are due now.")
+    print(f"{await ops.check.requeue(backends)} deletions are due now.")
     return 0
 
 
-async def check() -> int:
+async def check(backends: Backends) -> int:
     """Compare all rows and objects, by checksum, and report as JSON; exit 1 if anything is wrong.
 
     Changes nothing.
     """
-    report = await ops.check.check()
+    report = await ops.check.check(backends)
     print(json.dumps(report, indent=2))
     return 0 if report["ok"] else 1
 
 
-async def sweep(claim: bool, delete: bool, limit: int) -> int:
+async def sweep(backends: Backends, claim: bool, delete: bool, limit: int) -> int:
     """Report objects that no row explains, as JSON; delete
     them only if asked to, twice, over an hour apart.
     """
     if claim:
-        return await _claim()
-    report = await ops.sweep.sweep(deletes=delete, limit=limit)
+        return await _claim(backends)
+    report = await ops.sweep.sweep(backends, deletes=delete, limit=limit)
     print(json.dumps(report, indent=2))
     for place in report["places"]:
         if place["refused"]:
@@ -104,8 +104,8 @@ async def sweep(claim: bool, delete: bool, limit: int) -> int:
     return 0 if report["ok"] else 1
 
 
-async def _claim() -> int:
-    store, claimed = await ops.sweep.claim()
+async def _claim(backends: Backends) -> int:
+    store, claimed = await ops.sweep.claim(backends)
     if claimed == ops.sweep.THIS_DATABASE:
         print(
             f"The store {ops.check.named(store)} is claimed by this database, which alone may delete there."
@@ -118,9 +118,9 @@ async def _claim() -> int:
     return 1
 
 
-async def make_admin(email: str) -> int:
+async def make_admin(backends: Backends, email: str) -> int:
     """Let this account see and change every other."""
-    async with database.session() as db:
+    async with backends.database.session() as db:
         account = update(User).where(User.email_folded == fold(normalized_email(email)))
         user_id = await db.scalar(account.values(is_admin=True).returning(User.id))
         await db.commit()
@@ -133,12 +133,13 @@ async def make_admin(email: str) -> int:
 
 
 async def _run(url: str, command: Callable[..., Awaitable[int]], options: dict[str, Any]) -> int:
-    await database.migrate(url)
-    engine = database.connect(url, settings.database_pool_size)
+    await migrate_database(url)
+    stores = Stores(settings)
+    database = Database(url, settings.database_pool_size, {"stores": stores})
     try:
-        return await command(**options)
+        return await command(Backends(settings, database, stores), **options)
     finally:
-        await engine.dispose()
+        await database.dispose()
 
 
 def _arguments() -> dict[str, Any]:
@@ -172,13 +173,8 @@ def main() -> int:
         signal.SIGTERM, lambda *_: sys.exit(0 if command is worker else 128 + signal.SIGTERM)
     )
     failed = NOT_LOOKED_STATUS if command in (check, sweep) else 1
-    given_url = settings.database_url
     try:
-        with (
-            nullcontext(given_url)
-            if given_url
-            else embedded_postgres.running(settings.data_dir) as url
-        ):
+        with embedded_postgres.running_unless(settings.database_url, settings.data_dir) as url:
             return asyncio.run(_run(url, command, options))
     except (StartupError, ValueError, CannotLook) as err:
         print(err, file=sys.stderr)

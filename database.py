@@ -5,7 +5,7 @@ database leaves here as DatabaseUnavailable; constraint violations and the like 
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
@@ -14,12 +14,11 @@ import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from fastapi import Depends
+from fastapi import Depends, Request
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import (
-    AsyncEngine,
     AsyncSession,
     async_sessionmaker,
     create_async_engine,
@@ -50,67 +49,78 @@ COMMAND_TIMEOUT_SECONDS = 20  # the same on our side, should the server be gone 
 # intervention.
 _OUTAGE_CLASSES = ("08", "25", "40", "53", "55", "57")
 
-_sessions = async_sessionmaker(expire_on_commit=False)
-
 
 class Base(DeclarativeBase):
     """What the tables derive from."""
 
 
-def connect(url: str, pool_size: int) -> AsyncEngine:
-    """Make the engine that `session` uses from now on; the caller disposes of it."""
-    engine = create_async_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=POOL_TIMEOUT_SECONDS,
-        pool_pre_ping=True,
-        hide_parameters=True,  # they are names, addresses and hashes, and have no place in a log
-        connect_args={
-            "timeout": CONNECT_TIMEOUT_SECONDS,
-            "command_timeout": COMMAND_TIMEOUT_SECONDS,
-            "server_settings": {
-                "application_name": "darkroom",
-                "statement_timeout": str(STATEMENT_TIMEOUT_MS),
-                "lock_timeout": str(LOCK_TIMEOUT_MS),
-                "idle_in_transaction_session_timeout": str(STATEMENT_TIMEOUT_MS),
+class Database:
+    """The engine of one process and its sessions; whoever made it disposes of it.
+
+    Its sessions carry `session_info`: what rows need of their application (see models.py).
+    """
+
+    def __init__(
+        self, url: str, pool_size: int, session_info: Mapping[str, object] | None = None
+    ) -> None:
+        self._engine = create_async_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=POOL_TIMEOUT_SECONDS,
+            pool_pre_ping=True,
+            # They are names, addresses and hashes, and have no place in a log.
+            hide_parameters=True,
+            connect_args={
+                "timeout": CONNECT_TIMEOUT_SECONDS,
+                "command_timeout": COMMAND_TIMEOUT_SECONDS,
+                "server_settings": {
+                    "application_name": "darkroom",
+                    "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+                    "lock_timeout": str(LOCK_TIMEOUT_MS),
+                    "idle_in_transaction_session_timeout": str(STATEMENT_TIMEOUT_MS),
+                },
             },
-        },
-    )
-    event.listen(
-        engine.sync_engine,
-        "connect",
-        lambda connection, _: connection.run_async(_limit_transactions),
-    )
-    _sessions.configure(bind=engine)
-    return engine
+        )
+        event.listen(
+            self._engine.sync_engine,
+            "connect",
+            lambda connection, _: connection.run_async(_limit_transactions),
+        )
+        self._sessions = async_sessionmaker(
+            self._engine, expire_on_commit=False, info=dict(session_info or {})
+        )
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        """Open a session that rolls back unless committed.
+
+        It holds a connection from its first statement to its end. Raises DatabaseUnavailable.
+        """
+        try:
+            async with self._sessions() as opened:
+                yield opened
+        except (
+            PoolTimeoutError,
+            TimeoutError,
+            OSError,
+            asyncpg.InterfaceError,
+            asyncpg.PostgresError,
+        ) as err:
+            raise DatabaseUnavailable from err
+        except DBAPIError as err:
+            if is_outage(err):
+                raise DatabaseUnavailable from err
+            raise
+
+    async def dispose(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
 
 
 async def _limit_transactions(connection: asyncpg.Connection) -> None:
     if connection.get_server_version().major >= TRANSACTION_TIMEOUT_SINCE:
         await connection.execute(f"SET transaction_timeout = {TRANSACTION_TIMEOUT_MS}")
-
-
-@asynccontextmanager
-async def session() -> AsyncIterator[AsyncSession]:
-    """A session that rolls back unless committed; it holds
-    a connection from its first statement to its end.
-    """
-    try:
-        async with _sessions() as opened:
-            yield opened
-    except (
-        PoolTimeoutError,
-        TimeoutError,
-        OSError,
-        asyncpg.InterfaceError,
-        asyncpg.PostgresError,
-    ) as err:
-        raise DatabaseUnavailable from err
-    except DBAPIError as err:
-        if is_outage(err):
-            raise DatabaseUnavailable from err
-        raise
 
 
 async def commit(db: AsyncSession) -> bool:
@@ -145,13 +155,22 @@ def is_outage(err: DBAPIError) -> bool:
     return str(sqlstate)[:2] in _OUTAGE_CLASSES
 
 
-async def _open_session() -> AsyncIterator[AsyncSession]:
-    async with session() as opened:
+def _database_of(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database
+
+
+# The database of the application that a request came to.
+RequestDatabase = Annotated[Database, Depends(_database_of)]
+
+
+async def _open_session(database: RequestDatabase) -> AsyncIterator[AsyncSession]:
+    async with database.session() as opened:
         yield opened
 
 
-# "function": the session ends before the answer is
-# sent, not after, so a slow client holds no connection.
+# "function": the session ends before the answer is sent, not after, so a slow client holds no
+# connection.
 Db = Annotated[AsyncSession, Depends(_open_session, scope="function")]
 
 

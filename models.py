@@ -10,7 +10,7 @@ import enum
 import unicodedata
 import uuid
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BigInteger,
@@ -22,17 +22,17 @@ from sqlalchemy import (
     Integer,
     String,
     UniqueConstraint,
+    event,
     func,
     text,
 )
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 
 from database import Base
 from errors import StoreRefused
-from storage import stores
+from storage import AsyncStore, Stores
 
 DEFAULT_IMAGE_PATH = "/static/profile_pics/default.jpg"
-PROFILE_PICTURE = "profile_picture"
 
 # Which of the two was taken is told by the constraint that the database names.
 USERNAME_CONSTRAINT = "users_username_folded_key"
@@ -107,6 +107,9 @@ class StoredFile(Base):
     dominant_colour: Mapped[str | None] = mapped_column(String(7))  # #rrggbb
     thumbhash: Mapped[str | None] = mapped_column(String(40))  # in base64
 
+    if TYPE_CHECKING:  # SQLAlchemy would take the annotation for a column's
+        _stores: Stores  # of the application whose session made or read the row
+
     @property
     def filename(self) -> str:
         """The last part of the key, which is what `image_file` shows."""
@@ -123,14 +126,25 @@ class StoredFile(Base):
         return {**sides, "dominant_colour": self.dominant_colour, "thumbhash": self.thumbhash}
 
     @property
+    def store(self) -> AsyncStore:
+        """The store that holds it; raises StoreRefused when the settings know it no longer."""
+        return self._stores.of(self.storage, self.bucket)
+
+    @property
     def url(self) -> str | None:
-        """What a browser loads, by the store that holds it;
-        None when the settings no longer know that store.
-        """
+        """What a browser loads; None when the settings no longer know the store that holds it."""
         try:
-            return stores().of(self.storage, self.bucket).url(self.key)
+            return self.store.url(self.key)
         except StoreRefused:
             return None
+
+
+@event.listens_for(Session, "loaded_as_persistent")
+@event.listens_for(Session, "after_attach")
+def _tell_stores(session: Session, row: object) -> None:
+    """Let a file's row know its application's stores, also once its session has ended."""
+    if isinstance(row, StoredFile):
+        row._stores = session.info["stores"]
 
 
 class User(Base):

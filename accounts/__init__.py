@@ -1,1 +1,24 @@
-"""Who is asking: passwords and tokens."""
+"""Who is asking: passwords, tokens, and the account behind a request.
+
+What an account owns is not known here; its rows are in `models`, its files in `files`.
+"""
+
+from accounts.identity import (
+    CurrentUser,
+    EditableUser,
+    Login,
+    RequestPasswords,
+    UserId,
+)
+from accounts.passwords import Passwords
+from accounts.tokens import Tokens
+
+__all__ = [
+    "CurrentUser",
+    "EditableUser",
+    "Login",
+    "Passwords",
+    "RequestPasswords",
+    "Tokens",
+    "UserId",
+]

@@ -5,7 +5,6 @@ embedded database, or starts it for as long as it runs.
 """
 
 import asyncio
-from contextlib import nullcontext
 
 from alembic import context
 from sqlalchemy import Connection, text
@@ -40,9 +39,5 @@ async def run_by_url(url: str) -> None:
 if (given := context.config.attributes.get("connection")) is not None:
     run(given)
 else:
-    with (
-        nullcontext(settings.database_url)
-        if settings.database_url
-        else embedded_postgres.running(settings.data_dir) as url
-    ):
+    with embedded_postgres.running_unless(settings.database_url, settings.data_dir) as url:
         asyncio.run(run_by_url(url))

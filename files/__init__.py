@@ -1,1 +1,9 @@
-"""The life of a stored file: announced, put, swapped in, let go, deleted."""
+"""The life of a stored file: announced, put, swapped in, let go, deleted; nobody else sets its state.
+
+HTTP is not known here: a refusal is an error of the tree.
+"""
+
+from files.backends import Backends, RequestBackends
+from files.change import Change, lock_user
+
+__all__ = ["Backends", "Change", "RequestBackends", "lock_user"]

@@ -1,5 +1,4 @@
-"""The outbox of deletions: a doomed file is claimed,
-its object deleted, and only then its row let go.
+"""The outbox of deletions: claim a doomed file, delete its object, and only then forget its row.
 
 The row is the outbox, changed in the transaction that doomed the file;
 so a deletion survives every crash and outage. Any number of instances
@@ -14,10 +13,9 @@ from sqlalchemy import ColumnElement, delete, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import faults
-from database import session
+from database import Database
 from errors import DarkroomError, ObjectNotFound, StoreError
 from models import FileState, StoredFile
-from storage import stores
 
 logger = logging.getLogger(__name__)
 
@@ -32,19 +30,20 @@ _TOMBSTONE = text("interval '1 day'")
 
 
 def doom(file: StoredFile) -> None:
-    """Let go of a live file whose owner's row is locked: from the commit on it is due for deletion."""
-    file.state, file.state_changed_at, file.next_attempt_at = (
-        FileState.DOOMED,
-        func.now(),
-        func.now(),
-    )
+    """Let go of a live file: from the commit on it is due for deletion.
+
+    Its owner's row is locked.
+    """
+    file.state = FileState.DOOMED
+    file.state_changed_at = func.now()
+    file.next_attempt_at = func.now()
 
 
 async def claim(db: AsyncSession, which: ColumnElement[bool]) -> Sequence[StoredFile]:
-    """Mark these as being deleted, save the live and what
-    another instance is at, and set the time of a next attempt.
+    """Mark these as being deleted, and set the time of a next attempt.
 
-    The caller commits before it asks a store. From here there is no way back.
+    Passes over what is live, and what another instance is at. The caller commits before it asks a
+    store. From here there is no way back.
     """
     free = (
         select(StoredFile.id)
@@ -65,28 +64,29 @@ async def claim(db: AsyncSession, which: ColumnElement[bool]) -> Sequence[Stored
     return (await db.scalars(statement)).all()
 
 
-async def due_places() -> Sequence[tuple[str, str]]:
-    """The stores and buckets in which some file's time has come."""
-    async with session() as db:
-        places = await db.execute(
-            select(StoredFile.storage, StoredFile.bucket).where(_is_due()).distinct()
-        )
-        return [(storage, bucket) for storage, bucket in places]
+async def find_due_stores(database: Database) -> Sequence[tuple[str, str]]:
+    """Find the stores in which some file's time has come: their names and buckets."""
+    async with database.session() as db:
+        due = select(StoredFile.storage, StoredFile.bucket).where(_is_due()).distinct()
+        return [(name, bucket) for name, bucket in await db.execute(due)]
 
 
-async def claim_due(storage: str, bucket: str, limit: int) -> Sequence[StoredFile]:
-    """Claim files of one place whose time has come: doomed,
-    expired, or with a deletion that failed or was cut off.
+async def claim_due(
+    database: Database, storage: str, bucket: str, limit: int
+) -> Sequence[StoredFile]:
+    """Claim files of one store that are due: doomed, expired, or with a deletion that failed.
 
     Each is claimed by one instance only, and comes due again by itself
     should that instance die. One that was still pending becomes a tombstone:
     a process that was stopped may put its bytes after we have deleted them.
     """
-    async with session() as db:
-        here = StoredFile.storage == storage, StoredFile.bucket == bucket
-        due = select(StoredFile.id).where(_is_due(), *here)
+    async with database.session() as db:
         due = (
-            due.order_by(StoredFile.next_attempt_at).limit(limit).with_for_update(skip_locked=True)
+            select(StoredFile.id)
+            .where(_is_due(), StoredFile.storage == storage, StoredFile.bucket == bucket)
+            .order_by(StoredFile.next_attempt_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
         )
         ids = (await db.scalars(due)).all()
         await db.execute(
@@ -99,19 +99,19 @@ async def claim_due(storage: str, bucket: str, limit: int) -> Sequence[StoredFil
     return claimed
 
 
-async def remove(claimed: Sequence[StoredFile]) -> int:
-    """Ask the stores to delete these claimed files, then let
-    the rows of those that are gone go; return their number.
+async def purge(database: Database, claimed: Sequence[StoredFile]) -> int:
+    """Delete the objects of these claimed files, then forget the rows of those that are gone.
 
-    Of the others the row keeps why. Raises DatabaseUnavailable; then they come due again.
+    Returns how many are. The rows of the others keep why. Raises DatabaseUnavailable; then all of
+    them come due again.
     """
-    errors = await asyncio.gather(*(remove_object(file) for file in claimed))
+    errors = await asyncio.gather(*(delete_object(file) for file in claimed))
     faults.reached("object_deleted")
     failed = {
         file.id: error for file, error in zip(claimed, errors, strict=True) if error is not None
     }
     gone = [file.id for file in claimed if file.id not in failed]
-    async with session() as db:
+    async with database.session() as db:
         is_final = or_(
             StoredFile.tombstone_until.is_(None), StoredFile.tombstone_until <= func.now()
         )
@@ -127,13 +127,13 @@ async def remove(claimed: Sequence[StoredFile]) -> int:
     return len(gone)
 
 
-async def remove_object(file: StoredFile) -> DarkroomError | None:
+async def delete_object(file: StoredFile) -> DarkroomError | None:
     """Ask the store to delete; what is not there is fine.
 
     Returns, and logs, why it could not be done.
     """
     try:
-        await stores().of(file.storage, file.bucket).delete(file.key)
+        await file.store.delete(file.key)
     except ObjectNotFound:
         return None
     except StoreError as err:

@@ -1,16 +1,13 @@
-"""What runs outside a request: the reaper, which
-finishes what a crash, an outage or a refusal left.
-"""
+"""The reaper: finishes what a crash, an outage or a refusal left, outside of any request."""
 
 import asyncio
 import logging
 import random
 
 import faults
-from config import settings
 from errors import DarkroomError
 from files import deletions
-from storage import stores
+from files.backends import Backends
 
 logger = logging.getLogger(__name__)
 
@@ -20,11 +17,33 @@ BATCH = 8
 LEFTOVER_AGE_SECONDS = 3600.0
 
 
-async def reap() -> int:
-    """One pass: delete all that is due in this database; return how many files were tried."""
-    places = await deletions.due_places()
-    tried = await asyncio.gather(*(_reap_place(*place) for place in places), return_exceptions=True)
-    for store in stores().on_disk():
+async def reap_forever(backends: Backends) -> None:
+    """Reap at intervals until cancelled.
+
+    Any number of instances share the work; an outage only postpones it.
+    """
+    interval_seconds = backends.settings.reaper_interval_seconds
+    while True:
+        # Spread, so that instances that started together do not ask together.
+        await asyncio.sleep(interval_seconds * random.uniform(0.75, 1.25))  # noqa: S311
+        try:
+            if tried := await reap(backends):
+                logger.info("reaped %d files", tried)
+        except DarkroomError as err:
+            logger.warning("the reaper will try again: %s %r", err.code, err.__cause__)
+        except Exception:
+            logger.exception("the reaper will try again")
+
+
+async def reap(backends: Backends) -> int:
+    """Delete, in one pass, all that is due in this database; return how many files were tried.
+
+    Each store has a pass of its own, so that one that is away holds up no other's deletions.
+    """
+    stores = await deletions.find_due_stores(backends.database)
+    passes = (_reap_store(backends, name, bucket) for name, bucket in stores)
+    tried = await asyncio.gather(*passes, return_exceptions=True)
+    for store in backends.stores.on_disk():
         await store.remove_leftovers(LEFTOVER_AGE_SECONDS)
     for result in tried:
         if isinstance(result, BaseException):
@@ -32,33 +51,12 @@ async def reap() -> int:
     return sum(count for count in tried if isinstance(count, int))
 
 
-async def _reap_place(storage: str, bucket: str) -> int:
-    """Side by side with the other places, and no further once none of a batch can be deleted.
-
-    So a store that is away holds up no other's deletions:
-    neither in this pass nor by delaying the next.
-    """
+async def _reap_store(backends: Backends, name: str, bucket: str) -> int:
+    """Go on batch by batch, but no further once none of a batch can be deleted."""
     tried = 0
-    while claimed := await deletions.claim_due(storage, bucket, BATCH):
+    while claimed := await deletions.claim_due(backends.database, name, bucket, BATCH):
         faults.reached("reaper_claimed")
         tried += len(claimed)
-        if not await deletions.remove(claimed):
+        if not await deletions.purge(backends.database, claimed):
             break
     return tried
-
-
-async def reap_forever() -> None:
-    """Reap at intervals until cancelled.
-
-    Any number of instances share the work; an outage only postpones it.
-    """
-    while True:
-        # Spread, so that instances that started together do not ask together.
-        await asyncio.sleep(settings.reaper_interval_seconds * random.uniform(0.75, 1.25))  # noqa: S311
-        try:
-            if tried := await reap():
-                logger.info("reaped %d files", tried)
-        except DarkroomError as err:
-            logger.warning("the reaper will try again: %s %r", err.code, err.__cause__)
-        except Exception:
-            logger.exception("the reaper will try again")

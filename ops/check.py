@@ -19,16 +19,17 @@ from sqlalchemy import ColumnElement, Row, Select, String, any_, func, literal, 
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import InstrumentedAttribute
 
-from config import MIB, settings
-from database import session
+from config import MIB
 from errors import ObjectNotFound, StoreError
-from files.unit_of_work import PROFILE_PICTURE_PREFIX
+from files import Backends
+from files.kinds import KINDS
 from models import FileState, StoredFile, User
-from storage import AsyncStore, FoundObject, checked, stores
+from storage import AsyncStore, FoundObject
+from storage.contract import check_key
 
 # Below these everything is ours. Each ends with its
 # slash, so that no sibling's name begins with it.
-PREFIXES = (PROFILE_PICTURE_PREFIX,)
+PREFIXES = tuple(kind.prefix for kind in KINDS)
 # Half of what a store takes at once, so that a service beside us is not held up.
 SIDE_BY_SIDE = 8
 ROWS_AT_ONCE = 1000
@@ -72,7 +73,7 @@ class Keys:
                 self.first.append(key)
 
 
-async def check() -> dict[str, Any]:
+async def check(backends: Backends) -> dict[str, Any]:
     """Compare every live row with its object, by size and checksum, and every object with its row.
 
     Changes nothing.
@@ -81,8 +82,8 @@ async def check() -> dict[str, Any]:
     """
     kinds = ("missing", "wrong", "unreadable", "unexplained", "unreferenced", "dangling")
     found = {kind: Keys() for kind in kinds}
-    places = await known_places()
-    async with session() as db:
+    places = await find_stores(backends)
+    async with backends.database.session() as db:
         by_state = await db.execute(
             select(StoredFile.state, func.count()).group_by(StoredFile.state)
         )
@@ -93,13 +94,13 @@ async def check() -> dict[str, Any]:
     objects = size_bytes = 0
     with progress(sum(rows.values()), "listing") as advance:
         for store in places:
-            async for batch in listing(store, places):
+            async for batch in list_objects(backends, store, places):
                 objects += len(batch.found)
                 size_bytes += sum(one.size_bytes for one in batch.found)
                 found["unexplained"].add(one.key for one in batch.unexplained)
                 advance(len(batch.found))
     used = select(StoredFile.id, StoredFile.key).join(User)
-    async for page in _pages(used.where(StoredFile.state != FileState.LIVE)):
+    async for page in _pages(backends, used.where(StoredFile.state != FileState.LIVE)):
         found["dangling"].add(file.key for file in page)
     with progress(rows["live"], "reading") as advance:
         live = (
@@ -107,9 +108,9 @@ async def check() -> dict[str, Any]:
             .outerjoin(User)
             .where(StoredFile.state == FileState.LIVE)
         )
-        async for page in _pages(live):
+        async for page in _pages(backends, live):
             found["unreferenced"].add(file.key for file in page if file.user_id is None)
-            for verdict, key in await _look_twice(page, advance):
+            for verdict, key in await _look_twice(backends, page, advance):
                 found[verdict].add([key])
     return {
         "rows": rows,
@@ -122,17 +123,17 @@ async def check() -> dict[str, Any]:
     }
 
 
-async def known_places() -> list[AsyncStore]:
+async def find_stores(backends: Backends) -> list[AsyncStore]:
     """The current store, and each place that rows name."""
-    current = stores().current
-    async with session() as db:
+    current = backends.stores.current
+    async with backends.database.session() as db:
         rows = await db.execute(select(StoredFile.storage, StoredFile.bucket).distinct())
         named = {(current.name, current.bucket), *((name, bucket) for name, bucket in rows)}
-    if unknown := sorted({name for name, _ in named} - set(settings.stores())):
+    if unknown := sorted({name for name, _ in named} - backends.stores.names):
         raise CannotLook(
             f"Rows name the store {unknown[0]}, which is not configured: add it to PREVIOUS_STORES."
         )
-    return [stores().of(*place) for place in sorted(named)]
+    return [backends.stores.of(*place) for place in sorted(named)]
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,9 @@ class Batch:
     explained: int
 
 
-async def listing(store: AsyncStore, places: Sequence[AsyncStore]) -> AsyncIterator[Batch]:
+async def list_objects(
+    backends: Backends, store: AsyncStore, places: Sequence[AsyncStore]
+) -> AsyncIterator[Batch]:
     """List what lies below our prefixes, in batches.
 
     An object is unexplained when no row has its key and it is still there after
@@ -158,7 +161,7 @@ async def listing(store: AsyncStore, places: Sequence[AsyncStore]) -> AsyncItera
                 batch = await anext(found, None)
             if batch is None:
                 break
-            async with session() as db:
+            async with backends.database.session() as db:
                 has_row = (
                     StoredFile.storage.in_({place.name for place in places}),
                     StoredFile.bucket.in_({place.bucket for place in places}),
@@ -177,7 +180,7 @@ async def listing(store: AsyncStore, places: Sequence[AsyncStore]) -> AsyncItera
 def can_be_ours(key: str) -> bool:
     """Whether Darkroom could have made this key; no verb of a store takes another."""
     with suppress(ObjectNotFound):
-        return bool(checked(key))
+        return bool(check_key(key))
     return False
 
 
@@ -214,14 +217,14 @@ def progress(total: int, what: str) -> Iterator[Callable[[int], object]]:
 
 
 async def _look_twice(
-    files: Sequence[File], advance: Callable[[int], object]
+    backends: Backends, files: Sequence[File], advance: Callable[[int], object]
 ) -> list[tuple[str, str]]:
     """What is wrong with the objects of those files that
     are still live after a second look, with their keys.
     """
 
     async def first_look(file: File) -> str | None:
-        verdict = await _look(file)
+        verdict = await _look(backends, file)
         advance(1)
         return verdict
 
@@ -229,8 +232,8 @@ async def _look_twice(
     suspects = [file for file, verdict in zip(files, first, strict=True) if verdict]
     if not suspects:
         return []
-    second = await _side_by_side(_look, suspects)
-    async with session() as db:
+    second = await _side_by_side(functools.partial(_look, backends), suspects)
+    async with backends.database.session() as db:
         are_live = (
             StoredFile.id.in_([file.id for file in suspects]),
             StoredFile.state == FileState.LIVE,
@@ -243,8 +246,8 @@ async def _look_twice(
     ]
 
 
-async def _look(file: File) -> str | None:
-    store = stores().of(file.storage, file.bucket)
+async def _look(backends: Backends, file: File) -> str | None:
+    store = backends.stores.of(file.storage, file.bucket)
     try:
         return None if await _patiently(lambda: _is_right(store, file)) else "wrong"
     except ObjectNotFound:
@@ -294,11 +297,13 @@ async def _side_by_side(
     return await asyncio.gather(*(one(item) for item in items))
 
 
-async def _pages(files: Select[*tuple[Any, ...]]) -> AsyncIterator[Sequence[File]]:
+async def _pages(
+    backends: Backends, files: Select[*tuple[Any, ...]]
+) -> AsyncIterator[Sequence[File]]:
     """The rows of a query that has the column `id`, in batches; no connection is held between them."""
     last = 0
     while True:
-        async with session() as db:
+        async with backends.database.session() as db:
             page = files.where(StoredFile.id > last).order_by(StoredFile.id).limit(ROWS_AT_ONCE)
             rows = (await db.execute(page)).all()
         if not rows:
@@ -307,7 +312,7 @@ async def _pages(files: Select[*tuple[Any, ...]]) -> AsyncIterator[Sequence[File
         last = rows[-1].id
 
 
-async def failing() -> AsyncIterator[dict[str, Any]]:
+async def find_failing(backends: Backends) -> AsyncIterator[dict[str, Any]]:
     """What keeps failing to be deleted.
 
     A tombstone that rests has no attempts, and is none of it.
@@ -319,17 +324,18 @@ async def failing() -> AsyncIterator[dict[str, Any]]:
         StoredFile.owner_id,
     )
     async for page in _pages(
+        backends,
         select(StoredFile.id, StoredFile.key, StoredFile.storage, StoredFile.bucket, *tries).where(
             _FAILING
-        )
+        ),
     ):
         for file in page:
             yield file._asdict()
 
 
-async def requeue() -> int:
+async def requeue(backends: Backends) -> int:
     """Make all of it due now, with its attempts forgotten; return how many."""
-    async with session() as db:
+    async with backends.database.session() as db:
         due = update(StoredFile).where(_FAILING).values(next_attempt_at=func.now(), attempts=0)
         requeued = len((await db.scalars(due.returning(StoredFile.id))).all())
         await db.commit()

@@ -69,6 +69,16 @@ def running(data_dir: Path) -> Iterator[str]:
             keeper.stop()
 
 
+@contextmanager
+def running_unless(given_url: str | None, data_dir: Path) -> Iterator[str]:
+    """Yield the URL that is given, or else that of the server for `data_dir`, as `running` does."""
+    if given_url is not None:
+        yield given_url
+        return
+    with running(data_dir) as url:
+        yield url
+
+
 class _Keeper(threading.Thread):
     """Starts Postgres or joins it, starts it again if it
     dies, takes it over if its keeper ends, and stops it.

@@ -18,23 +18,22 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import aliased
 
 import faults
-from config import settings
-from database import session
+from config import Settings
 from errors import ObjectExists, ObjectNotFound
-from files import deletions
+from files import Backends, deletions
 from models import FileState, Installation, Sighting, StoredFile
 from ops.check import (
     SIDE_BY_SIDE,
     Keys,
     asking,
     can_be_ours,
+    find_stores,
     is_one_of,
-    known_places,
-    listing,
+    list_objects,
     named,
     progress,
 )
-from storage import AsyncStore, stores
+from storage import AsyncStore
 
 # Holds the id of the database that may sweep the store;
 # outside our prefixes, so it is never taken for a picture.
@@ -98,12 +97,12 @@ class _Place:
         }
 
 
-async def claim() -> tuple[AsyncStore, str]:
+async def claim(backends: Backends) -> tuple[AsyncStore, str]:
     """Mark the current store as this database's, unless
     it is another's; return it and whose it is now.
     """
-    own = await _own_id()
-    store = stores().current
+    own = await _own_id(backends)
+    store = backends.stores.current
     if await _claimant(store, own) == NOBODY:
         content = own.encode()
         with (
@@ -114,7 +113,7 @@ async def claim() -> tuple[AsyncStore, str]:
     return store, await _claimant(store, own)
 
 
-async def sweep(*, deletes: bool = False, limit: int = LIMIT) -> dict[str, Any]:
+async def sweep(backends: Backends, *, deletes: bool = False, limit: int = LIMIT) -> dict[str, Any]:
     """Report what no row explains, and write nothing; with
     `deletes` remember it, and delete what was remembered.
 
@@ -122,11 +121,11 @@ async def sweep(*, deletes: bool = False, limit: int = LIMIT) -> dict[str, Any]:
     objects but not one with a row, and all places if more than `limit`
     objects would be deleted. Raises CannotLook, or DatabaseUnavailable.
     """
-    own = await _own_id()
-    stores_named = await known_places()
+    own = await _own_id(backends)
+    stores_named = await find_stores(backends)
     places = [
         await _look_into(
-            store, await _claimant(store, own), stores_named, deletes=deletes, limit=limit
+            backends, store, await _claimant(store, own), stores_named, deletes=deletes, limit=limit
         )
         for store in stores_named
     ]
@@ -140,17 +139,17 @@ async def sweep(*, deletes: bool = False, limit: int = LIMIT) -> dict[str, Any]:
             faults.reached("sweep_listed")
             for place in willing:
                 for start in range(0, place.due.count, SIDE_BY_SIDE):
-                    await _delete(place, place.due.first[start : start + SIDE_BY_SIDE])
+                    await _delete(backends, place, place.due.first[start : start + SIDE_BY_SIDE])
     return {
         "database": own,
         "deletes": deletes,
-        "age_floor_seconds": age_floor_seconds(),
+        "age_floor_seconds": age_floor_seconds(backends.settings),
         "places": [place.report() for place in places],
         "ok": all(_is_fine(place, deletes) for place in places),
     }
 
 
-def age_floor_seconds() -> float:
+def age_floor_seconds(settings: Settings) -> float:
     """How old an object, and then its first sighting, must be."""
     return AGE_FLOOR_SECONDS + settings.pending_expiry_seconds
 
@@ -161,8 +160,8 @@ def _is_fine(place: _Place, deletes: bool) -> bool:
     return not place.unexplained.count
 
 
-async def _own_id() -> str:
-    async with session() as db:
+async def _own_id(backends: Backends) -> str:
+    async with backends.database.session() as db:
         return str((await db.scalars(select(Installation.id))).one())
 
 
@@ -180,17 +179,23 @@ async def _claimant(store: AsyncStore, own: str) -> str:
 
 
 async def _look_into(
-    store: AsyncStore, claimed: str, places: Sequence[AsyncStore], *, deletes: bool, limit: int
+    backends: Backends,
+    store: AsyncStore,
+    claimed: str,
+    places: Sequence[AsyncStore],
+    *,
+    deletes: bool,
+    limit: int,
 ) -> _Place:
     place = _Place(store, claimed, Keys(limit))
     if deletes and claimed != THIS_DATABASE:
         place.refuse(f"it is claimed by {claimed}")
     remembers = deletes and place.refused is None
-    async with session() as db:
+    async with backends.database.session() as db:
         began = (await db.scalars(select(func.now()))).one()
-    youngest = began - timedelta(seconds=age_floor_seconds())
+    youngest = began - timedelta(seconds=age_floor_seconds(backends.settings))
     with progress(0, "listing") as advance:
-        async for batch in listing(store, places):
+        async for batch in list_objects(backends, store, places):
             place.objects += len(batch.found)
             place.explained += batch.explained
             old = [one.key for one in batch.unexplained if one.modified_at <= youngest]
@@ -198,10 +203,10 @@ async def _look_into(
             place.unexplained.add(old)
             candidates = sorted(key for key in old if can_be_ours(key))
             place.not_ours += len(old) - len(candidates)
-            await _sight(place, candidates, remembers=remembers)
+            await _sight(backends, place, candidates, remembers=remembers)
             advance(len(batch.found))
     if remembers:
-        async with session() as db:
+        async with backends.database.session() as db:
             await db.execute(delete(Sighting).where(_is_here(store), Sighting.last_seen_at < began))
             await db.commit()
         if place.objects and not place.explained:
@@ -211,12 +216,14 @@ async def _look_into(
     return place
 
 
-async def _sight(place: _Place, keys: Sequence[str], *, remembers: bool) -> None:
+async def _sight(
+    backends: Backends, place: _Place, keys: Sequence[str], *, remembers: bool
+) -> None:
     """Tell by earlier sweeps what is due, and remember the others as seen for the first time."""
     if not keys:
         return
-    async with session() as db:
-        known = select(Sighting.key, _is_ripe()).where(
+    async with backends.database.session() as db:
+        known = select(Sighting.key, _is_ripe(backends)).where(
             _is_here(place.store), is_one_of(Sighting.key, keys)
         )
         is_due = dict((await db.execute(known)).all())
@@ -234,7 +241,7 @@ async def _sight(place: _Place, keys: Sequence[str], *, remembers: bool) -> None
     place.seen_lately += sum(not ripe for ripe in is_due.values())
 
 
-async def _delete(place: _Place, keys: Sequence[str]) -> None:
+async def _delete(backends: Backends, place: _Place, keys: Sequence[str]) -> None:
     """Claim these keys by rows of our own, then delete
     their objects; what has a row by now is left alone.
     """
@@ -251,16 +258,16 @@ async def _delete(place: _Place, keys: Sequence[str]) -> None:
         "next_attempt_at": func.now() + timedelta(seconds=CLAIM_SECONDS),
     }
     still_due = select(*values.values()).where(
-        here, _is_ripe(), ~exists().where(row.key == Sighting.key)
+        here, _is_ripe(backends), ~exists().where(row.key == Sighting.key)
     )
     rows = insert(StoredFile).from_select(list(values), still_due)
     rows = rows.on_conflict_do_nothing(constraint="stored_files_place_key")
-    async with session() as db:
+    async with backends.database.session() as db:
         claimed = (await db.scalars(rows.returning(StoredFile))).all()
         await db.execute(delete(Sighting).where(here))
         await db.commit()
-    await deletions.remove(claimed)
-    async with session() as db:
+    await deletions.purge(backends.database, claimed)
+    async with backends.database.session() as db:
         left = select(func.count()).where(StoredFile.id.in_([file.id for file in claimed]))
         place.left_to_the_reaper += (count := await db.scalar(left) or 0)
     place.deleted += len(claimed) - count
@@ -270,5 +277,7 @@ def _is_here(store: AsyncStore) -> ColumnElement[bool]:
     return (Sighting.storage == store.name) & (Sighting.bucket == store.bucket)
 
 
-def _is_ripe() -> ColumnElement[bool]:
-    return Sighting.first_seen_at <= func.now() - timedelta(seconds=age_floor_seconds())
+def _is_ripe(backends: Backends) -> ColumnElement[bool]:
+    return Sighting.first_seen_at <= func.now() - timedelta(
+        seconds=age_floor_seconds(backends.settings)
+    )

@@ -1,5 +1,6 @@
-"""Pictures of the local store, as a browser or a CDN
-loads them: typed, cached for ever, in parts where asked.
+"""Objects of the local store, as a browser or a CDN loads them.
+
+Typed, cached for ever, in parts where asked; only what is public.
 """
 
 import re
@@ -11,8 +12,9 @@ from fastapi.responses import StreamingResponse
 
 from config import KIB
 from errors import ObjectNotFound, RangeNotSatisfiable
-from files.unit_of_work import PROFILE_PICTURE_PREFIX
-from storage import CACHE_CONTROL, AsyncStore, OpenObject, stores
+from files import RequestBackends
+from files.kinds import is_public
+from storage import CACHE_CONTROL, AsyncStore, OpenObject, Stores
 
 router = APIRouter(prefix="/media", tags=["media"])
 
@@ -23,7 +25,7 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 @router.get("/{key:path}", response_class=Response)
 @router.head("/{key:path}", response_class=Response)
-async def read_object(key: str, request: Request) -> Response:
+async def read_object(key: str, request: Request, backends: RequestBackends) -> Response:
     """One object, or the one range of it that was asked for (RFC 9110, section 14)."""
     etag = f'"{key.rpartition("/")[2]}"'
     headers = {
@@ -32,7 +34,7 @@ async def read_object(key: str, request: Request) -> Response:
         "Cross-Origin-Resource-Policy": "cross-origin",
         "ETag": etag,
     }
-    store, found = await _open(key)
+    store, found = await _open(backends.stores, key)
     known = request.headers.get("if-none-match", "")
     if etag in known or known.strip() == "*":
         found.stream.close()
@@ -55,14 +57,11 @@ async def read_object(key: str, request: Request) -> Response:
     return StreamingResponse(_chunks(store, found, start, end), status, headers, found.content_type)
 
 
-async def _open(key: str) -> tuple[AsyncStore, OpenObject]:
-    """Open it in the local store that has it; the ones before the current are asked last.
-
-    Only pictures are public.
-    """
-    if not key.startswith(PROFILE_PICTURE_PREFIX):
+async def _open(stores: Stores, key: str) -> tuple[AsyncStore, OpenObject]:
+    """Open it in the local store that has it; the ones before the current are asked last."""
+    if not is_public(key):
         raise ObjectNotFound
-    for store in stores().on_disk():
+    for store in stores.on_disk():
         with suppress(ObjectNotFound):
             return store, await store.open(key)
     raise ObjectNotFound

@@ -8,19 +8,17 @@ from fastapi.security import OAuth2PasswordRequestForm
 from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError
 
-from accounts import auth
-from accounts.auth import CurrentUser, EditableUser, UserId
-from config import settings
+from accounts import CurrentUser, EditableUser, Login, RequestPasswords, UserId
 from database import Db, commit
 from errors import EmailTaken, OutcomeUnknown, UsernameTaken, UserNotFound, WrongPassword
-from files.unit_of_work import UnitOfWork, lock_user, uninterrupted
+from files import Backends, Change, RequestBackends, lock_user
 from models import EMAIL_CONSTRAINT, USERNAME_CONSTRAINT, User, fold
 from pictures.costs import examine
-from pictures.decoder import process_profile_image
 from pictures.formats import PICTURES_TAKEN
 from schemas import Token, UserCreate, UserPrivate, UserPublic, UserUpdate, UserWithNewPicture
-from web.admission import admission
-from web.uploads import BoundedRoute, PictureForm, admitted_picture_form
+from web.admission import RequestAdmission
+from web.bodies import BoundedRoute
+from web.forms import PictureForm, admit_picture_form
 
 router = APIRouter(prefix="/users", tags=["users"], route_class=BoundedRoute)
 upload_router = APIRouter(prefix="/users", tags=["users"])  # bounds its bodies itself
@@ -54,14 +52,14 @@ PICTURE_FORM = {
 
 
 @router.post("", status_code=201)
-async def register(new: UserCreate, db: Db) -> UserPrivate:
+async def register(new: UserCreate, db: Db, passwords: RequestPasswords) -> UserPrivate:
     """Make an account."""
     user = User(
         username=new.username,
         username_folded=fold(new.username),
         email=new.email,
         email_folded=fold(new.email),
-        password_hash=await auth.hash_password(new.password.get_secret_value()),
+        password_hash=await passwords.hash(new.password.get_secret_value()),
         picture=None,
     )
     db.add(user)
@@ -73,9 +71,11 @@ async def register(new: UserCreate, db: Db) -> UserPrivate:
 
 
 @router.post("/token")
-async def log_in(form: Annotated[OAuth2PasswordRequestForm, Depends()]) -> Token:
+async def log_in(
+    form: Annotated[OAuth2PasswordRequestForm, Depends()], login: Annotated[Login, Depends()]
+) -> Token:
     """Log in with the OAuth2 password form; `username` is the e-mail address."""
-    return Token(access_token=await auth.log_in(form.username, form.password))
+    return Token(access_token=await login.log_in(form.username, form.password))
 
 
 @router.delete("/token", status_code=204)
@@ -103,7 +103,11 @@ async def read_user(user_id: UserId, db: Db) -> UserPublic:
 
 @router.patch("/{user_id}")
 async def update_user(
-    user: EditableUser, current: CurrentUser, change: UserUpdate, db: Db
+    user: EditableUser,
+    current: CurrentUser,
+    change: UserUpdate,
+    db: Db,
+    passwords: RequestPasswords,
 ) -> UserPrivate:
     """Change name, address or password. A new password ends every token of the account."""
     given = change.model_fields_set
@@ -111,9 +115,9 @@ async def update_user(
     if "password" in given:
         claimed = change.current_password.get_secret_value() if change.current_password else ""
         is_own = user.id == current.id
-        if is_own and not (claimed and await auth.password_matches(claimed, user.password_hash)):
+        if is_own and not (claimed and await passwords.match(claimed, user.password_hash)):
             raise WrongPassword
-        password_hash = await auth.hash_password(change.password.get_secret_value())
+        password_hash = await passwords.hash(change.password.get_secret_value())
     changed = await lock_user(db, user.id)
     if password_hash is not None and changed.password_hash != user.password_hash:
         raise WrongPassword  # someone else changed it while we compared
@@ -131,63 +135,71 @@ async def update_user(
 
 
 @router.delete("/{user_id}", status_code=204)
-async def delete_user(user: EditableUser) -> None:
+async def delete_user(user: EditableUser, backends: RequestBackends) -> None:
     """Delete the account with all that it has."""
-    await _delete_account(user.id)
+    await backends.tasks.finish(_delete_account(backends, user.id))
 
 
 @upload_router.patch("/{user_id}/picture", openapi_extra=PICTURE_FORM)
-async def replace_picture(user: EditableUser, request: Request) -> UserWithNewPicture:
-    """Replace the picture: check it, make it a clean 300 x
-    300 JPEG, store it, commit its name, delete the old one.
+async def replace_picture(
+    user: EditableUser, request: Request, backends: RequestBackends, admission: RequestAdmission
+) -> UserWithNewPicture:
+    """Replace the picture: resize it, store it, commit its name, delete the old one.
+
+    What was sent becomes a clean, upright 300 x 300 JPEG.
     """
     async with AsyncExitStack() as upload:
-        form = await upload.enter_async_context(admitted_picture_form(request))
-        return await _finish_replacement(user.id, form, upload.pop_all())
+        form = await upload.enter_async_context(
+            admit_picture_form(request, admission, backends.settings)
+        )
+        replacement = _finish_replacement(request, backends, user.id, form, upload.pop_all())
+        return await backends.tasks.finish(replacement)
 
 
 @router.delete("/{user_id}/picture")
-async def delete_picture(user: EditableUser) -> UserPrivate:
+async def delete_picture(user: EditableUser, backends: RequestBackends) -> UserPrivate:
     """Take the picture away; the default picture shows instead."""
-    return await _remove_picture(user.id)
+    return await backends.tasks.finish(_remove_picture(backends, user.id))
 
 
-@uninterrupted
 async def _finish_replacement(
-    user_id: int, form: PictureForm, upload: AsyncExitStack
+    request: Request, backends: Backends, user_id: int, form: PictureForm, upload: AsyncExitStack
 ) -> UserWithNewPicture:
     """Do all that follows the last byte.
 
     Once resized, only the small picture is kept; the upload's memory is free.
     """
+    settings = backends.settings
+    limits = (settings.max_image_pixels, settings.max_whole_image_pixels)
     async with upload:
-        limits = settings.max_image_pixels, settings.max_whole_image_pixels
         _, cost = examine(form.content, form.crop, *limits)
-        picture = await admission.in_picture_slot(
-            cost, process_profile_image, form.content, cost, form.crop, *limits
+        picture = await request.app.state.picture_slots.run(
+            cost,
+            request.app.state.decoders.process_profile_image,
+            form.content,
+            cost,
+            form.crop,
+            *limits,
         )
-    async with UnitOfWork(user_id) as work:
-        file_id = await work.put_picture(picture)
-        changed = await work.swap_picture(file_id)
-        await work.release()
-    return UserWithNewPicture.model_validate(changed).model_copy(
-        update={"removed_metadata": picture.removed_metadata}
-    )
+    async with Change(backends, user_id) as change:
+        file_id = await change.put_picture(picture)
+        user = await change.swap_picture(file_id)
+        await change.release()
+    answer = UserWithNewPicture.model_validate(user)
+    return answer.model_copy(update={"removed_metadata": picture.removed_metadata})
 
 
-@uninterrupted
-async def _remove_picture(user_id: int) -> UserPrivate:
-    async with UnitOfWork(user_id) as work:
-        changed = await work.remove_picture()
-        await work.release()
-    return UserPrivate.model_validate(changed)
+async def _remove_picture(backends: Backends, user_id: int) -> UserPrivate:
+    async with Change(backends, user_id) as change:
+        user = await change.remove_picture()
+        await change.release()
+    return UserPrivate.model_validate(user)
 
 
-@uninterrupted
-async def _delete_account(user_id: int) -> None:
-    async with UnitOfWork(user_id) as work:
-        await work.delete_account()
-        await work.release()
+async def _delete_account(backends: Backends, user_id: int) -> None:
+    async with Change(backends, user_id) as change:
+        await change.delete_account()
+        await change.release()
 
 
 async def _commit(db: Db) -> None:

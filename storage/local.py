@@ -18,7 +18,7 @@ from pathlib import Path
 
 import faults
 from errors import DarkroomError, ObjectExists, ObjectNotFound, StoreUnavailable
-from storage import FoundObject, OpenObject, checked
+from storage.contract import FoundObject, OpenObject, check_key
 
 DRAFTS = ".drafts"
 
@@ -34,7 +34,7 @@ class LocalStore:
 
     def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
         path = self._path(key)
-        with _translated(missing=StoreUnavailable):  # a folder that went away under us
+        with _translate_errors(missing=StoreUnavailable):  # a folder that went away under us
             self._make_folder(path.parent)
             self._make_folder(self._root / DRAFTS)
             draft = self._root / DRAFTS / uuid.uuid4().hex
@@ -51,7 +51,7 @@ class LocalStore:
             _sync_folder(path.parent)
 
     def open(self, key: str) -> OpenObject:
-        with _translated():
+        with _translate_errors():
             path = self._path(key)
             if path.is_dir():
                 raise ObjectNotFound
@@ -60,11 +60,11 @@ class LocalStore:
             return OpenObject(stream, os.fstat(stream.fileno()).st_size, content_type)
 
     def exists(self, key: str) -> bool:
-        with _translated():
+        with _translate_errors():
             return self._path(key).is_file()
 
     def delete(self, key: str) -> None:
-        with _translated():
+        with _translate_errors():
             path = self._path(key)
             if not self._root.is_dir():
                 raise StoreUnavailable  # a disk that is not mounted: what it holds is not gone
@@ -80,11 +80,11 @@ class LocalStore:
         return f"/media/{key}"
 
     def find(self, prefix: str) -> Iterator[FoundObject]:
-        with _translated():
+        with _translate_errors():
             yield from self._walk(self._root, "", prefix)
 
     def remove_leftovers(self, older_than_seconds: float) -> None:
-        with _translated():
+        with _translate_errors():
             drafts = self._root / DRAFTS
             if not drafts.exists():
                 return
@@ -97,7 +97,7 @@ class LocalStore:
         return self
 
     def _path(self, key: str) -> Path:
-        return self._root / checked(key)
+        return self._root / check_key(key)
 
     def _make_folder(self, folder: Path) -> None:
         if folder.is_dir() and (folder in self._synced or not folder.is_relative_to(self._root)):
@@ -132,7 +132,7 @@ class LocalStore:
 
 
 @contextmanager
-def _translated(missing: type[DarkroomError] = ObjectNotFound) -> Iterator[None]:
+def _translate_errors(missing: type[DarkroomError] = ObjectNotFound) -> Iterator[None]:
     try:
         yield
     except FileExistsError as err:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from threading import Lock
 
 from errors import ObjectExists, ObjectNotFound, StoreUnavailable
-from storage import FoundObject, OpenObject, checked
+from storage.contract import FoundObject, OpenObject, check_key
 
 
 @dataclass(frozen=True)
@@ -33,21 +33,21 @@ class MemoryStore:
         if hashlib.sha256(content).hexdigest() != sha256:
             raise StoreUnavailable
         with self._lock:
-            if checked(key) in self._objects:
+            if check_key(key) in self._objects:
                 raise ObjectExists
             self._objects[key] = _Object(content, content_type, datetime.now(UTC))
 
     def open(self, key: str) -> OpenObject:
-        found = self._objects.get(checked(key))
+        found = self._objects.get(check_key(key))
         if found is None:
             raise ObjectNotFound
         return OpenObject(io.BytesIO(found.content), len(found.content), found.content_type)
 
     def exists(self, key: str) -> bool:
-        return checked(key) in self._objects
+        return check_key(key) in self._objects
 
     def delete(self, key: str) -> None:
-        self._objects.pop(checked(key), None)
+        self._objects.pop(check_key(key), None)
 
     def url(self, key: str) -> str:
         return f"memory://{self.bucket}/{key}"

@@ -26,7 +26,13 @@ from urllib3.exceptions import HTTPError
 
 from config import StoreSettings
 from errors import ObjectExists, ObjectNotFound, StartupError, StoreRefused, StoreUnavailable
-from storage import CACHE_CONTROL, STORE_THREADS, FoundObject, OpenObject, checked
+from storage.contract import (
+    CACHE_CONTROL,
+    STORE_THREADS,
+    FoundObject,
+    OpenObject,
+    check_key,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import PutObjectRequestTypeDef
@@ -55,18 +61,18 @@ class S3Store:
     Raises StartupError for an endpoint or a region that cannot be one.
     """
 
-    def __init__(self, known: StoreSettings) -> None:
-        self.bucket = known.bucket_name
-        self._known = known
-        self._path_style = _is_path_style(known)
+    def __init__(self, settings: StoreSettings) -> None:
+        self.bucket = settings.bucket_name
+        self._settings = settings
+        self._path_style = _is_path_style(settings)
         self._create_only = True
-        key_id = known.access_key_id
-        secret = known.secret_access_key
+        key_id = settings.access_key_id
+        secret = settings.secret_access_key
         try:
             self._client = boto3.session.Session().client(
                 "s3",
-                region_name=known.region,
-                endpoint_url=known.endpoint_url,
+                region_name=settings.region,
+                endpoint_url=settings.endpoint_url,
                 aws_access_key_id=key_id.get_secret_value() if key_id else None,
                 aws_secret_access_key=secret.get_secret_value() if secret else None,
                 config=Config(
@@ -76,8 +82,8 @@ class S3Store:
                     retries={"total_max_attempts": 1},
                     max_pool_connections=STORE_THREADS,
                     tcp_keepalive=True,
-                    request_checksum_calculation=known.checksums,
-                    response_checksum_validation=known.checksums,
+                    request_checksum_calculation=settings.checksums,
+                    response_checksum_validation=settings.checksums,
                     s3={"addressing_style": "path" if self._path_style else "virtual"},
                 ),
             )
@@ -91,24 +97,24 @@ class S3Store:
     def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
         request: PutObjectRequestTypeDef = {
             "Bucket": self.bucket,
-            "Key": checked(key),
+            "Key": check_key(key),
             "Body": content,
             "ContentType": content_type,
             "CacheControl": CACHE_CONTROL,
         }
-        if self._known.checksums == "when_supported":
+        if self._settings.checksums == "when_supported":
             request["ChecksumSHA256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
         if self._create_only:
             request["IfNoneMatch"] = "*"
         try:
-            with _translated():
+            with _translate_errors():
                 self._put(request)
         except ObjectNotFound as err:
             raise StoreRefused from err.__cause__  # no bucket, or no S3 at all, at this address
 
     def open(self, key: str) -> OpenObject:
-        with _translated():
-            found = self._client.get_object(Bucket=self.bucket, Key=checked(key))
+        with _translate_errors():
+            found = self._client.get_object(Bucket=self.bucket, Key=check_key(key))
             stream = cast(BinaryIO, _TranslatedStream(cast(BinaryIO, found["Body"])))
             return OpenObject(
                 stream, found["ContentLength"], found.get("ContentType", "application/octet-stream")
@@ -133,16 +139,16 @@ class S3Store:
 
     def exists(self, key: str) -> bool:
         try:
-            with _translated():
-                self._client.head_object(Bucket=self.bucket, Key=checked(key))
+            with _translate_errors():
+                self._client.head_object(Bucket=self.bucket, Key=check_key(key))
         except ObjectNotFound:
             return False
         return True
 
     def delete(self, key: str) -> None:
         try:
-            with _translated():
-                self._client.delete_object(Bucket=self.bucket, Key=checked(key))
+            with _translate_errors():
+                self._client.delete_object(Bucket=self.bucket, Key=check_key(key))
         except ObjectNotFound as err:
             # AWS says nothing when the key is not there; some
             # services say so. Any other 404 is another web server's.
@@ -154,20 +160,20 @@ class S3Store:
                 raise StoreRefused from cause
 
     def url(self, key: str) -> str:
-        known = self._known
-        if known.public_base_url:
-            return f"{known.public_base_url}/{key}"
-        if known.endpoint_url:
-            parts = urlsplit(known.endpoint_url)
+        settings = self._settings
+        if settings.public_base_url:
+            return f"{settings.public_base_url}/{key}"
+        if settings.endpoint_url:
+            parts = urlsplit(settings.endpoint_url)
         else:
-            suffix = ".cn" if known.region.startswith("cn-") else ""
-            parts = urlsplit(f"https://s3.{known.region}.amazonaws.com{suffix}")
+            suffix = ".cn" if settings.region.startswith("cn-") else ""
+            parts = urlsplit(f"https://s3.{settings.region}.amazonaws.com{suffix}")
         if self._path_style:
             return f"{parts.scheme}://{parts.netloc}{parts.path}/{self.bucket}/{key}"
         return f"{parts.scheme}://{self.bucket}.{parts.netloc}{parts.path}/{key}"
 
     def find(self, prefix: str) -> Iterator[FoundObject]:
-        with _translated():
+        with _translate_errors():
             for page in self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=prefix
             ):
@@ -180,20 +186,24 @@ class S3Store:
     def in_bucket(self, bucket: str) -> "S3Store":
         if bucket == self.bucket:
             return self
-        known = self._known.model_copy(update={"bucket_name": bucket, "public_base_url": None})
-        if _is_path_style(known) != self._path_style:
-            return S3Store(known)
+        settings = self._settings.model_copy(
+            update={"bucket_name": bucket, "public_base_url": None}
+        )
+        if _is_path_style(settings) != self._path_style:
+            return S3Store(settings)
         other = copy.copy(self)  # shares the client
         other.bucket = bucket
-        other._known = known
+        other._settings = settings
         return other
 
 
-def _is_path_style(known: StoreSettings) -> bool:
+def _is_path_style(settings: StoreSettings) -> bool:
     # No wildcard certificate covers a bucket's name with a
     # dot, and few other services have a host for each bucket.
-    is_one_host = known.endpoint_url is not None or "." in known.bucket_name
-    return known.addressing_style == "path" or (known.addressing_style == "auto" and is_one_host)
+    is_one_host = settings.endpoint_url is not None or "." in settings.bucket_name
+    return settings.addressing_style == "path" or (
+        settings.addressing_style == "auto" and is_one_host
+    )
 
 
 class _TranslatedStream:
@@ -203,7 +213,7 @@ class _TranslatedStream:
         self._body = body
 
     def read(self, size: int = -1) -> bytes:
-        with _translated():
+        with _translate_errors():
             return self._body.read(size) if size >= 0 else self._body.read()
 
     def close(self) -> None:
@@ -218,7 +228,7 @@ def _refuse(**_: object) -> tuple[AWSResponse, dict[str, Any]]:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except ClientError as err:

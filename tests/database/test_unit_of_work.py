@@ -11,6 +11,7 @@ from pathlib import Path
 import asyncpg
 import httpx
 import pytest
+from files.unit_of_work import UnitOfWork
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,7 +21,6 @@ import database
 import storage
 from errors import DatabaseUnavailable, OutcomeUnknown
 from files import unit_of_work
-from files.unit_of_work import UnitOfWork
 from image_utils import process_profile_image
 from models import User
 from tests.conftest import make_database

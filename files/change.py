@@ -1,5 +1,4 @@
-"""Announce, put, swap, release: the only place where
-a request changes what pictures an account has.
+"""Announce, put, swap, release: the one way in which a request changes an account's pictures.
 
 The order is the promise: the row is committed before the first byte, the bytes are stored before a
 row points to them, the old value is read under the row's lock, and an object is deleted only after
@@ -9,18 +8,16 @@ finishes. No connection is held while the store is asked.
 
 import asyncio
 import dataclasses
-import functools
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, ParamSpec, Self, TypeVar
+from collections.abc import Awaitable, Sequence
+from typing import Any, Self
 
 from sqlalchemy import func, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import lazyload
 
 import faults
-from config import settings
-from database import commit, session
+from database import commit
 from errors import (
     DatabaseUnavailable,
     NoPicture,
@@ -31,13 +28,13 @@ from errors import (
     UserNotFound,
 )
 from files import deletions
+from files.backends import Backends
+from files.kinds import PROFILE_PICTURE
 from image_utils import ProcessedImage, new_filename
-from models import PROFILE_PICTURE, FileState, StoredFile, User
-from storage import stores
+from models import FileState, StoredFile, User
 
 logger = logging.getLogger(__name__)
 
-PROFILE_PICTURE_PREFIX = "profile_pics/"
 # How long an answer waits for the deletion of what it replaced; the rest goes on behind it.
 RELEASE_PATIENCE_SECONDS = 2.0
 # A lost commit is over within milliseconds; whoever cannot know by then says so.
@@ -48,47 +45,16 @@ PUT_ATTEMPTS = 2
 # seconds) or gives no answer (8) fails twice within it.
 PUT_BUDGET_SECONDS = 20.0
 
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
 
-_unfinished: set[asyncio.Future[Any]] = set()  # the event loop keeps only weak references to tasks
-
-
-def uninterrupted(
-    function: Callable[Parameters, Coroutine[Any, Any, Result]],
-) -> Callable[Parameters, Awaitable[Result]]:
-    """Run to the end even when whoever waits for it is
-    cancelled: what was begun after the last byte is finished.
-    """
-
-    @functools.wraps(function)
-    async def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        task = asyncio.create_task(function(*args, **kwargs))
-        _hold(task)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            task.add_done_callback(_log_end)
-            raise
-
-    return run
-
-
-async def finish_all(timeout_seconds: float) -> None:
-    """Wait for what outlasted its answer; what does not end in time is the reaper's."""
-    deadline = asyncio.get_running_loop().time() + timeout_seconds
-    while _unfinished and (left := deadline - asyncio.get_running_loop().time()) > 0:
-        await asyncio.wait(set(_unfinished), timeout=left)  # one may begin another
-
-
-class UnitOfWork:
+class Change:
     """One change of one account's stored files, from announcing the new to releasing the old.
 
     As a context it undoes what it announced when a refusal
     ends it; after an unknown outcome it deletes nothing.
     """
 
-    def __init__(self, owner_id: int) -> None:
+    def __init__(self, backends: Backends, owner_id: int) -> None:
+        self._backends = backends
         self._owner_id = owner_id
         self._put: list[StoredFile] = []  # announced and stored here, not yet live
         self._doomed: list[StoredFile] = []  # let go by a commit of ours
@@ -98,11 +64,11 @@ class UnitOfWork:
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, UserNotFound):
-            await _behind(_release(self._put))
+            await self._do_behind(self._purge(self._put))
         elif kind is not None and issubclass(kind, UploadExpired):
             # The reaper deleted it before our bytes came. It would
             # again in a day, but why wait; the row may stay.
-            await _behind(asyncio.gather(*map(deletions.remove_object, self._put)))
+            await self._do_behind(asyncio.gather(*map(deletions.delete_object, self._put)))
 
     async def put_picture(self, picture: ProcessedImage) -> int:
         """Announce the picture and store it; return its file's id.
@@ -121,7 +87,7 @@ class UnitOfWork:
 
     async def _announce_and_put(self, picture: ProcessedImage) -> StoredFile:
         for attempt in range(1, PUT_ATTEMPTS):
-            file = await _announce(self._owner_id, picture)
+            file = await self._announce(picture)
             try:
                 await _put(file, picture)
             except StoreError as err:
@@ -129,7 +95,7 @@ class UnitOfWork:
                 picture = dataclasses.replace(picture, filename=new_filename())
             else:
                 return file
-        file = await _announce(self._owner_id, picture)
+        file = await self._announce(picture)
         await _put(file, picture)
         return file
 
@@ -140,7 +106,7 @@ class UnitOfWork:
         has claimed the file; both leave everything as it was. Raises OutcomeUnknown
         if the commit's answer was lost and so was the change, or nobody can tell.
         """
-        async with session() as db:
+        async with self._backends.database.session() as db:
             user = await lock_user(db, self._owner_id)
             file = await db.get(StoredFile, file_id, with_for_update=True)
             if file is None or file.state != FileState.PENDING:
@@ -166,7 +132,7 @@ class UnitOfWork:
 
         Raises NoPicture, UserNotFound or OutcomeUnknown.
         """
-        async with session() as db:
+        async with self._backends.database.session() as db:
             user = await lock_user(db, self._owner_id)
             old = user.picture
             if old is None:
@@ -188,7 +154,7 @@ class UnitOfWork:
 
         Raises UserNotFound or OutcomeUnknown.
         """
-        async with session() as db:
+        async with self._backends.database.session() as db:
             user = await lock_user(db, self._owner_id)
             old = user.picture
             if old is not None:
@@ -213,7 +179,7 @@ class UnitOfWork:
 
         Never fails: the doomed row is the guarantee, this is only the speed.
         """
-        await _behind(_release(self._doomed))
+        await self._do_behind(self._purge(self._doomed))
         faults.reached("before_answer")
 
     async def _settle(self, file_id: int) -> User:
@@ -234,12 +200,61 @@ class UnitOfWork:
         for which it waits until a lost transaction is over.
         """
         try:
-            async with session() as db:
+            async with self._backends.database.session() as db:
                 await db.execute(text(f"SET LOCAL lock_timeout = {OUTCOME_LOCK_TIMEOUT_MS}"))
                 user = await lock_user(db, self._owner_id)
                 return user, await db.get(StoredFile, file_id) if file_id is not None else None
         except DatabaseUnavailable as err:
             raise OutcomeUnknown from err
+
+    async def _announce(self, picture: ProcessedImage) -> StoredFile:
+        store = self._backends.stores.current
+        file = StoredFile(
+            storage=store.name,
+            bucket=store.bucket,
+            key=PROFILE_PICTURE.prefix + picture.filename,
+            purpose=PROFILE_PICTURE.name,
+            state=FileState.PENDING,
+            owner_id=self._owner_id,
+            next_attempt_at=func.now()
+            + func.make_interval(0, 0, 0, 0, 0, 0, self._backends.settings.pending_expiry_seconds),
+            content_type=picture.content_type,
+            size_bytes=len(picture.content),
+            sha256=picture.sha256,
+            width_px=picture.width_px,
+            height_px=picture.height_px,
+            dominant_colour=picture.dominant_colour,
+            thumbhash=picture.thumbhash,
+        )
+        faults.reached("before_announce")
+        async with self._backends.database.session() as db:
+            db.add(file)
+            await db.commit()
+        faults.reached("after_announce")
+        return file
+
+    async def _do_behind(self, work: Awaitable[Any]) -> None:
+        """Wait two seconds for it; the rest goes on behind the answer."""
+        await self._backends.tasks.wait_briefly(work, RELEASE_PATIENCE_SECONDS)
+
+    async def _purge(self, files: Sequence[StoredFile]) -> None:
+        """Delete these doomed, or put and never used, files now.
+
+        Whatever fails is logged and left to the reaper.
+        """
+        ids = [file.id for file in files]
+        if not ids:
+            return
+        database = self._backends.database
+        try:
+            async with database.session() as db:
+                is_free = StoredFile.state != FileState.DELETING
+                claimed = await deletions.claim(db, StoredFile.id.in_(ids) & is_free)
+                await db.commit()
+            faults.reached("release_claimed")
+            await deletions.purge(database, claimed)
+        except DatabaseUnavailable as err:
+            logger.warning("files %s are left to the reaper: %r", ids, err.__cause__)
 
 
 async def lock_user(db: AsyncSession, user_id: int) -> User:
@@ -259,74 +274,5 @@ async def lock_user(db: AsyncSession, user_id: int) -> User:
     return user
 
 
-async def _announce(owner_id: int, picture: ProcessedImage) -> StoredFile:
-    store = stores().current
-    file = StoredFile(
-        storage=store.name,
-        bucket=store.bucket,
-        key=PROFILE_PICTURE_PREFIX + picture.filename,
-        purpose=PROFILE_PICTURE,
-        state=FileState.PENDING,
-        owner_id=owner_id,
-        next_attempt_at=func.now()
-        + func.make_interval(0, 0, 0, 0, 0, 0, settings.pending_expiry_seconds),
-        content_type=picture.content_type,
-        size_bytes=len(picture.content),
-        sha256=picture.sha256,
-        width_px=picture.width_px,
-        height_px=picture.height_px,
-        dominant_colour=picture.dominant_colour,
-        thumbhash=picture.thumbhash,
-    )
-    faults.reached("before_announce")
-    async with session() as db:
-        db.add(file)
-        await db.commit()
-    faults.reached("after_announce")
-    return file
-
-
 async def _put(file: StoredFile, picture: ProcessedImage) -> None:
-    await (
-        stores()
-        .of(file.storage, file.bucket)
-        .put(file.key, picture.content, picture.content_type, picture.sha256)
-    )
-
-
-async def _behind(work: Awaitable[Any]) -> None:
-    """Wait two seconds for it; the rest goes on behind the answer."""
-    task = asyncio.ensure_future(work)
-    _hold(task)
-    await asyncio.wait({task}, timeout=RELEASE_PATIENCE_SECONDS)
-
-
-def _hold(task: "asyncio.Future[Any]") -> None:
-    _unfinished.add(task)
-    task.add_done_callback(_unfinished.discard)
-
-
-def _log_end(task: "asyncio.Future[Any]") -> None:
-    if not task.cancelled():
-        logger.info(
-            "what was begun for a request that ended early is over: %r", task.exception() or "done"
-        )
-
-
-async def _release(files: Sequence[StoredFile]) -> None:
-    """Delete these doomed, or put and never used, files
-    now; whatever fails is logged and left to the reaper.
-    """
-    ids = [file.id for file in files]
-    if not ids:
-        return
-    try:
-        async with session() as db:
-            claimed = await deletions.claim(
-                db, StoredFile.id.in_(ids) & (StoredFile.state != FileState.DELETING)
-            )
-            await db.commit()
-        faults.reached("release_claimed")
-        await deletions.remove(claimed)
-    except DatabaseUnavailable as err:
-        logger.warning("files %s are left to the reaper: %r", ids, err.__cause__)
+    await file.store.put(file.key, picture.content, picture.content_type, picture.sha256)

@@ -1,0 +1,101 @@
+"""Who is asking: logging in, and the accounts that a route may see or change.
+
+Each dependency settles the identity in a short transaction of its own, which is over before a
+byte of a body is read.
+"""
+
+from typing import Annotated
+
+from fastapi import Depends, Path, Request
+from fastapi.security import OAuth2PasswordBearer
+from sqlalchemy import func, select
+
+from accounts.passwords import Passwords
+from accounts.tokens import Tokens
+from database import RequestDatabase
+from errors import InvalidToken, NotAuthenticated, NotYours, UserNotFound, WrongCredentials
+from models import User, fold
+from schemas import LARGEST_ID, normalized_email
+
+_bearer = OAuth2PasswordBearer(tokenUrl="users/token", auto_error=False)
+UserId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
+
+
+def _passwords_of(request: Request) -> Passwords:
+    passwords: Passwords = request.app.state.passwords
+    return passwords
+
+
+def _tokens_of(request: Request) -> Tokens:
+    tokens: Tokens = request.app.state.tokens
+    return tokens
+
+
+# Those of the application that a request came to.
+RequestPasswords = Annotated[Passwords, Depends(_passwords_of)]
+RequestTokens = Annotated[Tokens, Depends(_tokens_of)]
+
+
+class Login:
+    """Logs people in; a dependency."""
+
+    def __init__(
+        self, database: RequestDatabase, passwords: RequestPasswords, tokens: RequestTokens
+    ) -> None:
+        self._database = database
+        self._passwords = passwords
+        self._tokens = tokens
+
+    async def log_in(self, email: str, password: str) -> str:
+        """Return a token. Raises WrongCredentials, alike for an unknown address and a wrong password."""
+        try:
+            address = fold(normalized_email(email))
+        except ValueError:
+            address = ""  # no account's, and it costs the same time
+        async with self._database.session() as db:
+            # The database's clock, so that tokens and `tokens_valid_after`
+            # compare whatever server made them.
+            found = await db.execute(
+                select(User.id, User.password_hash, func.clock_timestamp()).where(
+                    User.email_folded == address
+                )
+            )
+            account = found.one_or_none()
+        password_hash = account[1] if account else None
+        if not await self._passwords.match(password, password_hash) or account is None:
+            raise WrongCredentials
+        return self._tokens.issue(account[0], account[2])
+
+
+async def _current_user(
+    token: Annotated[str | None, Depends(_bearer)],
+    tokens: RequestTokens,
+    database: RequestDatabase,
+) -> User:
+    if token is None:
+        raise NotAuthenticated
+    claims = tokens.read(token)
+    async with database.session() as db:
+        user = await db.get(User, claims.user_id)
+    if user is None or user.tokens_valid_after.timestamp() >= claims.issued_at:
+        raise InvalidToken
+    return user
+
+
+CurrentUser = Annotated[User, Depends(_current_user)]
+
+
+async def _editable_user(user_id: UserId, current: CurrentUser, database: RequestDatabase) -> User:
+    if current.id == user_id:
+        return current
+    if not current.is_admin:
+        raise NotYours
+    async with database.session() as db:
+        user = await db.get(User, user_id)
+    if user is None:
+        raise UserNotFound
+    return user
+
+
+# The account that the path names, when the one who asks may change it: its owner or an admin.
+EditableUser = Annotated[User, Depends(_editable_user)]

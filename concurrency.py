@@ -1,0 +1,195 @@
+"""Tasks that outlive a request, bounded calls in the thread pool, and a queue that shares by turns.
+
+Nothing here knows what it is used for. Everything belongs to one event loop.
+"""
+
+import asyncio
+import logging
+from bisect import insort
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from starlette.concurrency import run_in_threadpool
+
+from errors import Busy, ShuttingDown
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+class Tasks:
+    """What was begun for a request and may go on after it: the event loop alone would forget it."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Future[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def start(self, work: Awaitable[Result]) -> "asyncio.Future[Result]":
+        """Begin the work and hold it until its end."""
+        task = asyncio.ensure_future(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    async def finish(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Run to the end, even when whoever waits here is cancelled."""
+        task = self.start(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_log_end)
+            raise
+
+    async def wait_briefly(
+        self, work: Awaitable[Result], patience_seconds: float
+    ) -> "asyncio.Future[Result]":
+        """Wait so long at most and return the work, done or not; if not, it goes on by itself."""
+        task = self.start(work)
+        await asyncio.wait({task}, timeout=patience_seconds)
+        if not task.done():
+            task.add_done_callback(_log_end)
+        return task
+
+    async def wait_for_all(self, timeout_seconds: float) -> None:
+        """Wait until nothing is left, or the time is over."""
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        while self._running:
+            left_seconds = deadline - asyncio.get_running_loop().time()
+            if left_seconds <= 0:
+                return
+            await asyncio.wait(set(self._running), timeout=left_seconds)  # one may begin another
+
+
+def _log_end(task: "asyncio.Future[Any]") -> None:
+    if not task.cancelled():
+        outcome = task.exception() or "done"
+        logger.info("what was begun for a request that ended early is over: %r", outcome)
+
+
+def start_in_thread(
+    function: Callable[[], Result], when_over: Callable[[], None]
+) -> "asyncio.Future[Result]":
+    """Call a function in the thread pool; call `when_over` once its thread has ended.
+
+    No thread can be stopped, so what it occupies is given back then, and not when whoever asked
+    has been cancelled. A failure that nobody waits for any more is no news.
+    """
+
+    def end(call: "asyncio.Future[Result]") -> None:
+        when_over()
+        if not call.cancelled():
+            call.exception()  # marks it as seen
+
+    call = asyncio.ensure_future(run_in_threadpool(function))
+    call.add_done_callback(end)
+    return call
+
+
+class ThreadSlots:
+    """At most so many calls of one sort in the thread pool at once."""
+
+    def __init__(self, count: int) -> None:
+        self._free = asyncio.Semaphore(count)
+
+    async def start(
+        self, function: Callable[[], Result], wait_seconds: float
+    ) -> "asyncio.Future[Result]":
+        """Call the function once there is a slot. Raises TimeoutError when none becomes free."""
+        async with asyncio.timeout(wait_seconds):
+            await self._free.acquire()
+        return start_in_thread(function, self._free.release)
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """What is shared: something that everybody needs, and something that only some need."""
+
+    common: int
+    scarce: int
+
+    def __add__(self, other: "Amounts") -> "Amounts":
+        return Amounts(self.common + other.common, self.scarce + other.scarce)
+
+    def __sub__(self, other: "Amounts") -> "Amounts":
+        return Amounts(self.common - other.common, self.scarce - other.scarce)
+
+
+@dataclass(order=True)
+class _Waiter:
+    turn: float  # on the loop's clock: when it came, and later the more it asks for
+    needs: Amounts = field(compare=False)
+    admitted: "asyncio.Future[None]" = field(compare=False)
+
+
+class FairQueue:
+    """Shares two amounts by turns.
+
+    Who lacks only the scarce one holds up nobody who needs none of it; who lacks the common one
+    holds up all who come later, so that a large need is met in the end.
+    """
+
+    def __init__(self, total: Amounts, wait_seconds: float) -> None:
+        self.free = total
+        self.waiting: list[_Waiter] = []  # in the order of their turns
+        self._wait_seconds = wait_seconds
+        self._is_closed = False
+
+    async def take(self, needs: Amounts, lag_seconds: float = 0.0) -> None:
+        """Wait for both amounts, in a turn that is `lag_seconds` behind those who come now.
+
+        Raises Busy when they do not become free in time, and ShuttingDown.
+        """
+        if self._is_closed:
+            raise ShuttingDown
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(loop.time() + lag_seconds, needs, loop.create_future())
+        insort(self.waiting, waiter)
+        self._admit()
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await waiter.admitted
+        except BaseException as err:
+            self._leave(waiter)
+            if isinstance(err, TimeoutError):
+                raise Busy from err
+            raise
+
+    def give_back(self, amounts: Amounts) -> None:
+        self.free += amounts
+        self._admit()
+
+    def close(self) -> None:
+        """Turn away all who wait and all who come; whoever has its share goes on."""
+        self._is_closed = True
+        for waiter in self.waiting:
+            if not waiter.admitted.done():
+                waiter.admitted.set_exception(ShuttingDown())
+        self.waiting.clear()
+
+    def _leave(self, waiter: _Waiter) -> None:
+        future = waiter.admitted
+        if future.done() and not future.cancelled() and future.exception() is None:
+            self.give_back(waiter.needs)  # admitted in the very moment of giving up
+        elif waiter in self.waiting:
+            self.waiting.remove(waiter)
+            self._admit()
+
+    def _admit(self) -> None:
+        is_scarce_one_awaited = False
+        for waiter in list(self.waiting):
+            needs = waiter.needs
+            if waiter.admitted.done():  # cancelled, and about to leave
+                continue
+            is_behind = needs.scarce > 0 and is_scarce_one_awaited
+            if needs.scarce > self.free.scarce or is_behind:
+                is_scarce_one_awaited = True
+                continue
+            if needs.common > self.free.common:
+                return
+            self.free -= needs
+            self.waiting.remove(waiter)
+            waiter.admitted.set_result(None)

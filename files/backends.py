@@ -1,0 +1,30 @@
+"""What one application changes files with: its settings, its database, its stores, its tasks."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from concurrency import Tasks
+from config import Settings
+from database import Database
+from storage import Stores
+
+
+@dataclass(frozen=True)
+class Backends:
+    """Made once for an application, or for a command, which closes the database."""
+
+    settings: Settings
+    database: Database
+    stores: Stores
+    tasks: Tasks = field(default_factory=Tasks)  # what outlives the request that began it
+
+
+def _backends_of(request: Request) -> Backends:
+    backends: Backends = request.app.state.backends
+    return backends
+
+
+# Those of the application that a request came to.
+RequestBackends = Annotated[Backends, Depends(_backends_of)]

@@ -1,0 +1,84 @@
+"""What a process has only one of: logging, signals, the allocator, its parent.
+
+Only the application that owns its process sets them.
+"""
+
+import asyncio
+import ctypes
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+import logs
+from config import MIB
+
+M_MMAP_THRESHOLD = -3  # its number in malloc.h
+
+
+def prepare() -> None:
+    """Log as JSON, return memory to the system, and end with the process manager."""
+    logs.configure()
+    _return_large_blocks()
+    _end_with_parent()
+
+
+def _return_large_blocks() -> None:
+    """Let the memory of a body go back to the system with it.
+
+    The malloc of glibc keeps blocks of up to 32 MiB otherwise, once one of that size was freed
+    (mallopt(3)). Where there is another, nothing is to be done.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MIB)
+
+
+def _end_with_parent() -> None:
+    """Let a worker end when uvicorn's process manager was killed.
+
+    Else it would hold the port without a database.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    loop = asyncio.get_running_loop()
+    sentinel = parent.sentinel
+
+    def end() -> None:
+        loop.remove_reader(sentinel)  # it stays readable: once is enough
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    loop.add_reader(sentinel, end)
+
+
+@contextmanager
+def at_its_end(turn_away: Callable[[], None]) -> Iterator[None]:
+    """Call `turn_away` in the event loop as soon as a signal tells the process to end.
+
+    The server tells the application of its end only after the last request, when the grace is
+    over, so its handlers are listened in on.
+    """
+    loop = asyncio.get_running_loop()
+    replaced: dict[signal.Signals, tuple[Any, Any]] = {}  # the handler that was there, and ours
+    for number in (signal.SIGTERM, signal.SIGINT):
+        handler = signal.getsignal(number)
+        if threading.current_thread() is threading.main_thread() and callable(handler):
+
+            def end(
+                number: int, frame: FrameType | None, handle: Callable[..., Any] = handler
+            ) -> None:
+                loop.call_soon_threadsafe(turn_away)
+                handle(number, frame)
+
+            replaced[number] = (handler, end)
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, (handler, ours) in replaced.items():
+            if signal.getsignal(number) is ours:  # the server may have restored the one before it
+                signal.signal(number, handler)

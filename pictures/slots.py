@@ -1,0 +1,75 @@
+"""Slots for work on pictures: as many at once as there are cores, and no more than memory allows.
+
+What a picture's kind and size take is set aside before it is decoded. What is small is not starved
+by what is large, nor the large passed for ever.
+"""
+
+import asyncio
+import functools
+import traceback
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from concurrency import Amounts, FairQueue, start_in_thread
+from errors import DarkroomError
+from pictures.costs import Cost
+
+# A picture may be passed by those that come within ten times the time that it takes itself.
+PASSED_FOR_TIMES_ITS_OWN = 10
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+class PictureSlots:
+    """The slots of one process, and the memory that they share."""
+
+    def __init__(self, count: int, memory_bytes: int, wait_seconds: float) -> None:
+        self._queue = FairQueue(Amounts(count, memory_bytes), wait_seconds)
+        self._memory_bytes = memory_bytes
+        self._wait_seconds = wait_seconds
+
+    async def run(
+        self,
+        cost: Cost,
+        function: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Run work on a picture in the thread pool once there is a slot. Raises Busy.
+
+        What costs more memory than all slots share runs when nothing else does.
+        """
+        needs = Amounts(1, min(cost.memory_bytes, self._memory_bytes))
+        # Half of the wait at most, or a large one would never have its turn while small ones come.
+        lag_seconds = min(PASSED_FOR_TIMES_ITS_OWN * cost.cpu_seconds, self._wait_seconds / 2)
+        await self._queue.take(needs, lag_seconds)
+        work = functools.partial(function, *args, **kwargs)
+        call = start_in_thread(
+            functools.partial(_keep_apart, work), lambda: self._queue.give_back(needs)
+        )
+        del args, kwargs, work
+        outcome = await asyncio.shield(call)
+        del call
+        if isinstance(outcome, DarkroomError):
+            try:
+                raise outcome
+            finally:
+                del outcome  # else this frame and the refusal hold each other
+        return outcome
+
+
+def _keep_apart(function: Callable[[], Result]) -> Result | DarkroomError:
+    """Carry a refusal out of the thread as a value and without its frames.
+
+    They hold the picture's bytes, and the futures that an exception passes on its way hold it in a
+    circle.
+    """
+    try:
+        return function()
+    except DarkroomError as err:
+        for error in (err, err.__cause__, err.__context__):
+            if error is not None:
+                traceback.clear_frames(error.__traceback__)
+                error.__traceback__ = None
+        return err

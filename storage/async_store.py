@@ -1,0 +1,93 @@
+"""The asynchronous face of a store: the only thing that the application can reach.
+
+Every call hops to the thread pool and is given up at a deadline, so blocking code cannot land on
+the event loop by mistake.
+"""
+
+import asyncio
+import functools
+import itertools
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import BinaryIO, TypeVar
+
+from concurrency import ThreadSlots
+from errors import StoreUnavailable
+from storage.contract import FoundObject, OpenObject, Store
+
+logger = logging.getLogger(__name__)
+
+# Far below `pending_expiry_seconds`: what has not been put
+# by then is given up, and the reaper removes what lands.
+STORE_DEADLINE_SECONDS = 20.0
+# What S3 lists at once, so that each batch of a listing is one request.
+LISTING_BATCH = 1000
+
+Result = TypeVar("Result")
+
+
+class AsyncStore:
+    """The async face of one store: every call runs in
+    the thread pool and is given up at the deadline.
+
+    A call that is given up goes on in its thread and may
+    still take effect: callers treat it as an unknown outcome.
+    """
+
+    def __init__(self, name: str, store: Store, threads: ThreadSlots) -> None:
+        self.name = name
+        self.bucket = store.bucket
+        self.url = store.url
+        self._store = store
+        self._threads = threads
+
+    async def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
+        await self._call(functools.partial(self._store.put, key, content, content_type, sha256))
+
+    async def open(self, key: str) -> OpenObject:
+        return await self._call(functools.partial(self._store.open, key))
+
+    async def read(self, stream: BinaryIO, size_bytes: int) -> bytes:
+        """Read up to this many bytes of an object that `open` returned."""
+        return await self._call(functools.partial(stream.read, size_bytes))
+
+    async def exists(self, key: str) -> bool:
+        return await self._call(functools.partial(self._store.exists, key))
+
+    async def find(self, prefix: str) -> AsyncIterator[list[FoundObject]]:
+        """List in batches of at most LISTING_BATCH; the deadline is each batch's own."""
+        listing = self._store.find(prefix)
+        while batch := await self._call(lambda: list(itertools.islice(listing, LISTING_BATCH))):
+            yield batch
+
+    async def delete(self, key: str) -> None:
+        await self._call(functools.partial(self._store.delete, key))
+
+    async def remove_leftovers(self, older_than_seconds: float) -> None:
+        await self._call(functools.partial(self._store.remove_leftovers, older_than_seconds))
+
+    async def _call(self, function: Callable[[], Result]) -> Result:
+        deadline = time.monotonic() + STORE_DEADLINE_SECONDS
+        try:
+            call = await self._threads.start(function, STORE_DEADLINE_SECONDS)
+        except TimeoutError as err:
+            raise StoreUnavailable from err
+        is_done = False
+        try:
+            await asyncio.wait({call}, timeout=deadline - time.monotonic())
+            is_done = call.done()
+        finally:
+            if not is_done:  # given up, by us or by whoever cancelled us
+                call.add_done_callback(_discard_late)
+        if not is_done:
+            raise StoreUnavailable
+        return call.result()
+
+
+def _discard_late(call: "asyncio.Future[Result]") -> None:
+    if call.cancelled() or call.exception() is not None:
+        return
+    logger.warning("a store call ended after it was given up")
+    if isinstance(result := call.result(), OpenObject):
+        result.stream.close()

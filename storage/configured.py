@@ -1,0 +1,75 @@
+"""The configured stores: the current one, which takes new objects, and all that rows may name."""
+
+import logging
+
+from concurrency import ThreadSlots
+from config import Settings, StoreSettings
+from errors import StartupError, StoreRefused
+from storage.async_store import AsyncStore
+from storage.contract import STORE_THREADS, Store
+
+logger = logging.getLogger(__name__)
+
+
+class Stores:
+    """Every store that rows may name; all but `current` are only read and deleted from.
+
+    Makes the clients, and the folder of a current store on disk. Raises StartupError.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings.stores()
+        self._stores = {name: _make_store(given) for name, given in self._settings.items()}
+        # A bound for each: a previous store that hangs takes nothing from the current one.
+        self._threads = {name: ThreadSlots(STORE_THREADS) for name in self._stores}
+        self._faces: dict[tuple[str, str], AsyncStore] = {}
+        name = settings.store_name
+        folder = self._settings[name].directory
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as err:
+                raise StartupError(f"The folder {folder} cannot be made: {err.strerror}.") from err
+        self.current = self.of(name, self._stores[name].bucket)
+
+    def of(self, name: str, bucket: str) -> AsyncStore:
+        """Give the store that a row names; raises StoreRefused if the settings know it no longer."""
+        if (name, bucket) not in self._faces:
+            if name not in self._stores:
+                logger.error(
+                    "rows name the store %r, which is not configured: add it to PREVIOUS_STORES",
+                    name,
+                )
+                raise StoreRefused
+            store = self._stores[name].in_bucket(bucket)
+            self._faces[name, bucket] = AsyncStore(name, store, self._threads[name])
+        return self._faces[name, bucket]
+
+    def on_disk(self) -> list[AsyncStore]:
+        """Give the local stores, whose objects this service serves itself; the current one first."""
+        names = [name for name, given in self._settings.items() if given.storage == "local"]
+        names.sort(key=lambda name: name != self.current.name)
+        return [self.of(name, "") for name in names]
+
+    @property
+    def names(self) -> set[str]:
+        """What rows may call a store."""
+        return set(self._stores)
+
+    @property
+    def threads(self) -> int:
+        """How many threads all stores together may hold."""
+        return STORE_THREADS * len(self._stores)
+
+
+def _make_store(settings: StoreSettings) -> Store:
+    # Imported here, because boto3 costs a local installation
+    # 20 MB and a third of a second for nothing.
+    if settings.storage == "s3":
+        from storage.s3 import S3Store
+
+        return S3Store(settings)
+    from storage.local import LocalStore
+
+    assert settings.directory is not None
+    return LocalStore(settings.directory)

@@ -1,0 +1,92 @@
+"""Bounding a request's body while it arrives: its length and its pace. Nothing is written to disk."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.types import Message, Receive
+
+from config import KIB, Settings
+from errors import BodyTooLarge, TooLarge, UploadStalled
+
+# Of every request but an upload. The largest of them is an account's, of a few KiB at most.
+MAX_SMALL_BODY_BYTES = 64 * KIB
+# A bad mobile connection makes ten times this; a client that keeps below it holds memory that
+# others wait for.
+MINIMUM_BYTES_PER_SECOND = 8 * KIB
+
+
+def read_announced_bytes(request: Request) -> int | None:
+    """Read the length that the client announces; None if it announces none."""
+    value = request.headers.get("content-length", "")
+    return int(value) if value.isascii() and value.isdigit() else None
+
+
+class PacedReceive:
+    """Receives a body from a client that neither pauses too long, nor trickles, nor sends too much.
+
+    Raises UploadStalled, and `too_large` beyond `longest_bytes`. Behind the last byte it waits for
+    as long as anyone asks: then only the end of the connection can come.
+    """
+
+    def __init__(
+        self,
+        receive: Receive,
+        *,
+        stall_seconds: float,
+        longest_bytes: int,
+        too_large: Callable[[], TooLarge],
+    ) -> None:
+        self._receive = receive
+        self._stall_seconds = stall_seconds
+        self._longest_bytes = longest_bytes
+        self._too_large = too_large
+        self._started = asyncio.get_running_loop().time()
+        self._received_bytes = 0
+        self._is_read = False
+
+    async def __call__(self) -> Message:
+        if self._is_read:
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._find_deadline()):
+                message = await self._receive()
+        except TimeoutError as err:
+            raise UploadStalled from err
+        self._is_read = not message.get("more_body", False)
+        self._received_bytes += len(message.get("body", b""))
+        if self._received_bytes > self._longest_bytes:
+            raise self._too_large()
+        return message
+
+    def _find_deadline(self) -> float:
+        """One pause is allowed, now or earlier, beyond the time that the slowest pace takes."""
+        at_slowest_pace = self._received_bytes / MINIMUM_BYTES_PER_SECOND
+        pause_ends = asyncio.get_running_loop().time() + self._stall_seconds
+        return min(pause_ends, self._started + self._stall_seconds + at_slowest_pace)
+
+
+class BoundedRoute(APIRoute):
+    """A route whose body is JSON or a small form: bounded in size and time.
+
+    What exceeds either is refused before the handler runs.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_bounded(request: Request) -> Response:
+            if (read_announced_bytes(request) or 0) > MAX_SMALL_BODY_BYTES:
+                raise BodyTooLarge
+            settings: Settings = request.app.state.settings
+            receive = PacedReceive(
+                request.receive,
+                stall_seconds=settings.upload_stall_seconds,
+                longest_bytes=MAX_SMALL_BODY_BYTES,
+                too_large=BodyTooLarge,
+            )
+            return await handle(Request(request.scope, receive))
+
+        return handle_bounded
