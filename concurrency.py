@@ -95,6 +95,11 @@ class ThreadSlots:
     def __init__(self, count: int) -> None:
         self._free = asyncio.Semaphore(count)
 
+    @property
+    def are_taken(self) -> bool:
+        """Whether the next call has to wait."""
+        return self._free.locked()
+
     async def start(
         self, function: Callable[[], Result], wait_seconds: float
     ) -> "asyncio.Future[Result]":

@@ -2,8 +2,7 @@
 for every start, which then takes 0.2 s instead of 2.
 
 Reads one JSON object a line, {"faults": ..., "port": ...}, and answers with the pid. The forked
-process has its own event loop, engine and connections; the store's client is made before, and not
-yet used. Called with `reap` it makes one pass of the reaper a line instead, and answers when it is
+process has an event loop, an engine and stores of its own. Called with `reap` it makes one pass of the reaper a line instead, and answers when it is
 done.
 """
 
@@ -24,7 +23,6 @@ def host() -> None:
     from accounts import auth
 
     auth.prepare()
-    storage.stores()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the killed leave no zombies
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
@@ -70,16 +68,18 @@ def reaper() -> None:
 
 
 async def _reap() -> None:
-    import database
     from config import settings
-    from files import reaper
+    from database import Database
+    from files import Backends, reaper
+    from storage import Stores
 
     assert settings.database_url is not None
-    engine = database.connect(settings.database_url, 2)
+    stores = Stores(settings)
+    database = Database(settings.database_url, 2, {"stores": stores})
     try:
-        await reaper.reap()
+        await reaper.reap(Backends(settings, database, stores))
     finally:
-        await engine.dispose()
+        await database.dispose()
 
 
 if __name__ == "__main__":

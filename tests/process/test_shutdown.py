@@ -18,9 +18,9 @@ import pytest
 import main
 from config import MIB
 from image_utils import process_profile_image
-from ops import embedded_postgres
+from ops import embedded_postgres, serving
 from tests.database.test_reaper import configured
-from tests.support.launched import files_of, head, held, hold_decoding, launched, sending
+from tests.support.launched import By, files_of, head, held, hold_decoding, launched, sending
 from tests.support.pictures import jpeg
 from tests.support.planned_s3 import PlannedS3, planned_s3
 from tests.support.services import (
@@ -57,9 +57,11 @@ def launch(
     """Starts a service on the planned store, with an account."""
     started: list[Service] = []
 
-    def start(*constants: str, **options: object) -> tuple[Service, Account]:
+    def start(
+        constants: dict[str, object] | None = None, **options: object
+    ) -> tuple[Service, Account]:
         data = {"DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": new_database()}
-        service = launched({**data, **PATIENT, **store.settings()}, *constants, **options)  # type: ignore[arg-type]
+        service = launched({**data, **PATIENT, **store.settings()}, constants, **options)  # type: ignore[arg-type]
         started.append(service)
         service.start()
         return service, service.register()
@@ -106,7 +108,7 @@ def assert_try_again(answer: httpx.Response, code: str) -> None:
 def test_what_was_accepted_is_finished_and_what_waits_is_turned_away_at_once(
     launch: Callable[..., tuple[Service, Account]],
     store: PlannedS3,
-    by: str,
+    by: By,
     signals: list[signal.Signals],
 ) -> None:
     service, alice = launch(by=by)
@@ -147,7 +149,7 @@ def test_what_was_accepted_is_finished_and_what_waits_is_turned_away_at_once(
 def test_the_end_of_the_grace_period_cuts_who_still_sends_and_what_is_whole_is_finished(
     launch: Callable[..., tuple[Service, Account]], store: PlannedS3
 ) -> None:
-    service, alice = launch("main.SHUTDOWN_FINISH_SECONDS = 600", grace_seconds=0.3)
+    service, alice = launch({"main.SHUTDOWN_FINISH_SECONDS": 600}, grace_seconds=0.3)
     bob = service.register("bob")
     gate = hold_decoding(service)
     with (
@@ -176,9 +178,7 @@ def test_the_end_of_the_grace_period_cuts_who_still_sends_and_what_is_whole_is_f
 def test_what_does_not_end_in_time_is_left_to_the_reaper(
     launch: Callable[..., tuple[Service, Account]], store: PlannedS3, signals: list[signal.Signals]
 ) -> None:
-    constants = (
-        "import storage.s3; storage.s3.READ_TIMEOUT_SECONDS = 1; main.SHUTDOWN_FINISH_SECONDS = 0.1"
-    )
+    constants = {"storage.s3.READ_TIMEOUT_SECONDS": 1, "main.SHUTDOWN_FINISH_SECONDS": 0.1}
     service, alice = launch(constants, grace_seconds=0.3 if len(signals) == 1 else 600)
     assert service.patch_picture(alice, PICTURE).status_code == 200
     (old,) = files_of(service, alice)
@@ -228,7 +228,7 @@ def test_every_worker_finishes_what_it_accepted(
 
 @pytest.mark.parametrize("by", ["main.py", "uvicorn"])
 def test_an_end_under_load_loses_and_leaks_nothing(
-    new_database: Callable[[], str], store_settings: dict[str, str], tmp_path: Path, by: str
+    new_database: Callable[[], str], store_settings: dict[str, str], tmp_path: Path, by: By
 ) -> None:
     """As main.py it keeps its own database, which ends after it."""
     settings = {"DATA_DIR": str(tmp_path / "data"), **store_settings}
@@ -289,4 +289,5 @@ def test_an_end_under_load_loses_and_leaks_nothing(
 
 def test_the_grace_period_and_what_follows_it_fit_into_thirty_seconds() -> None:
     """Which most orchestrators wait before they kill."""
-    assert main.GRACE_SECONDS + main.SHUTDOWN_RELEASE_SECONDS + main.SHUTDOWN_FINISH_SECONDS < 30
+    finish_seconds = main.SHUTDOWN_RELEASE_SECONDS + main.SHUTDOWN_FINISH_SECONDS
+    assert serving.GRACE_SECONDS + finish_seconds < 30

@@ -2,14 +2,11 @@
 for, and that passwords are neither told nor guessed faster.
 """
 
-import asyncio
 import base64
 import json
-import os
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,10 +15,6 @@ import httpx
 import jwt
 import pytest
 
-import database
-import errors
-from accounts import auth
-from models import User
 from tests.support.services import Account, Service
 
 AT_ONCE = 8
@@ -116,9 +109,6 @@ def test_nobody_makes_himself_admin(shared_service: Service, account: Account) -
         )
     assert shared_service.sql("SELECT is_admin FROM users WHERE id = $1", account.id)[0][0] is False
 
-
-# -- one name, one address
-# -------------------------------------------------------------------------------------------
 
 SAME = {
     "case": ("alice", "ALICE"),
@@ -227,9 +217,6 @@ def test_of_two_who_take_a_name_at_once_one_gets_it(shared_service: Service) -> 
         "username_taken"
     }
 
-
-# -- what is not accepted
-# --------------------------------------------------------------------------------------------
 
 NO_TEXT: list[object] = [17, 1.5, True, None, [], {}, ["x"], "lone \ud800 surrogate"]
 BAD: dict[str, list[object]] = {
@@ -421,10 +408,6 @@ def test_the_largest_id_is_merely_unknown(api: httpx.Client) -> None:
     assert refused(api.get(f"/users/{2**63 - 1}")) == (404, "user_not_found")
 
 
-# -- passwords
-# -------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "email", ["", "nobody", "a@b\x00", "\x00", "x" * 10_000, "a\nb@example.com", "￿@example.com"]
 )
@@ -461,135 +444,6 @@ def test_unknown_address_and_wrong_password_are_answered_alike(
     assert said(known) == said(unknown)
     assert known.status_code == 401 and known.headers["www-authenticate"] == "Bearer"
     assert known.headers["content-length"] == unknown.headers["content-length"]
-
-
-class CountingHasher:
-    """Argon2's place: notes every call, its thread, and how many run at once."""
-
-    def __init__(self, at_once: int = 1) -> None:
-        self.calls: list[str] = []
-        self.threads: set[int] = set()
-        self.most = self._running = 0
-        self._lock = threading.Lock()
-        self._together = threading.Barrier(at_once)
-        self.stop = threading.Event()
-        self.stop.set()
-
-    def hash(self, password: str) -> str:
-        self._work("hash")
-        return f"hash of {password}"
-
-    def verify(self, password: str, password_hash: str) -> bool:
-        self._work("verify")
-        return password_hash == f"hash of {password}"
-
-    def _work(self, what: str) -> None:
-        with self._lock:
-            self.calls.append(what)
-            self.threads.add(threading.get_ident())
-            self._running += 1
-            self.most = max(self.most, self._running)
-        self._together.wait(30)
-        self.stop.wait(30)
-        time.sleep(0.05)  # so that one more than allowed would be seen beside these
-        with self._lock:
-            self._running -= 1
-
-
-@pytest.fixture
-def count_hashes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., CountingHasher]:
-    """Puts a counting hasher in argon2's place; the slots
-    stay as many as they are, but of this test's loop.
-    """
-
-    def put(at_once: int = 1, slots: int | None = None) -> CountingHasher:
-        hasher = CountingHasher(at_once)
-        monkeypatch.setattr(auth, "_passwords", hasher)
-        monkeypatch.setattr(
-            auth, "_hashing", asyncio.Semaphore(auth._hashing._value if slots is None else slots)
-        )
-        return hasher
-
-    return put
-
-
-def test_an_unknown_address_costs_as_many_hashes_as_a_wrong_password(
-    new_database: Callable[[], str],
-    count_hashes: Callable[..., CountingHasher],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(auth, "_nobody_hash", lambda: "hash of nobody's")
-    hasher = count_hashes()
-    url = new_database()
-
-    async def attempt(email: str, password: str) -> list[str]:
-        hasher.calls.clear()
-        with pytest.raises(errors.WrongCredentials):
-            await auth.log_in(email, password)
-        return list(hasher.calls)
-
-    async def story() -> None:
-        engine = database.connect(url, 1)
-        try:
-            async with database.session() as db:
-                user = User(
-                    username="ann",
-                    username_folded="ann",
-                    email="ann@example.com",
-                    email_folded="ann@example.com",
-                )
-                user.password_hash = await auth.hash_password(PASSWORD)
-                db.add(user)
-                await db.commit()
-            assert await auth.log_in("Ann@Example.com", PASSWORD)
-            wrong = await attempt("ann@example.com", "wrong password")
-            assert wrong == ["verify"]
-            for unknown in ("ben@example.com", "", "nul\x00", "x" * 10_000):
-                assert await attempt(unknown, "nobody's") == wrong
-        finally:
-            await engine.dispose()
-
-    asyncio.run(story())
-
-
-def test_hashing_leaves_the_loop_alone_and_takes_as_many_threads_as_cores(
-    count_hashes: Callable[..., CountingHasher],
-) -> None:
-    cores = os.cpu_count() or 1
-    hasher = count_hashes(at_once=cores)
-
-    async def story() -> None:
-        half = [auth.hash_password("x") for _ in range(2 * cores)]
-        other = [auth.password_matches("x", "hash of x") for _ in range(2 * cores)]
-        await asyncio.gather(*half, *other)
-
-    asyncio.run(story())
-    assert len(hasher.calls) == 4 * cores
-    assert hasher.most == cores
-    assert threading.get_ident() not in hasher.threads
-
-
-def test_whoever_waits_too_long_for_a_hash_is_told_to_come_back(
-    count_hashes: Callable[..., CountingHasher], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hasher = count_hashes(slots=1)
-    hasher.stop.clear()
-    monkeypatch.setattr(auth, "HASHING_WAIT_SECONDS", 0.05)
-
-    async def story() -> None:
-        first = asyncio.create_task(auth.hash_password("first"))
-        while not hasher.calls:
-            await asyncio.sleep(0.01)
-        with pytest.raises(errors.Busy) as refusal:
-            await auth.hash_password("second")
-        assert (refusal.value.status_code, refusal.value.headers) == (503, {"Retry-After": "2"})
-        hasher.stop.set()
-        assert await first == "hash of first"
-        monkeypatch.setattr(auth, "HASHING_WAIT_SECONDS", 30)
-        assert await auth.hash_password("third") == "hash of third"
-
-    asyncio.run(story())
-    assert hasher.calls == ["hash", "hash"]
 
 
 def test_passwords_are_stored_as_argon2id(shared_service: Service, account: Account) -> None:
@@ -640,10 +494,6 @@ def test_an_admin_sets_anothers_password_and_needs_the_current_one_for_his_own(
         assert client.patch(f"/users/{ann.id}", json={"password": PASSWORD}).status_code == 200
         assert refused(me(client, ann.token)) == (401, "invalid_token")
         assert log_in(client, ann.email).status_code == 200
-
-
-# -- tokens
-# ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_token_from_before_the_logout_ends_and_one_from_directly_after_works(

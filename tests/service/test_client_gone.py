@@ -10,25 +10,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
+from fastapi import FastAPI
+from sqlalchemy import text
 
-import config
-import database
 import main
-import storage
-from accounts import auth
-from config import MIB
-from files import unit_of_work
+from config import MIB, Settings
+from database import Database
 from image_utils import process_profile_image
-from routers import users
+from storage import AsyncStore
 from tests.conftest import make_database
 from tests.support.launched import files_of, head, held, hold_decoding, launched, leave, sending
 from tests.support.pictures import jpeg
 from tests.support.planned_s3 import PlannedS3, planned_s3
 from tests.support.services import START_SECONDS, Account, Service, form, part, wait_until
-from web import admission, uploads
+from web.admission import Admission
 
 # Room for one upload of the largest size. Nobody is cut
 # off or told to come back: only who leaves makes room.
@@ -208,31 +205,10 @@ def test_an_upload_finishes_though_its_client_closed_right_after_the_last_byte(
 # What follows calls the application in this process, so that its own task can be cancelled.
 
 
-@pytest.fixture
-def here(
-    new_database: Callable[[], str],
-    store_settings: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Service]:
-    """A database and a store for this process; the
-    service is not started, only asked what is there.
-    """
-    given = {"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path / "data"), **store_settings}
-    known = config.Settings.model_validate({name.lower(): value for name, value in given.items()})
-    for name in known.model_fields_set:
-        monkeypatch.setattr(config.settings, name, getattr(known, name))
-    storage.stores.cache_clear()
-    auth._key.cache_clear()
-    yield Service(given)
-    storage.stores.cache_clear()
-    auth._key.cache_clear()
-
-
 class Call:
     """A picture sent to the application, whole, and what it answers."""
 
-    def __init__(self, user_id: int, token: str, content: bytes) -> None:
+    def __init__(self, app: FastAPI, user_id: int, token: str, content: bytes) -> None:
         body = form(part(content))
         self.size = len(body)
         head_lines, _, _ = head(Account(user_id, "", "", token), len(body)).partition(b"\r\n\r\n")
@@ -262,12 +238,16 @@ class Call:
         async def send(message: Any) -> None:
             self.answer.append(message)
 
-        self.task = asyncio.create_task(main.app(scope, receive, send))
+        self.task = asyncio.create_task(app(scope, receive, send))
 
 
 @pytest.mark.parametrize("while_it", ["decodes", "puts"])
 def test_a_cancelled_request_ends_as_a_live_picture_and_holds_its_memory_until_it_is_decoded(
-    here: Service, monkeypatch: pytest.MonkeyPatch, while_it: str
+    new_database: Callable[[], str],
+    store_settings: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    while_it: str,
 ) -> None:
     begun = Future[None]()
     going_on = Future[None]()
@@ -277,43 +257,53 @@ def test_a_cancelled_request_ends_as_a_live_picture_and_holds_its_memory_until_i
             begun.set_result(None)
             going_on.result(START_SECONDS)
 
-    def decode(content: bytes, *_: Any) -> Any:
-        if while_it == "decodes":
-            wait()
-        return process_profile_image(content)
+    class WaitingDecoders:
+        def process_profile_image(self, content: bytes, *_: Any) -> Any:
+            if while_it == "decodes":
+                wait()
+            return process_profile_image(content)
 
-    async def put(self: storage.AsyncStore, *arguments: Any) -> None:
+    async def put(self: AsyncStore, *arguments: Any) -> None:
         if while_it == "puts":
             await asyncio.to_thread(wait)
         await real_put(self, *arguments)
 
-    async def cancel() -> None:
-        room = admission.Admission(MIB, 1, wait_seconds=START_SECONDS)
-        monkeypatch.setattr(uploads, "admission", room)
-        monkeypatch.setattr(users, "admission", room)
-        engine = database.connect(here.settings["DATABASE_URL"], 1)
-        beside = await asyncpg.connect(here.settings["DATABASE_URL"].replace("+asyncpg", ""))
-        insert = (
-            "INSERT INTO users (username, username_folded, email, email_folded, password_hash)"
-            " VALUES ('eve', 'eve', 'eve@example.com', 'eve@example.com', '') RETURNING id, clock_timestamp()"
-        )
-        user_id, now = await beside.fetchrow(insert)
-        call = Call(user_id, auth.issue_token(user_id, now), PICTURE)
+    async def cancel(app: FastAPI) -> None:
+        app.state.decoders = WaitingDecoders()
+        database: Database = app.state.database
+        admission: Admission = app.state.admission
+        async with database.session() as db:
+            insert = (
+                "INSERT INTO users (username, username_folded, email, email_folded, password_hash)"
+                " VALUES ('eve', 'eve', 'eve@example.com', 'eve@example.com', '')"
+                " RETURNING id, clock_timestamp()"
+            )
+            user_id, now = (await db.execute(text(insert))).one()
+            await db.commit()
+        call = Call(app, user_id, app.state.tokens.issue(user_id, now), PICTURE)
         await asyncio.wait_for(asyncio.wrap_future(begun), START_SECONDS)
         call.task.cancel()
         await asyncio.wait({call.task}, timeout=START_SECONDS)
         assert call.answer[0]["status"] == 503 and b"outcome_unknown" in call.answer[1]["body"]
-        assert room._bodies.free[0] == MIB - (call.size if while_it == "decodes" else 0)
+        assert admission.reserved_bytes == (call.size if while_it == "decodes" else 0)
         going_on.set_result(None)
-        await unit_of_work.finish_all(START_SECONDS)
-        assert room._bodies.free[0] == MIB
-        ((key, state),) = await beside.fetch("SELECT key, state FROM stored_files")
-        assert state == "live" and await beside.fetchval("SELECT picture_id IS NOT NULL FROM users")
-        assert here.objects() == {key: process_profile_image(PICTURE).content}
-        await beside.close()
-        await engine.dispose()
+        await app.state.backends.tasks.wait_for_all(START_SECONDS)
+        assert admission.reserved_bytes == 0
+        async with database.session() as db:
+            files = await db.execute(text("SELECT key, state FROM stored_files"))
+            ((key, state),) = files.all()
+            shown = await db.scalar(text("SELECT picture_id IS NOT NULL FROM users"))
+        assert state == "live" and shown
+        assert Service(given).objects() == {key: process_profile_image(PICTURE).content}
 
-    real_put = storage.AsyncStore.put
-    monkeypatch.setattr(users, "process_profile_image", decode)
-    monkeypatch.setattr(storage.AsyncStore, "put", put)
-    asyncio.run(cancel())
+    async def run() -> None:
+        settings = Settings.model_validate({name.lower(): given[name] for name in given})
+        app = main.create_app(settings)
+        async with app.router.lifespan_context(app):
+            await cancel(app)
+
+    given = {"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path / "data"), **store_settings}
+    given["DATABASE_POOL_SIZE"] = "1"
+    real_put = AsyncStore.put
+    monkeypatch.setattr(AsyncStore, "put", put)
+    asyncio.run(run())

@@ -25,12 +25,13 @@ SETTINGS = {
 }
 # Whoever holds the connection holds it for ever: what waits
 # for it says 503 soon, what holds it is never given up.
-CONSTANTS = (
-    "import database, storage.s3",
-    "database.POOL_TIMEOUT_SECONDS = 2",
-    "storage.STORE_DEADLINE_SECONDS = unit_of_work.PUT_BUDGET_SECONDS = storage.s3.READ_TIMEOUT_SECONDS = 600",
-    "unit_of_work.RELEASE_PATIENCE_SECONDS = 600",
-)
+CONSTANTS = {
+    "database.POOL_TIMEOUT_SECONDS": 2,
+    "storage.async_store.STORE_DEADLINE_SECONDS": 600,
+    "storage.s3.READ_TIMEOUT_SECONDS": 600,
+    "files.change.PUT_BUDGET_SECONDS": 600,
+    "files.change.RELEASE_PATIENCE_SECONDS": 600,
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def service(
         "DATA_DIR": str(tmp_path_factory.mktemp("one")),
         "DATABASE_URL": make_database(postgres, template),
     }
-    started = launched({**data, **SETTINGS, **store.settings()}, *CONSTANTS)
+    started = launched({**data, **SETTINGS, **store.settings()}, CONSTANTS)
     started.start()
     yield started
     store.gate.set()

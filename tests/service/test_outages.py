@@ -18,11 +18,12 @@ from tests.support.store_proxy import StoreProxy
 
 # A store that does not answer is given up by the budget
 # of the upload alone; all other limits are far away.
-CONSTANTS = (
-    "import storage.s3",
-    "storage.STORE_DEADLINE_SECONDS = storage.s3.READ_TIMEOUT_SECONDS = 600",
-    "unit_of_work.PUT_BUDGET_SECONDS = unit_of_work.RELEASE_PATIENCE_SECONDS = 0.5",
-)
+CONSTANTS = {
+    "storage.async_store.STORE_DEADLINE_SECONDS": 600,
+    "storage.s3.READ_TIMEOUT_SECONDS": 600,
+    "files.change.PUT_BUDGET_SECONDS": 0.5,
+    "files.change.RELEASE_PATIENCE_SECONDS": 0.5,
+}
 UPLOADS = 40
 
 
@@ -52,7 +53,7 @@ def service(
         "DATA_DIR": str(tmp_path_factory.mktemp("away")),
         "DATABASE_URL": make_database(postgres, template),
     }
-    started = launched({**data, **settings}, *CONSTANTS)
+    started = launched({**data, **settings}, CONSTANTS)
     started.start()
     yield started
     store.gate.set()

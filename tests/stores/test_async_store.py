@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from starlette.concurrency import run_in_threadpool
 
-import storage
+from concurrency import ThreadSlots
 from config import Settings
 from errors import ObjectExists, ObjectNotFound, StoreRefused, StoreUnavailable
-from storage import STORE_THREADS, AsyncStore, OpenObject, Stores
+from storage import AsyncStore, OpenObject, Stores, async_store
+from storage.contract import STORE_THREADS
 from storage.memory import MemoryStore
 from tests.support.pictures import jpeg
 from tests.support.services import Account, Service
@@ -89,21 +90,28 @@ def filled(store: GatedStore) -> GatedStore:
     return store
 
 
-Face = Callable[[AsyncStore, asyncio.Semaphore], Coroutine[Any, Any, None]]
+Face = Callable[[AsyncStore, ThreadSlots], Coroutine[Any, Any, None]]
 
 
 def on_a_loop(store: MemoryStore, use: Face, permits: int = STORE_THREADS) -> None:
     """Use the face of a store on an event loop; afterwards every permit must be back."""
 
     async def run() -> None:
-        threads = asyncio.Semaphore(permits)
+        threads = ThreadSlots(permits)
         await use(AsyncStore("tested", store, threads), threads)
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            for _ in range(permits):
-                await threads.acquire()
-        assert threads.locked()  # all of them, and not one more
+        await take_all(threads, permits)
 
     asyncio.run(run())
+
+
+async def take_all(threads: ThreadSlots, permits: int) -> None:
+    """All of them can be had at once, and not one more."""
+    gate = threading.Event()
+    calls = [await threads.start(gate.wait, PATIENCE_SECONDS) for _ in range(permits)]
+    are_taken = threads.are_taken
+    gate.set()
+    await asyncio.gather(*calls)
+    assert are_taken
 
 
 async def begun(store: GatedStore, calls: int = 1) -> None:
@@ -120,7 +128,7 @@ async def until(holds: Callable[[], bool]) -> None:
 def test_every_verb_gives_what_the_store_gives(store: GatedStore) -> None:
     store.gate.set()
 
-    async def use(face: AsyncStore, __: asyncio.Semaphore) -> None:
+    async def use(face: AsyncStore, __: ThreadSlots) -> None:
         assert (face.name, face.bucket, face.url(KEY)) == (
             "tested",
             "memory",
@@ -147,7 +155,7 @@ def test_every_verb_gives_what_the_store_gives(store: GatedStore) -> None:
 def test_no_call_runs_on_the_thread_of_the_event_loop(store: GatedStore) -> None:
     store.gate.set()
 
-    async def use(face: AsyncStore, __: asyncio.Semaphore) -> None:
+    async def use(face: AsyncStore, __: ThreadSlots) -> None:
         await face.put(KEY, CONTENT, "image/jpeg", SHA256)
         found = await face.open(KEY)
         await face.read(found.stream, 1)
@@ -162,7 +170,7 @@ def test_no_call_runs_on_the_thread_of_the_event_loop(store: GatedStore) -> None
 
 
 def test_the_event_loop_goes_on_while_a_store_hangs(store: GatedStore) -> None:
-    async def use(face: AsyncStore, __: asyncio.Semaphore) -> None:
+    async def use(face: AsyncStore, __: ThreadSlots) -> None:
         call = asyncio.create_task(face.delete(KEY))
         await begun(store)
         for _ in range(100):
@@ -177,9 +185,9 @@ def test_the_event_loop_goes_on_while_a_store_hangs(store: GatedStore) -> None:
 def test_a_call_past_the_deadline_is_given_up_and_may_still_take_effect(
     store: GatedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "STORE_DEADLINE_SECONDS", SOON_SECONDS)
+    monkeypatch.setattr(async_store, "STORE_DEADLINE_SECONDS", SOON_SECONDS)
 
-    async def use(face: AsyncStore, __: asyncio.Semaphore) -> None:
+    async def use(face: AsyncStore, __: ThreadSlots) -> None:
         with pytest.raises(StoreUnavailable):
             await face.put(KEY, CONTENT, "image/jpeg", SHA256)
         assert (store.running, store.exists(KEY)) == (1, False)  # given up, not ended
@@ -192,19 +200,19 @@ def test_a_call_past_the_deadline_is_given_up_and_may_still_take_effect(
 def test_a_call_that_was_given_up_keeps_its_thread_until_it_ends(
     store: GatedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "STORE_DEADLINE_SECONDS", SOON_SECONDS)
+    monkeypatch.setattr(async_store, "STORE_DEADLINE_SECONDS", SOON_SECONDS)
 
-    async def use(face: AsyncStore, threads: asyncio.Semaphore) -> None:
+    async def use(face: AsyncStore, threads: ThreadSlots) -> None:
         with pytest.raises(StoreUnavailable):
             await face.delete(KEY)
-        assert threads.locked()
+        assert threads.are_taken
         # Nobody may begin, and waiting for a thread has the same deadline as the call.
         with pytest.raises(StoreUnavailable):
             await face.delete(KEY)
         assert len(store.threads) == 1
         store.gate.set()
-        await until(lambda: not threads.locked())
-        monkeypatch.setattr(storage, "STORE_DEADLINE_SECONDS", PATIENCE_SECONDS)
+        await until(lambda: not threads.are_taken)
+        monkeypatch.setattr(async_store, "STORE_DEADLINE_SECONDS", PATIENCE_SECONDS)
         await face.delete(KEY)
 
     on_a_loop(store, use, permits=1)
@@ -213,10 +221,10 @@ def test_a_call_that_was_given_up_keeps_its_thread_until_it_ends(
 def test_a_stream_that_is_opened_too_late_is_closed(
     store: GatedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "STORE_DEADLINE_SECONDS", SOON_SECONDS)
+    monkeypatch.setattr(async_store, "STORE_DEADLINE_SECONDS", SOON_SECONDS)
     filled(store)
 
-    async def use(face: AsyncStore, __: asyncio.Semaphore) -> None:
+    async def use(face: AsyncStore, __: ThreadSlots) -> None:
         with pytest.raises(StoreUnavailable):
             await face.open(KEY)
         assert store.opened == []
@@ -229,7 +237,7 @@ def test_a_stream_that_is_opened_too_late_is_closed(
 def test_a_stream_is_closed_when_whoever_wanted_it_was_cancelled(store: GatedStore) -> None:
     filled(store)
 
-    async def use(face: AsyncStore, __: asyncio.Semaphore) -> None:
+    async def use(face: AsyncStore, __: ThreadSlots) -> None:
         call = asyncio.create_task(face.open(KEY))
         await begun(store)
         call.cancel()
@@ -245,7 +253,7 @@ def test_a_stream_that_comes_in_time_stays_open(store: GatedStore) -> None:
     filled(store)
     store.gate.set()
 
-    async def use(face: AsyncStore, __: asyncio.Semaphore) -> None:
+    async def use(face: AsyncStore, __: ThreadSlots) -> None:
         found = await face.open(KEY)
         await asyncio.sleep(0.01)
         assert not found.stream.closed
@@ -257,29 +265,29 @@ def test_a_stream_that_comes_in_time_stays_open(store: GatedStore) -> None:
 def test_a_failure_that_comes_too_late_disturbs_nobody(
     store: GatedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "STORE_DEADLINE_SECONDS", SOON_SECONDS)
+    monkeypatch.setattr(async_store, "STORE_DEADLINE_SECONDS", SOON_SECONDS)
     complaints: list[dict[str, Any]] = []
 
-    async def use(face: AsyncStore, threads: asyncio.Semaphore) -> None:
+    async def use(face: AsyncStore, threads: ThreadSlots) -> None:
         asyncio.get_running_loop().set_exception_handler(
             lambda _, context: complaints.append(context)
         )
         with pytest.raises(StoreUnavailable):
             await face.open("profile_pics/missing.jpg")
         store.gate.set()
-        await until(lambda: not threads.locked())
+        await until(lambda: not threads.are_taken)
 
     on_a_loop(store, use, permits=1)
     assert complaints == []
 
 
 def test_no_more_calls_run_at_once_than_there_are_threads_for(store: GatedStore) -> None:
-    async def use(face: AsyncStore, threads: asyncio.Semaphore) -> None:
+    async def use(face: AsyncStore, threads: ThreadSlots) -> None:
         calls = [asyncio.create_task(face.remove_leftovers(1)) for _ in range(3 * STORE_THREADS)]
         await begun(store, STORE_THREADS)
         for _ in range(100):
             await asyncio.sleep(0)
-        assert threads.locked()
+        assert threads.are_taken
         assert (len(store.threads), store.running) == (STORE_THREADS, STORE_THREADS)
         store.gate.set()
         await asyncio.gather(*calls)
@@ -290,7 +298,7 @@ def test_no_more_calls_run_at_once_than_there_are_threads_for(store: GatedStore)
 
 
 def test_the_bound_leaves_threads_for_pictures_and_passwords(store: GatedStore) -> None:
-    async def use(face: AsyncStore, __: asyncio.Semaphore) -> None:
+    async def use(face: AsyncStore, __: ThreadSlots) -> None:
         calls = [asyncio.create_task(face.remove_leftovers(1)) for _ in range(3 * STORE_THREADS)]
         await begun(store, STORE_THREADS)
         # The same pool, while every call to the store hangs.
@@ -303,7 +311,7 @@ def test_the_bound_leaves_threads_for_pictures_and_passwords(store: GatedStore) 
 
 @pytest.mark.parametrize("turns", range(6))
 def test_cancelling_leaks_no_permit_whenever_it_comes(store: GatedStore, turns: int) -> None:
-    async def use(face: AsyncStore, __: asyncio.Semaphore) -> None:
+    async def use(face: AsyncStore, __: ThreadSlots) -> None:
         calls = [asyncio.create_task(face.remove_leftovers(1)) for _ in range(5)]
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -316,7 +324,7 @@ def test_cancelling_leaks_no_permit_whenever_it_comes(store: GatedStore, turns: 
 
 
 def test_cancelling_while_waiting_for_a_thread_begins_nothing(store: GatedStore) -> None:
-    async def use(face: AsyncStore, __: asyncio.Semaphore) -> None:
+    async def use(face: AsyncStore, __: ThreadSlots) -> None:
         first = asyncio.create_task(face.remove_leftovers(1))
         await begun(store)
         second = asyncio.create_task(face.remove_leftovers(1))
@@ -334,16 +342,16 @@ def test_cancelling_while_waiting_for_a_thread_begins_nothing(store: GatedStore)
 
 
 def test_cancelling_a_call_that_runs_frees_its_permit_only_at_its_end(store: GatedStore) -> None:
-    async def use(face: AsyncStore, threads: asyncio.Semaphore) -> None:
+    async def use(face: AsyncStore, threads: ThreadSlots) -> None:
         call = asyncio.create_task(face.put(KEY, CONTENT, "image/jpeg", SHA256))
         await begun(store)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        assert threads.locked()
+        assert threads.are_taken
         assert store.running == 1
         store.gate.set()
-        await until(lambda: not threads.locked())
+        await until(lambda: not threads.are_taken)
         assert store.exists(KEY)  # it went on, so its outcome was unknown
 
     on_a_loop(store, use, permits=1)

@@ -1,84 +1,38 @@
-"""The service with other constants, a picture step that
-can be held, and a page that tells what the process holds.
-
-While a file named `hold` lies in DATA_DIR no picture
-is decoded. `/test/held` tells what this process holds.
-"""
+"""Services that serve tests/support/program.py, and what tests send to them over bare sockets."""
 
 import contextlib
+import json
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tests.support.services import FORM, ROOT, Account, Service, get
 
-_PROGRAM = """
-import io, pathlib, sys, time, weakref
-import main, storage
-from files import unit_of_work
-from web import admission, uploads
-from routers import users
-
-bodies, decoding = weakref.WeakSet(), []
-free_at_first = admission.admission._bodies.free[0]
-
-class Body(io.BytesIO):
-    def __init__(self):
-        bodies.add(self)
-
-uploads.BytesIO = Body
-real = users.process_profile_image
-
-def process(*arguments):
-    decoding.append(1)
-    while pathlib.Path("hold").exists():
-        time.sleep(0.01)
-    decoding.pop()
-    return real(*arguments)
-
-users.process_profile_image = process
-
-@main.app.get("/test/held")
-async def held():
-    return {
-        "reserved": free_at_first - admission.admission._bodies.free[0],
-        "waiting": len(admission.admission._bodies.waiting),
-        "read": sum(body.tell() for body in bodies),
-        "decoding": len(decoding),
-        "unfinished": len(unit_of_work._unfinished),
-    }
-"""
-_RUN = {
-    "main.py": "main.serve()",
-    "uvicorn": "import runpy; sys.argv[:1] = ['uvicorn', 'main:app']; runpy.run_module('uvicorn', None, '__main__')",
-}
+By = Literal["main.py", "uvicorn"]
 
 
 def launched(
-    settings: dict[str, str], *constants: str, by: str = "main.py", grace_seconds: float = 60
+    settings: dict[str, str],
+    constants: Mapping[str, object] | None = None,
+    *,
+    by: By = "main.py",
+    grace_seconds: float = 60,
 ) -> Service:
     """A service, not yet started, that is served as `main.py` or as uvicorn does it.
 
-    `constants` are assignments in main, storage or
-    unit_of_work, such as `main.SHUTDOWN_FINISH_SECONDS = 1`.
+    `constants` are those of its modules, by their dotted names.
     """
-    service = Service({"PYTHONPATH": str(ROOT), **settings})
-    program = [_PROGRAM, f"main.GRACE_SECONDS = {grace_seconds}", *constants, _RUN[by]]
-    service.command = [sys.executable, "-c", "\n".join(program)]
+    changed = {"ops.serving.GRACE_SECONDS": grace_seconds, **(constants or {})}
+    program = json.dumps({"by": by, "constants": changed})
+    service = Service({"PYTHONPATH": str(ROOT), "TEST_PROGRAM": program, **settings})
+    service.command = [sys.executable, "-m", "tests.support.program"]
     if by == "uvicorn":
-        grace = ("--timeout-graceful-shutdown", str(round(grace_seconds)))
-        service.command += [
-            "--host",
-            service.host,
-            "--port",
-            str(service.port),
-            "--log-level",
-            "info",
-            *grace,
-        ]
+        service.command += ["--host", service.host, "--port", str(service.port)]
+        service.command += ["--timeout-graceful-shutdown", str(round(grace_seconds))]
+        service.command += ["--log-level", "info"]
     return service
 
 

@@ -11,10 +11,12 @@ import pytest
 from fastapi import Request
 from starlette.types import Message
 
+from config import Settings
 from errors import BrokenPicture, MalformedForm
 from pictures.costs import Cost
+from pictures.slots import PictureSlots
 from tests.support.services import BOUNDARY, form, part
-from web import uploads
+from web import forms
 from web.admission import Admission
 
 
@@ -36,12 +38,12 @@ def test_the_reader_of_a_form_lets_go_of_the_file(
 ) -> None:
     readers: list[weakref.ref[object]] = []
 
-    class Watched(uploads._FormReader):
-        def __init__(self, request: Request, max_file_bytes: int) -> None:
-            super().__init__(request, max_file_bytes)
+    class Watched(forms.FormReader):
+        def __init__(self, content_type: str, max_file_bytes: int) -> None:
+            super().__init__(content_type, max_file_bytes)
             readers.append(weakref.ref(self))
 
-    monkeypatch.setattr(uploads, "_FormReader", Watched)
+    monkeypatch.setattr(forms, "FormReader", Watched)
     body = form(part(b"x" * 100_000))[: None if is_whole else -20]
 
     async def receive() -> Message:
@@ -50,7 +52,10 @@ def test_the_reader_of_a_form_lets_go_of_the_file(
     async def read() -> int:
         content_type = f"multipart/form-data; boundary={BOUNDARY}".encode()
         scope = {"type": "http", "headers": [(b"content-type", content_type)]}
-        async with uploads.admitted_picture_form(Request(scope, receive)) as read_form:
+        settings = Settings()
+        admission = Admission.from_settings(settings)
+        request = Request(scope, receive)
+        async with forms.admit_picture_form(request, admission, settings) as read_form:
             return len(read_form.content)
 
     async def read_and_look() -> None:
@@ -64,7 +69,7 @@ def test_the_reader_of_a_form_lets_go_of_the_file(
 
 
 def test_a_refused_picture_is_let_go_of_with_its_refusal(uncollected: None) -> None:
-    admission = Admission(1, 1, 1)
+    slots = PictureSlots(1, 0, wait_seconds=1)
     given: list[weakref.ref[Content]] = []
 
     def refuse(content: Content) -> None:
@@ -77,7 +82,7 @@ def test_a_refused_picture_is_let_go_of_with_its_refusal(uncollected: None) -> N
     async def send() -> None:
         content = Content()
         given.append(weakref.ref(content))
-        await admission.in_picture_slot(Cost(0, 0), refuse, content)
+        await slots.run(Cost(0, 0), refuse, content)
 
     async def send_and_look() -> None:
         try:

@@ -1,0 +1,52 @@
+"""Proves that logging in tells nobody, by the time it takes, which addresses have an account."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+import errors
+from accounts import Login, Passwords, Tokens
+from database import Database
+from models import User
+from tests.support.hashing import CountingHasher
+
+PASSWORD = "correct horse battery"
+
+
+def test_an_unknown_address_costs_as_many_hashes_as_a_wrong_password(
+    new_database: Callable[[], str],
+) -> None:
+    hasher = CountingHasher()
+    passwords = Passwords(hasher)
+    url = new_database()
+
+    async def attempt(login: Login, email: str, password: str) -> list[str]:
+        hasher.calls.clear()
+        with pytest.raises(errors.WrongCredentials):
+            await login.log_in(email, password)
+        return list(hasher.calls)
+
+    async def story() -> None:
+        database = Database(url, 1)
+        login = Login(database, passwords, Tokens("x" * 32, 1))
+        try:
+            async with database.session() as db:
+                user = User(
+                    username="ann",
+                    username_folded="ann",
+                    email="ann@example.com",
+                    email_folded="ann@example.com",
+                    password_hash=await passwords.hash(PASSWORD),
+                )
+                db.add(user)
+                await db.commit()
+            assert await login.log_in("Ann@Example.com", PASSWORD)
+            wrong = await attempt(login, "ann@example.com", "wrong password")
+            assert wrong == ["verify"]
+            for unknown in ("ben@example.com", "", "nul\x00", "x" * 10_000):
+                assert await attempt(login, unknown, "nobody's") == wrong
+        finally:
+            await database.dispose()
+
+    asyncio.run(story())

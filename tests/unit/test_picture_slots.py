@@ -1,0 +1,226 @@
+"""Proves that pictures share slots and memory: in turn, within bounds, and with nothing lost."""
+
+import asyncio
+import threading
+
+import pytest
+
+from errors import BrokenPicture, Busy
+from pictures.costs import Cost
+from pictures.slots import PASSED_FOR_TIMES_ITS_OWN, PictureSlots
+from tests.support.turns import PATIENCE_SECONDS, turns
+
+FREE = Cost(0, 0)
+
+
+def test_as_many_pictures_are_worked_on_as_there_are_slots_and_no_more() -> None:
+    async def use() -> None:
+        slots = PictureSlots(3, 0, PATIENCE_SECONDS)
+        together = threading.Barrier(3)
+        lock = threading.Lock()
+        now = 0
+        most = 0
+
+        def work(number: int) -> int:
+            nonlocal now, most
+            with lock:
+                now += 1
+                most = max(most, now)
+            together.wait(PATIENCE_SECONDS)  # passes only when all three slots are in use
+            with lock:
+                now -= 1
+            return number
+
+        assert await asyncio.gather(*(slots.run(FREE, work, number) for number in range(21))) == [
+            *range(21)
+        ]
+        assert most == 3
+
+    asyncio.run(use())
+
+
+def test_waiting_for_a_slot_is_bounded_and_slots_come_back_after_failures() -> None:
+    async def use() -> None:
+        slots = PictureSlots(2, 0, wait_seconds=0.05)
+
+        def fail() -> None:
+            raise ValueError("a broken picture")
+
+        for _ in range(5):
+            with pytest.raises(ValueError, match="a broken picture"):
+                await slots.run(FREE, fail)
+        go = threading.Event()
+        holders = [
+            asyncio.create_task(slots.run(FREE, go.wait, PATIENCE_SECONDS)) for _ in range(2)
+        ]
+        await turns()
+        with pytest.raises(Busy):
+            await slots.run(FREE, bool)
+        waiter = asyncio.create_task(slots.run(FREE, bool))
+        await turns()
+        waiter.cancel()
+        await asyncio.wait({waiter})
+        go.set()
+        assert await asyncio.gather(*holders) == [True, True]
+        assert await asyncio.gather(*(slots.run(FREE, lambda: 7) for _ in range(2))) == [7, 7]
+
+    asyncio.run(use())
+
+
+def test_a_slot_whose_request_was_cancelled_is_busy_until_its_thread_ends() -> None:
+    async def use() -> None:
+        slots = PictureSlots(1, 0, wait_seconds=0.1)
+        started = threading.Event()
+        go = threading.Event()
+
+        def decode() -> None:
+            started.set()
+            go.wait(PATIENCE_SECONDS)
+
+        try:
+            cancelled = asyncio.create_task(slots.run(FREE, decode))
+            await asyncio.to_thread(started.wait, PATIENCE_SECONDS)
+            cancelled.cancel()
+            await turns()
+            with pytest.raises(Busy):
+                await slots.run(FREE, bool)
+        finally:
+            go.set()
+        await asyncio.wait({cancelled})
+        await turns()
+        assert await slots.run(FREE, lambda: 7) == 7
+
+    asyncio.run(use())
+
+
+class Decodes:
+    """Pictures in work, each until it is told to end; the order in which they began."""
+
+    def __init__(self, slots: PictureSlots) -> None:
+        self._slots = slots
+        self.begun: list[str] = []
+        self._ends: dict[str, threading.Event] = {}
+
+    def add(self, name: str, cost: Cost, failure: Exception | None = None) -> "asyncio.Task[str]":
+        self._ends[name] = threading.Event()
+
+        def work() -> str:
+            self.begun.append(name)
+            assert self._ends[name].wait(PATIENCE_SECONDS)
+            if failure is not None:
+                raise failure
+            return name
+
+        return asyncio.create_task(self._slots.run(cost, work))
+
+    async def until(self, *names: str, in_order: bool = True) -> None:
+        """Return when exactly these have begun; those
+        that are let in at one moment do so in any order.
+        """
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while len(self.begun) < len(names):
+                await asyncio.sleep(0.001)
+        await turns()
+        assert (self.begun if in_order else sorted(self.begun)) == [*names]
+
+    def end(self, *names: str) -> None:
+        for name in names:
+            self._ends[name].set()
+
+
+def test_a_quick_picture_goes_before_a_slow_one_that_came_a_moment_earlier() -> None:
+    async def use() -> None:
+        decodes = Decodes(PictureSlots(1, 100, PATIENCE_SECONDS))
+        tasks = [decodes.add("in work", Cost(10, 0.01))]
+        await decodes.until("in work")
+        for name, cpu_seconds in (("slow", 1.0), ("quick", 0.001), ("next", 0.1)):
+            tasks.append(decodes.add(name, Cost(10, cpu_seconds)))
+            await turns()
+        decodes.end("in work", "slow", "quick", "next")
+        await asyncio.gather(*tasks)
+        await decodes.until("in work", "quick", "next", "slow")
+
+    asyncio.run(use())
+
+
+def test_a_slow_picture_is_not_passed_for_ever() -> None:
+    async def use() -> None:
+        decodes = Decodes(PictureSlots(1, 100, PATIENCE_SECONDS))
+        slow_seconds = 0.002
+        tasks = [decodes.add("in work", Cost(10, 0)), decodes.add("slow", Cost(10, slow_seconds))]
+        await decodes.until("in work")
+        await asyncio.sleep(2 * PASSED_FOR_TIMES_ITS_OWN * slow_seconds)
+        tasks += [decodes.add(f"quick {number}", Cost(10, 0)) for number in range(3)]
+        await turns()
+        decodes.end("in work", "slow", "quick 0", "quick 1", "quick 2")
+        await asyncio.gather(*tasks)
+        await decodes.until("in work", "slow", "quick 0", "quick 1", "quick 2")
+
+    asyncio.run(use())
+
+
+def test_pictures_share_the_memory_for_decoding_and_what_needs_more_waits_for_it() -> None:
+    async def use() -> None:
+        decodes = Decodes(PictureSlots(4, 100, PATIENCE_SECONDS))
+        tasks = [
+            decodes.add(name, Cost(size, 0))
+            for name, size in (("a", 40), ("b", 40), ("c", 30), ("d", 10))
+        ]
+        await decodes.until("a", "b", in_order=False)
+        decodes.end("a")
+        await decodes.until("a", "b", "c", "d", in_order=False)
+        decodes.end("b", "c", "d")
+        assert await asyncio.gather(*tasks) == ["a", "b", "c", "d"]
+
+    asyncio.run(use())
+
+
+def test_a_picture_that_costs_more_than_all_memory_for_decoding_is_decoded_alone() -> None:
+    async def use() -> None:
+        decodes = Decodes(PictureSlots(4, 100, PATIENCE_SECONDS))
+        tasks = [
+            decodes.add("before", Cost(1, 0)),
+            decodes.add("giant", Cost(500, 0)),
+            decodes.add("after", Cost(1, 0)),
+        ]
+        await decodes.until("before")
+        decodes.end("before")
+        await decodes.until("before", "giant")
+        decodes.end("giant")
+        await decodes.until("before", "giant", "after")
+        decodes.end("after")
+        assert await asyncio.gather(*tasks) == ["before", "giant", "after"]
+
+    asyncio.run(use())
+
+
+def test_slots_and_memory_come_back_after_cancellation_and_failure() -> None:
+    async def use() -> None:
+        slots = PictureSlots(2, 100, PATIENCE_SECONDS)
+        decodes = Decodes(slots)
+        broken = decodes.add("broken", Cost(50, 0), BrokenPicture())
+        await decodes.until("broken")
+        failed = decodes.add("failed", Cost(50, 0), ValueError("of ours"))
+        await decodes.until("broken", "failed")
+        decodes.end("broken", "failed")
+        outcomes = await asyncio.gather(broken, failed, return_exceptions=True)
+        assert [type(each) for each in outcomes] == [BrokenPicture, ValueError]
+        begun = decodes.add("left", Cost(100, 0))
+        waiting = decodes.add("never begun", Cost(100, 0))
+        await decodes.until("broken", "failed", "left")
+        for task in (begun, waiting):
+            task.cancel()
+        last = decodes.add("last", Cost(100, 0))
+        await turns()
+        assert begun.cancelled() and waiting.cancelled()
+        await decodes.until("broken", "failed", "left")  # its thread still has all the memory
+        decodes.end("left")
+        await decodes.until("broken", "failed", "left", "last")
+        decodes.end("last")
+        assert await last == "last"
+        assert await asyncio.gather(*(slots.run(Cost(50, 0), lambda: 7) for _ in range(2))) == [
+            7,
+            7,
+        ]
+
+    asyncio.run(use())
