@@ -64,8 +64,8 @@ class StoredFile(Base):
             "state IN ('pending', 'live', 'doomed', 'deleting')", name="stored_files_state_check"
         ),
         CheckConstraint(
-            "state <> 'live' OR (content_type IS NOT NULL AND size_bytes IS NOT NULL AND sha256 IS NOT NULL"
-            " AND width_px IS NOT NULL AND height_px IS NOT NULL)",
+            "state <> 'live' OR (content_type IS NOT NULL AND size_bytes IS NOT NULL"
+            " AND sha256 IS NOT NULL AND width_px IS NOT NULL AND height_px IS NOT NULL)",
             name="stored_files_live_check",
         ),
         Index(

@@ -47,7 +47,10 @@ class Login:
         self._tokens = tokens
 
     async def log_in(self, email: str, password: str) -> str:
-        """Return a token. Raises WrongCredentials, alike for an unknown address and a wrong password."""
+        """Return a token.
+
+        Raises WrongCredentials, alike for an unknown address and a wrong password.
+        """
         try:
             address = fold(normalized_email(email))
         except ValueError:

@@ -1,6 +1,6 @@
-"""The life of a stored file: announced, put, swapped in, let go, deleted; nobody else sets its state.
+"""The life of a stored file: announced, put, swapped in, let go, deleted.
 
-HTTP is not known here: a refusal is an error of the tree.
+Nobody else sets its state. HTTP is not known here: a refusal is an error of the tree.
 """
 
 from files.backends import Backends, RequestBackends

@@ -113,7 +113,8 @@ class Change:
                 raise UploadExpired
             old = user.picture
             user.picture = file
-            file.state, file.state_changed_at = FileState.LIVE, func.now()
+            file.state = FileState.LIVE
+            file.state_changed_at = func.now()
             if old is not None:
                 deletions.doom(old)
             await db.flush()

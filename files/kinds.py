@@ -1,4 +1,4 @@
-"""The kinds of files, in one table: what each is called, where it lies, who may read it, who refers to it.
+"""The kinds of files, in one table: name, prefix, public or private, and who refers to them.
 
 A new kind of file is a new row here. Nothing else knows a prefix: keys are made from it, `check`
 and `sweep` look below it, `/media` and the bucket's policy open what is public.

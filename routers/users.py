@@ -23,6 +23,7 @@ from web.forms import PictureForm, admit_picture_form
 router = APIRouter(prefix="/users", tags=["users"], route_class=BoundedRoute)
 upload_router = APIRouter(prefix="/users", tags=["users"])  # bounds its bodies itself
 
+CROP_DESCRIPTION = "x,y,size: a square in pixels of the upright picture; else its centre"
 PICTURE_FORM = {
     "requestBody": {
         "required": True,
@@ -41,7 +42,7 @@ PICTURE_FORM = {
                             "type": "string",
                             "pattern": r"^(\d{1,9},\d{1,9},\d{1,9})?$",
                             "examples": [""],  # what the try-it-out page fills in
-                            "description": "x,y,size: a square in pixels of the upright picture; else its centre",
+                            "description": CROP_DESCRIPTION,
                         },
                     },
                 }
@@ -122,11 +123,14 @@ async def update_user(
     if password_hash is not None and changed.password_hash != user.password_hash:
         raise WrongPassword  # someone else changed it while we compared
     if "username" in given:
-        changed.username, changed.username_folded = change.username, fold(change.username)
+        changed.username = change.username
+        changed.username_folded = fold(change.username)
     if "email" in given:
-        changed.email, changed.email_folded = change.email, fold(change.email)
+        changed.email = change.email
+        changed.email_folded = fold(change.email)
     if password_hash is not None:
-        changed.password_hash, changed.tokens_valid_after = password_hash, func.clock_timestamp()
+        changed.password_hash = password_hash
+        changed.tokens_valid_after = func.clock_timestamp()
     try:
         await _commit(db)
     except IntegrityError as err:

@@ -33,7 +33,7 @@ class Stores:
         self.current = self.of(name, self._stores[name].bucket)
 
     def of(self, name: str, bucket: str) -> AsyncStore:
-        """Give the store that a row names; raises StoreRefused if the settings know it no longer."""
+        """Give the store that a row names; raises StoreRefused where no setting knows it."""
         if (name, bucket) not in self._faces:
             if name not in self._stores:
                 logger.error(
@@ -46,7 +46,7 @@ class Stores:
         return self._faces[name, bucket]
 
     def on_disk(self) -> list[AsyncStore]:
-        """Give the local stores, whose objects this service serves itself; the current one first."""
+        """Give the local stores, the current one first: this service serves their objects."""
         names = [name for name, given in self._settings.items() if given.storage == "local"]
         names.sort(key=lambda name: name != self.current.name)
         return [self.of(name, "") for name in names]

@@ -79,7 +79,7 @@ class Store(Protocol):
         """Name the public URL that a browser loads; asks nobody."""
 
     def find(self, prefix: str) -> Iterator[FoundObject]:
-        """List every object whose key starts with these characters, in bounded memory and no order."""
+        """List every object whose key starts so, in bounded memory and no order."""
 
     def remove_leftovers(self, older_than_seconds: float) -> None:
         """Remove what puts that never finished left behind;

@@ -1,4 +1,4 @@
-"""Bounding a request's body while it arrives: its length and its pace. Nothing is written to disk."""
+"""Bounding a request's body while it arrives, in length and pace; nothing goes to disk."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

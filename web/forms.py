@@ -144,7 +144,7 @@ class FormReader:
         return PictureForm(content, _parse_crop(self._fields.get(b"crop")))
 
     def let_go(self) -> None:
-        """Free the file now: only the collector would end that parser and reader hold each other."""
+        """Free the file now; parser and reader hold each other until the collector comes."""
         self._file = None
         self._target = bytearray()
         self._parser.callbacks = {}

@@ -57,7 +57,8 @@ def main(folder: Path, options: list[str]) -> int:
             service.stop()
     wrong = [failure for failure in failures if failure.startswith(ALWAYS_WRONG)]
     print(
-        f"{len(wrong)} server errors, hangs, dropped connections or unreadable answers; {len(failures)} in all"
+        f"{len(wrong)} server errors, hangs, dropped connections or unreadable answers;"
+        f" {len(failures)} in all"
     )
     return 1 if wrong or (is_strict and done.returncode) else 0
 

@@ -189,7 +189,10 @@ def kept(shared_service: Service, account: Account) -> Iterator[str]:
     assert stored_keys(shared_service) == before
 
 
-SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="300" height="300"><script>alert(1)</script></svg>'
+SVG = (
+    b'<svg xmlns="http://www.w3.org/2000/svg" width="300" height="300">'
+    b"<script>alert(1)</script></svg>"
+)
 FIELD = 'form-data; name="file"'
 
 BAD_FILES: dict[str, tuple[Send, int, str]] = {

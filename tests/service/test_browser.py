@@ -52,8 +52,10 @@ async ([url, token]) => {
     const form = new FormData();
     form.append("file", await canvas.convertToBlob({type: "image/png"}), "drawing.png");
     try {
-        const answer = await fetch(url, {method: "PATCH", body: form, headers: {Authorization: `Bearer ${token}`}});
-        return {status: answer.status, body: await answer.json(), id: answer.headers.get("x-request-id")};
+        const headers = {Authorization: `Bearer ${token}`};
+        const answer = await fetch(url, {method: "PATCH", body: form, headers});
+        const id = answer.headers.get("x-request-id");
+        return {status: answer.status, body: await answer.json(), id};
     } catch (error) {
         return {error: error.name};
     }

@@ -346,7 +346,10 @@ def test_a_stalled_body_of_another_route_is_cut_off_too(
     start_service: Callable[..., Service],
 ) -> None:
     service = start_service(upload_stall_seconds=0.5)
-    head = f"POST /users HTTP/1.1\r\nHost: {service.host}\r\nContent-Type: application/json\r\nContent-Length: 60\r\n\r\n"
+    head = (
+        f"POST /users HTTP/1.1\r\nHost: {service.host}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 60\r\n\r\n"
+    )
     with connected(service) as connection:
         connection.sendall(head.encode() + b"{")
         assert_problem(read_answer(connection), 408, "upload_stalled")

@@ -175,7 +175,7 @@ class People(RuleBasedStateMachine):
 
     @invariant()
     def rows_and_objects_are_the_model(self) -> None:
-        """Once what goes on behind the answers is done; then no row is left but of what is shown."""
+        """Once what goes on behind the answers is done, only rows of what is shown are left."""
         objects: dict[str, bytes] = {}
 
         def read_objects() -> dict[str, bytes]:
@@ -189,7 +189,8 @@ class People(RuleBasedStateMachine):
             == self.model.live()
         )
         rows = self.service.sql(
-            "SELECT u.id, f.sha256, f.state, f.owner_id FROM users u FULL JOIN stored_files f ON f.id = u.picture_id"
+            "SELECT u.id, f.sha256, f.state, f.owner_id"
+            " FROM users u FULL JOIN stored_files f ON f.id = u.picture_id"
         )
         assert {row["id"]: row["sha256"] for row in rows} == {
             self.ids[name]: sha256 for name, sha256 in self.model.pictures.items()

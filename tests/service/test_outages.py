@@ -94,7 +94,8 @@ def assert_rows_and_objects_are_equal(service: Service, store: PlannedS3) -> Non
 
     def are_equal() -> bool:
         service.sql(
-            "UPDATE stored_files SET next_attempt_at = now() WHERE state <> 'live' AND tombstone_until IS NULL"
+            "UPDATE stored_files SET next_attempt_at = now()"
+            " WHERE state <> 'live' AND tombstone_until IS NULL"
         )
         live = service.sql("SELECT key FROM users JOIN stored_files f ON f.id = picture_id")
         left = service.sql(
@@ -107,7 +108,10 @@ def assert_rows_and_objects_are_equal(service: Service, store: PlannedS3) -> Non
 
 def failed(service: Service, attempts: int) -> int:
     """How many deletions have failed at least so often."""
-    found = "SELECT FROM stored_files WHERE state = 'deleting' AND last_error = 'store_unavailable' AND attempts >= $1"
+    found = (
+        "SELECT FROM stored_files WHERE state = 'deleting'"
+        " AND last_error = 'store_unavailable' AND attempts >= $1"
+    )
     return len(service.sql(found, attempts))
 
 

@@ -324,10 +324,6 @@ def lines_of(service: Service, request_id: str) -> list[dict[str, Any]]:
     raise AssertionError(f"no log line for {request_id}")
 
 
-# -- what no handler caught
-# ------------------------------------------------------------------------------------------
-
-
 def broken_app() -> FastAPI:
     """A small application inside the real middleware, with routes that fail in several ways."""
     tiny = FastAPI(middleware=app.user_middleware)
@@ -417,10 +413,6 @@ def test_a_failure_in_the_middle_of_an_answer_cuts_it_off() -> None:
         asyncio.run(ask())
 
 
-# -- the database goes away
-# ------------------------------------------------------------------------------------------
-
-
 async def administer(url: str, *statements: str) -> None:
     """From another database of the same server."""
     connection = await asyncpg.connect(
@@ -498,7 +490,10 @@ def test_a_database_that_no_longer_answers_is_not_waited_for_by_the_probe(
                 base_url=service.url, timeout=PATIENCE_SECONDS, trust_env=False
             ) as client:
                 waiting = asyncio.create_task(client.get("/users/1"))
-                waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'"
+                waits = (
+                    "SELECT count(*) FROM pg_stat_activity"
+                    " WHERE datname = $1 AND wait_event_type = 'Lock'"
+                )
                 while not await connection.fetchval(waits, name):
                     await asyncio.sleep(0.02)
                 ready = await client.get("/health/ready")

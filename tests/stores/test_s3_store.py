@@ -67,7 +67,8 @@ class Answer:
             return self.body
         if not self.code:
             return b""
-        return f"<?xml version='1.0'?><Error><Code>{self.code}</Code><Message>because</Message></Error>".encode()
+        error = f"<Error><Code>{self.code}</Code><Message>because</Message></Error>"
+        return f"<?xml version='1.0'?>{error}".encode()
 
 
 class Recorder:

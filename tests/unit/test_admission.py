@@ -27,7 +27,8 @@ class Holder:
     def __init__(self, admission: Admission, amount_bytes: int) -> None:
         self._admission = admission
         self._amount = amount_bytes
-        self.is_in, self._go = False, asyncio.Event()
+        self.is_in = False
+        self._go = asyncio.Event()
         self.task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
