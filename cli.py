@@ -26,7 +26,7 @@ from files import Backends, reaper
 from models import User, fold
 from ops import embedded_postgres
 from ops.check import CannotLook
-from schemas import normalized_email
+from schemas import normalize_email
 from storage import Stores
 
 # Of `check` and `sweep`, whose 1 means that they found something.
@@ -121,7 +121,7 @@ async def _claim(backends: Backends) -> int:
 async def make_admin(backends: Backends, email: str) -> int:
     """Let this account see and change every other."""
     async with backends.database.session() as db:
-        account = update(User).where(User.email_folded == fold(normalized_email(email)))
+        account = update(User).where(User.email_folded == fold(normalize_email(email)))
         user_id = await db.scalar(account.values(is_admin=True).returning(User.id))
         await db.commit()
     print(

@@ -155,13 +155,13 @@ def is_outage(err: DBAPIError) -> bool:
     return str(sqlstate)[:2] in _OUTAGE_CLASSES
 
 
-def _database_of(request: Request) -> Database:
+def _get_database(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
 
 
 # The database of the application that a request came to.
-RequestDatabase = Annotated[Database, Depends(_database_of)]
+RequestDatabase = Annotated[Database, Depends(_get_database)]
 
 
 async def _open_session(database: RequestDatabase) -> AsyncIterator[AsyncSession]:

@@ -24,7 +24,7 @@ def _check_username(name: str) -> str:
 
 
 def _check_email(address: str) -> str:
-    return _check_folded(normalized_email(address))
+    return _check_folded(normalize_email(address))
 
 
 def _check_folded(name: str) -> str:
@@ -50,7 +50,7 @@ def is_text(value: str) -> bool:
     return True
 
 
-def normalized_email(address: str) -> str:
+def normalize_email(address: str) -> str:
     """The one way to write an address. Raises ValueError with what is wrong with it."""
     try:
         return email_validator.validate_email(address, check_deliverability=False).normalized

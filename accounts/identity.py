@@ -15,25 +15,25 @@ from accounts.tokens import Tokens
 from database import RequestDatabase
 from errors import InvalidToken, NotAuthenticated, NotYours, UserNotFound, WrongCredentials
 from models import User, fold
-from schemas import LARGEST_ID, normalized_email
+from schemas import LARGEST_ID, normalize_email
 
 _bearer = OAuth2PasswordBearer(tokenUrl="users/token", auto_error=False)
 UserId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
 
 
-def _passwords_of(request: Request) -> Passwords:
+def _get_passwords(request: Request) -> Passwords:
     passwords: Passwords = request.app.state.passwords
     return passwords
 
 
-def _tokens_of(request: Request) -> Tokens:
+def _get_tokens(request: Request) -> Tokens:
     tokens: Tokens = request.app.state.tokens
     return tokens
 
 
 # Those of the application that a request came to.
-RequestPasswords = Annotated[Passwords, Depends(_passwords_of)]
-RequestTokens = Annotated[Tokens, Depends(_tokens_of)]
+RequestPasswords = Annotated[Passwords, Depends(_get_passwords)]
+RequestTokens = Annotated[Tokens, Depends(_get_tokens)]
 
 
 class Login:
@@ -52,7 +52,7 @@ class Login:
         Raises WrongCredentials, alike for an unknown address and a wrong password.
         """
         try:
-            address = fold(normalized_email(email))
+            address = fold(normalize_email(email))
         except ValueError:
             address = ""  # no account's, and it costs the same time
         async with self._database.session() as db:
@@ -70,7 +70,7 @@ class Login:
         return self._tokens.issue(account[0], account[2])
 
 
-async def _current_user(
+async def _read_current_user(
     token: Annotated[str | None, Depends(_bearer)],
     tokens: RequestTokens,
     database: RequestDatabase,
@@ -85,10 +85,10 @@ async def _current_user(
     return user
 
 
-CurrentUser = Annotated[User, Depends(_current_user)]
+CurrentUser = Annotated[User, Depends(_read_current_user)]
 
 
-async def _editable_user(user_id: UserId, current: CurrentUser, database: RequestDatabase) -> User:
+async def _read_editable_user(user_id: UserId, current: CurrentUser, database: RequestDatabase) -> User:
     if current.id == user_id:
         return current
     if not current.is_admin:
@@ -101,4 +101,4 @@ async def _editable_user(user_id: UserId, current: CurrentUser, database: Reques
 
 
 # The account that the path names, when the one who asks may change it: its owner or an admin.
-EditableUser = Annotated[User, Depends(_editable_user)]
+EditableUser = Annotated[User, Depends(_read_editable_user)]

@@ -21,10 +21,10 @@ class Backends:
     tasks: Tasks = field(default_factory=Tasks)  # what outlives the request that began it
 
 
-def _backends_of(request: Request) -> Backends:
+def _get_backends(request: Request) -> Backends:
     backends: Backends = request.app.state.backends
     return backends
 
 
 # Those of the application that a request came to.
-RequestBackends = Annotated[Backends, Depends(_backends_of)]
+RequestBackends = Annotated[Backends, Depends(_get_backends)]

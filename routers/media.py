@@ -42,9 +42,9 @@ async def read_object(key: str, request: Request, backends: RequestBackends) -> 
     start = 0
     end = found.size_bytes
     status = 200
-    asked = _asked_range(request, etag)
+    asked = _read_range(request, etag)
     if asked is not None:
-        start, end = _bounds(asked, found.size_bytes)
+        start, end = _find_bounds(asked, found.size_bytes)
         if start >= end:
             found.stream.close()
             raise RangeNotSatisfiable(headers={"Content-Range": f"bytes */{found.size_bytes}"})
@@ -54,7 +54,7 @@ async def read_object(key: str, request: Request, backends: RequestBackends) -> 
     if request.method == "HEAD":
         found.stream.close()
         return Response(None, status, headers, found.content_type)
-    return StreamingResponse(_chunks(store, found, start, end), status, headers, found.content_type)
+    return StreamingResponse(_read_chunks(store, found, start, end), status, headers, found.content_type)
 
 
 async def _open(stores: Stores, key: str) -> tuple[AsyncStore, OpenObject]:
@@ -67,7 +67,7 @@ async def _open(stores: Stores, key: str) -> tuple[AsyncStore, OpenObject]:
     raise ObjectNotFound
 
 
-def _asked_range(request: Request, etag: str) -> tuple[int | None, int | None] | None:
+def _read_range(request: Request, etag: str) -> tuple[int | None, int | None] | None:
     """The first and last byte that were asked for; None
     for all of it, and for what is no single valid range.
     """
@@ -82,14 +82,14 @@ def _asked_range(request: Request, etag: str) -> tuple[int | None, int | None] |
     return first, last
 
 
-def _bounds(asked: tuple[int | None, int | None], size_bytes: int) -> tuple[int, int]:
+def _find_bounds(asked: tuple[int | None, int | None], size_bytes: int) -> tuple[int, int]:
     first, last = asked
     if first is None:
         return max(size_bytes - (last or 0), 0), size_bytes
     return first, size_bytes if last is None else min(last + 1, size_bytes)
 
 
-async def _chunks(
+async def _read_chunks(
     store: AsyncStore, found: OpenObject, start: int, end: int
 ) -> AsyncIterator[bytes]:
     try:

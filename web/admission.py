@@ -67,10 +67,10 @@ class Admission:
         self._queue.close()
 
 
-def _admission_of(request: Request) -> Admission:
+def _get_admission(request: Request) -> Admission:
     admission: Admission = request.app.state.admission
     return admission
 
 
 # That of the application that a request came to.
-RequestAdmission = Annotated[Admission, Depends(_admission_of)]
+RequestAdmission = Annotated[Admission, Depends(_get_admission)]

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import logs
 from config import MIB
 from errors import DarkroomError, OutcomeUnknown, StartupError
-from web.problems import PROBLEM_MEDIA_TYPE, problem_for_error, problem_for_status
+from web.problems import PROBLEM_MEDIA_TYPE, make_problem, make_status_problem
 
 logger = logging.getLogger("darkroom.requests")
 
@@ -52,7 +52,7 @@ class RequestContext:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, _send_sentence(send))
+            await self._app(scope, receive, _show_sentence(send))
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
@@ -73,7 +73,7 @@ class RequestContext:
             await send(message)
 
         try:
-            await self._app(scope, _with_the_last_bytes(receive), send_with_headers)
+            await self._app(scope, _keep_last_bytes(receive), send_with_headers)
         finally:
             logger.info(
                 "%s %s %s",
@@ -89,7 +89,7 @@ class RequestContext:
             )
 
 
-def _with_the_last_bytes(receive: Receive) -> Receive:
+def _keep_last_bytes(receive: Receive) -> Receive:
     """What the client had sent before it went away, and only then that it did.
 
     uvicorn (0.54) turns that round: a small upload whose client closes right after its last
@@ -118,7 +118,7 @@ def _with_the_last_bytes(receive: Receive) -> Receive:
     return receive_in_order
 
 
-def _send_sentence(send: Send) -> Send:
+def _show_sentence(send: Send) -> Send:
     """For the lifespan: an operator is shown our sentence, not a traceback."""
 
     async def send_message(message: Message) -> None:
@@ -164,7 +164,7 @@ class CatchAll:
             # The server's patience at shutdown is over. What was
             # whole goes on for a moment, the rest is the reaper's.
             if not is_started:
-                await problem_for_error(Request(scope), OutcomeUnknown())(scope, receive, send)
+                await make_problem(Request(scope), OutcomeUnknown())(scope, receive, send)
         except Exception as err:
             if is_gone:
                 logger.info("the client went away during its answer: %r", err)
@@ -172,7 +172,7 @@ class CatchAll:
             logger.exception("not handled")
             if is_started:
                 raise
-            await problem_for_error(Request(scope), DarkroomError())(scope, receive, send)
+            await make_problem(Request(scope), DarkroomError())(scope, receive, send)
 
 
 class OneErrorShape:
@@ -200,7 +200,7 @@ class OneErrorShape:
                         if name in ("allow", "content-range", "vary")
                         or name.startswith("access-control-")
                     }
-                    replacement = problem_for_status(Request(scope), message["status"], kept)
+                    replacement = make_status_problem(Request(scope), message["status"], kept)
                     return
             if replacement is None:
                 await send(message)

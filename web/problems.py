@@ -30,7 +30,7 @@ _PLAIN_REFUSALS: dict[int, type[DarkroomError]] = {
 }
 
 
-def _problem(
+def _make_problem(
     request: Request,
     status: int,
     code: str,
@@ -51,36 +51,36 @@ def _problem(
     return JSONResponse(body, status, headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
-def problem_for_error(request: Request, error: DarkroomError) -> JSONResponse:
+def make_problem(request: Request, error: DarkroomError) -> JSONResponse:
     """The answer to one of our own errors; what is behind an outage goes to the log."""
     if error.status >= 500 and error.__cause__ is not None:
         logger.warning("%s: %r", error.code, error.__cause__)
-    return _problem(request, error.status, error.code, error.title, error.detail, error.headers)
+    return _make_problem(request, error.status, error.code, error.title, error.detail, error.headers)
 
 
-def problem_for_status(
+def make_status_problem(
     request: Request, status: int, headers: Mapping[str, str] | None
 ) -> JSONResponse:
     """The answer where only a status is known: what
     the framework or a file server refused by itself.
     """
     if known := _PLAIN_REFUSALS.get(status):
-        return _problem(request, status, known.code, known.title, known.sentence, headers)
+        return _make_problem(request, status, known.code, known.title, known.sentence, headers)
     phrase = HTTPStatus(status).phrase
     # Not made from the phrase, which changes from one version of Python to the next.
-    return _problem(request, status, f"http_{status}", phrase, f"{phrase}.", headers)
+    return _make_problem(request, status, f"http_{status}", phrase, f"{phrase}.", headers)
 
 
 async def _answer_http_error(request: Request, error: Exception) -> JSONResponse:
     """FastAPI's handler for our errors and the framework's own."""
     if isinstance(error, DarkroomError):
-        return problem_for_error(request, error)
+        return make_problem(request, error)
     assert isinstance(error, HTTPException)
-    headers = {"Allow": _methods_of(request)} if error.status_code == 405 else error.headers
-    return problem_for_status(request, error.status_code, headers)
+    headers = {"Allow": _find_methods(request)} if error.status_code == 405 else error.headers
+    return make_status_problem(request, error.status_code, headers)
 
 
-def _methods_of(request: Request) -> str:
+def _find_methods(request: Request) -> str:
     """The methods of the address, on however many
     routes: Starlette names those of the first one only.
     """
@@ -110,7 +110,7 @@ async def _answer_validation_error(request: Request, error: Exception) -> JSONRe
         first["loc"][0]
     )
     detail = f"{where}: {first['msg'].removeprefix('Value error, ').rstrip('.')}."
-    return _problem(request, 422, "invalid_request", "Input not valid", detail, None, errors=errors)
+    return _make_problem(request, 422, "invalid_request", "Input not valid", detail, None, errors=errors)
 
 
 HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {

@@ -20,7 +20,7 @@ LONGEST_MODULE = 400
 
 @pytest.fixture(params=NAMES)
 def source(request: pytest.FixtureRequest) -> str:
-    return (ROOT / request.param).read_text()
+    return (ROOT / str(request.param)).read_text()
 
 
 def find_parallel_assignments(tree: ast.AST) -> Iterator[int]:
