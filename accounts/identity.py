@@ -88,7 +88,9 @@ async def _read_current_user(
 CurrentUser = Annotated[User, Depends(_read_current_user)]
 
 
-async def _read_editable_user(user_id: UserId, current: CurrentUser, database: RequestDatabase) -> User:
+async def _read_editable_user(
+    user_id: UserId, current: CurrentUser, database: RequestDatabase
+) -> User:
     if current.id == user_id:
         return current
     if not current.is_admin:

@@ -31,7 +31,7 @@ class _Workers(Multiprocess):
 
 
 def serve(app: FastAPI) -> None:
-    """Run the application until SIGTERM or Ctrl-C; several workers load `main:app` by themselves."""
+    """Run the application until SIGTERM or Ctrl-C; several workers load `main:app` themselves."""
     settings: Settings = app.state.settings
     # After uvicorn's own handling: leave through the context.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

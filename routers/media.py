@@ -54,7 +54,9 @@ async def read_object(key: str, request: Request, backends: RequestBackends) -> 
     if request.method == "HEAD":
         found.stream.close()
         return Response(None, status, headers, found.content_type)
-    return StreamingResponse(_read_chunks(store, found, start, end), status, headers, found.content_type)
+    return StreamingResponse(
+        _read_chunks(store, found, start, end), status, headers, found.content_type
+    )
 
 
 async def _open(stores: Stores, key: str) -> tuple[AsyncStore, OpenObject]:

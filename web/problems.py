@@ -55,7 +55,9 @@ def make_problem(request: Request, error: DarkroomError) -> JSONResponse:
     """The answer to one of our own errors; what is behind an outage goes to the log."""
     if error.status >= 500 and error.__cause__ is not None:
         logger.warning("%s: %r", error.code, error.__cause__)
-    return _make_problem(request, error.status, error.code, error.title, error.detail, error.headers)
+    return _make_problem(
+        request, error.status, error.code, error.title, error.detail, error.headers
+    )
 
 
 def make_status_problem(
@@ -110,7 +112,9 @@ async def _answer_validation_error(request: Request, error: Exception) -> JSONRe
         first["loc"][0]
     )
     detail = f"{where}: {first['msg'].removeprefix('Value error, ').rstrip('.')}."
-    return _make_problem(request, 422, "invalid_request", "Input not valid", detail, None, errors=errors)
+    return _make_problem(
+        request, 422, "invalid_request", "Input not valid", detail, None, errors=errors
+    )
 
 
 HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {

@@ -47,7 +47,8 @@ def upgrade() -> None:
         sa.Column("width_px", sa.Integer(), nullable=True),
         sa.Column("height_px", sa.Integer(), nullable=True),
         sa.CheckConstraint(
-            "state <> 'live' OR (content_type IS NOT NULL AND size_bytes IS NOT NULL AND sha256 IS NOT NULL AND width_px IS NOT NULL AND height_px IS NOT NULL)",
+            "state <> 'live' OR (content_type IS NOT NULL AND size_bytes IS NOT NULL"
+            " AND sha256 IS NOT NULL AND width_px IS NOT NULL AND height_px IS NOT NULL)",
             name="stored_files_live_check",
         ),
         sa.CheckConstraint(

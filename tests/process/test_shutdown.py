@@ -61,7 +61,8 @@ def launch(
         constants: dict[str, object] | None = None, **options: object
     ) -> tuple[Service, Account]:
         data = {"DATA_DIR": str(tmp_path / "data"), "DATABASE_URL": new_database()}
-        service = launched({**data, **PATIENT, **store.settings()}, constants, **options)  # type: ignore[arg-type]
+        settings = {**data, **PATIENT, **store.settings()}
+        service = launched(settings, constants, **options)  # type: ignore[arg-type]
         started.append(service)
         service.start()
         return service, service.register()

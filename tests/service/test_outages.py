@@ -106,13 +106,13 @@ def assert_rows_and_objects_are_equal(service: Service, store: PlannedS3) -> Non
     wait_until(are_equal, "the reaper has made up for the outage")
 
 
-def failed(service: Service, attempts: int) -> int:
-    """How many deletions have failed at least so often."""
+def have_failed(service: Service, attempts: int) -> bool:
+    """Whether both deletions have failed at least so often."""
     found = (
         "SELECT FROM stored_files WHERE state = 'deleting'"
         " AND last_error = 'store_unavailable' AND attempts >= $1"
     )
-    return len(service.sql(found, attempts))
+    return len(service.sql(found, attempts)) == 2
 
 
 def test_uploads_to_a_store_that_never_answers_end_by_themselves_and_all_else_goes_on(
@@ -170,7 +170,7 @@ def test_deletions_wait_until_a_store_that_was_away_is_back(
             assert (answer.status_code, answer.json()["image_file"]) == (200, None)
         assert_all_but_uploads_goes_on(service, carol)
         for attempts in (1, 2, 3):  # the first is the request's own, the others are the reaper's
-            wait_until(lambda least=attempts: failed(service, least) == 2, "both are tried")  # type: ignore[misc]
+            wait_until(partial(have_failed, service, attempts), "both are tried")
             service.sql("UPDATE stored_files SET next_attempt_at = now() WHERE state = 'deleting'")
         assert set(store.objects) == shown
     finally:

@@ -71,7 +71,7 @@ def sending(service: Service, content: bytes) -> Iterator[socket.socket]:
 
 
 def leave(connection: socket.socket, *, by_reset: bool) -> None:
-    """Close the connection, as a program that ends does or as one whose machine lost its network."""
+    """Close the connection as a program that ends does, or one that lost its network."""
     if by_reset:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
