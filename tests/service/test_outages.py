@@ -5,6 +5,7 @@ in time, all else goes on, and deletions wait for it.
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import httpx
 import pytest

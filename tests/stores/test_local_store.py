@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -355,7 +356,7 @@ def served(request: pytest.FixtureRequest) -> Served:
     if request.config.getoption("--store") == "s3":
         pytest.skip("/media serves the pictures of the local store: run with --store local")
     service: Service = request.getfixturevalue("shared_service")
-    answer = service.patch_picture(service.register("served-at-media"), jpeg())
+    answer = service.patch_picture(service.register(f"served-{uuid.uuid4().hex[:12]}"), jpeg())
     assert answer.status_code == 200, answer.text
     media = Path(service.settings["DATA_DIR"]) / "media"
     content = (media / "profile_pics" / answer.json()["image_file"]).read_bytes()
