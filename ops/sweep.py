@@ -1,9 +1,8 @@
-"""Sweep: objects that no row explains are reported and,
-asked twice and in a store claimed for it, deleted.
+"""Sweep: objects that no row explains are reported and, asked twice, deleted.
 
-Nothing is deleted but by a row: the sweep announces its key as one to be
-deleted, which fails if anyone else announced it, and from then on nobody
-can. Killed anywhere, it leaves what the reaper or the next sweep finishes.
+Nothing is deleted but by a row: the sweep announces its key as one to be deleted, which fails if
+anyone else announced it, and from then on nobody can. Killed anywhere, it leaves what the reaper or
+the next sweep finishes.
 """
 
 import hashlib
@@ -22,21 +21,21 @@ from config import Settings
 from errors import ObjectExists, ObjectNotFound
 from files import Backends, deletions
 from models import FileState, Installation, Sighting, StoredFile
-from ops.check import (
+from ops.inventory import (
     SIDE_BY_SIDE,
     Keys,
-    asking,
-    can_be_ours,
+    translate_errors,
+    describe_store,
     find_stores,
-    is_one_of,
+    is_any_of,
+    is_possible_key,
     list_objects,
-    named,
-    progress,
+    show_progress,
 )
 from storage import AsyncStore
 
 # Holds the id of the database that may sweep the store;
-# outside our prefixes, so it is never taken for a picture.
+# below no kind's prefix, so it is never taken for a file.
 MARKER = "darkroom/database-id.txt"
 MARKER_BYTES = 100
 # To this comes the longest time between announcing and
@@ -54,14 +53,22 @@ THIS_DATABASE = "this database"
 ANOTHER_DATABASE = "another database"
 
 
-@dataclass
-class _Place:
-    """One store and what a sweep found in it."""
+@dataclass(frozen=True)
+class Claim:
+    """Whose marker a store has."""
 
     store: AsyncStore
-    claimed: str
+    claimant: str
+
+
+@dataclass
+class StoreReport:
+    """What a sweep found in one store, and what it did there."""
+
+    store: AsyncStore
+    claimant: str
     due: Keys  # seen before, long enough ago
-    refused: str | None = None
+    refusal: str | None = None  # the sentence that says why nothing was deleted
     objects: int = 0
     explained: int = 0
     too_young: int = 0
@@ -72,15 +79,15 @@ class _Place:
     unexplained: Keys = field(default_factory=Keys)
     first_sightings: Keys = field(default_factory=Keys)
 
-    def refuse(self, why: str) -> None:
-        self.refused = f"Nothing was deleted in {named(self.store)}: {why}."
+    def refuse(self, reason: str) -> None:
+        self.refusal = f"Nothing was deleted in {describe_store(self.store)}: {reason}."
 
-    def report(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         return {
             "storage": self.store.name,
             "bucket": self.store.bucket,
-            "claimed": self.claimed,
-            "refused": self.refused,
+            "claimed": self.claimant,
+            "refused": self.refusal,
             "objects": self.objects,
             "too_young": self.too_young,
             "unexplained": self.unexplained.first,
@@ -97,56 +104,63 @@ class _Place:
         }
 
 
-async def claim(backends: Backends) -> tuple[AsyncStore, str]:
-    """Mark the current store as this database's, unless
-    it is another's; return it and whose it is now.
-    """
-    own = await _own_id(backends)
+@dataclass(frozen=True)
+class SweepReport:
+    """What a sweep found and did, store by store."""
+
+    database_id: str
+    deletes: bool
+    age_floor_seconds: float
+    stores: list[StoreReport]
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing is unexplained or, with `deletes`, all that is due was deleted."""
+        if self.deletes:
+            return not any(store.refusal or store.left_to_the_reaper for store in self.stores)
+        return not any(store.unexplained.count for store in self.stores)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as it is printed; docs/maintenance.md says what each field means."""
+        return {
+            "database": self.database_id,
+            "deletes": self.deletes,
+            "age_floor_seconds": self.age_floor_seconds,
+            "places": [store.as_json() for store in self.stores],
+            "ok": self.is_well,
+        }
+
+
+async def claim(backends: Backends) -> Claim:
+    """Mark the current store as this database's, unless it is another's; return whose it is now."""
+    own_id = await _read_own_id(backends)
     store = backends.stores.current
-    if await _claimant(store, own) == NOBODY:
-        content = own.encode()
-        with (
-            asking(store),
-            suppress(ObjectExists),
-        ):  # then someone was faster, and the answer says who
-            await store.put(MARKER, content, "text/plain", hashlib.sha256(content).hexdigest())
-    return store, await _claimant(store, own)
+    if await _find_claimant(store, own_id) == NOBODY:
+        content = own_id.encode()
+        sha256 = hashlib.sha256(content).hexdigest()
+        # If there is a marker by now, someone was faster, and the answer says who.
+        with translate_errors(store), suppress(ObjectExists):
+            await store.put(MARKER, content, "text/plain", sha256)
+    return Claim(store, await _find_claimant(store, own_id))
 
 
-async def sweep(backends: Backends, *, deletes: bool = False, limit: int = LIMIT) -> dict[str, Any]:
-    """Report what no row explains, and write nothing; with
-    `deletes` remember it, and delete what was remembered.
+async def sweep(backends: Backends, *, deletes: bool = False, limit: int = LIMIT) -> SweepReport:
+    """Report what no row explains, and write nothing.
 
-    Refuses a place that is not marked as this database's or that has
-    objects but not one with a row, and all places if more than `limit`
-    objects would be deleted. Raises CannotLook, or DatabaseUnavailable.
+    With `deletes` remember it, and delete what was remembered. Refuses a store that is not marked
+    as this database's or that has objects but not one with a row, and all stores if more than
+    `limit` objects would be deleted. Raises CannotLook, or DatabaseUnavailable.
     """
-    own = await _own_id(backends)
-    stores_named = await find_stores(backends)
-    places = [
-        await _look_into(
-            backends, store, await _claimant(store, own), stores_named, deletes=deletes, limit=limit
-        )
-        for store in stores_named
-    ]
+    own_id = await _read_own_id(backends)
+    stores = await find_stores(backends)
+    reports = []
+    for store in stores:
+        report = StoreReport(store, await _find_claimant(store, own_id), due=Keys(limit))
+        await _look_into(backends, report, stores, deletes=deletes)
+        reports.append(report)
     if deletes:
-        willing = [place for place in places if place.refused is None]
-        due = sum(place.due.count for place in willing)
-        if due > limit:
-            for place in willing:
-                place.refuse(f"it would be {due} objects, more than the limit of {limit}")
-        else:
-            faults.reached("sweep_listed")
-            for place in willing:
-                for start in range(0, place.due.count, SIDE_BY_SIDE):
-                    await _delete(backends, place, place.due.first[start : start + SIDE_BY_SIDE])
-    return {
-        "database": own,
-        "deletes": deletes,
-        "age_floor_seconds": age_floor_seconds(backends.settings),
-        "places": [place.report() for place in places],
-        "ok": all(_is_fine(place, deletes) for place in places),
-    }
+        await _delete_due(backends, reports, limit)
+    return SweepReport(own_id, deletes, age_floor_seconds(backends.settings), reports)
 
 
 def age_floor_seconds(settings: Settings) -> float:
@@ -154,19 +168,13 @@ def age_floor_seconds(settings: Settings) -> float:
     return AGE_FLOOR_SECONDS + settings.pending_expiry_seconds
 
 
-def _is_fine(place: _Place, deletes: bool) -> bool:
-    if deletes:
-        return place.refused is None and not place.left_to_the_reaper
-    return not place.unexplained.count
-
-
-async def _own_id(backends: Backends) -> str:
+async def _read_own_id(backends: Backends) -> str:
     async with backends.database.session() as db:
         return str((await db.scalars(select(Installation.id))).one())
 
 
-async def _claimant(store: AsyncStore, own: str) -> str:
-    with asking(store):
+async def _find_claimant(store: AsyncStore, own_id: str) -> str:
+    with translate_errors(store):
         try:
             opened = await store.open(MARKER)
         except ObjectNotFound:
@@ -175,78 +183,91 @@ async def _claimant(store: AsyncStore, own: str) -> str:
             content = await store.read(opened.stream, MARKER_BYTES)
         finally:
             opened.stream.close()
-    return THIS_DATABASE if content.decode(errors="replace").strip() == own else ANOTHER_DATABASE
+    is_own = content.decode(errors="replace").strip() == own_id
+    return THIS_DATABASE if is_own else ANOTHER_DATABASE
 
 
 async def _look_into(
-    backends: Backends,
-    store: AsyncStore,
-    claimed: str,
-    places: Sequence[AsyncStore],
-    *,
-    deletes: bool,
-    limit: int,
-) -> _Place:
-    place = _Place(store, claimed, Keys(limit))
-    if deletes and claimed != THIS_DATABASE:
-        place.refuse(f"it is claimed by {claimed}")
-    remembers = deletes and place.refused is None
+    backends: Backends, report: StoreReport, stores: Sequence[AsyncStore], *, deletes: bool
+) -> None:
+    """Go through all objects of the report's store; rows of any of the `stores` explain them."""
+    if deletes and report.claimant != THIS_DATABASE:
+        report.refuse(f"it is claimed by {report.claimant}")
+    remembers = deletes and report.refusal is None
     async with backends.database.session() as db:
-        began = (await db.scalars(select(func.now()))).one()
-    youngest = began - timedelta(seconds=age_floor_seconds(backends.settings))
-    with progress(0, "listing") as advance:
-        async for batch in list_objects(backends, store, places):
-            place.objects += len(batch.found)
-            place.explained += batch.explained
-            old = [one.key for one in batch.unexplained if one.modified_at <= youngest]
-            place.too_young += len(batch.unexplained) - len(old)
-            place.unexplained.add(old)
-            candidates = sorted(key for key in old if can_be_ours(key))
-            place.not_ours += len(old) - len(candidates)
-            await _sight(backends, place, candidates, remembers=remembers)
-            advance(len(batch.found))
+        began_at = (await db.scalars(select(func.now()))).one()
+    youngest_at = began_at - timedelta(seconds=age_floor_seconds(backends.settings))
+    with show_progress(0, "listing") as advance:
+        async for batch in list_objects(backends, report.store, stores):
+            report.objects += len(batch.objects)
+            report.explained += batch.explained_count
+            old = [found.key for found in batch.unexplained if found.modified_at <= youngest_at]
+            report.too_young += len(batch.unexplained) - len(old)
+            report.unexplained.add(old)
+            candidates = sorted(key for key in old if is_possible_key(key))
+            report.not_ours += len(old) - len(candidates)
+            await _sight(backends, report, candidates, remembers=remembers)
+            advance(len(batch.objects))
     if remembers:
+        is_outdated = _is_in(report.store) & (Sighting.last_seen_at < began_at)
         async with backends.database.session() as db:
-            await db.execute(delete(Sighting).where(_is_here(store), Sighting.last_seen_at < began))
+            await db.execute(delete(Sighting).where(is_outdated))
             await db.commit()
-        if place.objects and not place.explained:
-            place.refuse(
+        if report.objects and not report.explained:
+            report.refuse(
                 "not one of its objects has a row, so they surely belong to another database"
             )
-    return place
 
 
 async def _sight(
-    backends: Backends, place: _Place, keys: Sequence[str], *, remembers: bool
+    backends: Backends, report: StoreReport, keys: Sequence[str], *, remembers: bool
 ) -> None:
     """Tell by earlier sweeps what is due, and remember the others as seen for the first time."""
     if not keys:
         return
+    seen_before = select(Sighting.key, _is_ripe(backends)).where(
+        _is_in(report.store), is_any_of(Sighting.key, keys)
+    )
     async with backends.database.session() as db:
-        known = select(Sighting.key, _is_ripe(backends)).where(
-            _is_here(place.store), is_one_of(Sighting.key, keys)
-        )
-        is_due = dict((await db.execute(known)).all())
+        is_ripe = dict((await db.execute(seen_before)).all())
         if remembers:
-            each = func.unnest(literal(keys, ARRAY(String)))
-            seen = select(literal(place.store.name), literal(place.store.bucket), each)
-            remember = insert(Sighting).from_select(["storage", "bucket", "key"], seen)
-            again = {"last_seen_at": func.now()}
+            sightings = select(
+                literal(report.store.name),
+                literal(report.store.bucket),
+                func.unnest(literal(keys, ARRAY(String))),
+            )
+            remember = insert(Sighting).from_select(["storage", "bucket", "key"], sightings)
+            see_again = {"last_seen_at": func.now()}
             await db.execute(
-                remember.on_conflict_do_update(constraint="sightings_pkey", set_=again)
+                remember.on_conflict_do_update(constraint="sightings_pkey", set_=see_again)
             )
             await db.commit()
-    place.first_sightings.add(key for key in keys if key not in is_due)
-    place.due.add(key for key in keys if is_due.get(key))
-    place.seen_lately += sum(not ripe for ripe in is_due.values())
+    report.first_sightings.add(key for key in keys if key not in is_ripe)
+    report.due.add(key for key in keys if is_ripe.get(key))
+    report.seen_lately += sum(not ripe for ripe in is_ripe.values())
 
 
-async def _delete(backends: Backends, place: _Place, keys: Sequence[str]) -> None:
-    """Claim these keys by rows of our own, then delete
-    their objects; what has a row by now is left alone.
+async def _delete_due(backends: Backends, reports: Sequence[StoreReport], limit: int) -> None:
+    """Delete what is due in the stores that were not refused, or nothing if it is too much."""
+    willing = [report for report in reports if report.refusal is None]
+    due = sum(report.due.count for report in willing)
+    if due > limit:
+        for report in willing:
+            report.refuse(f"it would be {due} objects, more than the limit of {limit}")
+        return
+    faults.reached("sweep_listed")
+    for report in willing:
+        for start in range(0, report.due.count, SIDE_BY_SIDE):
+            await _delete(backends, report, report.due.first[start : start + SIDE_BY_SIDE])
+
+
+async def _delete(backends: Backends, report: StoreReport, keys: Sequence[str]) -> None:
+    """Claim these keys by rows of our own, then delete their objects.
+
+    What has a row by now is left alone.
     """
     row = aliased(StoredFile)
-    here = _is_here(place.store) & is_one_of(Sighting.key, keys)
+    is_sighting = _is_in(report.store) & is_any_of(Sighting.key, keys)
     values = {
         "storage": Sighting.storage,
         "bucket": Sighting.bucket,
@@ -258,26 +279,26 @@ async def _delete(backends: Backends, place: _Place, keys: Sequence[str]) -> Non
         "next_attempt_at": func.now() + timedelta(seconds=CLAIM_SECONDS),
     }
     still_due = select(*values.values()).where(
-        here, _is_ripe(backends), ~exists().where(row.key == Sighting.key)
+        is_sighting, _is_ripe(backends), ~exists().where(row.key == Sighting.key)
     )
     rows = insert(StoredFile).from_select(list(values), still_due)
     rows = rows.on_conflict_do_nothing(constraint="stored_files_place_key")
     async with backends.database.session() as db:
         claimed = (await db.scalars(rows.returning(StoredFile))).all()
-        await db.execute(delete(Sighting).where(here))
+        await db.execute(delete(Sighting).where(is_sighting))
         await db.commit()
     await deletions.purge(backends.database, claimed)
+    left = select(func.count()).where(StoredFile.id.in_([file.id for file in claimed]))
     async with backends.database.session() as db:
-        left = select(func.count()).where(StoredFile.id.in_([file.id for file in claimed]))
-        place.left_to_the_reaper += (count := await db.scalar(left) or 0)
-    place.deleted += len(claimed) - count
+        left_count = await db.scalar(left) or 0
+    report.left_to_the_reaper += left_count
+    report.deleted += len(claimed) - left_count
 
 
-def _is_here(store: AsyncStore) -> ColumnElement[bool]:
+def _is_in(store: AsyncStore) -> ColumnElement[bool]:
     return (Sighting.storage == store.name) & (Sighting.bucket == store.bucket)
 
 
 def _is_ripe(backends: Backends) -> ColumnElement[bool]:
-    return Sighting.first_seen_at <= func.now() - timedelta(
-        seconds=age_floor_seconds(backends.settings)
-    )
+    age_floor = timedelta(seconds=age_floor_seconds(backends.settings))
+    return Sighting.first_seen_at <= func.now() - age_floor

@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import database
 from config import STARTUP_FAILURE_STATUS
 from errors import StartupError
-from ops import embedded_postgres
+from ops import embedded_postgres, postgres_cluster
 from tests.support import warm
 from tests.support.pictures import jpeg
 from tests.support.services import (
@@ -48,7 +48,7 @@ only_as_root = pytest.mark.skipif(
 HOLDER = """
 import sys
 from pathlib import Path
-from ops import embedded_postgres
+from ops import embedded_postgres, postgres_cluster
 print("ready", flush=True)
 sys.stdin.readline()
 with embedded_postgres.running(Path(sys.argv[1])) as url:
@@ -385,9 +385,9 @@ def test_a_server_that_somebody_started_by_hand_is_not_overrun(
         pass
     folder = data_dir / "postgres"
     sockets = tmp_path_factory.mktemp("s")
-    postgres = str(embedded_postgres._binaries() / "postgres")
+    postgres = str(postgres_cluster.find_programs() / "postgres")
     command = [
-        *embedded_postgres._unprivileged(),
+        *postgres_cluster.prefix_unprivileged(),
         postgres,
         "-D",
         str(folder),
@@ -416,7 +416,7 @@ def test_a_socket_folder_of_someone_else_is_not_used(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     data_dir /= "x" * 200
-    theirs = embedded_postgres._socket_dir(data_dir / "postgres")
+    theirs = postgres_cluster.choose_socket_dir(data_dir / "postgres")
     assert theirs.parent == tmp_path
     if is_link:
         theirs.symlink_to(tmp_path)
@@ -458,7 +458,7 @@ def test_a_signal_ends_the_service_and_then_its_database(
 @only_as_root
 def test_as_root_nothing_outside_of_data_dir_is_changed(data_dir: Path) -> None:
     data_dir.parent.chmod(0o700)
-    binaries = embedded_postgres._binaries()
+    binaries = postgres_cluster.find_programs()
     watched = [*data_dir.parents, *binaries.parents, *binaries.iterdir()]
     accounts = [
         path for path in map(Path, ("/etc/passwd", "/etc/group", "/etc/shadow")) if path.exists()
