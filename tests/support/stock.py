@@ -154,6 +154,14 @@ class Stock:
     def make_due(self, key: str) -> None:
         self.service.sql("UPDATE stored_files SET next_attempt_at = now() WHERE key = $1", key)
 
+    def end_tombstone(self, key: str) -> None:
+        """Let a tombstone's day be over."""
+        self.service.sql(
+            "UPDATE stored_files SET tombstone_until = now(), next_attempt_at = now()"
+            " WHERE key = $1",
+            key,
+        )
+
     def objects(self) -> set[str]:
         """The keys of all objects in the store."""
         return set(self.service.objects())

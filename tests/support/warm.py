@@ -106,7 +106,8 @@ def fork(
 
     What it is not given is nothing, or ours.
     """
-    control, lock = _started()
+    with _starting:  # or two threads that come first would each start one
+        control, lock = _started()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     request = json.dumps(
         {"words": [str(word) for word in words], "env": dict(env), "cwd": str(cwd)}
@@ -157,6 +158,9 @@ class Talker:
         """Tell it that no more will come."""
         self._told.close()
         self._said.close()
+
+
+_starting = threading.Lock()
 
 
 @functools.cache
