@@ -19,7 +19,6 @@ import main
 from config import MIB
 from image_utils import process_profile_image
 from ops import embedded_postgres, serving
-from tests.database.test_reaper import configured
 from tests.support.launched import By, files_of, head, held, hold_decoding, launched, sending
 from tests.support.pictures import jpeg
 from tests.support.planned_s3 import PlannedS3, planned_s3
@@ -31,6 +30,7 @@ from tests.support.services import (
     read_answer,
     wait_until,
 )
+from tests.support.stock import Stock
 
 # Room for one large upload; who waits for it, or does not send, is not cut off by any other limit.
 PATIENT = {
@@ -198,8 +198,7 @@ def test_what_does_not_end_in_time_is_left_to_the_reaper(
     for key in states:
         store.objects[key] = b"late"
     service.sql("UPDATE stored_files SET next_attempt_at = now() WHERE state = 'pending'")
-    with configured(service.settings) as place:
-        assert place.reap() == len(states)
+    assert Stock(service.settings).reap() == len(states)
     assert set(store.objects) == {old}
 
 
@@ -271,12 +270,13 @@ def test_an_end_under_load_loses_and_leaks_nothing(
         if given
         else embedded_postgres.running(tmp_path / "data")
     )
-    with database as url, configured({**settings, "DATABASE_URL": url}) as place:
-        place.service.sql("UPDATE stored_files SET next_attempt_at = now() WHERE state <> 'live'")
-        place.reap()
-        objects = place.service.objects()
+    with database as url:
+        stock = Stock({**settings, "DATABASE_URL": url})
+        stock.service.sql("UPDATE stored_files SET next_attempt_at = now() WHERE state <> 'live'")
+        stock.reap()
+        objects = stock.service.objects()
         shown = dict(
-            place.service.sql(
+            stock.service.sql(
                 "SELECT u.id, key FROM users u JOIN stored_files f ON f.id = u.picture_id"
             )
         )
