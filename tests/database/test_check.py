@@ -7,35 +7,32 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import ForeignKey
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 import cli
-import config
-import storage
 from errors import DatabaseUnavailable
-from ops import check
+from files import kinds
+from files.kinds import Kind
+from models import StoredFile
+from ops import check, inventory
 from storage import AsyncStore, FoundObject, OpenObject
+from tests.support import rows
+from tests.support.findings import LISTS, findings
 from tests.support.pictures import jpeg
 from tests.support.services import Service, free_port
-from tests.support.stock import ALL_LISTS, Stock, findings, stocked
+from tests.support.stock import Stock
 
 
-@pytest.fixture
-def stock(
-    new_database: Callable[[], str], store_settings: dict[str, str], tmp_path: Path
-) -> Iterator[Stock]:
-    with stocked(new_database(), tmp_path / "data", store_settings) as made:
-        yield made
-
-
-@pytest.fixture
-def local_stock(new_database: Callable[[], str], tmp_path: Path) -> Iterator[Stock]:
-    with stocked(new_database(), tmp_path / "data") as made:
-        yield made
+def run_check(stock: Stock) -> dict[str, Any]:
+    """The report as it is printed."""
+    return stock.ask(check.check).as_json()
 
 
 def test_the_command_says_what_is_there_and_that_all_is_well(stock: Stock) -> None:
@@ -48,8 +45,8 @@ def test_the_command_says_what_is_there_and_that_all_is_well(stock: Stock) -> No
     for state in ("pending", "doomed", "deleting"):
         stock.row(state, stored=False)
         stock.row(state)
-    stock.put_content("profile_pics_old/of-somebody-else.jpg", b"a sibling's")
-    stock.put_content("darkroom/database-id.txt", b"a marker")
+    stock.put("profile_pics_old/of-somebody-else.jpg", b"a sibling's")
+    stock.put("darkroom/database-id.txt", b"a marker")
     run = stock.run("check")
     assert (run.returncode, run.stderr) == (0, "")
     report = json.loads(run.stdout)
@@ -74,27 +71,66 @@ def test_each_damage_is_found_and_named(stock: Stock, damage: str) -> None:
         stock.lose(key)
     elif damage == "unexplained":
         key = "profile_pics/nobody-announced-this.jpg"
-        stock.put_content(key, b"x")
+        stock.put(key, b"x")
     elif damage != "unreferenced":
-        stock.put_content(
+        stock.put(
             key,
             {"shorter": b"a pictur", "longer": b"a picture!", "other bytes": b"a pictura"}[damage],
         )
-    assert findings(stock.ask(check.check)) == {expected: [key]}
+    assert findings(run_check(stock)) == {expected: [key]}
 
 
 def test_an_account_whose_picture_is_being_deleted_is_found(local_stock: Stock) -> None:
     local_stock.picture()
     key = local_stock.picture()
     local_stock.service.sql("UPDATE stored_files SET state = 'doomed' WHERE key = $1", key)
-    assert findings(local_stock.ask(check.check)) == {"dangling": [key]}
+    assert findings(run_check(local_stock)) == {"dangling": [key]}
+
+
+class _Base(DeclarativeBase):
+    pass
+
+
+class Album(_Base):
+    """A table of another kind of files than those that there are."""
+
+    __tablename__ = "albums"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    cover_id: Mapped[int] = mapped_column(ForeignKey(StoredFile.id))
+
+
+COVER = Kind(name="cover", prefix="covers/", is_public=False, referrers=(Album.cover_id,))
+
+
+def test_every_kind_of_files_is_looked_at_by_the_columns_and_the_prefix_of_its_own(
+    stock: Stock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock.picture()
+    used = stock.row("live", key="covers/of-an-album.jpg")
+    dangling = stock.row("doomed", key="covers/that-is-let-go.jpg")
+    unreferenced = stock.row("live", key="covers/of-no-album.jpg")
+    unexplained = "covers/nobody-announced-this.jpg"
+    stock.put(unexplained)
+    stock.service.sql(
+        "CREATE TABLE albums AS SELECT id, id AS cover_id FROM stored_files WHERE key = ANY ($1)",
+        [used, dangling],
+    )
+    monkeypatch.setattr(kinds, "KINDS", (*kinds.KINDS, COVER))
+    report = run_check(stock)
+    assert findings(report) == {
+        "unexplained": [unexplained],
+        "unreferenced": [unreferenced],
+        "dangling": [dangling],
+    }
+    assert report["objects"] == 5
 
 
 def test_the_command_ends_with_status_1_when_something_is_wrong(stock: Stock) -> None:
     missing = stock.picture(stored=False)
     wrong = stock.picture()
-    stock.put_content(wrong, b"a pictura")
-    stock.put_content("profile_pics/b c\x7f.jpg", b"a key that Darkroom never makes")
+    stock.put(wrong, b"a pictura")
+    stock.put("profile_pics/b c\x7f.jpg", b"a key that Darkroom never makes")
     run = stock.run("check")
     assert (run.returncode, run.stderr) == (1, "")
     assert findings(json.loads(run.stdout)) == {
@@ -107,23 +143,18 @@ def test_the_command_ends_with_status_1_when_something_is_wrong(stock: Stock) ->
 def test_drafts_of_the_local_store_are_no_objects(local_stock: Stock) -> None:
     local_stock.picture()
     for draft in (".drafts/half-a-picture", "profile_pics/.drafts/half-a-picture"):
-        local_stock.put_content(draft, b"half")
-    report = local_stock.ask(check.check)
+        local_stock.put(draft, b"half")
+    report = run_check(local_stock)
     assert (findings(report), report["objects"]) == ({}, 1)
 
 
 def test_a_list_shows_a_hundred_keys_and_the_counts_tell_of_all(local_stock: Stock) -> None:
-    local_stock.service.sql(
-        "INSERT INTO stored_files (storage, bucket, key, purpose, state, owner_id,"
-        " content_type, size_bytes, sha256, width_px, height_px)"
-        " SELECT 'local', '', 'profile_pics/' || n || '.jpg', 'x', 'live', 1, '', 1, '', 1, 1"
-        " FROM generate_series(1, 1234) AS n"
-    )
+    rows.insert_numbered_files(local_stock.service, range(1234), "live")
     for number in range(2000, 2150):
-        local_stock.put_content(f"profile_pics/{number}.jpg", b"x")
-    report = local_stock.ask(check.check)
+        local_stock.put(rows.numbered_key(number))
+    report = run_check(local_stock)
     assert report["counts"] == {
-        **dict.fromkeys(ALL_LISTS, 0),
+        **dict.fromkeys(LISTS, 0),
         "missing": 1234,
         "unreferenced": 1234,
         "unexplained": 150,
@@ -137,27 +168,23 @@ def test_a_list_shows_a_hundred_keys_and_the_counts_tell_of_all(local_stock: Sto
     }
 
 
-def test_every_place_that_rows_name_is_looked_into(
-    stock: Stock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_place_that_rows_name_is_looked_into(stock: Stock, tmp_path: Path) -> None:
     """Also under a second name for one place: its objects are explained by rows under the first."""
     previous = {
         "older": {"storage": "local", "directory": str(tmp_path / "older")},
         "alias": {"storage": "local", "directory": str(tmp_path / "older")},
     }
-    older = {name: config.StoreSettings.model_validate(known) for name, known in previous.items()}
-    monkeypatch.setattr(config.settings, "previous_stores", older)
-    storage.stores.cache_clear()
+    stock.change_settings(PREVIOUS_STORES=json.dumps(previous))
     stock.picture(b"current")
     (tmp_path / "older" / "profile_pics").mkdir(parents=True)
     for content, name in ((b"1", "older"), (b"22", "alias")):
         key = stock.picture(content, stored=False, storage=name, bucket="")
         (tmp_path / "older" / key).write_bytes(content)
-    report = stock.ask(check.check)
+    report = run_check(stock)
     assert (findings(report), report["objects"]) == ({}, 1 + 2 * 2)
     (tmp_path / "older" / key).write_bytes(b"23")
     (tmp_path / "older" / "profile_pics" / "stranger.jpg").write_bytes(b"x")
-    report = stock.ask(check.check)
+    report = run_check(stock)
     assert (report["wrong"], set(report["unexplained"])) == ([key], {"profile_pics/stranger.jpg"})
 
 
@@ -183,7 +210,7 @@ def test_a_service_under_load_is_well(service: Service) -> None:
                 assert (run.returncode, run.stderr) == (0, ""), run.stdout
         finally:
             is_over.set()
-        assert sum(one.result() for one in replaced) > 5
+        assert sum(count.result() for count in replaced) > 5
 
 
 def test_what_changes_between_two_looks_is_no_finding(
@@ -208,7 +235,10 @@ def test_what_changes_between_two_looks_is_no_finding(
     async def replace_then_open(self: AsyncStore, key: str) -> OpenObject:
         opened.append(key)
         if opened == [replaced]:
-            unused = "UPDATE users SET picture_id = NULL WHERE picture_id = (SELECT id FROM stored_files WHERE key = $1)"
+            unused = (
+                "UPDATE users SET picture_id = NULL"
+                " WHERE picture_id = (SELECT id FROM stored_files WHERE key = $1)"
+            )
             await asyncio.to_thread(stock.service.sql, unused, key)
             await asyncio.to_thread(
                 stock.service.sql, "DELETE FROM stored_files WHERE key = $1", key
@@ -218,8 +248,8 @@ def test_what_changes_between_two_looks_is_no_finding(
 
     monkeypatch.setattr(AsyncStore, "find", find_then_delete)
     monkeypatch.setattr(AsyncStore, "open", replace_then_open)
-    monkeypatch.setattr(check, "SIDE_BY_SIDE", 1)
-    report = stock.ask(check.check)
+    monkeypatch.setattr(inventory, "SIDE_BY_SIDE", 1)
+    report = run_check(stock)
     assert findings(report) == {} and report["objects"] == 3
     assert opened == [replaced, kept, replaced], "what looked wrong was not looked at again"
 
@@ -234,7 +264,7 @@ def test_a_wrong_answer_of_the_store_that_does_not_come_twice_is_no_finding(
         return next(answers)
 
     monkeypatch.setattr(check, "_is_right", is_right)
-    assert findings(stock.ask(check.check)) == {}
+    assert findings(run_check(stock)) == {}
 
 
 @pytest.mark.parametrize(
@@ -279,5 +309,5 @@ def test_a_database_that_goes_away_meanwhile_is_said_in_one_sentence_too(
     monkeypatch.setattr(sys, "argv", ["cli.py", "check"])
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # the tests keep their own handling
     local_stock.picture()
-    assert cli.main() == 2
+    assert cli.main(local_stock.parsed_settings) == 2
     assert capsys.readouterr().err == "The database cannot be used: the server is gone\n"

@@ -12,46 +12,37 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import database
-import storage
+from concurrency import ThreadSlots
 from errors import ObjectNotFound, StoreUnavailable
-from ops import check
-from storage import LISTING_BATCH, AsyncStore, OpenObject
+from files import Backends
+from ops import check, inventory
+from ops.check import CheckReport
+from ops.inventory import CannotLook
+from storage import AsyncStore, OpenObject, async_store
+from storage.async_store import LISTING_BATCH
 from storage.memory import MemoryStore
+from tests.support.findings import findings
+from tests.support.many_objects import ManyObjects, OneStore, fill, measure_peak_bytes
 from tests.support.services import ROOT
-from tests.support.stock import ManyObjects, Stock, fill, findings, peak_bytes, stocked, stored_in
-
-
-@pytest.fixture
-def local_stock(new_database: Callable[[], str], tmp_path: Path) -> Iterator[Stock]:
-    with stocked(new_database(), tmp_path / "data") as made:
-        yield made
+from tests.support.stock import Stock
 
 
 def test_ten_times_as_many_objects_take_no_more_memory(local_stock: Stock) -> None:
     store = ManyObjects()
+    local_stock.stores = OneStore(store)
     peaks = []
-    with stored_in(store):
-        for count, live in (
-            (2_000, 1_200),
-            (5_000, 1_200),
-            (50_000, 5_000),
-        ):  # the first only warms up
-            fill(local_stock, count, live)
-            store.count = count
-            peak, report = peak_bytes(local_stock, check.check)
-            assert (findings(report), report["objects"], report["rows"]["live"]) == (
-                {},
-                count,
-                live,
-            )
-            peaks.append(peak)
+    # The first only warms up.
+    for count, live in ((2_000, 1_200), (5_000, 1_200), (50_000, 5_000)):
+        fill(local_stock, count, live)
+        store.count = count
+        peak_bytes, report = measure_peak_bytes(local_stock, check.check)
+        assert findings(report.as_json()) == {}
+        assert (report.objects, report.rows["live"]) == (count, live)
+        peaks.append(peak_bytes)
     assert peaks[2] < 1.5 * peaks[1], peaks
 
 
@@ -61,19 +52,20 @@ def test_no_connection_is_held_while_the_store_is_asked_by_at_most_eight(
     store = ManyObjects(300)
     fill(local_stock, 200, 100)
 
-    async def question() -> dict[str, Any]:
-        async with database.session() as db:
+    local_stock.stores = OneStore(store)
+
+    async def question(backends: Backends) -> CheckReport:
+        async with backends.database.session() as db:
             pool: Any = db.bind.pool  # type: ignore[union-attr]
 
-        def asked() -> None:
+        def look_at_pool() -> None:
             assert pool.checkedout() == 0
 
-        store.asked = asked
-        return await check.check()
+        store.asked = look_at_pool
+        return await check.check(backends)
 
-    with stored_in(store):
-        assert len(findings(local_stock.ask(question))["unexplained"]) == 100
-    assert 1 < store.most_running <= 8
+    assert len(findings(local_stock.ask(question).as_json())["unexplained"]) == 100
+    assert 1 < store.most_open_streams <= 8
 
 
 class BadSector(MemoryStore):
@@ -99,20 +91,18 @@ class BadSector(MemoryStore):
 def test_one_object_that_cannot_be_read_does_not_hide_the_others(
     local_stock: Stock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check, "PAUSES_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(inventory, "PAUSES_SECONDS", (0.0, 0.0))
     store = BadSector()
     unreadable, flaky, missing = (local_stock.picture(stored=False) for _ in range(3))
     for key in (unreadable, flaky):
         store.put(key, b"a picture", "", hashlib.sha256(b"a picture").hexdigest())
     store.failing = {unreadable: 1000, flaky: 2}
-    with stored_in(store):
-        assert findings(local_stock.ask(check.check)) == {
-            "missing": [missing],
-            "unreadable": [unreadable],
-        }
-        store.is_away = True
-        with pytest.raises(check.CannotLook, match="The store local cannot be looked into"):
-            local_stock.ask(check.check)
+    local_stock.stores = OneStore(store)
+    report = local_stock.ask(check.check)
+    assert findings(report.as_json()) == {"missing": [missing], "unreadable": [unreadable]}
+    store.is_away = True
+    with pytest.raises(CannotLook, match="The store local cannot be looked into"):
+        local_stock.ask(check.check)
 
 
 def test_a_listing_comes_in_batches_off_the_event_loop_and_each_has_the_deadline(
@@ -124,12 +114,12 @@ def test_a_listing_comes_in_batches_off_the_event_loop_and_each_has_the_deadline
     store.asked = lambda: threads.add(threading.get_ident())
 
     async def sizes() -> list[int]:
-        face = AsyncStore("tested", store, asyncio.Semaphore(1))
+        face = AsyncStore("tested", store, ThreadSlots(1))
         return [len(batch) async for batch in face.find("x/")]
 
     assert asyncio.run(sizes()) == [LISTING_BATCH, LISTING_BATCH, 1]
     assert threads and threading.get_ident() not in threads
-    monkeypatch.setattr(storage, "STORE_DEADLINE_SECONDS", 0.1)
+    monkeypatch.setattr(async_store, "STORE_DEADLINE_SECONDS", 0.1)
     store.asked = lambda: None if gate.wait(30) else pytest.fail("the gate stayed shut")
 
     async def given_up() -> None:
@@ -147,7 +137,7 @@ def test_existence_is_told_by_the_store() -> None:
     store.put("x/y", b"", "", hashlib.sha256(b"").hexdigest())
 
     async def both() -> tuple[bool, bool]:
-        face = AsyncStore("tested", store, asyncio.Semaphore(1))
+        face = AsyncStore("tested", store, ThreadSlots(1))
         with pytest.raises(ObjectNotFound):
             await face.exists("no key")
         return await face.exists("x/y"), await face.exists("x/z")

@@ -6,41 +6,25 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from ops import check
+from files import Backends
+from ops import failing
 from tests.support import warm
-from tests.support.planned_s3 import PlannedS3, planned_s3
+from tests.support.planned_s3 import PlannedS3
 from tests.support.services import ROOT, processes_below, wait_until
-from tests.support.stock import Stock, stocked
+from tests.support.stock import Stock
 
 
 @pytest.fixture
-def stock(
-    new_database: Callable[[], str], store_settings: dict[str, str], tmp_path: Path
-) -> Iterator[Stock]:
-    with stocked(new_database(), tmp_path / "data", store_settings) as made:
-        yield made
-
-
-@pytest.fixture
-def store() -> Iterator[PlannedS3]:
-    with planned_s3() as server:
-        yield server
-
-
-@pytest.fixture
-def failing_stock(
-    new_database: Callable[[], str], tmp_path: Path, store: PlannedS3
-) -> Iterator[Stock]:
+def failing_stock(planned_stock: Stock, store: PlannedS3) -> Stock:
     """A stock whose store refuses every deletion."""
-    with stocked(new_database(), tmp_path / "data", store.settings()) as made:
-        store.always["DELETE"] = "500"
-        yield made
+    store.always["DELETE"] = "500"
+    return planned_stock
 
 
 @contextlib.contextmanager
@@ -83,20 +67,19 @@ def has_logged(log: Path, passes: int) -> bool:
 
 
 def test_a_worker_told_to_end_while_the_store_hangs_leaves_the_row_to_the_next(
-    new_database: Callable[[], str], tmp_path: Path, store: PlannedS3
+    planned_stock: Stock, tmp_path: Path, store: PlannedS3
 ) -> None:
-    with stocked(new_database(), tmp_path / "data", store.settings()) as stock:
-        key = stock.row("doomed", stored=False)
-        store.objects[key] = b"x"
-        store.plan["DELETE"].append("hang")
-        with working(stock.settings, tmp_path / "worker.log") as worker:
-            wait_until(lambda: store.hanging == {key}, "the store is asked")
-            worker.send_signal(signal.SIGTERM)
-            store.gate.set()
-            assert worker.wait(30) == 0
-        stock.service.sql("UPDATE stored_files SET next_attempt_at = now()")
-        stock.reap()
-        assert (stock.states(), store.objects) == ({}, {})
+    key = planned_stock.row("doomed", stored=False)
+    store.objects[key] = b"x"
+    store.plan["DELETE"].append("hang")
+    with working(planned_stock.settings, tmp_path / "worker.log") as worker:
+        wait_until(lambda: store.hanging == {key}, "the store is asked")
+        worker.send_signal(signal.SIGTERM)
+        store.gate.set()
+        assert worker.wait(30) == 0
+    planned_stock.make_due(key)
+    planned_stock.reap()
+    assert (planned_stock.states(), store.objects) == ({}, {})
 
 
 def test_a_worker_outlives_an_outage_of_the_store(
@@ -145,22 +128,22 @@ def test_what_keeps_failing_is_listed_and_can_be_made_due(
     store.plan["DELETE"].append("ok")
     resting = failing_stock.row("pending", stored=False)
     assert failing_stock.reap() == 1
-    failing = failing_stock.row("doomed", stored=False)
+    refused = failing_stock.row("doomed", stored=False)
     tombstone = failing_stock.row("pending", stored=False)
     assert failing_stock.reap() == 2
     assert failing_stock.run("failing").stdout == "", "once may be a hiccup"
-    failing_stock.make_due(failing)
+    failing_stock.make_due(refused)
     failing_stock.make_due(tombstone)
     once = failing_stock.row("doomed", stored=False)
     live = failing_stock.row("live", stored=False)
     assert failing_stock.reap() == 3
     assert failing_stock.states() == dict.fromkeys(
-        (failing, tombstone, resting, once), "deleting"
+        (refused, tombstone, resting, once), "deleting"
     ) | {live: "live"}
     run = failing_stock.run("failing")
     assert (run.returncode, run.stderr) == (1, "")
     listed = [json.loads(line) for line in run.stdout.splitlines()]
-    assert [file["key"] for file in listed] == [failing, tombstone]
+    assert [file["key"] for file in listed] == [refused, tombstone]
     for file in listed:
         row = failing_stock.read(file["key"])
         assert file == {
@@ -169,16 +152,15 @@ def test_what_keeps_failing_is_listed_and_can_be_made_due(
             "next_attempt_at": str(row["next_attempt_at"]),
             "last_error": "store_unavailable",
         }
-    assert failing_stock.ask(failing_count) == 2
+    assert failing_stock.ask(count_failing) == 2
     run = failing_stock.run("requeue")
     assert (run.returncode, run.stdout, run.stderr) == (0, "2 deletions are due now.\n", "")
     run = failing_stock.run("failing")
     assert (run.returncode, run.stdout) == (0, "")
-    for key in (failing, tombstone):
+    for key in (refused, tombstone):
         row = failing_stock.read(key)
-        assert (row["state"], row["attempts"]) == ("deleting", 0) and row["next_attempt_at"] <= row[
-            "now"
-        ]
+        assert (row["state"], row["attempts"]) == ("deleting", 0)
+        assert row["next_attempt_at"] <= row["now"]
     store.always["DELETE"] = "ok"
     assert failing_stock.reap() == 2
     assert failing_stock.states() == dict.fromkeys((tombstone, resting, once), "deleting") | {
@@ -186,5 +168,5 @@ def test_what_keeps_failing_is_listed_and_can_be_made_due(
     }
 
 
-async def failing_count() -> int:
-    return len([file async for file in check.failing()])
+async def count_failing(backends: Backends) -> int:
+    return len([file async for file in failing.find_failing(backends)])
