@@ -26,7 +26,7 @@ from config import Settings
 from database import Database
 from files import Backends, reaper
 from ops import embedded_postgres, process, serving
-from pictures import decoder
+from pictures.pool import DecoderPool
 from pictures.slots import PictureSlots
 from routers import health, media, users
 from schemas import Problem
@@ -99,7 +99,7 @@ async def _run(owns_process: bool, app: FastAPI) -> AsyncIterator[None]:
         app.state.passwords = Passwords()
         stores = Stores(settings)
         to_thread.current_default_thread_limiter().total_tokens += stores.threads
-        app.state.decoders = decoder
+        app.state.decoders = DecoderPool()
         app.state.decoders.warm()
         stack.callback(app.state.decoders.close)
         app.state.admission = Admission.from_settings(settings)

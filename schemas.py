@@ -7,7 +7,7 @@ import email_validator
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from models import LONGEST_FOLDED, fold
-from pictures.metadata import MetadataName
+from pictures import MetadataName
 
 # Addresses are proven by a mail, not by their spelling:
 # those of an intranet or a test machine are fine.

@@ -30,8 +30,8 @@ from errors import (
 from files import deletions
 from files.backends import Backends
 from files.kinds import PROFILE_PICTURE
-from image_utils import ProcessedImage, new_filename
 from models import FileState, StoredFile, User
+from pictures import ProcessedImage, make_filename
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Change:
                 await _put(file, picture)
             except StoreError as err:
                 logger.warning("put %d of %s failed: %r", attempt, file.key, err.__cause__ or err)
-                picture = dataclasses.replace(picture, filename=new_filename())
+                picture = dataclasses.replace(picture, filename=make_filename())
             else:
                 return file
         file = await self._announce(picture)

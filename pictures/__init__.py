@@ -1,1 +1,19 @@
-"""Bytes only: what a file is, what it costs, what it carries, and the process that decodes it."""
+"""Bytes only: what a picture is, costs and carries, its colours and scaling, and who decodes it.
+
+No setting, database, store or HTTP is known here, and what is exported loads no decoding library:
+the pool and the slots are imported by their full names.
+"""
+
+from pictures.costs import Cost, examine
+from pictures.formats import PICTURES_TAKEN
+from pictures.values import Crop, MetadataName, ProcessedImage, make_filename
+
+__all__ = [
+    "PICTURES_TAKEN",
+    "Cost",
+    "Crop",
+    "MetadataName",
+    "ProcessedImage",
+    "examine",
+    "make_filename",
+]

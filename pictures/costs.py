@@ -1,56 +1,54 @@
 """What decoding a picture costs, and which are too large: limits and prices, from the header alone.
 
-The memory of each format is a bound that was measured and is set
-aside before anything is decoded. Pure functions without settings.
+The memory of each format is a bound that was measured and is set aside before anything is decoded.
+Pure functions without settings.
 """
 
+import math
 from typing import NamedTuple
 
 import errors
 from pictures.formats import Header, read_header
+from pictures.values import PICTURE_SIDE_PX, Crop
 
 MIB = 1024 * 1024
-PICTURE_SIDE_PX = 300
 # A decoder that scales leaves the last factor of two to the better filter.
 DRAFT_SIDE_PX = 2 * PICTURE_SIDE_PX
 DEFAULT_MAX_PIXELS = 50_000_000
 DEFAULT_MAX_WHOLE_PIXELS = 25_000_000
-# JPEG's own limit (16 bits); nothing that people take
-# is longer, and Pillow's rows stay below a megabyte.
+# JPEG's own limit (16 bits); nothing that people take is longer, and Pillow's rows stay below a
+# megabyte.
 MAX_SIDE_PX = 65_535
 # What a reduced JPEG may take; its rows and tables need little beside it.
 REDUCED_BYTES = 9 * MIB
+# Pillow's RGB has a fourth byte.
+_REDUCED_BYTES_PER_PIXEL = 4
 # Python's objects, the small pictures at the end, colour tables.
 FIXED_BYTES = 10 * MIB
-# Copies of the file: the decoder's, and some libraries'
-# own. Pillow makes more of what stands beside the pixels.
-_COPIES = {"WEBP": 2, "HEIF": 2}
+# Copies of the file: the decoder's, and some libraries' own. Pillow makes more of what stands
+# beside the pixels.
+_COPIES = {"JPEG": 1, "PNG": 1, "GIF": 1, "WEBP": 2, "AVIF": 1, "HEIF": 2}
 _METADATA_COPIES = 4
 
-# The time of a baseline JPEG on one core; the others are told
-# in multiples of it, measured by benchmarks/image_step.py.
+# The time of a baseline JPEG on one core; the others are told in multiples of it, measured by
+# benchmarks/image_step.py.
 SECONDS_PER_MEGAPIXEL = 0.005
-_TIMES_A_JPEG = {
-    "JPEG": 4,
+_TIMES_A_BASELINE_JPEG = {
+    "JPEG": 4,  # that is not baseline
     "PNG": 8,
     "GIF": 4,
     "WEBP": 6,
     "AVIF": 8,
     "HEIF": 12,
-}  # a JPEG that is not baseline
-
-
-class Crop(NamedTuple):
-    """A square in the upright picture, in its pixels from the top left corner."""
-
-    x_px: int
-    y_px: int
-    size_px: int
+}
+# libjpeg can scale by these.
+_LARGEST_REDUCTION = 8
 
 
 class Cost(NamedTuple):
-    """What to set aside for decoding: memory, the decoder's
-    copy of the file included, and time on one core.
+    """What to set aside for decoding.
+
+    That is memory, the decoder's copy of the file included, and time on one core.
     """
 
     memory_bytes: int
@@ -65,57 +63,74 @@ def examine(
 ) -> tuple[Header, Cost]:
     """Read the header, check it against the limits, and tell what making a picture of it will cost.
 
-    Raises EmptyFile, NotAPicture, UnsupportedFormat,
-    TruncatedPicture, BrokenPicture, TooManyPixels or SideTooLong.
+    Raises EmptyFile, NotAPicture, UnsupportedFormat, TruncatedPicture, BrokenPicture, TooManyPixels
+    or SideTooLong.
     """
     header = read_header(content)
-    cost = check_size(
-        header, (header.width_px, header.height_px), crop, max_pixels, max_whole_pixels
-    )
-    copied_bytes = (
-        _COPIES.get(header.format, 1) * len(content) + _METADATA_COPIES * header.metadata_bytes
-    )
-    return header, cost._replace(memory_bytes=cost.memory_bytes + copied_bytes)
+    size = (header.width_px, header.height_px)
+    cost = check_size(header, size, crop, max_pixels, max_whole_pixels)
+    file_bytes = _COPIES[header.format] * len(content)
+    metadata_bytes = _METADATA_COPIES * header.metadata_bytes
+    return header, Cost(cost.memory_bytes + file_bytes + metadata_bytes, cost.cpu_seconds)
 
 
 def check_size(
     header: Header, size: tuple[int, int], crop: Crop | None, max_pixels: int, max_whole_pixels: int
 ) -> Cost:
-    """Check these sides, the header's or those that the parser found, and tell the cost."""
-    pixels = size[0] * size[1]
-    factor = reduction(header, size, crop)
+    """Check these sides, the header's or those that the parser found, and tell the cost.
+
+    The file and its copies are not in it.
+    """
+    width_px, height_px = size
+    pixels = width_px * height_px
     if pixels == 0:
         raise errors.BrokenPicture
-    reduced_bytes = (
-        4 * -(-size[0] // factor) * -(-size[1] // factor) if header.format == "JPEG" else 0
-    )
-    limit = (
-        max_pixels if header.is_baseline and reduced_bytes <= REDUCED_BYTES else max_whole_pixels
-    )
+    reduced_bytes = _count_reduced_bytes(header, size, crop)
+    is_reduced = header.is_baseline and reduced_bytes <= REDUCED_BYTES
+    limit = max_pixels if is_reduced else max_whole_pixels
     if pixels > limit:
         raise errors.TooManyPixels(
-            f"The picture has {size[0]} x {size[1]} pixels, {pixels / 1e6:.1f} million; "
+            f"The picture has {width_px} x {height_px} pixels, {pixels / 1e6:.1f} million; "
             f"at most {limit / 1e6:g} million are taken of its kind. Please send a smaller one."
         )
     if max(size) > MAX_SIDE_PX:
-        sides = f"The picture is {size[0]} x {size[1]} pixels; at most {MAX_SIDE_PX} are taken on a side."
-        raise errors.SideTooLong(f"{sides} Please send a smaller one.")
-    times = 1 if header.is_baseline else _TIMES_A_JPEG[header.format]
+        raise errors.SideTooLong(
+            f"The picture is {width_px} x {height_px} pixels; "
+            f"at most {MAX_SIDE_PX} are taken on a side. Please send a smaller one."
+        )
     memory_bytes = FIXED_BYTES + reduced_bytes + int(pixels * header.bytes_per_pixel)
+    times = 1 if header.is_baseline else _TIMES_A_BASELINE_JPEG[header.format]
     return Cost(memory_bytes, SECONDS_PER_MEGAPIXEL * times * pixels / 1e6)
 
 
-def reduction(header: Header, size: tuple[int, int], crop: Crop | None) -> int:
-    """By how much a JPEG is reduced while it is decoded: 1, 2, 4 or 8.
+def _count_reduced_bytes(header: Header, size: tuple[int, int], crop: Crop | None) -> int:
+    """Count what a JPEG takes that was reduced while it was decoded; nothing for all else."""
+    if header.format != "JPEG":
+        return 0
+    factor = choose_reduction(header, size, crop)
+    width_px = math.ceil(size[0] / factor)
+    height_px = math.ceil(size[1] / factor)
+    return _REDUCED_BYTES_PER_PIXEL * width_px * height_px
 
-    What is left of the wanted square has at least twice the target's side; for a long
-    strip, of which more would have to be held than REDUCED_BYTES, at least the target's.
+
+def choose_reduction(header: Header, size: tuple[int, int], crop: Crop | None) -> int:
+    """Choose by how much a JPEG is reduced while it is decoded: 1, 2, 4 or 8.
+
+    What is left of the wanted square has at least twice the target's side; for a long strip, of
+    which more would have to be held than REDUCED_BYTES, at least the target's.
     """
+    if header.format != "JPEG":
+        return 1
+    side_px = min(size) if crop is None else crop.size_px
+    factor = _reduce_while_enough(side_px, DRAFT_SIDE_PX)
+    whole_bytes = _REDUCED_BYTES_PER_PIXEL * size[0] * size[1]
+    if header.is_baseline and whole_bytes > REDUCED_BYTES * factor**2:
+        return _reduce_while_enough(side_px, PICTURE_SIDE_PX)
+    return factor
+
+
+def _reduce_while_enough(side_px: int, enough_px: int) -> int:
     factor = 1
-    side = min(size) if crop is None else crop.size_px
-    for enough_px in (DRAFT_SIDE_PX, PICTURE_SIDE_PX):
-        while header.format == "JPEG" and factor < 8 and side >= 2 * factor * enough_px:
-            factor *= 2
-        if not header.is_baseline or 4 * size[0] * size[1] <= REDUCED_BYTES * factor**2:
-            break
+    while factor < _LARGEST_REDUCTION and side_px >= 2 * factor * enough_px:
+        factor *= 2
     return factor

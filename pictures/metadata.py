@@ -4,54 +4,36 @@ None of it may refuse a good picture or change how it is decoded, however broken
 That none of it is in the new picture is image_utils' work, which makes that one from pixels alone.
 """
 
-import functools
-import io
 import re
-from collections.abc import Callable
-from typing import Literal, get_args
 
-import PIL.TiffImagePlugin  # noqa: F401  reads EXIF; else Pillow would load it with the first picture that has some
-from PIL import Image, PngImagePlugin
-from PIL.AvifImagePlugin import AvifImageFile
+# Reads EXIF. Pillow would load it with the first picture that has some, and a decoder, which can
+# open no files then, could not.
+import PIL.TiffImagePlugin  # noqa: F401
+from PIL import Image
 
-_Read = Callable[[PngImagePlugin.PngStream, int, int], bytes]
+from pictures.values import MetadataName
 
-_ORIENTATION_TAG = 0x0112  # -1: Pillow's name for IFD 1
+_ORIENTATION_TAG = 0x0112
 _GPS_TAG = 0x8825
-_THUMBNAIL_IFD = -1
+_THUMBNAIL_IFD = -1  # Pillow's name for IFD 1
 _THUMBNAIL_TAG = 0x0201
 _IPTC_RESOURCE = 0x0404
 # An item of this type in the list of items (ISO/IEC 14496-12, 8.11.6).
-_EXIF_ITEM = re.compile(rb"(infe[\x02\x03]...(?:..|....)..)Exif", re.DOTALL)
-# Where HEIF lists its items, a thumbnail's relation among
-# them (ISO/IEC 23008-12, 6.4.4), and GIF announces XMP.
+EXIF_ITEM = re.compile(rb"(infe[\x02\x03]...(?:..|....)..)Exif", re.DOTALL)
+# Where HEIF lists its items, a thumbnail's relation among them (ISO/IEC 23008-12, 6.4.4), and GIF
+# announces XMP.
 _HEIF_LISTS_BYTES = 64 * 1024
 _HEIF_THUMBNAIL = b"thmb"
 _GIF_XMP = b"XMP DataXMP"
+# As which ImageMagick keeps in a PNG's text what once had no chunk, and where XMP stands.
+_PNG_EXIF_TEXT = "Raw profile type exif"
+_PNG_IPTC_TEXT = "Raw profile type iptc"
+_PNG_XMP_TEXT = "XML:com.adobe.xmp"
+_PNG_TEXTS_THAT_ARE_MORE = {_PNG_EXIF_TEXT, _PNG_IPTC_TEXT, _PNG_XMP_TEXT}
 
 
-MetadataName = Literal["comment", "exif", "gps", "icc_profile", "iptc", "text", "thumbnail", "xmp"]
-NAMES: tuple[MetadataName, ...] = get_args(MetadataName)
-
-
-class AvifPicture(AvifImageFile):
-    """An AVIF. libavif refuses it for a broken EXIF block; then the block is hidden from it."""
-
-    def _open(self) -> None:
-        file = self.fp
-        assert isinstance(file, io.BytesIO)
-        try:
-            super()._open()
-        except Exception:
-            hidden, found = _EXIF_ITEM.subn(rb"\1none", file.getvalue())
-            if not found:
-                raise
-            self.fp = io.BytesIO(hidden)
-            super()._open()
-
-
-def orientation(picture: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; what is absurd or unreadable counts as upright."""
+def read_orientation(picture: Image.Image) -> int:
+    """Read the EXIF orientation, 1 to 8; what is absurd or unreadable counts as upright."""
     try:
         value = picture.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:
@@ -59,39 +41,41 @@ def orientation(picture: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def names(picture: Image.Image, content: bytes) -> tuple[str, ...]:
-    """What the file carries, by name, in alphabetical order.
+def name_metadata(picture: Image.Image, content: bytes) -> tuple[MetadataName, ...]:
+    """Name what the file carries, in alphabetical order.
 
-    Its pixels are loaded: a PNG has texts behind them.
+    The pixels must have been loaded: a PNG has texts behind them.
     """
     info = picture.info
-    texts = dict(getattr(picture, "text", {}))
-    in_text = {
-        kind: texts.pop(f"Raw profile type {kind}", None) is not None for kind in ("exif", "iptc")
-    }
-    xmp_in_text = texts.pop("XML:com.adobe.xmp", None) is not None
-    found = {
+    texts: dict[str, str] = getattr(picture, "text", {})
+    carries: dict[MetadataName, bool] = {
         "comment": "comment" in info,
-        "exif": _has_exif(picture, content) or in_text["exif"],
+        "exif": _PNG_EXIF_TEXT in texts or _has_exif(picture, content),
         "gps": _has_tag(picture, _GPS_TAG),
         "icc_profile": bool(info.get("icc_profile")),
-        "iptc": _IPTC_RESOURCE in (info.get("photoshop") or {}) or in_text["iptc"],
-        "text": bool(texts),
-        "thumbnail": _has_tag(picture, _THUMBNAIL_TAG, _THUMBNAIL_IFD)
-        or (picture.format == "HEIF" and _HEIF_THUMBNAIL in content[:_HEIF_LISTS_BYTES]),
-        "xmp": bool(info.get("xmp"))
-        or xmp_in_text
-        or (picture.format == "GIF" and _GIF_XMP in content),
+        "iptc": _PNG_IPTC_TEXT in texts or _IPTC_RESOURCE in (info.get("photoshop") or {}),
+        "text": bool(texts.keys() - _PNG_TEXTS_THAT_ARE_MORE),
+        "thumbnail": _has_thumbnail(picture, content),
+        "xmp": _PNG_XMP_TEXT in texts or _has_xmp(picture, content),
     }
-    return tuple(name for name, is_there in found.items() if is_there)
+    return tuple(name for name, is_there in carries.items() if is_there)
 
 
 def _has_exif(picture: Image.Image, content: bytes) -> bool:
-    if (
-        picture.format == "AVIF"
-    ):  # for which Pillow makes some up when the file itself says how to turn it
-        return _EXIF_ITEM.search(content, 0, _HEIF_LISTS_BYTES) is not None
+    # Pillow makes some up for an AVIF whose container says how to turn it.
+    if picture.format == "AVIF":
+        return EXIF_ITEM.search(content, 0, _HEIF_LISTS_BYTES) is not None
     return bool(picture.info.get("exif"))
+
+
+def _has_thumbnail(picture: Image.Image, content: bytes) -> bool:
+    if picture.format == "HEIF" and _HEIF_THUMBNAIL in content[:_HEIF_LISTS_BYTES]:
+        return True
+    return _has_tag(picture, _THUMBNAIL_TAG, _THUMBNAIL_IFD)
+
+
+def _has_xmp(picture: Image.Image, content: bytes) -> bool:
+    return bool(picture.info.get("xmp")) or (picture.format == "GIF" and _GIF_XMP in content)
 
 
 def _has_tag(picture: Image.Image, tag: int, ifd: int | None = None) -> bool:
@@ -100,41 +84,3 @@ def _has_tag(picture: Image.Image, tag: int, ifd: int | None = None) -> bool:
         return tag in (exif if ifd is None else exif.get_ifd(ifd))
     except Exception:
         return False
-
-
-def _texts_apart(read: _Read) -> _Read:
-    """Keep a PNG's texts in `text` alone.
-
-    Pillow also puts them among what it knows of the picture, under keywords of the
-    file's choice: one that is called `transparency` or `interlace` breaks the decoding.
-    """
-
-    @functools.wraps(read)
-    def chunk(stream: PngImagePlugin.PngStream, position: int, length: int) -> bytes:
-        known = dict(stream.im_info)
-        data = read(stream, position, length)
-        stream.im_info.clear()
-        stream.im_info.update(known)
-        return data
-
-    return chunk
-
-
-def _if_readable(read: _Read) -> _Read:
-    """Pass over a profile that cannot be read: a picture without it is better than none."""
-
-    @functools.wraps(read)
-    def chunk(stream: PngImagePlugin.PngStream, position: int, length: int) -> bytes:
-        try:
-            return read(stream, position, length)
-        except (ValueError, SyntaxError, IndexError):
-            assert stream.fp is not None
-            stream.fp.seek(position)
-            return stream.fp.read(length)  # for the chunk's checksum
-
-    return chunk
-
-
-for _kind in ("chunk_tEXt", "chunk_zTXt", "chunk_iTXt"):
-    setattr(PngImagePlugin.PngStream, _kind, _texts_apart(getattr(PngImagePlugin.PngStream, _kind)))
-setattr(PngImagePlugin.PngStream, "chunk_iCCP", _if_readable(PngImagePlugin.PngStream.chunk_iCCP))  # noqa: B010

@@ -13,8 +13,7 @@ from database import Db, commit
 from errors import EmailTaken, OutcomeUnknown, UsernameTaken, UserNotFound, WrongPassword
 from files import Backends, Change, RequestBackends, lock_user
 from models import EMAIL_CONSTRAINT, USERNAME_CONSTRAINT, User, fold
-from pictures.costs import examine
-from pictures.formats import PICTURES_TAKEN
+from pictures import PICTURES_TAKEN, examine
 from schemas import Token, UserCreate, UserPrivate, UserPublic, UserUpdate, UserWithNewPicture
 from web.admission import RequestAdmission
 from web.bodies import BoundedRoute

@@ -25,7 +25,7 @@ from errors import (
     NotAForm,
     TooManyFiles,
 )
-from pictures.costs import Crop
+from pictures import Crop
 from web.admission import Admission
 from web.bodies import PacedReceive, read_announced_bytes
 

@@ -21,7 +21,7 @@ import httpx
 
 from errors import DarkroomError
 from image_utils import ProcessedImage, process_profile_image
-from pictures.costs import PICTURE_SIDE_PX
+from pictures.values import PICTURE_SIDE_PX
 from tests.fuzz.files import Files
 from tests.support.services import FORM, Service, form, part
 

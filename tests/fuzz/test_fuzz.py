@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from struct import pack
 
@@ -17,8 +18,8 @@ import pytest
 
 from errors import Busy, NotAPicture
 from image_utils import ProcessedImage, process_profile_image
-from pictures import decoder
 from pictures.costs import DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS, examine
+from pictures.pool import DecoderPool
 from tests.fuzz import fields, files, runs, seeds
 from tests.support.pictures import encoded, jpeg, quarters
 from tests.support.services import ROOT, Service
@@ -88,19 +89,17 @@ def test_a_refused_file_takes_nothing_from_the_next() -> None:
     """
     sound = encoded(quarters(64, 64), "PNG")
     large = fields.with_checksums(sound[:16] + pack(">II", 4900, 4900) + sound[24:])
-    try:
+    with closing(DecoderPool()) as pool:
+
+        def decode(content: bytes) -> ProcessedImage:
+            _, cost = examine(content)
+            return pool.process_profile_image(
+                content, cost, None, DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS
+            )
+
         for _ in range(2):
-            assert runs.judged(decoded, large) in ("truncated_picture", "broken_picture")
-            assert runs.judged(decoded, sound) == runs.ACCEPTED
-    finally:
-        decoder.close()
-
-
-def decoded(content: bytes) -> ProcessedImage:
-    _, cost = examine(content)
-    return decoder.process_profile_image(
-        content, cost, None, DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS
-    )
+            assert runs.judged(decode, large) in ("truncated_picture", "broken_picture")
+            assert runs.judged(decode, sound) == runs.ACCEPTED
 
 
 SCRIPT = (

@@ -1,6 +1,4 @@
-"""Proves that a picture which hangs, balloons or
-kills its decoder costs its own upload and no other.
-"""
+"""Proves that a picture which hangs, balloons or kills its decoder costs its own upload only."""
 
 import contextlib
 import dataclasses
@@ -20,10 +18,18 @@ import pytest
 
 import image_utils
 from config import MIB
-from errors import DarkroomError, DecoderUnavailable, NotAPicture, UndecodablePicture
-from image_utils import ProcessedImage
-from pictures import decoder
-from pictures.costs import DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS, Cost, Crop
+from errors import (
+    DarkroomError,
+    DecoderUnavailable,
+    NotAPicture,
+    ShuttingDown,
+    StartupError,
+    UndecodablePicture,
+)
+from pictures import Cost, Crop, ProcessedImage
+from pictures.costs import DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS
+from pictures.messages import MOST_ANSWER_BYTES
+from pictures.pool import DecoderLimits, DecoderPool
 from tests.support.launched import launched
 from tests.support.pictures import corners, encoded, jpeg, phone_photo, quarters
 from tests.support.services import ROOT, assert_problem, wait_until
@@ -45,7 +51,16 @@ def process(content, *arguments, **options):
     return real(content, *arguments, **options)
 
 image_utils.process_profile_image = process
-decoder._serve(socket.socket(fileno=0))
+decoder.serve(socket.socket(fileno=0))
+"""
+WARM_AND_WAIT = """
+import sys
+from pictures.pool import DecoderPool
+
+pool = DecoderPool()
+pool.warm()
+print(pool._idle[0].pid, flush=True)
+sys.stdin.read()
 """
 PICTURE = jpeg(64, 48)
 HANG = "while True: pass"
@@ -55,15 +70,16 @@ ABORT = "os.abort()"
 LEAVE = "os._exit(0)"
 RAISE = "raise ValueError('not one of ours')"
 BABBLE = "os.write(0, b'nonsense\\n')"
+BABBLE_AND_STAY = f"{BABBLE}\ntime.sleep(600)"
 NO_OBJECT = "os.write(0, b'[]\\n')"
-NO_SUCH_REFUSAL = """os.write(0, b'{"refusal": "none", "sentence": ""}\\n')"""
+NO_SUCH_REFUSAL = """os.write(0, b'{"code": "none", "sentence": ""}\\n')"""
 KILLED = "os.kill(os.getpid(), signal.SIGKILL)"
 # Enough for a picture of this size; and so little that
 # a test need not wait long for a file that hangs.
 SMALL = Cost(8 * MIB, 0.01)
 SHORT_CPU_SECONDS = 0.3
-# So that only the time on the processor counts, however busy the machine is.
-ANY_TIME = 1000
+# Only the time on the processor counts, however busy the machine is.
+IMPATIENT = DecoderLimits(least_cpu_seconds=SHORT_CPU_SECONDS, times_the_cpu_seconds=1000)
 # Address space of Python and what it loads, generously.
 LIBRARIES_BYTES = 256 * MIB
 FILES = {
@@ -90,22 +106,24 @@ def ordered(code: str) -> bytes:
     return PICTURE + b"ORDER: " + code.encode()
 
 
-def made(content: bytes, crop: Crop | None = None, cost: Cost = SMALL) -> ProcessedImage:
-    return decoder.process_profile_image(
+def make_picture(
+    pool: DecoderPool, content: bytes, crop: Crop | None = None, cost: Cost = SMALL
+) -> ProcessedImage:
+    return pool.process_profile_image(
         content, cost, crop, DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS
     )
 
 
-def told(code: str) -> object:
+def ask_inside(pool: DecoderPool, code: str) -> object:
     """What this code, run in the decoder, leaves in `found`; a refusal's sentence brings it out."""
     with pytest.raises(NotAPicture) as refusal:
-        made(ordered(f"{code}\nraise errors.NotAPicture(json.dumps(found))"))
+        make_picture(pool, ordered(f"{code}\nraise errors.NotAPicture(json.dumps(found))"))
     return json.loads(refusal.value.detail)
 
 
-def pids() -> list[int]:
+def idle_pids(pool: DecoderPool) -> list[int]:
     """The decoders that have nothing to do, the one that is used next last."""
-    return [each._process.pid for each in decoder._idle]
+    return [decoder.pid for decoder in pool._idle]
 
 
 def is_running(pid: int) -> bool:
@@ -123,49 +141,56 @@ def zombies() -> list[str]:
         with contextlib.suppress(OSError):
             stats.append((entry / "stat").read_text() if entry.name.isdigit() else "")
     return [
-        each for each in stats if each.rpartition(")")[2].split()[:2] == ["Z", str(os.getpid())]
+        stat for stat in stats if stat.rpartition(")")[2].split()[:2] == ["Z", str(os.getpid())]
     ]
 
 
 @pytest.fixture
-def genuine() -> Iterator[None]:
-    """One decoder, as the service starts it."""
-    decoder.close()
-    decoder.warm()
-    yield
-    decoder.close()
+def genuine() -> Iterator[DecoderPool]:
+    """A pool as the service has it, with one decoder."""
+    with contextlib.closing(DecoderPool()) as pool:
+        pool.warm()
+        yield pool
 
 
 @pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The file that is run as decoder from now on."""
-    decoder.close()
-    path = tmp_path / "program.py"
-    monkeypatch.setattr(decoder, "PROGRAM", (str(path),))
-    yield path
-    decoder.close()
+def program(tmp_path: Path) -> Path:
+    """The file that other pools run as decoder."""
+    return tmp_path / "program.py"
 
 
 @pytest.fixture
-def obeying(program: Path) -> None:
-    """One decoder that does what files tell it to, and has imported all that it needs."""
+def make_obeying(program: Path) -> Iterator[Callable[..., DecoderPool]]:
+    """Makes a pool whose decoders do what files tell them to; one has imported all that it needs."""
     program.write_text(OBEYING)
-    made(PICTURE)
+    with contextlib.ExitStack() as stack:
+
+        def make(limits: DecoderLimits | None = None) -> DecoderPool:
+            pool = DecoderPool((str(program),), limits)
+            stack.callback(pool.close)
+            make_picture(pool, PICTURE)
+            return pool
+
+        yield make
 
 
 @pytest.fixture
-def impatient(obeying: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same, with little time on the processor and as much on the clock as it takes."""
-    monkeypatch.setattr(decoder, "LEAST_CPU_SECONDS", SHORT_CPU_SECONDS)
-    monkeypatch.setattr(decoder, "TIMES_THE_CPU_SECONDS", ANY_TIME)
+def obeying(make_obeying: Callable[..., DecoderPool]) -> DecoderPool:
+    return make_obeying()
 
 
-def test_a_decoder_gives_exactly_what_the_image_step_gives(genuine: None) -> None:
+@pytest.fixture
+def impatient(make_obeying: Callable[..., DecoderPool]) -> DecoderPool:
+    """One that gives little time on the processor, and as much on the clock as it takes."""
+    return make_obeying(IMPATIENT)
+
+
+def test_a_decoder_gives_exactly_what_the_image_step_gives(genuine: DecoderPool) -> None:
     crops = (None, Crop(10, 20, 200))
     for name, content in FILES.items():
         for crop in crops:
             here = image_utils.process_profile_image(content, crop)
-            there = made(content, crop)
+            there = make_picture(genuine, content, crop)
             assert dataclasses.replace(here, filename="") == dataclasses.replace(
                 there, filename=""
             ), name
@@ -177,70 +202,81 @@ def test_a_decoder_gives_exactly_what_the_image_step_gives(genuine: None) -> Non
         with pytest.raises(DarkroomError) as here_refused:
             image_utils.process_profile_image(content, Crop(0, 0, 9999))
         with pytest.raises(DarkroomError) as there_refused:
-            made(content, Crop(0, 0, 9999))
+            make_picture(genuine, content, Crop(0, 0, 9999))
         assert type(here_refused.value) is type(there_refused.value), name
         assert here_refused.value.detail == there_refused.value.detail, name
-    assert len(pids()) == 1, "one decoder did it all"
+    assert len(idle_pids(genuine)) == 1, "one decoder did it all"
 
 
 @pytest.mark.parametrize(
     "order",
-    [HANG, BALLOON, CRASH, ABORT, LEAVE, RAISE, BABBLE, NO_OBJECT, NO_SUCH_REFUSAL],
-    ids=lambda order: order,
+    [
+        *(HANG, BALLOON, CRASH, ABORT, LEAVE, RAISE),
+        *(BABBLE, BABBLE_AND_STAY, NO_OBJECT, NO_SUCH_REFUSAL),
+    ],
+    ids=str,
 )
 def test_a_file_that_ruins_its_decoder_costs_its_own_upload_only(
-    impatient: None, order: str
+    impatient: DecoderPool, order: str
 ) -> None:
     with pytest.raises(UndecodablePicture):
-        made(ordered(order))
-    assert corners(made(PICTURE).content) == ["red", "green", "blue", "white"]
+        make_picture(impatient, ordered(order))
+    assert corners(make_picture(impatient, PICTURE).content) == ["red", "green", "blue", "white"]
     assert zombies() == []
 
 
-def test_a_decoder_that_hangs_does_not_disturb_the_others(impatient: None) -> None:
+def test_a_decoder_that_hangs_does_not_disturb_the_others(impatient: DecoderPool) -> None:
     with ThreadPoolExecutor() as threads:
-        lost = [threads.submit(made, ordered(order)) for order in (HANG, CRASH)]
-        good = [threads.submit(made, PICTURE) for _ in range(20)]
-        assert {each.result().sha256 for each in good} == {made(PICTURE).sha256}
+        lost = [threads.submit(make_picture, impatient, ordered(order)) for order in (HANG, CRASH)]
+        good = [threads.submit(make_picture, impatient, PICTURE) for _ in range(20)]
+        assert {each.result().sha256 for each in good} == {make_picture(impatient, PICTURE).sha256}
         assert [type(each.exception()) for each in lost] == [UndecodablePicture] * 2
 
 
-def test_a_file_that_spoils_its_decoder_does_not_cost_the_next_upload(obeying: None) -> None:
+def test_a_file_that_spoils_its_decoder_does_not_cost_the_next_upload(obeying: DecoderPool) -> None:
     """As a file does that ruins the heap, which nobody notices until it is used again."""
     spoil = "image_utils.process_profile_image = lambda *_, **__: os.abort()"
-    made(ordered(spoil))
-    (spoilt,) = pids()
-    assert corners(made(PICTURE).content) == ["red", "green", "blue", "white"]
+    make_picture(obeying, ordered(spoil))
+    (spoilt,) = idle_pids(obeying)
+    assert corners(make_picture(obeying, PICTURE).content) == ["red", "green", "blue", "white"]
     assert not is_running(spoilt)
 
 
 def test_decoders_that_are_killed_while_they_have_nothing_to_do_cost_no_upload(
-    obeying: None,
+    obeying: DecoderPool,
 ) -> None:
-    decoder._idle.extend(decoder._Decoder() for _ in range(3))
-    killed = pids()
+    obeying._idle.extend(obeying._start() for _ in range(3))
+    killed = idle_pids(obeying)
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
-    assert made(PICTURE).sha256 == made(PICTURE).sha256
+    assert make_picture(obeying, PICTURE).sha256 == make_picture(obeying, PICTURE).sha256
 
 
-def test_a_picture_whose_decoder_is_killed_is_decoded_by_another(obeying: None) -> None:
-    (first,) = pids()
-    made(ordered(f"os.getpid() == {first} and os.kill(os.getpid(), signal.SIGKILL)"))
-    assert first not in pids() and zombies() == []
+def test_a_picture_whose_decoder_is_killed_is_decoded_by_another(obeying: DecoderPool) -> None:
+    (first,) = idle_pids(obeying)
+    make_picture(
+        obeying, ordered(f"os.getpid() == {first} and os.kill(os.getpid(), signal.SIGKILL)")
+    )
+    assert first not in idle_pids(obeying) and zombies() == []
 
 
-def test_when_decoders_are_killed_again_and_again_the_client_may_try_later(obeying: None) -> None:
+def test_when_decoders_are_killed_again_and_again_the_client_may_try_later(
+    obeying: DecoderPool,
+) -> None:
     with pytest.raises(DecoderUnavailable) as refusal:
-        made(ordered(KILLED))
+        make_picture(obeying, ordered(KILLED))
     assert refusal.value.headers == {"Retry-After": "2"}
 
 
 @pytest.mark.parametrize("start", ["raise SystemExit(1)", "import no_such_module", KILLED])
 def test_a_decoder_that_cannot_start_is_no_fault_of_the_file(program: Path, start: str) -> None:
     program.write_text(f"import os, signal\n{start}")
-    with pytest.raises(DecoderUnavailable):
-        made(PICTURE)
+    with contextlib.closing(DecoderPool((str(program),))) as pool:
+        with pytest.raises(DecoderUnavailable):
+            make_picture(pool, PICTURE)
+        pool.warm()
+        with pytest.raises(StartupError):
+            pool.wait_until_warm()
 
 
 def test_a_decoder_that_is_told_to_end_while_it_starts_costs_no_upload(
@@ -254,34 +290,37 @@ def test_a_decoder_that_is_told_to_end_while_it_starts_costs_no_upload(
         f"    pathlib.Path({str(once)!r}).touch()\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n" + OBEYING
     )
-    made(PICTURE)
+    with contextlib.closing(DecoderPool((str(program),))) as pool:
+        make_picture(pool, PICTURE)
     assert once.exists()
 
 
 def test_a_decoder_that_no_longer_moves_is_given_up_and_killed(
-    obeying: None, monkeypatch: pytest.MonkeyPatch
+    make_obeying: Callable[..., DecoderPool],
 ) -> None:
-    monkeypatch.setattr(decoder, "LEAST_CPU_SECONDS", SHORT_CPU_SECONDS)
-    (stopped,) = pids()
+    pool = make_obeying(DecoderLimits(least_cpu_seconds=SHORT_CPU_SECONDS))
+    (stopped,) = idle_pids(pool)
     os.kill(stopped, signal.SIGSTOP)
-    made(PICTURE)  # by another one: that the machine stands still is not the file's fault
+    # By another one: that the machine stands still is not the file's fault.
+    make_picture(pool, PICTURE)
     assert not is_running(stopped) and zombies() == []
 
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_what_ends_the_service_does_not_end_a_decoder_before_its_picture_is_done(
-    obeying: None, number: str
+    obeying: DecoderPool, number: str
 ) -> None:
-    (pid,) = pids()
+    (pid,) = idle_pids(obeying)
     assert os.getsid(pid) == pid, "Ctrl-C reaches it"
-    made(ordered(f"os.kill(os.getpid(), signal.{number})"))
-    assert pids() == [pid]
+    make_picture(obeying, ordered(f"os.kill(os.getpid(), signal.{number})"))
+    assert idle_pids(obeying) == [pid]
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, None])
 def test_a_decoder_ends_with_its_service(end: signal.Signals | None) -> None:
-    code = "import sys, decoder; decoder.warm(); print(decoder._idle[0]._process.pid, flush=True); sys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=-1, stdout=-1) as service:
+    with subprocess.Popen(
+        [sys.executable, "-c", WARM_AND_WAIT], cwd=ROOT, stdin=-1, stdout=-1
+    ) as service:
         assert service.stdin and service.stdout
         pid = int(service.stdout.readline())
         assert is_running(pid)
@@ -290,16 +329,15 @@ def test_a_decoder_ends_with_its_service(end: signal.Signals | None) -> None:
 
 
 def test_a_decoder_holds_nothing_of_the_service_and_is_limited(
-    genuine: None, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    decoder.close()  # and started again with these
     for name in ("SECRET_KEY", "AWS_SECRET_ACCESS_KEY", "DATABASE_URL"):
         monkeypatch.setenv(name, "a secret")
     with open(os.devnull) as inheritable:
         os.set_inheritable(inheritable.fileno(), True)
-        decoder.warm()
-        made(PICTURE)
-    (pid,) = pids()
+        pool = DecoderPool()
+        make_picture(pool, PICTURE)
+    (pid,) = idle_pids(pool)
     names = {
         each.partition(b"=")[0] for each in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     }
@@ -312,10 +350,12 @@ def test_a_decoder_holds_nothing_of_the_service_and_is_limited(
     assert limits["core file size"] == ("0", "0")
     assert all(int(each) <= 3 for each in limits["open files"])
     bound = int(limits["address space"][0])
-    assert bound <= LIBRARIES_BYTES + SMALL.memory_bytes + len(PICTURE) + decoder.SPARE_BYTES
+    assert bound <= LIBRARIES_BYTES + SMALL.memory_bytes + DecoderLimits().spare_bytes
+    pool.close()
+    assert not is_running(pid)
 
 
-def test_code_in_a_decoder_opens_neither_files_nor_connections(obeying: None) -> None:
+def test_code_in_a_decoder_opens_neither_files_nor_connections(obeying: DecoderPool) -> None:
     tries = (
         "open('/etc/passwd')",
         "open('/proc/self/environ')",
@@ -327,13 +367,13 @@ def test_code_in_a_decoder_opens_neither_files_nor_connections(obeying: None) ->
         "(os.close(2), socket.socket())",
     )
     code = f"found = []\nfor each in {tries!r}:\n    try: eval(each); found.append(each)\n    except OSError: pass"
-    assert told(code) == []
+    assert ask_inside(obeying, code) == []
 
 
-def test_a_file_is_held_to_the_cost_that_was_set_aside(obeying: None) -> None:
+def test_a_file_is_held_to_the_cost_that_was_set_aside(obeying: DecoderPool) -> None:
     def is_had(size_bytes: int, cost: Cost) -> bool:
         try:
-            made(ordered(f"bytearray({size_bytes})"), None, cost)
+            make_picture(obeying, ordered(f"bytearray({size_bytes})"), None, cost)
         except UndecodablePicture:
             return False
         return True
@@ -344,50 +384,63 @@ def test_a_file_is_held_to_the_cost_that_was_set_aside(obeying: None) -> None:
     assert is_had(8 * MIB, small), "what was set aside can be had"
 
 
-def test_a_decoder_that_was_taken_over_is_not_believed(obeying: None) -> None:
-    lies = {
+def test_a_decoder_that_was_taken_over_is_not_believed(obeying: DecoderPool) -> None:
+    jpeg_bytes = b"\xff\xd8" + bytes(998)
+    said = {
+        "jpeg_bytes": len(jpeg_bytes),
+        "dominant_colour": "#102030",
+        "thumbhash": "AAAAAAAA",
+        "removed_metadata": ["exif"],
+        # What nobody asks it for:
         "filename": "../../main.py",
         "content_type": "text/html",
         "sha256": "0" * 64,
         "width_px": 10**9,
     }
-    told_so = {**{k: v for k, v in vars(made(PICTURE)).items() if k != "content"}, **lies}
 
-    def answer(length: int, sent: int) -> ProcessedImage | None:
-        line = json.dumps({**told_so, "length": length}).encode() + b"\n"
-        code = f"socket.socket(fileno=os.dup2(0, 1)).sendall({line!r} + b'<html>' + bytes({sent}))\nos._exit(0)"
-        try:
-            return made(ordered(code))
-        except UndecodablePicture:
-            return None
+    def answer(sent: bytes, **changed: object) -> ProcessedImage:
+        line = json.dumps({**said, **changed}).encode() + b"\n"
+        code = f"socket.socket(fileno=os.dup2(0, 1)).sendall({line!r} + {sent!r})\nos._exit(0)"
+        return make_picture(obeying, ordered(code))
 
-    for length, sent in ((1000, 1000), (-1, 4 * MIB), (10**9, 4 * MIB)):
-        picture = answer(length, sent)
-        if picture is not None:
-            assert len(picture.content) <= decoder.MOST_ANSWER_BYTES
-            assert re.fullmatch(r"[0-9a-f]{32}\.jpg", picture.filename)
-            assert (picture.content_type, picture.width_px) == ("image/jpeg", 300)
-            assert picture.sha256 == sha256(picture.content).hexdigest()
-            assert picture.content.startswith(b"\xff\xd8"), "no JPEG is served as one"
-
-
-def test_a_decoder_is_replaced_now_and_then(obeying: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoder.close()
-    monkeypatch.setattr(decoder, "MOST_PICTURES", 3)
-    used = []
-    for _ in range(6):
-        used.append(told("found = os.getpid()"))
-    assert used[:3] == [used[0]] * 3 and used[3:] == [used[3]] * 3 and used[0] != used[3]
-    assert pids() == [] and zombies() == []
+    picture = answer(jpeg_bytes)
+    assert picture.content == jpeg_bytes
+    assert re.fullmatch(r"[0-9a-f]{32}\.jpg", picture.filename)
+    assert (picture.content_type, picture.width_px) == ("image/jpeg", 300)
+    assert picture.sha256 == sha256(picture.content).hexdigest()
+    for sent, changed in (
+        (b"<html>".ljust(len(jpeg_bytes)), {}),
+        (jpeg_bytes[:-1], {}),
+        (jpeg_bytes, {"jpeg_bytes": -1}),
+        (jpeg_bytes * 4096, {"jpeg_bytes": MOST_ANSWER_BYTES + 1}),
+        (jpeg_bytes, {"dominant_colour": "#10203"}),
+        (jpeg_bytes, {"thumbhash": "<script>"}),
+        (jpeg_bytes, {"removed_metadata": ["something"]}),
+    ):
+        with pytest.raises(UndecodablePicture):
+            answer(sent, **changed)
 
 
-def test_nothing_is_left_of_two_hundred_pictures_with_failures_among_them(impatient: None) -> None:
+def test_a_decoder_is_replaced_now_and_then(make_obeying: Callable[..., DecoderPool]) -> None:
+    pool = make_obeying(DecoderLimits(most_pictures=3))
+    used = [ask_inside(pool, "found = os.getpid()") for _ in range(8)]  # and one to begin with
+    assert used[:2] == [used[0]] * 2
+    assert used[2:5] == [used[2]] * 3
+    assert used[5:] == [used[5]] * 3
+    assert len(set(used)) == 3
+    assert idle_pids(pool) == []
+    assert zombies() == []
+
+
+def test_nothing_is_left_of_two_hundred_pictures_with_failures_among_them(
+    impatient: DecoderPool,
+) -> None:
     orders = {20: HANG, 60: CRASH, 61: KILLED, 100: RAISE, 140: BALLOON, 180: BABBLE}
     descriptors = set(os.listdir("/proc/self/fd"))
 
     def outcome(number: int) -> str:
         try:
-            made(ordered(orders[number]) if number in orders else PICTURE)
+            make_picture(impatient, ordered(orders[number]) if number in orders else PICTURE)
         except DarkroomError as err:
             return err.code
         return "made"
@@ -396,33 +449,71 @@ def test_nothing_is_left_of_two_hundred_pictures_with_failures_among_them(impati
         outcomes = list(threads.map(outcome, range(200)))
     assert [outcomes[number] for number in sorted(orders)].count("undecodable_picture") == 5
     assert outcomes[61] == "decoder_unavailable" and outcomes.count("made") == 194
-    assert len(pids()) <= 2
-    decoder.close()
+    assert len(idle_pids(impatient)) <= 2
+    impatient.close()
     assert len(set(os.listdir("/proc/self/fd"))) < len(descriptors), (
         "the first decoder's is closed as well"
     )
     assert zombies() == []
 
 
-def test_a_decoder_does_not_grow(obeying: None) -> None:
+def test_a_decoder_does_not_grow(obeying: DecoderPool) -> None:
     grown = []
-    (pid,) = pids()
+    (pid,) = idle_pids(obeying)
     for _ in range(2):
         for content in list(FILES.values()) * 8:
-            made(content)
+            make_picture(obeying, content)
         grown.append(
             int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE")
         )
-    assert pids() == [pid]
+    assert idle_pids(obeying) == [pid]
     assert grown[1] - grown[0] <= 2 * MIB, "a thousand pictures would not fit in"
 
 
-def test_no_parser_is_loaded_that_is_not_needed(obeying: None) -> None:
+def test_no_parser_is_loaded_that_is_not_needed(obeying: DecoderPool) -> None:
     for content in FILES.values():
-        made(content)
-    found = told("found = sorted(name for name in sys.modules if name.endswith('ImagePlugin'))")
+        make_picture(obeying, content)
+    found = ask_inside(
+        obeying, "found = sorted(name for name in sys.modules if name.endswith('ImagePlugin'))"
+    )
     own = {f"PIL.{name}ImagePlugin" for name in ("Avif", "Gif", "Jpeg", "Png", "Tiff", "WebP")}
     assert isinstance(found, list) and set(found) == own, "Tiff reads EXIF"
+
+
+def test_two_pools_in_one_process_do_not_disturb_each_other(
+    make_obeying: Callable[..., DecoderPool],
+) -> None:
+    one = make_obeying(IMPATIENT)
+    other = make_obeying(DecoderLimits(most_pictures=2))
+    theirs = idle_pids(other)
+    assert not set(idle_pids(one)) & set(theirs)
+    with pytest.raises(UndecodablePicture):
+        make_picture(one, ordered(HANG))
+    for _ in range(5):
+        make_picture(one, PICTURE)
+    assert len(idle_pids(one)) == 1, "the other's limit ended one of ours"
+    one.close()
+    assert idle_pids(other) == theirs
+    assert is_running(theirs[0])
+    assert ask_inside(other, "found = os.getpid()") == theirs[0]
+    assert idle_pids(other) == [], "its own limit holds"
+
+
+def test_whoever_has_a_picture_in_work_or_comes_later_is_told_of_the_end(
+    obeying: DecoderPool,
+) -> None:
+    begun = Path(f"/proc/{idle_pids(obeying)[0]}/stat")
+    with ThreadPoolExecutor() as threads:
+        busy = threads.submit(make_picture, obeying, ordered("time.sleep(600)"))
+        wait_until(lambda: idle_pids(obeying) == [], "the decoder is at work")
+        obeying.close()
+        assert isinstance(busy.exception(), ShuttingDown)
+    assert not begun.exists()
+    for _ in range(2):
+        with pytest.raises(ShuttingDown):
+            make_picture(obeying, PICTURE)
+    assert zombies() == []
+    assert obeying._alive == set()
 
 
 def test_over_http_a_ruinous_file_is_a_400_and_others_are_served_at_the_same_time(
@@ -435,11 +526,7 @@ def test_over_http_a_ruinous_file_is_a_400_and_others_are_served_at_the_same_tim
         "DATA_DIR": str(tmp_path / "data"),
         **store_settings,
     }
-    constants = (
-        f"from pictures import decoder; decoder.PROGRAM = ({str(program)!r},)",
-        "decoder.LEAST_CPU_SECONDS = 1.0",
-    )
-    service = launched(settings, *constants)
+    service = launched(settings, {"pictures.pool.PROGRAM": [str(program)]})
     service.start()
     try:
         alice = service.register("alice")

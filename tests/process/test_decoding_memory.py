@@ -17,15 +17,15 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from pictures import costs, decoder
+from pictures import Crop, costs
 from pictures.costs import (
     DEFAULT_MAX_PIXELS,
     DEFAULT_MAX_WHOLE_PIXELS,
     DRAFT_SIDE_PX,
     FIXED_BYTES,
     MIB,
-    Crop,
 )
+from pictures.process import ENVIRONMENT
 from tests.support.pictures import GifFrame, encoded, gif, png_chunk, with_chunk, with_segment
 from tests.support.services import ROOT
 
@@ -60,7 +60,7 @@ AVIF_10_ALPHA = (
 MEASURING = """
 import json, os, sys
 import image_utils
-from pictures.costs import Crop
+from pictures import Crop
 
 def bytes_of(name):
     with open("/proc/self/status") as status:
@@ -231,9 +231,7 @@ KINDS = {
 @pytest.fixture(scope="module")
 def measuring() -> Iterator[Process]:
     command = [sys.executable, "-c", MEASURING]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=decoder._ENVIRONMENT, stdin=-1, stdout=-1
-    ) as process:
+    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdin=-1, stdout=-1) as process:
         yield process
 
 

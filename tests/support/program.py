@@ -18,9 +18,9 @@ from typing import Any
 
 import main
 from ops import serving
+from pictures.pool import DecoderPool
 
 VARIABLE = "TEST_PROGRAM"
-DECODER = "pictures.decoder"
 
 
 def serve() -> None:
@@ -51,8 +51,7 @@ def watch() -> None:
         def __init__(self) -> None:
             bodies.add(self)
 
-    decoder: Any = importlib.import_module(DECODER)
-    decode = decoder.process_profile_image
+    decode = DecoderPool.process_profile_image
 
     def decode_unless_held(*arguments: Any) -> Any:
         decoding.append(1)
@@ -62,7 +61,7 @@ def watch() -> None:
         return decode(*arguments)
 
     set_constant("web.forms.BytesIO", Body)
-    set_constant(f"{DECODER}.process_profile_image", decode_unless_held)
+    setattr(DecoderPool, "process_profile_image", decode_unless_held)  # noqa: B010
 
     @main.app.get("/test/held")
     async def read_held() -> dict[str, int]:

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import image_utils
 from errors import BadPicture
 from image_utils import process_profile_image
-from pictures.costs import PICTURE_SIDE_PX
+from pictures.colour import convert_to_srgb, lay_on_background
+from pictures.scaling import convert_to_scalable
+from pictures.values import PICTURE_SIDE_PX
 from tests.support.gallery import (
     ALPHAS,
     BLACK,
@@ -703,8 +704,8 @@ OTHER_MODES: dict[str, tuple[Sequence[Sample], list[Colour]]] = {
 
 def through_the_image_step(picture: Image.Image) -> list[Colour]:
     """The nine squares of a picture in a mode that no accepted file is decoded to."""
-    in_srgb = image_utils._in_srgb(image_utils.scalable(picture), None)
-    return squares(image_utils._on_background(in_srgb, PAPER))
+    in_srgb = convert_to_srgb(convert_to_scalable(picture), None)
+    return squares(lay_on_background(in_srgb, PAPER))
 
 
 @pytest.mark.parametrize("mode", OTHER_MODES)

@@ -36,8 +36,9 @@ from errors import (
     TruncatedPicture,
     UnsupportedFormat,
 )
-from image_utils import FORMATS, JPEG_QUALITY, process_profile_image
-from pictures.costs import PICTURE_SIDE_PX, Crop
+from image_utils import JPEG_QUALITY, process_profile_image
+from pictures.parsers import FORMATS
+from pictures.values import PICTURE_SIDE_PX, Crop
 from tests.support.pictures import BLUE, GREEN, RED, WHITE, corners, encoded, jpeg, quarters
 
 ORIENTATION = 0x0112

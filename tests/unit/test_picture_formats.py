@@ -23,10 +23,11 @@ from errors import (
     TruncatedPicture,
     UnsupportedFormat,
 )
-from image_utils import FORMATS
 from pictures import costs, formats
-from pictures.costs import DRAFT_SIDE_PX, PICTURE_SIDE_PX, REDUCED_BYTES, Crop
+from pictures.costs import DRAFT_SIDE_PX, REDUCED_BYTES
 from pictures.formats import MOST_STEPS, Header
+from pictures.parsers import FORMATS
+from pictures.values import PICTURE_SIDE_PX, Crop
 from tests.support.pictures import (
     GifFrame,
     encoded,
@@ -498,7 +499,7 @@ def test_a_jpeg_is_reduced_as_far_as_the_picture_allows(is_baseline: bool) -> No
     ):
         crop = None if part is None else Crop(0, 0, min(part, *size))
         header = jpeg_header(*size, is_baseline=is_baseline)
-        factor = costs.reduction(header, size, crop)
+        factor = costs.choose_reduction(header, size, crop)
         side = min(size) if crop is None else crop.size_px
         assert factor in (1, 2, 4, 8)
         is_strip = is_baseline and 4 * size[0] * size[1] > REDUCED_BYTES * factor**2
@@ -512,12 +513,12 @@ def test_a_jpeg_is_reduced_as_far_as_the_picture_allows(is_baseline: bool) -> No
             )
         if is_strip and factor < 8:
             assert side < 2 * factor * PICTURE_SIDE_PX, "a strip is reduced as far as it goes"
-    assert costs.reduction(Header("PNG", 6000, 4000, 4), (6000, 4000), None) == 1
+    assert costs.choose_reduction(Header("PNG", 6000, 4000, 4), (6000, 4000), None) == 1
 
 
 def test_strips_are_reduced_further_than_other_pictures() -> None:
     def factor(width: int, height: int, *, is_baseline: bool = True) -> int:
-        return costs.reduction(
+        return costs.choose_reduction(
             jpeg_header(width, height, is_baseline=is_baseline), (width, height), None
         )
 

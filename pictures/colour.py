@@ -1,0 +1,92 @@
+"""The colours of the wanted square: out of the file's own space into sRGB, and onto a background.
+
+A colour profile is followed where it can be and ignored where it cannot: no picture is refused for
+its profile.
+"""
+
+import io
+
+from PIL import Image, ImageCms
+from PIL.ImageCms import ImageCmsProfile
+
+Colour = tuple[int, int, int]
+WHITE: Colour = (255, 255, 255)
+# A printer's profile has up to 2 MiB; one of a bigger file is ignored, not parsed.
+MAX_PROFILE_BYTES = 4 * 1024 * 1024
+
+_SRGB = ImageCmsProfile(ImageCms.createProfile("sRGB"))
+# ICC.1:2022, 7.2.5 and 7.2.6: the classes that describe a device, and the colour spaces that our
+# modes are in.
+_DEVICE_CLASSES = ("mntr", "scnr", "prtr", "spac")
+_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
+_NO_INK = {"L": (255,), "RGB": (255, 255, 255), "CMYK": (0, 0, 0, 0)}
+# A profile under which paper is darker than this is nonsense, however well it is written.
+_DARKEST_WHITE = 200
+_STRAIGHT_MODES = {"La": "LA", "RGBa": "RGBA"}
+
+
+def scale_transparent_colour(picture: Image.Image, depth_bits: int) -> None:
+    """Bring a PNG's transparent colour to eight bits, as its pixels are.
+
+    The file names it in its own depth (PNG 3, 11.3.1.1), and Pillow leaves it so, but for grey of
+    1, 8 and 16 bits.
+    """
+    transparent = picture.info.get("transparency")
+    if transparent is None:
+        return
+    if picture.mode == "L" and depth_bits in (2, 4):
+        picture.info["transparency"] = transparent * 255 // (2**depth_bits - 1)
+    if picture.mode == "RGB" and depth_bits == 16:
+        picture.info["transparency"] = tuple(value >> 8 for value in transparent)
+
+
+def convert_to_srgb(square: Image.Image, profile: bytes | None) -> Image.Image:
+    """Make the same picture as RGB or RGBA in sRGB, of one in a mode that scales well.
+
+    A profile that is broken, absurd or of another space is ignored.
+    """
+    if square.mode in _STRAIGHT_MODES:
+        straight = square.convert(_STRAIGHT_MODES[square.mode])
+        colours = straight.convert(straight.mode.removesuffix("A"))
+        converted = convert_to_srgb(colours, profile)
+        converted.putalpha(straight.getchannel("A"))
+        return converted
+    if profile and len(profile) <= MAX_PROFILE_BYTES:
+        try:
+            source = ImageCmsProfile(io.BytesIO(profile))
+            if _is_credible(source, square.mode):
+                return _follow_profile(square, source)
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            pass  # a picture without its profile is better than none
+    return square.convert("RGB")
+
+
+def _is_credible(source: ImageCmsProfile, mode: str) -> bool:
+    """Whether a profile describes a device in this mode's space, on which paper is light."""
+    profile = source.profile
+    is_of_this_space = profile.xcolor_space.strip() == _SPACES[mode]
+    if not is_of_this_space or profile.device_class not in _DEVICE_CLASSES:
+        return False
+    paper = _follow_profile(Image.new(mode, (1, 1), _NO_INK[mode]), source)
+    return min(paper.tobytes()) >= _DARKEST_WHITE
+
+
+def _follow_profile(square: Image.Image, source: ImageCmsProfile) -> Image.Image:
+    """Convert as browsers do: relative colorimetric, with black point compensation."""
+    converted = ImageCms.profileToProfile(
+        square,
+        source,
+        _SRGB,
+        ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        "RGB",
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+    assert converted is not None  # it is None only when the picture is changed in place
+    return converted
+
+
+def lay_on_background(square: Image.Image, background: Colour) -> Image.Image:
+    """Make a new image: what Pillow remembers of the old one (comments, EXIF) stays behind."""
+    clean = Image.new("RGB", square.size, background)
+    clean.paste(square, mask=square if square.mode == "RGBA" else None)
+    return clean

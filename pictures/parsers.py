@@ -1,0 +1,73 @@
+"""The one parser that each kind of file is opened with, and what becomes of all that it raises.
+
+Nothing is registered or guessed, and no other plugin loaded.
+"""
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from PIL import Image
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+from pillow_heif.as_plugin import HeifImageFile
+
+from errors import BadCrop, BadPicture, BrokenPicture, TooLarge
+from pictures.formats import Header, is_cut_short, make_truncated
+from pictures.metadata import EXIF_ITEM
+
+_CUT_SHORT_IN_PILLOWS_WORDS = ("image file is truncated", "Truncated File Read")
+
+
+class AvifPicture(AvifImageFile):
+    """An AVIF. libavif refuses it for a broken EXIF block; then the block is hidden from it."""
+
+    def _open(self) -> None:
+        file = self.fp
+        assert isinstance(file, io.BytesIO)
+        try:
+            super()._open()
+        except Exception:
+            hidden, count = EXIF_ITEM.subn(rb"\1none", file.getvalue())
+            if not count:
+                raise
+            self.fp = io.BytesIO(hidden)
+            super()._open()
+
+
+# A phone's MPO is read as the JPEG that it begins with.
+_PARSERS: dict[str, Callable[[io.BytesIO], ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "GIF": GifImageFile,
+    "WEBP": WebPImageFile,
+    "AVIF": AvifPicture,
+    "HEIF": HeifImageFile,
+}
+FORMATS = tuple(_PARSERS)
+
+
+@contextmanager
+def open_picture(content: bytes, header: Header) -> Iterator[Image.Image]:
+    """Open with the one parser.
+
+    Whatever that raises, here or within the `with` block, becomes a BadPicture.
+    """
+    try:
+        with _PARSERS[header.format](io.BytesIO(content)) as picture:
+            yield picture
+    except (BadPicture, TooLarge, BadCrop, MemoryError):
+        raise
+    # OSError, SyntaxError, ValueError, struct.error, zlib.error ...: all of them a bad file.
+    except Exception as err:
+        if _is_cut_short(content, str(err)):
+            raise make_truncated(content) from err
+        raise BrokenPicture from err
+
+
+def _is_cut_short(content: bytes, message: str) -> bool:
+    return any(words in message for words in _CUT_SHORT_IN_PILLOWS_WORDS) or is_cut_short(content)

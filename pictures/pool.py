@@ -1,0 +1,160 @@
+"""The decoders of one application: warm processes, one picture at a time each.
+
+A file that hangs, balloons or kills its decoder costs its own upload and no other. Neither this
+module nor what it imports loads a decoding library: the service does not.
+"""
+
+import logging
+from dataclasses import dataclass
+
+from errors import DarkroomError, DecoderUnavailable, ShuttingDown, StartupError, UndecodablePicture
+from pictures.costs import MIB, Cost
+from pictures.messages import Job
+from pictures.process import DecoderEnded, DecoderProcess
+from pictures.values import Crop, ProcessedImage
+
+logger = logging.getLogger(__name__)
+
+PROGRAM = ("-m", "pictures.decoder")
+
+
+@dataclass(frozen=True)
+class DecoderLimits:
+    """What a decoder may take for a picture, and how many pictures it makes."""
+
+    # Time on the processor: ten times the estimate, for machines that are slower than ours, and
+    # never less than this.
+    least_cpu_seconds: float = 2.0
+    times_the_estimate: float = 10
+    # Time on the clock, as a multiple of it: the machine may be busy with other things.
+    times_the_cpu_seconds: float = 4
+    # Above the cost that was set aside: the address space is counted in whole arenas, and libraries
+    # round up.
+    spare_bytes: int = 64 * MIB
+    # Starting anew now and then bounds what a leak in a library can take.
+    most_pictures: int = 1000
+
+
+class DecoderPool:
+    """The decoders of one application. For any number of threads."""
+
+    def __init__(
+        self, program: tuple[str, ...] | None = None, limits: DecoderLimits | None = None
+    ) -> None:
+        """Make a pool, yet without decoders. `program` is what Python runs as one."""
+        self._program = program or PROGRAM
+        self._limits = limits or DecoderLimits()
+        # Of these two, each change is atomic.
+        self._alive: set[DecoderProcess] = set()
+        self._idle: list[DecoderProcess] = []  # most recently used last
+        self._is_closed = False
+
+    def warm(self) -> None:
+        """Start one decoder, so that the first picture need not wait for it.
+
+        Others start when they are needed. Raises DecoderUnavailable.
+        """
+        self._idle.append(self._start())
+
+    def wait_until_warm(self) -> None:
+        """Wait for the one that was started. Raises StartupError when it did not get ready."""
+        try:
+            self._idle[-1].wait_until_ready()
+        except DecoderEnded as err:
+            raise StartupError(
+                "The process that decodes pictures does not start; what it said stands above."
+            ) from err
+
+    def process_profile_image(
+        self, content: bytes, cost: Cost, crop: Crop | None, max_pixels: int, max_whole_pixels: int
+    ) -> ProcessedImage:
+        """Do what image_utils.process_profile_image does, but in a decoder; block until it answers.
+
+        What a decoder dies of may be an earlier file's doing, so the picture is tried once more, in
+        a new one. Raises what that function raises, UndecodablePicture when no decoder survives it,
+        DecoderUnavailable and ShuttingDown.
+        """
+        limits = self._limits
+        job = Job(
+            content_bytes=len(content),
+            memory_bytes=cost.memory_bytes + limits.spare_bytes,
+            cpu_seconds=limits.least_cpu_seconds + limits.times_the_estimate * cost.cpu_seconds,
+            crop=crop,
+            max_pixels=max_pixels,
+            max_whole_pixels=max_whole_pixels,
+        )
+        for is_second_try in (False, True):
+            decoder = self._start() if is_second_try else self._take()
+            try:
+                answer = self._ask(decoder, job, content)
+            except DecoderEnded as err:
+                if decoder.is_given_up:
+                    raise ShuttingDown from err
+                logger.warning("a decoder ended: %s, over %d bytes", err, len(content))
+                if err.ending.condemns_file(is_decoder_new=is_second_try):
+                    raise UndecodablePicture from err
+                continue
+            if isinstance(answer, DarkroomError):
+                raise answer
+            return answer
+        raise DecoderUnavailable
+
+    def close(self) -> None:
+        """End all decoders for good, also busy ones, whose uploads are told ShuttingDown."""
+        self._is_closed = True
+        self._end_idle()
+        for decoder in list(self._alive):
+            decoder.kill()
+
+    def _take(self) -> DecoderProcess:
+        """Take the one that was used last and still lives, or a new one."""
+        while True:
+            try:
+                decoder = self._idle.pop()
+            except IndexError:
+                return self._start()
+            if decoder.is_alive:
+                return decoder
+            self._end(decoder)
+
+    def _start(self) -> DecoderProcess:
+        decoder = DecoderProcess(self._program)
+        self._alive.add(decoder)
+        # Looked at afterwards: `close` says so first, and then ends all that are alive.
+        if self._is_closed:
+            self._end(decoder)
+            raise ShuttingDown
+        return decoder
+
+    def _ask(
+        self, decoder: DecoderProcess, job: Job, content: bytes
+    ) -> ProcessedImage | DarkroomError:
+        """Ask the decoder, and put it back or end it. Raises DecoderEnded."""
+        patience_seconds = self._limits.times_the_cpu_seconds * job.cpu_seconds
+        try:
+            answer = decoder.ask(job, content, patience_seconds)
+        except BaseException:
+            self._end(decoder)
+            raise
+        if decoder.pictures < self._limits.most_pictures:
+            self._put_back(decoder)
+        else:
+            self._end(decoder)
+        return answer
+
+    def _put_back(self, decoder: DecoderProcess) -> None:
+        self._idle.append(decoder)
+        if self._is_closed:
+            self._end_idle()
+
+    def _end_idle(self) -> None:
+        while True:
+            try:
+                decoder = self._idle.pop()
+            except IndexError:
+                return
+            self._end(decoder)
+
+    def _end(self, decoder: DecoderProcess) -> None:
+        decoder.end()
+        self._alive.discard(decoder)

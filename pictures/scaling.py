@@ -1,0 +1,177 @@
+"""The wanted square of a picture, cut out, scaled down and turned upright.
+
+Where it lies is told in the picture's own pixels to a fraction, so that a picture comes out the
+same however it is turned. A large picture is averaged strip by strip: no second copy of it is ever
+in memory.
+"""
+
+import math
+from dataclasses import dataclass
+
+from PIL import Image
+
+from errors import BadCrop
+from pictures.costs import DRAFT_SIDE_PX, choose_reduction
+from pictures.formats import Header
+from pictures.values import PICTURE_SIDE_PX, Crop
+
+# Rows that are converted at a time: what a strip of a wide picture takes stays in the processor's
+# cache.
+STRIP_ROWS_PX = 64
+
+# EXIF 2.32, tag 274: how to turn stored pixels upright; from 5 on the sides change places.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)
+_FROM_THE_RIGHT = (2, 3, 7, 8)
+_FROM_THE_BOTTOM = (3, 4, 6, 7)
+
+_SCALABLE_MODES = ("L", "La", "RGB", "RGBa", "CMYK")
+_OPAQUE_MODES = ("L", "RGB", "CMYK")
+_PREMULTIPLIED_MODES = {"LA": "La", "RGBA": "RGBa"}
+_GREY_OF_16_BITS = [round(value / 257) for value in range(2**16)]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A part of a picture, in its pixels; its sides may lie between them."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def shorter_side(self) -> float:
+        return min(self.right - self.left, self.bottom - self.top)
+
+    def scale_down(self, factor: int, picture: Image.Image) -> "Box":
+        """The same part of this picture, which is the old one reduced by the factor."""
+        return Box(
+            self.left / factor,
+            self.top / factor,
+            min(self.right / factor, picture.width),
+            min(self.bottom / factor, picture.height),
+        )
+
+    def move_by(self, left: float, top: float) -> "Box":
+        """The same part, counted from this point."""
+        return Box(self.left - left, self.top - top, self.right - left, self.bottom - top)
+
+    def widen_to_whole_pixels(self) -> tuple[int, int, int, int]:
+        """The whole pixels that lie in it, or partly so: left, top, right and bottom."""
+        return int(self.left), int(self.top), math.ceil(self.right), math.ceil(self.bottom)
+
+
+def find_square(size: tuple[int, int], orientation: int, crop: Crop | None) -> Box:
+    """Find where a crop given in upright pixels, or the centre square, lies in the stored ones.
+
+    Raises BadCrop.
+    """
+    width, height = size
+    if crop is None:
+        side = min(size)
+        left = (width - side) / 2
+        top = (height - side) / 2
+        return Box(left, top, left + side, top + side)
+    is_sideways = orientation in _SIDEWAYS
+    _check_crop(crop, (height, width) if is_sideways else size)
+    side = crop.size_px
+    across = crop.y_px if is_sideways else crop.x_px
+    down = crop.x_px if is_sideways else crop.y_px
+    stored_left = width - side - across if orientation in _FROM_THE_RIGHT else across
+    stored_top = height - side - down if orientation in _FROM_THE_BOTTOM else down
+    return Box(stored_left, stored_top, stored_left + side, stored_top + side)
+
+
+def _check_crop(crop: Crop, upright_size: tuple[int, int]) -> None:
+    width, height = upright_size
+    is_inside = crop.x_px >= 0 and crop.x_px + crop.size_px <= width
+    is_inside = is_inside and crop.y_px >= 0 and crop.y_px + crop.size_px <= height
+    if crop.size_px < 1 or not is_inside:
+        raise BadCrop(
+            f"The crop lies outside the picture, which is {width} x {height} pixels when upright."
+        )
+
+
+def cut_square(picture: Image.Image, box: Box, header: Header, crop: Crop | None) -> Image.Image:
+    """Decode the picture, and make the box of it a square of the served size.
+
+    A JPEG is reduced while it is decoded, all else is averaged before the better filter.
+    """
+    stored_width, stored_height = picture.size
+    wanted_factor = choose_reduction(header, picture.size, crop)
+    picture.draft(
+        None, (max(1, stored_width // wanted_factor), max(1, stored_height // wanted_factor))
+    )
+    picture.load()
+    # libjpeg divides by a whole number and rounds the sides up: the quotient of the sides would be
+    # off a little.
+    factor = round(max(stored_width / picture.width, stored_height / picture.height))
+    averaged, exact = _average(picture, box.scale_down(factor, picture))
+    return averaged.resize(
+        (PICTURE_SIDE_PX, PICTURE_SIDE_PX),
+        Image.Resampling.LANCZOS,
+        (exact.left, exact.top, exact.right, exact.bottom),
+    )
+
+
+def _average(picture: Image.Image, box: Box) -> tuple[Image.Image, Box]:
+    """Average the box by a whole factor, in a mode that scales well; tell where in it the box lies.
+
+    Strip by strip, so that no second copy of a large picture is ever in memory.
+    """
+    left, top, right, bottom = box.widen_to_whole_pixels()
+    factor = max(1, int(box.shorter_side) // DRAFT_SIDE_PX)
+    if factor == 1 and picture.mode in _OPAQUE_MODES and "transparency" not in picture.info:
+        part = picture.crop((left, top, right, bottom))
+        return part, box.move_by(left, top).scale_down(1, part)
+    strip_rows_px = math.ceil(STRIP_ROWS_PX / factor) * factor
+    averaged: Image.Image | None = None
+    for strip_top in range(top, bottom, strip_rows_px):
+        strip = picture.crop((left, strip_top, right, min(strip_top + strip_rows_px, bottom)))
+        reduced_strip = convert_to_scalable(strip).reduce(factor)
+        if averaged is None:
+            height_px = math.ceil((bottom - top) / factor)
+            averaged = Image.new(reduced_strip.mode, (reduced_strip.width, height_px))
+        averaged.paste(reduced_strip, (0, (strip_top - top) // factor))
+    assert averaged is not None  # a box has at least one row
+    return averaged, box.move_by(left, top).scale_down(factor, averaged)
+
+
+def convert_to_scalable(picture: Image.Image) -> Image.Image:
+    """Make the same picture in a mode that scales well.
+
+    That is eight bits a channel, no palette, transparency premultiplied.
+    """
+    # 16 bits, in whichever of Pillow's ways to hold them; a transparent shade stays as it is.
+    if picture.mode.startswith("I"):
+        return picture.convert("I").point(_GREY_OF_16_BITS, "L")
+    if picture.mode in ("1", "F") and "transparency" not in picture.info:
+        return picture.convert("L")
+    if _has_hidden_transparency(picture):
+        picture = picture.convert("RGBA")
+    if picture.mode in _PREMULTIPLIED_MODES:
+        return picture.convert(_PREMULTIPLIED_MODES[picture.mode])
+    return picture if picture.mode in _SCALABLE_MODES else picture.convert("RGB")
+
+
+def _has_hidden_transparency(picture: Image.Image) -> bool:
+    """Whether something is transparent, and no channel of its own says so."""
+    if picture.mode == "PA" or "transparency" in picture.info:
+        return True
+    return picture.mode == "P" and picture.im.getpalettemode() == "RGBA"
+
+
+def turn_upright(square: Image.Image, orientation: int) -> Image.Image:
+    """Turn the square as its file's orientation says."""
+    if orientation not in _TURNS:
+        return square
+    return square.transpose(_TURNS[orientation])
