@@ -6,7 +6,6 @@ way keeps it for itself.
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, nullcontext
 from functools import partial
@@ -26,8 +25,8 @@ from config import Settings
 from database import Database
 from files import Backends, reaper
 from ops import embedded_postgres, process, serving
+from pictures.decoding import Decoding
 from pictures.pool import DecoderPool
-from pictures.slots import PictureSlots
 from routers import health, media, users
 from schemas import Problem
 from storage import Stores
@@ -99,17 +98,15 @@ async def _run(owns_process: bool, app: FastAPI) -> AsyncIterator[None]:
         app.state.passwords = Passwords()
         stores = Stores(settings)
         to_thread.current_default_thread_limiter().total_tokens += stores.threads
-        app.state.decoders = DecoderPool()
-        app.state.decoders.warm()
-        stack.callback(app.state.decoders.close)
+        decoders = DecoderPool()
+        decoders.warm()
+        stack.callback(decoders.close)
+        app.state.decoding = Decoding(decoders, settings)
         app.state.admission = Admission.from_settings(settings)
-        app.state.picture_slots = PictureSlots(
-            os.cpu_count() or 1, settings.decode_budget_bytes, settings.upload_wait_seconds
-        )
         keeper = embedded_postgres.running_unless(settings.database_url, settings.data_dir)
         url = stack.enter_context(keeper)
         await database.migrate(url)
-        app.state.decoders.wait_until_warm()
+        decoders.wait_until_warm()
         app.state.database = Database(url, settings.database_pool_size, {"stores": stores})
         backends = Backends(settings, app.state.database, stores)
         app.state.backends = backends

@@ -22,12 +22,12 @@ from ops.inventory import (
     FileRow,
     Keys,
     ask_patiently,
-    translate_errors,
     find_stores,
     list_objects,
     read_files,
     run_side_by_side,
     show_progress,
+    translate_errors,
 )
 from storage import AsyncStore
 

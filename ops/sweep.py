@@ -24,13 +24,13 @@ from models import FileState, Installation, Sighting, StoredFile
 from ops.inventory import (
     SIDE_BY_SIDE,
     Keys,
-    translate_errors,
     describe_store,
     find_stores,
     is_any_of,
     is_possible_key,
     list_objects,
     show_progress,
+    translate_errors,
 )
 from storage import AsyncStore
 

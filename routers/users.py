@@ -13,7 +13,8 @@ from database import Db, commit
 from errors import EmailTaken, OutcomeUnknown, UsernameTaken, UserNotFound, WrongPassword
 from files import Backends, Change, RequestBackends, lock_user
 from models import EMAIL_CONSTRAINT, USERNAME_CONSTRAINT, User, fold
-from pictures import PICTURES_TAKEN, examine
+from pictures import PICTURES_TAKEN
+from pictures.decoding import Decoding
 from schemas import Token, UserCreate, UserPrivate, UserPublic, UserUpdate, UserWithNewPicture
 from web.admission import RequestAdmission
 from web.bodies import BoundedRoute
@@ -49,6 +50,15 @@ PICTURE_FORM = {
         },
     }
 }
+
+
+def _get_decoding(request: Request) -> Decoding:
+    decoding: Decoding = request.app.state.decoding
+    return decoding
+
+
+# That of the application that a request came to.
+RequestDecoding = Annotated[Decoding, Depends(_get_decoding)]
 
 
 @router.post("", status_code=201)
@@ -145,7 +155,11 @@ async def delete_user(user: EditableUser, backends: RequestBackends) -> None:
 
 @upload_router.patch("/{user_id}/picture", openapi_extra=PICTURE_FORM)
 async def replace_picture(
-    user: EditableUser, request: Request, backends: RequestBackends, admission: RequestAdmission
+    user: EditableUser,
+    request: Request,
+    backends: RequestBackends,
+    admission: RequestAdmission,
+    decoding: RequestDecoding,
 ) -> UserWithNewPicture:
     """Replace the picture: resize it, store it, commit its name, delete the old one.
 
@@ -155,7 +169,7 @@ async def replace_picture(
         form = await upload.enter_async_context(
             admit_picture_form(request, admission, backends.settings)
         )
-        replacement = _finish_replacement(request, backends, user.id, form, upload.pop_all())
+        replacement = _finish_replacement(backends, decoding, user.id, form, upload.pop_all())
         return await backends.tasks.finish(replacement)
 
 
@@ -166,24 +180,18 @@ async def delete_picture(user: EditableUser, backends: RequestBackends) -> UserP
 
 
 async def _finish_replacement(
-    request: Request, backends: Backends, user_id: int, form: PictureForm, upload: AsyncExitStack
+    backends: Backends,
+    decoding: Decoding,
+    user_id: int,
+    form: PictureForm,
+    upload: AsyncExitStack,
 ) -> UserWithNewPicture:
     """Do all that follows the last byte.
 
     Once resized, only the small picture is kept; the upload's memory is free.
     """
-    settings = backends.settings
-    limits = (settings.max_image_pixels, settings.max_whole_image_pixels)
     async with upload:
-        _, cost = examine(form.content, form.crop, *limits)
-        picture = await request.app.state.picture_slots.run(
-            cost,
-            request.app.state.decoders.process_profile_image,
-            form.content,
-            cost,
-            form.crop,
-            *limits,
-        )
+        picture = await decoding.process_profile_image(form.content, form.crop)
     async with Change(backends, user_id) as change:
         file_id = await change.put_picture(picture)
         user = await change.swap_picture(file_id)

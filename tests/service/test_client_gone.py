@@ -19,6 +19,8 @@ import main
 from config import MIB, Settings
 from database import Database
 from image_utils import process_profile_image
+from pictures.decoding import Decoding
+from pictures.pool import DecoderPool
 from storage import AsyncStore
 from tests.conftest import make_database
 from tests.support.launched import files_of, head, held, hold_decoding, launched, leave, sending
@@ -257,7 +259,7 @@ def test_a_cancelled_request_ends_as_a_live_picture_and_holds_its_memory_until_i
             begun.set_result(None)
             going_on.result(START_SECONDS)
 
-    class WaitingDecoders:
+    class WaitingDecoders(DecoderPool):
         def process_profile_image(self, content: bytes, *_: Any) -> Any:
             if while_it == "decodes":
                 wait()
@@ -269,7 +271,7 @@ def test_a_cancelled_request_ends_as_a_live_picture_and_holds_its_memory_until_i
         await real_put(self, *arguments)
 
     async def cancel(app: FastAPI) -> None:
-        app.state.decoders = WaitingDecoders()
+        app.state.decoding = Decoding(WaitingDecoders(), app.state.settings)
         database: Database = app.state.database
         admission: Admission = app.state.admission
         async with database.session() as db:

@@ -1,0 +1,33 @@
+"""Makes pictures of what was sent: within the limits, in a slot, by a decoder."""
+
+import os
+
+from config import Settings
+from pictures.costs import examine
+from pictures.pool import DecoderPool
+from pictures.slots import PictureSlots
+from pictures.values import Crop, ProcessedImage
+
+
+class Decoding:
+    """The picture step of one application, which opens and closes the pool."""
+
+    def __init__(self, pool: DecoderPool, settings: Settings) -> None:
+        self._pool = pool
+        self._slots = PictureSlots(
+            os.cpu_count() or 1, settings.decode_budget_bytes, settings.upload_wait_seconds
+        )
+        self._max_pixels = settings.max_image_pixels
+        self._max_whole_pixels = settings.max_whole_image_pixels
+
+    async def process_profile_image(self, content: bytes, crop: Crop | None) -> ProcessedImage:
+        """Do what image_utils.process_profile_image does, without holding up the event loop.
+
+        Raises what that function raises, Busy, ShuttingDown, UndecodablePicture, and
+        DecoderUnavailable.
+        """
+        limits = (self._max_pixels, self._max_whole_pixels)
+        _, cost = examine(content, crop, *limits)
+        work = self._slots.run(cost, self._pool.process_profile_image, content, cost, crop, *limits)
+        del content  # so that a refusal on its way through here does not hold it
+        return await work
