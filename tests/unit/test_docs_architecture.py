@@ -2,6 +2,7 @@
 
 import re
 import runpy
+from collections.abc import Set
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ DRAWING = (ROOT / "docs" / "architecture.svg").read_text()
 ENFORCED = runpy.run_path(str(ROOT / "tests" / "unit" / "test_architecture.py"))
 MAY_IMPORT: dict[str, set[str]] = ENFORCED["MAY_IMPORT"]
 BASE: set[str] = ENFORCED["BASE"]
+ORDER = [*sorted(BASE), *(room for room in MAY_IMPORT if room not in BASE)]
 ROOMS: tuple[str, ...] = tuple(ENFORCED["PACKAGES"])
 LISTED = re.compile(r"^\| `(\w+\.py)` \| (.+) \|$", re.MULTILINE)
 
@@ -32,19 +34,25 @@ def modules_in(folder: Path) -> set[str]:
 
 def import_table() -> str:
     """The table as the page must show it: rooms with the same rights share a row."""
-    order = [*sorted(BASE), *(room for room in MAY_IMPORT if room not in BASE)]
     sharing: dict[frozenset[str], list[str]] = {}
-    for room in order:
+    for room in ORDER:
         rights = frozenset(BASE if room in BASE else MAY_IMPORT[room] - {room})
         sharing.setdefault(rights, []).append(room)
     rows = ["| room | may import |", "| --- | --- |"]
     for rights, rooms in sharing.items():
-        has_base = rights >= BASE
-        rest = rights - BASE if has_base else rights
-        names = [shown(room) for room in order if room in rest]
-        allowed = ["the base", *names] if has_base else names
-        rows.append(f"| {', '.join(map(shown, rooms))} | {', '.join(allowed)} |")
+        rows.append(f"| {', '.join(map(shown, rooms))} | {listed(rights)} |")
+    for module, more in ENFORCED["ALSO"].items():
+        rows.append(f"| only `{module}` | also {listed(more)} |")
+    for module, fewer in ENFORCED["EXCEPT"].items():
+        rows.append(f"| but `{module}` | not {', '.join(f'`{name}`' for name in sorted(fewer))} |")
     return "\n".join(rows)
+
+
+def listed(rooms: Set[str]) -> str:
+    has_base = rooms >= BASE
+    rest = rooms - BASE if has_base else rooms
+    names = [shown(room) for room in ORDER if room in rest]
+    return ", ".join(["the base", *names] if has_base else names)
 
 
 def shown(room: str) -> str:
