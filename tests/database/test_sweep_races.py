@@ -7,38 +7,36 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
 import faults
-import storage
 from errors import StoreUnavailable
 from files import deletions
 from storage import AsyncStore
+from storage.async_store import STORE_DEADLINE_SECONDS
+from tests.support import rows
 from tests.support.services import SOMEONE_WAITS
-from tests.support.stock import Swept, explain, swept
+from tests.support.swept_stock import SweptStock, open_swept_stock
 
 
 @pytest.fixture
-def stock(
-    new_database: Callable[[], str], store_settings: dict[str, str], tmp_path: Path
-) -> Iterator[Swept]:
-    with swept(new_database(), tmp_path / "data", store_settings) as made:
+def stock(stock_settings: dict[str, str]) -> Iterator[SweptStock]:
+    with open_swept_stock(stock_settings) as made:
         yield made
 
 
 @pytest.fixture
-def local_stock(new_database: Callable[[], str], tmp_path: Path) -> Iterator[Swept]:
-    with swept(new_database(), tmp_path / "data") as made:
+def local_stock(local_stock_settings: dict[str, str]) -> Iterator[SweptStock]:
+    with open_swept_stock(local_stock_settings) as made:
         yield made
 
 
 @pytest.mark.parametrize("state", ["pending", "live", "doomed", "deleting"])
 def test_an_upload_announced_between_listing_and_deleting_is_left_alone(
-    stock: Swept, monkeypatch: pytest.MonkeyPatch, state: str
+    stock: SweptStock, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
     stock.claim()
     stranger = stock.stranger()
@@ -46,10 +44,10 @@ def test_an_upload_announced_between_listing_and_deleting_is_left_alone(
     stock.sweep()
     stock.remember()
     kept = stock.objects() - {other}
-    reached = at_point(monkeypatch, lambda: explain(stock, stranger, state))
-    place = stock.sweep_here()
+    reached = at_point(monkeypatch, lambda: stock.explain(stranger, state))
+    found = stock.sweep_only_store()
     assert reached == ["sweep_listed"]
-    assert (place["counts"]["due"], place["counts"]["deleted"]) == (2, 1)
+    assert (found["counts"]["due"], found["counts"]["deleted"]) == (2, 1)
     assert stock.objects() == kept and stock.states()[stranger] == state
     assert stock.sightings() == set()
 
@@ -74,32 +72,29 @@ def in_a_thread(happen: Callable[[], object]) -> None:
 
 
 def test_a_row_of_another_place_explains_an_object_too(
-    stock: Swept, monkeypatch: pytest.MonkeyPatch
+    stock: SweptStock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two names may stand for one bucket: after STORAGE_NAME was changed, or through two endpoints."""
+    """Two names may stand for one bucket: after STORAGE_NAME changed, or through two endpoints."""
     stranger = stock.due_stranger()
-    at_point(monkeypatch, lambda: explain(stock, stranger, "live", storage="another-name"))
-    assert stock.sweep_here()["counts"]["deleted"] == 0
+    at_point(monkeypatch, lambda: stock.explain(stranger, "live", storage="another-name"))
+    assert stock.sweep_only_store()["counts"]["deleted"] == 0
     assert stranger in stock.objects()
 
 
 def test_an_announcement_that_is_not_yet_committed_is_waited_for(
-    stock: Swept, monkeypatch: pytest.MonkeyPatch
+    stock: SweptStock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stranger = stock.due_stranger()
     begun = threading.Event()
+    announced = rows.stored_file(
+        stranger, "pending", storage=stock.settings["STORAGE"], bucket=stock.bucket_name, facts={}
+    )
 
     async def announce() -> None:
         connection = await asyncpg.connect(stock.settings["DATABASE_URL"].replace("+asyncpg", ""))
         try:
             async with connection.transaction():
-                await connection.execute(
-                    "INSERT INTO stored_files (storage, bucket, key, purpose, state, owner_id)"
-                    " VALUES ($1, $2, $3, 'profile_picture', 'pending', 1)",
-                    stock.settings["STORAGE"],
-                    stock.settings.get("S3_BUCKET_NAME", ""),
-                    stranger,
-                )
+                await announced.run_on(connection)
                 begun.set()
                 async with asyncio.timeout(30):
                     while not await connection.fetchval(SOMEONE_WAITS):
@@ -115,13 +110,13 @@ def test_an_announcement_that_is_not_yet_committed_is_waited_for(
             assert begun.wait(30)
 
         at_point(monkeypatch, begin)
-        assert stock.sweep_here()["counts"]["deleted"] == 0
+        assert stock.sweep_only_store()["counts"]["deleted"] == 0
         upload[0].result()
     assert stranger in stock.objects() and stock.states()[stranger] == "pending"
 
 
 def test_while_it_deletes_nobody_can_announce_the_key_and_no_reaper_interferes(
-    stock: Swept, monkeypatch: pytest.MonkeyPatch
+    stock: SweptStock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stranger = stock.due_stranger()
     delete = AsyncStore.delete
@@ -135,71 +130,69 @@ def test_while_it_deletes_nobody_can_announce_the_key_and_no_reaper_interferes(
         asked.append(key)
         row = read_row()
         assert (row["state"], row["purpose"]) == ("deleting", "unexplained")
-        assert (
-            row["next_attempt_at"] - row["now"]
-        ).total_seconds() > storage.STORE_DEADLINE_SECONDS
+        assert (row["next_attempt_at"] - row["now"]).total_seconds() > STORE_DEADLINE_SECONDS
         with pytest.raises(asyncpg.UniqueViolationError):
-            in_a_thread(lambda: explain(stock, stranger, "pending"))
+            in_a_thread(lambda: stock.explain(stranger, "pending"))
         await delete(self, key)
 
     monkeypatch.setattr(AsyncStore, "delete", look_then_delete)
-    assert stock.sweep_here()["counts"]["deleted"] == 1
+    assert stock.sweep_only_store()["counts"]["deleted"] == 1
     assert asked == [stranger]
 
 
 def test_killed_between_listing_and_deleting_it_has_deleted_nothing_and_the_next_one_does(
-    local_stock: Swept,
+    local_stock: SweptStock,
 ) -> None:
     stranger = local_stock.due_stranger()
     kept = local_stock.objects()
     run = local_stock.run("sweep", "--delete", DARKROOM_FAULT="sweep_listed:kill")
     assert (run.returncode, run.stdout) == (-signal.SIGKILL, "")
     assert local_stock.objects() == kept and local_stock.sightings() == {stranger}
-    assert local_stock.sweep_here()["counts"]["deleted"] == 1
+    assert local_stock.sweep_only_store()["counts"]["deleted"] == 1
     assert local_stock.objects() == kept - {stranger}
 
 
 def test_killed_with_an_object_deleted_it_leaves_a_row_that_the_reaper_finishes(
-    local_stock: Swept,
+    local_stock: SweptStock,
 ) -> None:
     stranger = local_stock.due_stranger()
-    rows = local_stock.states()
+    states = local_stock.states()
     run = local_stock.run("sweep", "--delete", DARKROOM_FAULT="object_deleted:kill")
     assert run.returncode == -signal.SIGKILL
     assert (
-        local_stock.states() == {**rows, stranger: "deleting"}
+        local_stock.states() == {**states, stranger: "deleting"}
         and stranger not in local_stock.objects()
     )
     local_stock.make_due(stranger)
     assert local_stock.reap() == 1
-    assert local_stock.states() == rows
+    assert local_stock.states() == states
 
 
 def test_dead_with_its_claim_committed_it_leaves_the_object_to_the_reaper(
-    stock: Swept, monkeypatch: pytest.MonkeyPatch
+    stock: SweptStock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stranger = stock.due_stranger()
-    rows = stock.states()
+    states = stock.states()
 
-    async def die(_: object) -> None:
+    async def die(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(deletions, "remove", die)
+        patch.setattr(deletions, "purge", die)
         stock.sweep()
-    assert stock.states() == {**rows, stranger: "deleting"} and stranger in stock.objects()
+    assert stock.states() == {**states, stranger: "deleting"} and stranger in stock.objects()
     assert stock.reap() == 0, "the reaper came while the sweep could still be at it"
-    assert stock.sweep_here()["unexplained"] == [], "a row explains it now"
+    assert stock.sweep_only_store()["unexplained"] == [], "a row explains it now"
     stock.make_due(stranger)
     assert stock.reap() == 1
-    assert stock.states() == rows and stranger not in stock.objects()
+    assert stock.states() == states and stranger not in stock.objects()
 
 
 def test_what_the_store_would_not_delete_is_left_to_the_reaper(
-    stock: Swept, monkeypatch: pytest.MonkeyPatch
+    stock: SweptStock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stranger = stock.due_stranger()
-    rows = stock.states()
+    states = stock.states()
 
     async def refuse(*_: object) -> None:
         raise StoreUnavailable
@@ -211,4 +204,4 @@ def test_what_the_store_would_not_delete_is_left_to_the_reaper(
     assert (report["ok"], counts["deleted"], counts["left_to_the_reaper"]) == (False, 0, 1)
     assert stock.read(stranger)["last_error"] == "store_unavailable"
     stock.make_due(stranger)
-    assert stock.reap() == 1 and stock.states() == rows
+    assert stock.reap() == 1 and stock.states() == states

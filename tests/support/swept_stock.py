@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ops import sweep
+from ops.sweep import LIMIT
 from tests.support.stock import MINUTE_SECONDS, Stock
 
 STRANGER = "profile_pics/nobody-announced-this.jpg"
@@ -51,11 +52,11 @@ class SweptStock(Stock):
     def claim(self) -> None:
         assert self.ask(sweep.claim).claimant == sweep.THIS_DATABASE
 
-    def sweep(self, *, deletes: bool = True, limit: int = sweep.LIMIT) -> dict[str, Any]:
+    def sweep(self, *, deletes: bool = True, limit: int = LIMIT) -> dict[str, Any]:
         """Sweep, and return the report as it is printed."""
         return self.ask(partial(sweep.sweep, deletes=deletes, limit=limit)).as_json()
 
-    def sweep_only_store(self, *, deletes: bool = True, limit: int = sweep.LIMIT) -> dict[str, Any]:
+    def sweep_only_store(self, *, deletes: bool = True, limit: int = LIMIT) -> dict[str, Any]:
         """Sweep a stock that has one store only; return the report on it."""
         (report,) = self.sweep(deletes=deletes, limit=limit)["places"]
         only: dict[str, Any] = report
