@@ -8,7 +8,7 @@ without settings.
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from errors import BrokenPicture, EmptyFile, NotAPicture, TruncatedPicture
 from pictures.foreign import PICTURES_TAKEN, refuse_if_foreign
@@ -276,7 +276,8 @@ def _tell_codec(content: bytes) -> str:
     return "AVIF" if brands & _AVIF_BRANDS and first not in _HEIC_BRANDS else "HEIF"
 
 
-class _Box(NamedTuple):
+@dataclass(slots=True)
+class _Box:
     """A box (ISO/IEC 14496-12, 4.2): where its contents start and end, which may lie beyond."""
 
     kind: bytes

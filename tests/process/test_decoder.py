@@ -400,7 +400,7 @@ def test_a_decoder_that_was_taken_over_is_not_believed(obeying: DecoderPool) -> 
 
     def answer(sent: bytes, **changed: object) -> ProcessedImage:
         line = json.dumps({**said, **changed}).encode() + b"\n"
-        code = f"socket.socket(fileno=os.dup2(0, 1)).sendall({line!r} + {sent!r})\nos._exit(0)"
+        code = f"said = {line!r} + {sent!r}\nwhile said: said = said[os.write(0, said):]\nos._exit(0)"
         return make_picture(obeying, ordered(code))
 
     picture = answer(jpeg_bytes)
@@ -412,7 +412,7 @@ def test_a_decoder_that_was_taken_over_is_not_believed(obeying: DecoderPool) -> 
         (b"<html>".ljust(len(jpeg_bytes)), {}),
         (jpeg_bytes[:-1], {}),
         (jpeg_bytes, {"jpeg_bytes": -1}),
-        (jpeg_bytes * 4096, {"jpeg_bytes": MOST_ANSWER_BYTES + 1}),
+        (jpeg_bytes[:2], {"jpeg_bytes": MOST_ANSWER_BYTES + 1}),
         (jpeg_bytes, {"dominant_colour": "#10203"}),
         (jpeg_bytes, {"thumbhash": "<script>"}),
         (jpeg_bytes, {"removed_metadata": ["something"]}),
