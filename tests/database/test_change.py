@@ -1,0 +1,223 @@
+"""Proves announce, put, swap and release of a service whose store fails by plan."""
+
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.conftest import make_database
+from tests.support.pictures import jpeg
+from tests.support.planned_s3 import PlannedS3, Step, planned_s3
+from tests.support.services import Account, Service, wait_until
+
+# A call that was given up does not hang any more, and is not repeated within a test.
+ANSWERED_FIRST = "the answer came before the store's call was given up"
+
+
+@pytest.fixture(scope="module")
+def planned() -> Iterator[PlannedS3]:
+    with planned_s3() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def planned_service(
+    planned: PlannedS3, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """A service on the planned store, whose reaper looks often."""
+    more = {"DATA_DIR": str(tmp_path_factory.mktemp("planned")), "REAPER_INTERVAL_SECONDS": "0.2"}
+    service = Service(
+        {"DATABASE_URL": make_database(postgres, template), **planned.settings(), **more}
+    )
+    service.start()
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def store(planned: PlannedS3, planned_service: Service) -> Iterator[PlannedS3]:
+    """The planned store, forgetful of the test before."""
+    planned.clear()
+    yield planned
+    planned.gate.set()
+    planned.always.update(PUT="ok", DELETE="ok")
+
+
+@pytest.fixture
+def bob(planned_service: Service, store: PlannedS3, request: pytest.FixtureRequest) -> Account:
+    """An account with a picture."""
+    account = planned_service.register(f"bob-{time.monotonic_ns()}")
+    assert planned_service.patch_picture(account, jpeg()).status_code == 200
+    store.requests.clear()
+    return account
+
+
+def shown(service: Service, account: Account) -> str | None:
+    """The name of the picture that the account shows."""
+    with service.client() as client:
+        name: str | None = client.get(f"/users/{account.id}").json()["image_file"]
+    return name
+
+
+def rows(service: Service, account: Account) -> dict[str, str]:
+    """The state of every file of the account, by its key."""
+    found = service.sql("SELECT key, state FROM stored_files WHERE owner_id = $1", account.id)
+    return {row["key"]: row["state"] for row in found}
+
+
+def assert_try_again(answer: httpx.Response, code: str) -> None:
+    assert (answer.status_code, answer.json()["code"]) == (503, code), answer.text
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize(
+    ("step", "code"),
+    [
+        ("500", "store_unavailable"),
+        ("503", "store_unavailable"),
+        ("reset", "store_unavailable"),
+        ("lost", "store_unavailable"),
+        ("403", "store_refused"),
+    ],
+)
+def test_a_store_that_fails_twice_makes_a_503_and_the_account_keeps_its_picture(
+    planned_service: Service, store: PlannedS3, bob: Account, step: Step, code: str
+) -> None:
+    old = shown(planned_service, bob)
+    old_key = f"profile_pics/{old}"
+    store.plan["PUT"].extend([step, step])
+    assert_try_again(planned_service.patch_picture(bob, jpeg()), code)
+    assert shown(planned_service, bob) == old
+    assert old_key in store.objects and "DELETE" not in dict(store.requests)
+    tried = store.keys("PUT")
+    assert len(tried) == len(set(tried)) == 2 and old_key not in tried
+    # Whether the bytes arrived is unknown: both rows stay
+    # for the reaper, which then removes what there is.
+    assert rows(planned_service, bob) == {old_key: "live", tried[0]: "pending", tried[1]: "pending"}
+    planned_service.sql(
+        "UPDATE stored_files SET next_attempt_at = now() WHERE owner_id = $1 AND state = 'pending'",
+        bob.id,
+    )
+    wait_until(
+        lambda: set(store.keys("DELETE")) >= set(tried), "the reaper removes what was perhaps put"
+    )
+    wait_until(lambda: set(store.objects) == {old_key}, "only the old picture is left")
+
+
+@pytest.mark.parametrize("step", ["500", "reset", "lost"])
+def test_a_first_failed_put_is_retried_under_another_key(
+    planned_service: Service, store: PlannedS3, bob: Account, step: Step
+) -> None:
+    old_key = f"profile_pics/{shown(planned_service, bob)}"
+    store.plan["PUT"].append(step)
+    answer = planned_service.patch_picture(bob, jpeg())
+    assert answer.status_code == 200, answer.text
+    first, second = store.keys("PUT")
+    assert first != second and f"profile_pics/{answer.json()['image_file']}" == second
+    assert rows(planned_service, bob) == {first: "pending", second: "live"}
+    assert old_key not in store.objects and second in store.objects
+
+
+@pytest.mark.parametrize("step", ["500", "503", "403", "reset"])
+def test_a_failed_deletion_of_the_old_picture_never_reaches_the_client(
+    planned_service: Service, store: PlannedS3, bob: Account, step: Step
+) -> None:
+    old_key = f"profile_pics/{shown(planned_service, bob)}"
+    store.always["DELETE"] = step
+    answer = planned_service.patch_picture(bob, jpeg())
+    assert answer.status_code == 200, answer.text
+    new_key = f"profile_pics/{answer.json()['image_file']}"
+    assert store.keys("DELETE")[0] == old_key and new_key not in store.keys("DELETE")
+    assert rows(planned_service, bob) == {old_key: "deleting", new_key: "live"}
+    assert set(store.objects) == {old_key, new_key}
+    store.always["DELETE"] = "ok"
+    planned_service.sql("UPDATE stored_files SET next_attempt_at = now() WHERE key = $1", old_key)
+    wait_until(
+        lambda: rows(planned_service, bob) == {new_key: "live"}, "the reaper makes up for it"
+    )
+    assert set(store.objects) == {new_key}
+
+
+def test_taking_a_picture_away_is_done_even_where_its_object_cannot_be_deleted(
+    planned_service: Service, store: PlannedS3, bob: Account
+) -> None:
+    old_key = f"profile_pics/{shown(planned_service, bob)}"
+    store.always["DELETE"] = "500"
+    with planned_service.client(bob) as client:
+        answer = client.delete(f"/users/{bob.id}/picture")
+    assert (answer.status_code, answer.json()["image_file"]) == (200, None)
+    assert rows(planned_service, bob) == {old_key: "deleting"}
+
+
+@pytest.mark.parametrize("what", ["account", "picture"])
+def test_a_deletion_is_answered_while_the_store_hangs(
+    planned_service: Service, store: PlannedS3, bob: Account, what: str
+) -> None:
+    old_key = f"profile_pics/{shown(planned_service, bob)}"
+    store.plan["DELETE"].append("hang")
+    with planned_service.client(bob) as client:
+        answer = client.delete(f"/users/{bob.id}" + ("/picture" if what == "picture" else ""))
+        assert answer.status_code == (200 if what == "picture" else 204)
+        wait_until(lambda: store.hanging == {old_key}, ANSWERED_FIRST)
+        gone = client.get(f"/users/{bob.id}").status_code
+    assert gone == (200 if what == "picture" else 404)
+    assert rows(planned_service, bob) == {old_key: "deleting"}
+    store.gate.set()
+    wait_until(
+        lambda: rows(planned_service, bob) == {}, "what went on behind the answer is finished"
+    )
+    assert store.objects == {}
+
+
+def test_a_replacement_is_answered_while_the_store_hangs_on_the_old_object(
+    planned_service: Service, store: PlannedS3, bob: Account
+) -> None:
+    old_key = f"profile_pics/{shown(planned_service, bob)}"
+    store.plan["DELETE"].append("hang")
+    answer = planned_service.patch_picture(bob, jpeg())
+    assert answer.status_code == 200
+    wait_until(lambda: store.hanging == {old_key}, ANSWERED_FIRST)
+    assert shown(planned_service, bob) == answer.json()["image_file"]
+
+
+def test_a_file_that_the_reaper_has_claimed_meanwhile_is_not_swapped_in(
+    planned_service: Service, store: PlannedS3, bob: Account
+) -> None:
+    old = shown(planned_service, bob)
+    old_key = f"profile_pics/{old}"
+
+    def expire(key: str) -> None:
+        planned_service.sql("UPDATE stored_files SET next_attempt_at = now() WHERE key = $1", key)
+        wait_until(lambda: key not in store.objects, "the reaper removes the expired file")
+
+    store.after_put = expire
+    answer = planned_service.patch_picture(bob, jpeg())
+    assert_try_again(answer, "upload_expired")
+    assert shown(planned_service, bob) == old
+    assert set(store.objects) == {old_key} and old_key not in store.keys("DELETE")
+    (put,) = store.keys("PUT")
+    assert rows(planned_service, bob) == {old_key: "live", put: "deleting"}, "the tombstone stays"
+
+
+def test_an_account_that_is_deleted_between_put_and_swap_leaves_nothing(
+    planned_service: Service, store: PlannedS3, bob: Account
+) -> None:
+    def delete_account(_: str) -> None:
+        with planned_service.client(bob) as client:
+            assert client.delete(f"/users/{bob.id}").status_code == 204
+
+    store.after_put = delete_account
+    answer = planned_service.patch_picture(bob, jpeg())
+    assert (answer.status_code, answer.json()["code"]) == (404, "user_not_found")
+    assert (store.objects, rows(planned_service, bob)) == ({}, {})
+
+
+def test_the_row_is_committed_before_the_first_byte(
+    planned_service: Service, store: PlannedS3, bob: Account
+) -> None:
+    seen: list[dict[str, str]] = []
+    store.after_put = lambda key: seen.append({"key": key, **rows(planned_service, bob)})
+    assert planned_service.patch_picture(bob, jpeg()).status_code == 200
+    ((key, found),) = [(state.pop("key"), state) for state in seen]
+    assert found[key] == "pending"
