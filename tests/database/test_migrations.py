@@ -24,17 +24,22 @@ import database
 import models
 from config import STARTUP_FAILURE_STATUS
 from tests.conftest import make_database
-from tests.support.services import ROOT, Service, free_port
+from tests.support import rows
+from tests.support.services import ROOT, SOMEONE_WAITS, Service, free_port
 
 Result = TypeVar("Result")
 
 # All that makes a schema, as Postgres itself writes it.
 SCHEMA = """
 SELECT 'column', attrelid::regclass::text, attname::text,
-       concat_ws(' ', format_type(atttypid, atttypmod), attnotnull, attidentity, pg_get_expr(adbin, adrelid))
+       concat_ws(
+           ' ', format_type(atttypid, atttypmod), attnotnull, attidentity,
+           pg_get_expr(adbin, adrelid)
+       )
 FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r')
-  AND attnum > 0 AND NOT attisdropped
+WHERE attnum > 0 AND NOT attisdropped AND attrelid IN (
+    SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+)
 UNION ALL
 SELECT 'constraint', conrelid::regclass::text, conname::text, pg_get_constraintdef(oid)
 FROM pg_constraint WHERE connamespace = 'public'::regnamespace
@@ -45,8 +50,11 @@ ORDER BY 1, 2, 3
 """
 LEFT_OVER = """
 SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace
-UNION ALL SELECT typname::text FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typrelid = 0 AND typelem = 0
-UNION ALL SELECT proname::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+UNION ALL
+SELECT typname::text FROM pg_type
+WHERE typnamespace = 'public'::regnamespace AND typrelid = 0 AND typelem = 0
+UNION ALL
+SELECT proname::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace
 ORDER BY 1
 """
 
@@ -69,11 +77,17 @@ def ask(url: str, question: Callable[[AsyncConnection], Awaitable[Result]]) -> R
     return asyncio.run(connected())
 
 
-def rows(url: str, statement: str, *, but: str = "alembic_version") -> list[tuple[Any, ...]]:
+def fetch_rows(url: str, statement: str) -> list[tuple[Any, ...]]:
+    """Ask the database; rows that speak of Alembic's own table are left out."""
+
     async def fetch(connection: AsyncConnection) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in await connection.execute(text(statement))]
 
-    return [row for row in ask(url, fetch) if not any(str(part).startswith(but) for part in row)]
+    return [
+        row
+        for row in ask(url, fetch)
+        if not any(str(part).startswith("alembic_version") for part in row)
+    ]
 
 
 def migrate(url: str) -> None:
@@ -102,8 +116,8 @@ def test_the_migrations_make_the_schema_of_the_models(empty_database: str, postg
         await connection.run_sync(database.Base.metadata.create_all)
 
     ask(from_models, create)
-    migrated = rows(empty_database, SCHEMA)
-    assert migrated == rows(from_models, SCHEMA)
+    migrated = fetch_rows(empty_database, SCHEMA)
+    assert migrated == fetch_rows(from_models, SCHEMA)
     assert (
         {row[1] for row in migrated}
         == set(database.Base.metadata.tables)
@@ -126,16 +140,16 @@ def test_alembic_would_write_no_further_migration(new_database: Callable[[], str
 
 
 def test_down_leaves_nothing_and_up_again_makes_the_same(empty_database: str) -> None:
-    assert rows(empty_database, LEFT_OVER) == []
+    assert fetch_rows(empty_database, LEFT_OVER) == []
     migrate(empty_database)
-    schema = rows(empty_database, SCHEMA)
+    schema = fetch_rows(empty_database, SCHEMA)
     migrate(empty_database)
-    assert rows(empty_database, SCHEMA) == schema != []
+    assert fetch_rows(empty_database, SCHEMA) == schema != []
     downgrade(empty_database)
-    assert rows(empty_database, LEFT_OVER) == []
-    assert rows(empty_database, "SELECT version_num FROM alembic_version") == []
+    assert fetch_rows(empty_database, LEFT_OVER) == []
+    assert fetch_rows(empty_database, "SELECT version_num FROM alembic_version") == []
     migrate(empty_database)
-    assert rows(empty_database, SCHEMA) == schema
+    assert fetch_rows(empty_database, SCHEMA) == schema
 
 
 def test_four_processes_that_migrate_at_once_do_no_harm(
@@ -143,9 +157,6 @@ def test_four_processes_that_migrate_at_once_do_no_harm(
 ) -> None:
     environment = {**os.environ, "DATABASE_URL": empty_database, "DATA_DIR": str(tmp_path)}
     command = [sys.executable, str(ROOT / "cli.py"), "migrate"]
-    pipe = subprocess.PIPE
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-
     processes: list[subprocess.Popen[str]] = []
 
     async def start_together() -> None:
@@ -161,12 +172,12 @@ def test_four_processes_that_migrate_at_once_do_no_harm(
                         command,
                         cwd=tmp_path,
                         env=environment,
-                        stdout=pipe,
+                        stdout=subprocess.PIPE,
                         stderr=subprocess.STDOUT,
                         text=True,
                     )
                 )
-            while await watcher.fetchval(waiting) < len(processes):
+            while await watcher.fetchval(SOMEONE_WAITS) < len(processes):
                 assert all(process.poll() is None for process in processes), (
                     "one of them did not wait"
                 )
@@ -184,8 +195,8 @@ def test_four_processes_that_migrate_at_once_do_no_harm(
         for process in processes:
             process.kill()
             process.wait()
-    assert rows(empty_database, SCHEMA) == rows(new_database(), SCHEMA)
-    assert len(rows(empty_database, "SELECT version_num FROM alembic_version")) == 1
+    assert fetch_rows(empty_database, SCHEMA) == fetch_rows(new_database(), SCHEMA)
+    assert len(fetch_rows(empty_database, "SELECT version_num FROM alembic_version")) == 1
 
 
 COMMANDS = {"uvicorn": [], "main.py": [sys.executable, str(ROOT / "main.py")]}
@@ -225,31 +236,10 @@ def test_a_database_that_cannot_be_used_stops_the_service_with_one_sentence(
     assert sum(sentence in line for line in said.splitlines()) == 1, said
     if trouble == "newer":
         assert "f00d" in said
-        assert rows(url, "SELECT version_num FROM alembic_version") == [("f00d",)]
+        assert fetch_rows(url, "SELECT version_num FROM alembic_version") == [("f00d",)]
 
 
-FILE = "INSERT INTO stored_files (storage, bucket, key, purpose, state, owner_id{names}) VALUES ($1, '', $2, 'test', $3, 1{values}) RETURNING id"  # noqa: E501
-FACTS = {
-    "content_type": "'image/jpeg'",
-    "size_bytes": "1",
-    "sha256": "'00'",
-    "width_px": "1",
-    "height_px": "1",
-}
-
-
-async def insert(
-    connection: asyncpg.Connection, key: str, state: str, *, facts: list[str], storage: str = "s"
-) -> int:
-    names = "".join(f", {name}" for name in facts)
-    values = "".join(f", {FACTS[name]}" for name in facts)
-    found: int = await connection.fetchval(
-        FILE.format(names=names, values=values), storage, key, state
-    )
-    return found
-
-
-def refused(
+def assert_refused(
     url: str, constraint: str, story: Callable[[asyncpg.Connection], Awaitable[object]]
 ) -> None:
     """The story ends with a refusal by this very constraint."""
@@ -266,63 +256,58 @@ def refused(
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("unknown", FACTS)
+@pytest.mark.parametrize("unknown", rows.FACTS)
 def test_the_database_refuses_a_live_file_without_its_facts(
     shared_database: str, unknown: str
 ) -> None:
-    facts = [name for name in FACTS if name != unknown]
+    facts = {name: value for name, value in rows.FACTS.items() if name != unknown}
 
     async def story(connection: asyncpg.Connection) -> None:
-        waiting = await insert(connection, f"becomes-live/{unknown}", "pending", facts=facts)
+        waiting = await rows.stored_file("pending", facts=facts).run_on(connection)
         with pytest.raises(asyncpg.CheckViolationError):
             await connection.execute(
                 "UPDATE stored_files SET state = 'live' WHERE id = $1", waiting
             )
-        await insert(connection, f"whole/{unknown}", "live", facts=list(FACTS))
-        await insert(connection, f"born-live/{unknown}", "live", facts=facts)
+        await rows.stored_file().run_on(connection)
+        await rows.stored_file(facts=facts).run_on(connection)
 
-    refused(shared_database, "stored_files_live_check", story)
+    assert_refused(shared_database, "stored_files_live_check", story)
 
 
 def test_the_database_refuses_a_state_of_its_own_making(shared_database: str) -> None:
     async def story(connection: asyncpg.Connection) -> None:
         for state in models.FileState:
-            await insert(connection, f"states/{state}", state, facts=list(FACTS))
-        await insert(connection, "states/other", "forgotten", facts=list(FACTS))
+            await rows.stored_file(state).run_on(connection)
+        await rows.stored_file("forgotten").run_on(connection)
 
-    refused(shared_database, "stored_files_state_check", story)
+    assert_refused(shared_database, "stored_files_state_check", story)
 
 
 def test_the_database_refuses_to_forget_a_picture_in_use(shared_database: str) -> None:
     async def story(connection: asyncpg.Connection) -> None:
-        used = await insert(connection, "used", "live", facts=list(FACTS))
-        user = await connection.fetchval(
-            "INSERT INTO users (username, username_folded, email, email_folded, password_hash, picture_id)"
-            " VALUES ('a', 'a', 'a', 'a', 'a', $1) RETURNING id",
-            used,
-        )
-        unused = await insert(connection, "unused", "doomed", facts=[])
-        assert (
-            await connection.execute("DELETE FROM stored_files WHERE id = $1", unused) == "DELETE 1"
-        )
+        used = await rows.stored_file().run_on(connection)
+        user = await rows.account(picture_id=used).run_on(connection)
+        unused = await rows.stored_file("doomed", facts={}).run_on(connection)
+        forget = "DELETE FROM stored_files WHERE id = $1"
+        assert await connection.execute(forget, unused) == "DELETE 1"
         try:
-            await connection.execute("DELETE FROM stored_files WHERE id = $1", used)
+            await connection.execute(forget, used)
         finally:
-            assert (
-                await connection.fetchval("SELECT picture_id FROM users WHERE id = $1", user)
-                == used
-            )
+            shown = "SELECT picture_id FROM users WHERE id = $1"
+            assert await connection.fetchval(shown, user) == used
 
-    refused(shared_database, "users_picture_id_fkey", story)
+    assert_refused(shared_database, "users_picture_id_fkey", story)
 
 
 def test_the_database_refuses_a_second_row_for_one_place(shared_database: str) -> None:
-    async def story(connection: asyncpg.Connection) -> None:
-        await insert(connection, "one-place", "pending", facts=[])
-        await insert(connection, "one-place", "pending", facts=[], storage="another")
-        await insert(connection, "one-place", "deleting", facts=[])
+    key = rows.new_key()
 
-    refused(shared_database, "stored_files_place_key", story)
+    async def story(connection: asyncpg.Connection) -> None:
+        await rows.stored_file("pending", key=key, facts={}).run_on(connection)
+        await rows.stored_file("pending", key=key, facts={}, storage="another").run_on(connection)
+        await rows.stored_file("deleting", key=key, facts={}).run_on(connection)
+
+    assert_refused(shared_database, "stored_files_place_key", story)
 
 
 def test_each_database_has_one_name_of_its_own_and_refuses_a_second(
@@ -331,12 +316,18 @@ def test_each_database_has_one_name_of_its_own_and_refuses_a_second(
     databases = empty_database, make_database(postgres, None)
     for url in databases:
         migrate(url)
-    (own,), (other,) = (rows(url, "SELECT id FROM installation") for url in databases)
+    (own,), (other,) = (fetch_rows(url, "SELECT id FROM installation") for url in databases)
     assert own != other  # and there is one in each
     second = "INSERT INTO installation VALUES "
-    refused(empty_database, "installation_pkey", lambda one: one.execute(second + "(true)"))
-    refused(
-        empty_database, "installation_is_only_check", lambda one: one.execute(second + "(false)")
+    assert_refused(
+        empty_database,
+        "installation_pkey",
+        lambda connection: connection.execute(second + "(true)"),
+    )
+    assert_refused(
+        empty_database,
+        "installation_is_only_check",
+        lambda connection: connection.execute(second + "(false)"),
     )
 
 

@@ -87,7 +87,11 @@ def test_an_announcement_that_is_not_yet_committed_is_waited_for(
     stranger = stock.due_stranger()
     begun = threading.Event()
     announced = rows.stored_file(
-        stranger, "pending", storage=stock.settings["STORAGE"], bucket=stock.bucket_name, facts={}
+        "pending",
+        key=stranger,
+        storage=stock.settings["STORAGE"],
+        bucket=stock.bucket_name,
+        facts={},
     )
 
     async def announce() -> None:

@@ -38,9 +38,9 @@ class Insert:
 
 
 def stored_file(
-    key: str | None = None,
     state: str = "live",
     *,
+    key: str | None = None,
     storage: str = "local",
     bucket: str = "",
     owner_id: int = 1,

@@ -101,8 +101,8 @@ class Stock:
         """Insert the row of a file, and store its object or not; return the key."""
         key = key or rows.new_key()
         file = rows.stored_file(
-            key,
             state,
+            key=key,
             storage=storage or self.settings["STORAGE"],
             bucket=self.bucket_name,
             due_in_seconds=due_in_seconds,
@@ -125,7 +125,7 @@ class Stock:
         key = rows.new_key()
         facts = {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         file = rows.stored_file(
-            key,
+            key=key,
             storage=storage or self.settings["STORAGE"],
             bucket=self.bucket_name if bucket is None else bucket,
             facts={**rows.FACTS, **facts},
