@@ -47,8 +47,9 @@ async def migrate(backends: Backends) -> int:
 
 
 async def work(backends: Backends) -> int:
-    """Delete what is due as a process of its own, until
-    SIGTERM or Ctrl-C; any number may share the work.
+    """Delete what is due as a process of its own, until SIGTERM or Ctrl-C.
+
+    Any number may share the work.
     """
     logs.configure()
     reaping = asyncio.ensure_future(reaper.reap_forever(backends))
@@ -67,8 +68,9 @@ async def reap(backends: Backends) -> int:
 
 
 async def list_failing(backends: Backends) -> int:
-    """List what could not be deleted more than once, a
-    line of JSON each, and why; exit 1 if there is any.
+    """List what could not be deleted more than once, and why, a line of JSON each.
+
+    Exit 1 if there is any.
     """
     is_any = False
     async for file in failing.find_failing(backends):
@@ -94,8 +96,9 @@ async def run_check(backends: Backends) -> int:
 
 
 async def run_sweep(backends: Backends, claim: bool, delete: bool, limit: int) -> int:
-    """Report objects that no row explains, as JSON; delete
-    them only if asked to, twice, over an hour apart.
+    """Report objects that no row explains, as JSON.
+
+    Delete them only if asked to, twice, over an hour apart.
     """
     if claim:
         return await _claim_store(backends)

@@ -31,6 +31,11 @@ ROOM_BESIDE_BYTES = 8 * MIB
 # In characters; RFC 7518 asks HS256 for as many bytes as its hash has.
 SHORTEST_SECRET = 32
 
+# Of a Postgres URL: those that asyncpg takes, and those
+# of libpq that hosting services add and nothing depends on.
+ASYNCPG_OPTIONS = {"host", "port", "ssl", "target_session_attrs", "prepared_statement_cache_size"}
+SPARED_OPTIONS = ("channel_binding", "connect_timeout", "gssencmode", "application_name")
+
 # The exit status that makes uvicorn's process manager give
 # up instead of starting the same failing worker for ever.
 STARTUP_FAILURE_STATUS = 3
@@ -40,8 +45,9 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class StoreSettings(BaseModel):
-    """Where one store is: what `previous_stores` lists
-    for each store that is still read and deleted from.
+    """Where one store is.
+
+    What `previous_stores` lists for each store that is still read and deleted from.
     """
 
     storage: Literal["local", "s3"]
@@ -132,11 +138,10 @@ class Settings(BaseSettings):
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
-        return (
-            [origin.strip() for origin in value.split(",") if origin.strip()]
-            if isinstance(value, str)
-            else value
-        )
+        if not isinstance(value, str):
+            return value
+        origins = (origin.strip() for origin in value.split(","))
+        return [origin for origin in origins if origin]
 
     @field_validator("data_dir")
     @classmethod
@@ -153,65 +158,81 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _use_asyncpg(cls, value: str | None) -> str | None:
-        return None if value is None else asyncpg_url(value).render_as_string(hide_password=False)
+        if value is None:
+            return None
+        return parse_postgres_url(value).render_as_string(hide_password=False)
 
     @field_validator("s3_endpoint_url", "s3_public_base_url")
     @classmethod
     def _check_url(cls, value: str | None) -> str | None:
-        if value is not None and (
-            urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname
-        ):
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("must be an address like https://s3.example.com")
-        return value and value.rstrip("/")
+        return value.rstrip("/")
 
     @model_validator(mode="after")
     def _check_whole(self) -> Self:
         if self.environment == "production":
-            missing = [
-                name
-                for name in ("database_url", "secret_key", "storage")
-                if getattr(self, name) is None
-            ]
-            if missing:
-                names = ", ".join(name.upper() for name in missing)
-                raise ValueError(f"with ENVIRONMENT=production nothing is assumed: set {names}")
-            if (
-                self.secret_key is not None
-                and len(self.secret_key.get_secret_value()) < SHORTEST_SECRET
-            ):
-                raise ValueError(
-                    f"with ENVIRONMENT=production SECRET_KEY needs at least {SHORTEST_SECRET} characters"
-                )
+            self._check_production()
+        self._check_s3()
+        self._fit_upload_budget()
+        self._check_store_names()
+        return self
+
+    def _check_production(self) -> None:
+        missing = [
+            name
+            for name in ("database_url", "secret_key", "storage")
+            if getattr(self, name) is None
+        ]
+        if missing:
+            names = ", ".join(name.upper() for name in missing)
+            raise ValueError(f"with ENVIRONMENT=production nothing is assumed: set {names}")
+        assert self.secret_key is not None
+        if len(self.secret_key.get_secret_value()) < SHORTEST_SECRET:
+            raise ValueError(
+                "with ENVIRONMENT=production SECRET_KEY needs at least"
+                f" {SHORTEST_SECRET} characters"
+            )
+
+    def _check_s3(self) -> None:
         if self.storage == "s3" and not self.s3_bucket_name:
             raise ValueError("STORAGE=s3 needs S3_BUCKET_NAME")
         if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
             raise ValueError(
                 "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY belong together: set both or neither"
             )
+
+    def _fit_upload_budget(self) -> None:
         if self.upload_budget_bytes == UPLOAD_BUDGET_BYTES:
-            self.upload_budget_bytes = max(
-                self.upload_budget_bytes, self.max_upload_size_bytes + ROOM_BESIDE_BYTES
-            )
+            needed_bytes = self.max_upload_size_bytes + ROOM_BESIDE_BYTES
+            self.upload_budget_bytes = max(self.upload_budget_bytes, needed_bytes)
         if self.upload_budget_bytes < self.max_upload_size_bytes + MIB:
             raise ValueError(
                 "UPLOAD_BUDGET_BYTES must exceed MAX_UPLOAD_SIZE_BYTES by at least 1 MiB"
             )
+
+    def _check_store_names(self) -> None:
         if self.storage_name in {"local", "s3"} - {self.store_kind}:
             raise ValueError(
                 f"STORAGE_NAME={self.storage_name} is what rows call the other kind of store"
             )
-        if any(
-            name in {"local", "s3"} - {known.storage}
-            for name, known in self.previous_stores.items()
-        ):
-            raise ValueError("PREVIOUS_STORES must not call a store by the name of the other kind")
+        for name, previous in self.previous_stores.items():
+            if name in {"local", "s3"} - {previous.storage}:
+                raise ValueError(
+                    "PREVIOUS_STORES must not call a store by the name of the other kind"
+                )
         if self.store_name in self.previous_stores:
             raise ValueError(f"PREVIOUS_STORES must not list the current store, {self.store_name}")
-        return self
 
     @property
     def store_kind(self) -> Literal["local", "s3"]:
-        """The kind of the current store: as set, else S3 if a bucket is named, else the local disk."""
+        """The kind of the current store.
+
+        As it is set, else S3 if a bucket is named, else the local disk.
+        """
         return self.storage or ("s3" if self.s3_bucket_name else "local")
 
     @property
@@ -222,7 +243,7 @@ class Settings(BaseSettings):
     def stores(self) -> dict[str, StoreSettings]:
         """Every store that rows may refer to, by name; the current one is `store_name`."""
         local = StoreSettings(storage="local", directory=self.data_dir / "media")
-        known = {"local": local, **self.previous_stores}
+        stores = {"local": local, **self.previous_stores}
         if self.s3_bucket_name:
             s3 = StoreSettings(
                 storage="s3",
@@ -235,16 +256,17 @@ class Settings(BaseSettings):
                 addressing_style=self.s3_addressing_style,
                 checksums=self.s3_checksums,
             )
-            known.setdefault("s3", s3)
+            stores.setdefault("s3", s3)
             if self.store_kind == "s3":
-                known[self.store_name] = s3
+                stores[self.store_name] = s3
         if self.store_kind == "local":
-            known[self.store_name] = local
-        return known
+            stores[self.store_name] = local
+        return stores
 
     def signing_secret(self) -> str:
-        """The secret that signs tokens: `secret_key`,
-        or one that is made once and kept in `data_dir`.
+        """The secret that signs tokens.
+
+        It is `secret_key`, or one that is made once and kept in `data_dir`.
         """
         if self.secret_key is not None:
             return self.secret_key.get_secret_value()
@@ -252,16 +274,14 @@ class Settings(BaseSettings):
         if not path.exists():
             self.data_dir.mkdir(parents=True, exist_ok=True)
             draft = self.data_dir / f"secret_key.{secrets.token_hex(8)}"
-            with os.fdopen(
-                os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w"
-            ) as file:
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_urlsafe(48))
                 file.flush()
                 os.fsync(file.fileno())
             try:
-                os.link(
-                    draft, path
-                )  # two processes may start at once: the first link wins, both read it
+                # Two processes may start at once: the first link wins, both read it.
+                os.link(draft, path)
             except FileExistsError:
                 pass
             finally:
@@ -272,16 +292,15 @@ class Settings(BaseSettings):
         return secret
 
 
-def asyncpg_url(url: str) -> URL:
-    """The usual ways to write a Postgres URL (`postgres://`,
-    `?sslmode=`), as SQLAlchemy's asyncpg dialect takes it.
+def parse_postgres_url(url: str) -> URL:
+    """Turn a Postgres URL into what SQLAlchemy's asyncpg dialect takes.
+
+    Takes the usual ways to write one: `postgres://`, `?sslmode=`.
     """
     try:
         parsed = make_url(url)
-    except (
-        ArgumentError,
-        ValueError,
-    ) as err:  # ValueError: the port is no number, perhaps part of a password
+    except (ArgumentError, ValueError) as err:
+        # ValueError: the port is no number, perhaps part of a password.
         raise ValueError("must look like postgresql://user:password@host:5432/name") from err
     if parsed.get_backend_name() not in ("postgres", "postgresql"):
         raise ValueError(
@@ -289,18 +308,12 @@ def asyncpg_url(url: str) -> URL:
         )
     query = dict(parsed.query)
     if "sslmode" in query:
-        query["ssl"] = query.pop(
-            "sslmode"
-        )  # asyncpg's name for libpq's sslmode, with the same values
-    for spared in ("channel_binding", "connect_timeout", "gssencmode", "application_name"):
-        query.pop(spared, None)  # libpq's, which hosting services add and nothing depends on
-    if unknown := set(query) - {
-        "host",
-        "port",
-        "ssl",
-        "target_session_attrs",
-        "prepared_statement_cache_size",
-    }:
+        # asyncpg's name for libpq's sslmode, with the same values.
+        query["ssl"] = query.pop("sslmode")
+    for spared in SPARED_OPTIONS:
+        query.pop(spared, None)
+    unknown = set(query) - ASYNCPG_OPTIONS
+    if unknown:
         raise ValueError(f"takes no {', '.join(sorted(unknown))} after its question mark")
     return parsed.set(drivername="postgresql+asyncpg", query=query)
 
@@ -309,13 +322,12 @@ def _load() -> Settings:
     try:
         return Settings()
     except ValidationError as err:
-        problems = [
-            f"{'.'.join(str(part).upper() for part in error['loc'])}: {error['msg']}".removeprefix(
-                ": "
-            )
-            for error in err.errors(include_input=False)
-        ]
-        _refuse("; ".join(problems).replace("Value error, ", ""))
+        problems = []
+        for error in err.errors(include_input=False):
+            name = ".".join(str(part).upper() for part in error["loc"])
+            problem = error["msg"].replace("Value error, ", "")
+            problems.append(f"{name}: {problem}" if name else problem)
+        _refuse("; ".join(problems))
     except SettingsError as err:
         _refuse(f"{err}: it must be JSON")
 

@@ -59,7 +59,10 @@ class EmptyFile(BadPicture):
 class NotAPicture(BadPicture):
     code = "not_a_picture"
     title = "Not a picture"
-    sentence = "This file is not a picture that we can read. Please send a JPEG, PNG, GIF, WebP, AVIF or HEIC."
+    sentence = (
+        "This file is not a picture that we can read."
+        " Please send a JPEG, PNG, GIF, WebP, AVIF or HEIC."
+    )
 
 
 class UnsupportedFormat(BadPicture):
@@ -79,7 +82,10 @@ class TruncatedPicture(BadPicture):
 class BrokenPicture(BadPicture):
     code = "broken_picture"
     title = "Broken picture"
-    sentence = "The picture is damaged and cannot be read. Please save it again, for example as JPEG, and send that."
+    sentence = (
+        "The picture is damaged and cannot be read."
+        " Please save it again, for example as JPEG, and send that."
+    )
 
 
 class UndecodablePicture(BadPicture):
@@ -87,7 +93,10 @@ class UndecodablePicture(BadPicture):
 
     code = "undecodable_picture"
     title = "Picture cannot be decoded"
-    sentence = "The picture takes far too much to decode. Please save it again, for example as JPEG, and send that."
+    sentence = (
+        "The picture takes far too much to decode."
+        " Please save it again, for example as JPEG, and send that."
+    )
 
 
 class MalformedBody(DarkroomError):
@@ -139,7 +148,10 @@ class NotYours(Forbidden):
 class WrongPassword(Forbidden):
     code = "wrong_password"
     title = "Wrong current password"
-    sentence = "To change the password, send the current one as current_password; the one sent is missing or wrong."
+    sentence = (
+        "To change the password, send the current one as current_password;"
+        " the one sent is missing or wrong."
+    )
 
 
 class NotFound(DarkroomError):
@@ -334,7 +346,7 @@ class StoreUnavailable(StoreError):
 
 
 class StoreRefused(StoreError):
-    """The store answered that we may not, or that there is no such bucket: an operator has to act."""
+    """The store answered that we may not, or that there is no bucket: an operator has to act."""
 
     code = "store_refused"
 

@@ -1,5 +1,6 @@
-"""Proves that `check` finds whatever is wrong between
-rows and objects, and nothing where all is well.
+"""Proves that `check` finds whatever is wrong between rows and objects.
+
+Where all is well it finds nothing.
 """
 
 import asyncio

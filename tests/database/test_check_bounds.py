@@ -1,5 +1,6 @@
-"""Proves that `check` is bounded in memory, connections
-and store calls, and lives with a store that fails.
+"""Proves that `check` is bounded in memory, connections and store calls.
+
+It lives with a store that fails.
 """
 
 import asyncio

@@ -1,5 +1,6 @@
-"""The migrations make the very schema that the models
-describe, in both directions, however many run them at once.
+"""Proves that the migrations make the very schema that the models describe.
+
+They do in both directions, however many run them at once.
 """
 
 import asyncio

@@ -1,5 +1,6 @@
-"""Proves that between listing and deleting a sweep loses
-no race, and finishes what a crash or an outage cut off.
+"""Proves that between listing and deleting a sweep loses no race.
+
+What a crash or an outage cut off is finished.
 """
 
 import asyncio

@@ -1,5 +1,6 @@
-"""Proves that the worker reaps until it is told to end,
-and that what keeps failing is seen and can be tried again.
+"""Proves that the worker reaps until it is told to end.
+
+What keeps failing is seen, and can be tried again.
 """
 
 import contextlib

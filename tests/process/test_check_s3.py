@@ -1,5 +1,6 @@
-"""`check_s3.py` says what a bucket can do and, of what it
-cannot, the cause and the cure; two permissions suffice.
+"""Proves that `check_s3.py` says what a bucket can do.
+
+Of what it cannot it says the cause and the cure; two permissions suffice.
 """
 
 import contextlib
@@ -22,10 +23,18 @@ import pytest
 from botocore.exceptions import ClientError
 
 import check_s3
-from config import Settings
+from files import kinds
+from files.kinds import Kind
+from tests.support.backends import make_settings
 from tests.support.services import ROOT, Bucket, free_port, s3_server
 
-UPLOAD, READ, DELETE, GONE = STEPS = ["upload", "read by the public URL", "delete", "gone"]
+UPLOAD = "upload"
+READ = "read by the public URL"
+DELETE = "delete"
+GONE = "gone"
+STEPS = [UPLOAD, READ, DELETE, GONE]
+# A kind of files that does not exist yet.
+ORIGINAL = Kind(name="original", prefix="originals/", is_public=False, referrers=())
 
 
 @dataclass(frozen=True)
@@ -71,15 +80,14 @@ def run(folder: Path, settings: dict[str, str], **environment: str) -> Checked:
 
 
 @pytest.fixture
-def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command in this process, as starting one
-    takes seconds; what it does not catch fails the test.
+def run_here(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command in this process, as starting one takes seconds.
+
+    What it does not catch fails the test.
     """
 
     def run(given: dict[str, str]) -> Checked:
-        settings = Settings.model_validate({name.lower(): value for name, value in given.items()})
-        monkeypatch.setattr(check_s3, "settings", settings)
-        status = check_s3.main()
+        status = check_s3.main(make_settings(given))
         return Checked(status, capsys.readouterr().out)
 
     return run
@@ -88,8 +96,9 @@ def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 def assert_failed(
     checked: Checked, expected: dict[str, str], step: str, cause: str, cure: str
 ) -> None:
-    """These marks, exit status 1, and for the step that
-    failed a cause and after it a sentence that helps.
+    """These are the marks, and the exit status is 1.
+
+    The step that failed has a cause, and after it a sentence that helps.
     """
     assert checked.marks == expected, checked.output
     assert checked.status == 1
@@ -115,6 +124,31 @@ def test_a_good_bucket_passes_every_step_and_is_left_empty(bucket: Bucket, tmp_p
     assert checked.status == 0
     assert f"{bucket.endpoint}/{bucket.name}/profile_pics/" in checked.line(READ)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_kind_has_its_turn_and_only_those_for_all_are_read(
+    bucket: Bucket, run_here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of this bucket anyone may read the profile pictures and nothing else."""
+    monkeypatch.setattr(kinds, "KINDS", (*kinds.KINDS, ORIGINAL))
+    checked = run_here(bucket.settings())
+    marks = re.findall(r"^([✓✗]) ([^:\n]+): .*?(originals/|$)", checked.output, re.MULTILINE)
+    of_pictures = [("✓", step, "") for step in STEPS]
+    of_originals = [("✓", step, "originals/") for step in (UPLOAD, DELETE)]
+    assert (checked.status, marks) == (0, [*of_pictures, *of_originals])
+
+
+def test_one_kind_that_fails_is_a_failure(
+    guarded_bucket: "Guarded", run_here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kinds, "KINDS", (ORIGINAL, *kinds.KINDS))
+    pictures = guarded_bucket.pictures()
+    keys = guarded_bucket.s3.user(("s3:PutObject", pictures), ("s3:DeleteObject", pictures))
+    checked = guarded_bucket.run(run_here, keys)
+    marks = re.findall(r"^([✓✗]) ([^:\n]+):", checked.output, re.MULTILINE)
+    of_originals = [("✗", UPLOAD), ("✗", DELETE)]
+    assert (checked.status, marks) == (1, [*of_originals, *(("✓", step) for step in STEPS)])
+    assert "s3:PutObject" in checked.output and "/originals/*" in checked.output
 
 
 def test_a_terminal_that_knows_no_check_marks_shows_no_traceback(
@@ -312,8 +346,9 @@ def test_a_cache_that_keeps_what_was_deleted(front: Front, bucket: Bucket, run_h
 
 
 class GuardedS3:
-    """moto with its permissions switched on, except while
-    a test prepares something as the owner of it all.
+    """moto with its permissions switched on.
+
+    They are off while a test prepares something as the owner of it all.
     """
 
     def __init__(self, endpoint: str) -> None:
@@ -333,8 +368,9 @@ class GuardedS3:
         ).raise_for_status()
 
     def user(self, *allowed: tuple[str, str]) -> dict[str, str]:
-        """A new user that may do these actions on these
-        resources and nothing else; the settings with its keys.
+        """Make a user that may do these actions on these resources and nothing else.
+
+        Returns the settings with its keys.
         """
         iam = boto3.client(
             "iam",
@@ -379,8 +415,9 @@ def guarded() -> Iterator[GuardedS3]:
 
 @dataclass
 class Guarded:
-    """A bucket behind permissions, and a web server with a
-    reader's own keys, since moto guards public reads too.
+    """A bucket behind permissions, and a web server with a reader's own keys.
+
+    The web server is there because moto guards public reads too.
     """
 
     s3: GuardedS3

@@ -1,5 +1,6 @@
-"""Every way to run Darkroom works as the README says:
-main.py, uvicorn, fastapi dev, alembic, cli.py, the scripts.
+"""Proves that every way to run Darkroom works as the README says.
+
+That is main.py, uvicorn, fastapi dev, alembic, cli.py and the scripts.
 """
 
 import os
@@ -310,8 +311,9 @@ def test_a_data_dir_that_cannot_be_made_is_one_sentence(folder: Path) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of what git would clone (with what is not
-    yet committed), without anything that was made in it.
+    """A copy of what git would clone, with what is not yet committed.
+
+    Without anything that was made in it.
     """
     ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().split()]
     return shutil.copytree(
@@ -360,8 +362,9 @@ def index(bare: dict[str, str], folder: Path) -> None:
 
 
 def fake_python(environment: dict[str, str], body: str) -> None:
-    """Put another python3 on the PATH: `body` is shell,
-    `$REAL` the real one, FAKE_UV a stand-in for uv's program.
+    """Put another python3 on the PATH, which is this piece of shell.
+
+    In it `$REAL` is the real one, and `$FAKE_UV` a stand-in for uv's program.
     """
     programs = Path(environment["PATH"])
     real = programs / "real-python"

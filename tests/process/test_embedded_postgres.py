@@ -1,5 +1,6 @@
-"""The embedded database survives kill -9 on either side,
-odd folders and two starts at once; nothing of it is left.
+"""Proves that the embedded database survives kill -9 on either side.
+
+It copes with odd folders and two starts at once, and leaves no process behind.
 """
 
 import asyncio
@@ -81,8 +82,9 @@ class Holder(warm.Talker):
 
 
 def ask(url: str, *statements: str) -> list[Any]:
-    """Run these in one transaction on a connection of
-    their own; return the first column of the last.
+    """Run these in one transaction on a connection of their own.
+
+    Returns the first column of the last.
     """
 
     async def run() -> list[Any]:
@@ -125,8 +127,9 @@ def hold(data_dir: Path) -> Iterator[Callable[[], Holder]]:
 
 @pytest.fixture
 def start_main(data_dir: Path) -> Iterator[Callable[..., Service]]:
-    """Starts `python main.py` with the embedded database,
-    as the leader of a process group as in a terminal.
+    """Starts `python main.py` with the embedded database.
+
+    It leads a process group, as in a terminal.
     """
     started: list[Service] = []
 
@@ -315,8 +318,9 @@ def test_the_next_start_waits_until_a_killed_making_of_the_cluster_has_ended(
 
 
 def stop_all_below(folder: Path) -> set[int]:
-    """Stop what runs there, also what is started meanwhile
-    by what is not stopped yet; return what stands still.
+    """Stop what runs there, also what is started meanwhile by what is not stopped yet.
+
+    Returns what stands still.
     """
     stopped: set[int] = set()
     while running := set(processes_below(folder)) - stopped:
