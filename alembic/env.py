@@ -36,8 +36,9 @@ async def run_by_url(url: str) -> None:
     await engine.dispose()
 
 
-if (given := context.config.attributes.get("connection")) is not None:
-    run(given)
+given_connection = context.config.attributes.get("connection")
+if given_connection is not None:
+    run(given_connection)
 else:
     with embedded_postgres.running_unless(settings.database_url, settings.data_dir) as url:
         asyncio.run(run_by_url(url))

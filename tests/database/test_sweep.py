@@ -224,10 +224,9 @@ def test_more_than_the_limit_and_nothing_is_deleted(stock: SweptStock) -> None:
 
 def test_where_not_one_object_has_a_row_nothing_is_deleted(stock: SweptStock) -> None:
     stranger = stock.due_stranger()
+    # As an empty database that was given the wrong id.
     stock.service.sql("DELETE FROM users")
-    stock.service.sql(
-        "DELETE FROM stored_files"
-    )  # as an empty database that was given the wrong id
+    stock.service.sql("DELETE FROM stored_files")
     kept = stock.objects()
     report = stock.sweep()
     assert not report["ok"] and "not one of its objects has a row" in report["places"][0]["refused"]

@@ -271,9 +271,8 @@ def front(bucket: Bucket) -> Iterator[Front]:
 def test_a_good_public_address_is_the_one_that_is_read(
     front: Front, bucket: Bucket, run_here: Run
 ) -> None:
-    bucket.client().delete_bucket_policy(
-        Bucket=bucket.name
-    )  # only the web server before it can read
+    # Only the web server before it can read.
+    bucket.client().delete_bucket_policy(Bucket=bucket.name)
     checked = run_here({**bucket.settings(), "S3_PUBLIC_BASE_URL": front.url})
     assert (checked.status, checked.marks) == (0, dict.fromkeys(STEPS, "✓"))
     assert front.url in checked.line(READ)

@@ -184,9 +184,8 @@ def test_uvicorn_with_two_workers_and_no_database_url_says_one_sentence_and_ends
     folder: Path,
 ) -> None:
     command = [word.replace("PORT", str(free_port())) for word in uvicorn("--workers", "2")]
-    done = run(
-        *command, cwd=folder
-    )  # uvicorn's process manager decides on the exit status: it is always 0
+    # uvicorn's process manager decides on the exit status: it is always 0.
+    done = run(*command, cwd=folder)
     said = done.stdout + done.stderr
     assert said.count("set DATABASE_URL") == 1, said
     assert "Traceback" not in said
@@ -282,8 +281,8 @@ def test_several_instances_that_migrate_at_the_same_time_do_no_harm(
     )
     with ThreadPoolExecutor() as pool:
         all_at_once = [pool.submit(cli, "migrate", **settings) for _ in range(3)]
-    done = [one.result() for one in all_at_once]
-    assert [(one.returncode, one.stderr) for one in done] == [(0, "")] * 3
+    ended = [process.result() for process in all_at_once]
+    assert [(process.returncode, process.stderr) for process in ended] == [(0, "")] * 3
     assert alembic("current", **settings).stdout.split() == [newest_revision(), "(head)"]
 
 
@@ -436,10 +435,8 @@ def test_without_uv_and_pip_a_virtual_environment_brings_it(
         "[project]\nname = 'x'\nversion = '1'\nrequires-python = '>=3.11'\n"
     )
     (checkout / "uv.lock").unlink()
-    script = (
-        (checkout / "scripts" / "serve").read_text().replace(" --locked", "")
-    )  # nothing to install, nothing locked
-    (checkout / "scripts" / "serve").write_text(script)
+    script = checkout / "scripts" / "serve"
+    script.write_text(script.read_text().replace(" --locked", ""))  # for nothing is locked
     done = run(checkout / "scripts" / "serve", cwd=folder, environment=bare)
     assert (done.returncode, done.stdout.strip()) == (0, "it runs"), done.stderr
     assert os.access(checkout / ".uv" / "bin" / "uv", os.X_OK)
