@@ -45,9 +45,9 @@ def process_profile_image(
     """Make a 300 x 300 JPEG of `crop`, or of the centre square.
 
     `max_pixels` bounds baseline JPEG, which is decoded at reduced scale; `max_whole_pixels` what
-    must be decoded whole: every other kind, and a JPEG of which so small a square is wanted that
-    no smaller scale will do. What is transparent shows `background`. Raises BadPicture, TooLarge
-    or BadCrop; of others only MemoryError.
+    must be decoded whole: every other kind, and a JPEG of which so small a square is wanted that no
+    smaller scale will do. What is transparent shows `background`. Raises BadPicture, TooLarge or
+    BadCrop; of others only MemoryError.
     """
     pillow.configure()
     header, _ = examine(content, crop, max_pixels, max_whole_pixels)

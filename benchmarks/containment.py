@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import image_utils
-from benchmarks.image_step import encoded, photo, sides
+from benchmarks.image_step import draw_photo, encode, find_sides
 from pictures import examine
 from pictures.costs import DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS
 from pictures.pool import DecoderPool
@@ -72,7 +72,7 @@ def main() -> None:
     print(f"{'file':>16} {'thread ms':>10} {'decoder ms':>11} {'ratio':>6} {'service cpu ms':>15}")
     with closing(DecoderPool()) as pool:
         for kind, megapixels in FILES:
-            content = encoded(photo(*sides(megapixels)), kind)
+            content = encode(draw_photo(*find_sides(megapixels)), kind)
             print(compare(pool, f"{kind} {megapixels:g} MP", content))
 
 

@@ -1,9 +1,9 @@
-"""The image step beside the textbook's: `uv run python -m
-benchmarks.image_step [--sizes 0.2 2 12] [--kinds jpeg png]`.
+"""The image step beside the textbook's.
 
-Each pipeline works in a process of its own on one thread, first once for its
-memory, then in rounds that alternate between the two. With `--check` it exits
-with 1 unless a 12-megapixel JPEG is as much faster as it should be, and alike.
+`uv run python -m benchmarks.image_step [--sizes 0.2 2 12] [--kinds jpeg png]` runs each pipeline in
+a process of its own on one thread, first once for its memory, then in rounds that alternate between
+the two. With `--check` it exits with 1 unless a 12-megapixel JPEG is as much faster as it should
+be, and alike.
 """
 
 import argparse
@@ -26,8 +26,8 @@ from typing import Any
 
 from PIL import AvifImagePlugin, Image, ImageChops, ImageDraw
 
-# Kind -> Pillow's name of the format and how to save. Where
-# an encoder is slow, its fastest speed: we only decode.
+# Kind -> Pillow's name of the format and how to save. Where an encoder is slow, its fastest speed:
+# we only decode.
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "jpeg": ("JPEG", {"quality": 90}),
     "progressive": ("JPEG", {"quality": 90, "progressive": True}),
@@ -79,40 +79,48 @@ class Row:
 
     @property
     def alikeness(self) -> float:
-        both = self.textbook.served and self.darkroom.served
-        return ssim(_grey(self.textbook.served), _grey(self.darkroom.served)) if both else math.nan
+        if not (self.textbook.served and self.darkroom.served):
+            return math.nan
+        return compare_by_ssim(_open_grey(self.textbook.served), _open_grey(self.darkroom.served))
 
     def __str__(self) -> str:
-        refusals = {"textbook": self.textbook.refusal, "Darkroom": self.darkroom.refusal}
-        return (
-            f"{self.kind:<12}{self.megapixels:>5g}{self.file_bytes / MIB:>8.2f}"
-            f"{_shown(self.textbook.cpu_ms, 10, 1)}{_shown(self.darkroom.cpu_ms, 10, 1)}{_shown(self.ratio, 7, 2)}"
-            f"{_shown(self.textbook.peak_mib, 10, 1)}{_shown(self.darkroom.peak_mib, 10, 1)}"
-            f"{_shown(self.alikeness, 8, 4)}"
-            + "".join(f"  {who}: {refusal}" for who, refusal in refusals.items() if refusal)
+        cells = (
+            f"{self.kind:<12}{self.megapixels:>5g}{self.file_bytes / MIB:>8.2f}",
+            _show(self.textbook.cpu_ms, 10, 1),
+            _show(self.darkroom.cpu_ms, 10, 1),
+            _show(self.ratio, 7, 2),
+            _show(self.textbook.peak_mib, 10, 1),
+            _show(self.darkroom.peak_mib, 10, 1),
+            _show(self.alikeness, 8, 4),
         )
+        refusals = {"textbook": self.textbook.refusal, "Darkroom": self.darkroom.refusal}
+        told = (f"  {who}: {refusal}" for who, refusal in refusals.items() if refusal)
+        return "".join(cells) + "".join(told)
 
 
-def _shown(value: float, width: int, digits: int) -> str:
-    return f"{'-' if math.isnan(value) else f'{value:.{digits}f}':>{width}}"
+def _show(value: float, width: int, digits: int) -> str:
+    number = "-" if math.isnan(value) else f"{value:.{digits}f}"
+    return number.rjust(width)
 
 
+_WHOSE = f"{'textbook':>10}{'Darkroom':>10}"
 HEADING = (
-    f"{'':<17}{'file':>8}{'textbook':>10}{'Darkroom':>10}{'':>7}{'textbook':>10}{'Darkroom':>10}\n"
-    f"{'kind':<12}{'MP':>5}{'MiB':>8}{'CPU ms':>10}{'CPU ms':>10}{'ratio':>7}{'peak MiB':>10}{'peak MiB':>10}"
-    f"{'SSIM':>8}"
+    f"{'':<17}{'file':>8}{_WHOSE}{'':>7}{_WHOSE}\n"
+    f"{'kind':<12}{'MP':>5}{'MiB':>8}{'CPU ms':>10}{'CPU ms':>10}{'ratio':>7}"
+    f"{'peak MiB':>10}{'peak MiB':>10}{'SSIM':>8}"
 )
 
 
-def photo(width_px: int, height_px: int, seed: int = 1) -> Image.Image:
-    """A picture that costs what a photo costs: things of
-    every size, grain, and as JPEG some 0.3 bytes a pixel.
+def draw_photo(width_px: int, height_px: int, seed: int = 1) -> Image.Image:
+    """Draw what costs as much as a photo: things of every size, and grain.
+
+    As JPEG it takes some 0.3 bytes a pixel.
     """
     rng = random.Random(seed)
     sizes = [(width_px, height_px)]
     while min(sizes[-1]) > 4:
         sizes.append((math.ceil(sizes[-1][0] / 2), math.ceil(sizes[-1][1] / 2)))
-    picture = Image.merge("RGB", [_noise(rng, sizes[-1], 0.6) for _ in range(3)])
+    picture = Image.merge("RGB", [_draw_noise(rng, sizes[-1], 0.6) for _ in range(3)])
     for octave, size in enumerate(reversed(sizes[:-1])):
         picture = picture.resize(size, Image.Resampling.BICUBIC)
         draw = ImageDraw.Draw(picture)
@@ -123,24 +131,24 @@ def photo(width_px: int, height_px: int, seed: int = 1) -> Image.Image:
             colour = (rng.randrange(30, 226), rng.randrange(30, 226), rng.randrange(30, 226))
             shape = draw.ellipse if rng.random() < 0.5 else draw.rectangle
             shape((x - radius, y - radius, x + radius, y + radius), fill=colour)
-        grain = _noise(rng, size, max(0.3 * 0.72**octave, 0.07))
+        grain = _draw_noise(rng, size, max(0.3 * 0.72**octave, 0.07))
         picture = ImageChops.add(picture, Image.merge("RGB", (grain, grain, grain)), 1, -128)
     return picture
 
 
-def _noise(rng: random.Random, size: tuple[int, int], depth: float) -> Image.Image:
+def _draw_noise(rng: random.Random, size: tuple[int, int], depth: float) -> Image.Image:
     flat = Image.frombytes("L", size, rng.randbytes(size[0] * size[1]))
     return flat.point([round(128 + (value - 128) * depth) for value in range(256)])
 
 
-def sides(megapixels: float) -> tuple[int, int]:
-    """Width and height of a picture of 4:3."""
+def find_sides(megapixels: float) -> tuple[int, int]:
+    """Find width and height of a picture of 4:3."""
     width_px = round(math.sqrt(megapixels * 1e6 * 4 / 3))
     return width_px, round(width_px * 3 / 4)
 
 
-def encoded(picture: Image.Image, kind: str) -> bytes:
-    """The file of a picture, as one of KINDS."""
+def encode(picture: Image.Image, kind: str) -> bytes:
+    """Make the file of a picture, as one of KINDS."""
     name, options = KINDS[kind]
     out = io.BytesIO()
     if name == "HEIF":
@@ -149,16 +157,17 @@ def encoded(picture: Image.Image, kind: str) -> bytes:
     return out.getvalue()
 
 
-def _grey(content: bytes) -> Image.Image:
+def _open_grey(content: bytes) -> Image.Image:
     with Image.open(io.BytesIO(content)) as picture:
         return picture.convert("L")
 
 
-def ssim(one: Image.Image, other: Image.Image) -> float:
-    """The mean structural similarity (Wang et al. 2004) of
-    two grey pictures of one size, in every 8 x 8 window.
+def compare_by_ssim(picture: Image.Image, other: Image.Image) -> float:
+    """The mean structural similarity (Wang et al. 2004) of two grey pictures of one size.
+
+    In every 8 x 8 window.
     """
-    x = one.tobytes()
+    x = picture.tobytes()
     y = other.tobytes()
     pixels = SSIM_WINDOW_PX**2
     steady_mean = (0.01 * 255) ** 2
@@ -170,8 +179,10 @@ def ssim(one: Image.Image, other: Image.Image) -> float:
         [b * b for b in y],
         [a * b for a, b in zip(x, y, strict=True)],
     )
-    total = count = 0.0
-    for sums in zip(*(_window_sums(values, one.width) for values in products), strict=True):
+    total = 0.0
+    count = 0
+    windows = (_sum_windows(values, picture.width) for values in products)
+    for sums in zip(*windows, strict=True):
         mean_x, mean_y, square_x, square_y, product_xy = (value / pixels for value in sums)
         spread = square_x - mean_x**2 + square_y - mean_y**2
         together = product_xy - mean_x * mean_y
@@ -182,14 +193,14 @@ def ssim(one: Image.Image, other: Image.Image) -> float:
     return total / count
 
 
-def _window_sums(values: Sequence[int], width: int) -> list[int]:
+def _sum_windows(values: Sequence[int], width: int) -> list[int]:
     """The sums of all windows, line by line."""
-    lines = [_running_sums(values[start : start + width]) for start in range(0, len(values), width)]
-    columns = [_running_sums(column) for column in zip(*lines, strict=True)]
+    lines = [_sum_runs(values[start : start + width]) for start in range(0, len(values), width)]
+    columns = [_sum_runs(column) for column in zip(*lines, strict=True)]
     return [value for line in zip(*columns, strict=True) for value in line]
 
 
-def _running_sums(values: Sequence[int]) -> list[int]:
+def _sum_runs(values: Sequence[int]) -> list[int]:
     sums = [0, *accumulate(values)]
     return [high - low for low, high in zip(sums, sums[SSIM_WINDOW_PX:], strict=False)]
 
@@ -198,8 +209,8 @@ def measure(kind: str, megapixels: float, rounds: int, folder: Path) -> Row:
     """Run both pipelines on one picture, in turns."""
     file = folder / "file"
     warm_file = folder / "warm"
-    file.write_bytes(encoded(photo(*sides(megapixels)), kind))
-    warm_file.write_bytes(encoded(photo(*sides(WARM_MEGAPIXELS)), kind))
+    file.write_bytes(encode(draw_photo(*find_sides(megapixels)), kind))
+    warm_file.write_bytes(encode(draw_photo(*find_sides(WARM_MEGAPIXELS)), kind))
     with (
         _worker(_load_textbook, file, warm_file) as textbook,
         _worker(_load_darkroom, file, warm_file) as darkroom,
@@ -240,9 +251,7 @@ def _work(
     file: Path,
     warm_file: Path,
 ) -> None:
-    """Send what the first run needed at its peak,
-    then, whenever asked, the CPU time of another run.
-    """
+    """Send what the first run needed at its peak, then, whenever asked, the CPU time of another."""
     make = load()
     content = file.read_bytes()
     try:
@@ -281,8 +290,8 @@ def _load_darkroom() -> Callable[[bytes], bytes]:
     return lambda content: process(content).content
 
 
-def shortfalls(rows: Sequence[Row]) -> list[str]:
-    """What is missing to what `--check` asks for, as sentences."""
+def find_shortfalls(rows: Sequence[Row]) -> list[str]:
+    """Find what is missing to what `--check` asks for, as sentences."""
     checked = [row for row in rows if (row.kind, row.megapixels) == ("jpeg", CHECKED_MEGAPIXELS)]
     missing = [] if checked else [f"No JPEG of {CHECKED_MEGAPIXELS:g} megapixels was measured."]
     for row in checked:
@@ -313,7 +322,7 @@ def main(arguments: list[str]) -> int:
             if kind == "jpeg" or megapixels <= LARGEST_WHOLE_MEGAPIXELS:
                 rows.append(measure(kind, megapixels, options.rounds, Path(folder)))
                 print(rows[-1], flush=True)
-    missing = shortfalls(rows) if options.check else []
+    missing = find_shortfalls(rows) if options.check else []
     for sentence in missing:
         print(sentence)
     return 1 if missing else 0

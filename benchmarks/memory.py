@@ -1,9 +1,9 @@
-"""32 large pictures at once, three times over: `uv run python
--m benchmarks.memory [--json FILE] [--without-textbook]`.
+"""32 large pictures at once, three times over.
 
-Prints how many were taken, what memory the service's processes (without Postgres) needed over
-idle, and how long /health/live took meanwhile; below it the same for the textbook's service.
-Exits with 1 unless Darkroom takes all of them, each within a minute, in at most 250 MB over idle.
+`uv run python -m benchmarks.memory [--json FILE] [--without-textbook]` prints how many were taken,
+what memory the service's processes (without Postgres) needed over idle, and how long /health/live
+took meanwhile; below it the same for the textbook's service. Exits with 1 unless Darkroom takes all
+of them, each within a minute, in at most 250 MB over idle.
 """
 
 import argparse
@@ -21,12 +21,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.image_step import encoded, photo
+from benchmarks.image_step import draw_photo, encode
 from benchmarks.load import LONGEST_SECONDS, Answer, apart, probe, send_all
 from tests.support.services import ROOT, Service
 
-# Kind, width, height, and whether it is of one colour:
-# a small file that decodes to as much as any other.
+# Kind, width, height, and whether it is of one colour: a small file that decodes to as much as any
+# other.
 PHASES = (
     ("jpeg", 8000, 6000, False),
     ("progressive", 6000, 4000, False),
@@ -40,8 +40,8 @@ SAMPLE_SECONDS = 0.05
 IDLE_SECONDS = 0.5
 # What the service's own timers may use meanwhile.
 TIMERS_CPU_SECONDS = 0.02
-# What clients that gave up have left behind may go
-# on for so long; then the next phase begins anyway.
+# What clients that gave up have left behind may go on for so long; then the next phase begins
+# anyway.
 SETTLE_SECONDS = 60.0
 
 SMAPS_FIELDS = ("Rss:", "Pss:", "Pss_Shmem:")
@@ -84,51 +84,49 @@ class Row:
         )
 
     def __str__(self) -> str:
+        tries = sum(answer.tries for answer in self.answers)
+        slowest_seconds = max(answer.seconds for answer in self.answers)
+        health = self.health
         others = Counter(answer.status for answer in self.answers if answer.status != 200)
-        return (
-            f"{self.service:<10}{self.phase:<19}{self.taken:>3}/{len(self.answers):<3}"
-            f"{sum(answer.tries for answer in self.answers):>6}{max(answer.seconds for answer in self.answers):>8.1f}"
-            f"{self.cpu_seconds:>8.1f}{self.idle.rss_bytes / 1e6:>9.0f}"
-            f"{self.over_idle.rss_bytes / 1e6:>8.0f}{self.over_idle.pss_bytes / 1e6:>8.0f}"
-            f"{self.health.p50_ms:>9.1f}{self.health.p99_ms:>8.1f}{self.health.max_ms:>8.1f}{self.health.failures:>6}"
-            + "".join(
-                f"  {count} x {status or 'no answer'}" for status, count in sorted(others.items())
-            )
+        cells = (
+            f"{self.service:<10}{self.phase:<19}{self.taken:>3}/{len(self.answers):<3}{tries:>6}",
+            f"{slowest_seconds:>8.1f}{self.cpu_seconds:>8.1f}{self.idle.rss_bytes / 1e6:>9.0f}",
+            f"{self.over_idle.rss_bytes / 1e6:>8.0f}{self.over_idle.pss_bytes / 1e6:>8.0f}",
+            f"{health.p50_ms:>9.1f}{health.p99_ms:>8.1f}{health.max_ms:>8.1f}{health.failures:>6}",
         )
+        told = (f"  {count} x {status or 'no answer'}" for status, count in sorted(others.items()))
+        return "".join(cells) + "".join(told)
 
 
 HEADING = (
-    f"{'':<42}{'slowest':>8}{'CPU':>8}{'idle MB':>9}{'peak over idle':>16}{'/health/live, ms':>25}\n"
-    f"{'service':<10}{'pictures':<19}{'200':>3}{'':<4}{'tries':>6}{'s':>8}{'s':>8}{'RSS':>9}{'RSS':>8}{'PSS':>8}"
-    f"{'p50':>9}{'p99':>8}{'max':>8}{'fails':>6}"
+    f"{'':<42}{'slowest':>8}{'CPU':>8}{'idle MB':>9}{'peak over idle':>16}"
+    f"{'/health/live, ms':>25}\n"
+    f"{'service':<10}{'pictures':<19}{'200':>3}{'':<4}{'tries':>6}{'s':>8}{'s':>8}{'RSS':>9}"
+    f"{'RSS':>8}{'PSS':>8}{'p50':>9}{'p99':>8}{'max':>8}{'fails':>6}"
 )
 
 
-def memory(root: int) -> Memory:
-    """What a process and all below it hold now, except
-    Postgres: mapped, or in files that live in memory.
+def measure_memory(root: int) -> Memory:
+    """Measure what a process and all below it hold now, mapped or in files that live in memory.
+
+    Postgres does not count.
     """
-    rss = pss = mapped = 0
+    totals = dict.fromkeys(SMAPS_FIELDS, 0)
     held: dict[int, int] = {}  # bytes by inode
     for pid in _tree(root):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-            found = {
-                line.split()[0]: int(line.split()[1]) * 1024
-                for line in lines
-                if line.startswith(SMAPS_FIELDS)
-            }
-            rss, pss, mapped = (
-                total + found.get(name, 0)
-                for total, name in zip((rss, pss, mapped), SMAPS_FIELDS, strict=True)
-            )
+            for line in lines:
+                name, *fields = line.split()
+                if name in totals:
+                    totals[name] += int(fields[0]) * 1024
             for entry in Path(f"/proc/{pid}/fd").iterdir():
                 with contextlib.suppress(FileNotFoundError):
                     if str(entry.readlink()).startswith(("/memfd:", "/dev/shm/")):
                         status = entry.stat()
                         held[status.st_ino] = status.st_blocks * 512
-    unmapped = max(0, sum(held.values()) - mapped)
-    return Memory(rss + unmapped, pss + unmapped)
+    unmapped = max(0, sum(held.values()) - totals["Pss_Shmem:"])
+    return Memory(totals["Rss:"] + unmapped, totals["Pss:"] + unmapped)
 
 
 def _tree(root: int) -> Iterator[int]:
@@ -149,29 +147,28 @@ def _tree(root: int) -> Iterator[int]:
         todo += below.get(pid, [])
 
 
-def cpu_seconds(root: int) -> float:
-    """What a process and all below it have worked so far, with those that have ended."""
+def read_cpu_seconds(root: int) -> float:
+    """Read what a process and all below it have worked so far, with those that have ended."""
     ticks = 0
     for pid in _tree(root):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += sum(
-                int(field) for field in fields[11:15]
-            )  # user, system, and the same of children that ended
+            # User, system, and the same of children that ended.
+            ticks += sum(int(field) for field in fields[11:15])
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def idle_memory(root: int) -> Memory:
-    """The least of some samples, once the processes do nothing any more."""
+def wait_until_idle(root: int) -> Memory:
+    """Measure the least of some samples, once the processes do nothing any more."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
-        before = cpu_seconds(root)
+        before = read_cpu_seconds(root)
         samples = []
         until = time.monotonic() + IDLE_SECONDS
         while time.monotonic() < until:
-            samples.append(memory(root))
+            samples.append(measure_memory(root))
             time.sleep(SAMPLE_SECONDS)
-        if cpu_seconds(root) - before <= TIMERS_CPU_SECONDS or time.monotonic() > deadline:
+        if read_cpu_seconds(root) - before <= TIMERS_CPU_SECONDS or time.monotonic() > deadline:
             return Memory(min(s.rss_bytes for s in samples), min(s.pss_bytes for s in samples))
 
 
@@ -190,13 +187,13 @@ def run_phase(
         apart(send_all, service.port, people, file) as clients,
         apart(probe, service.port) as prober,
     ):
-        before = cpu_seconds(root)
+        before = read_cpu_seconds(root)
         clients.send("go")
-        samples = [memory(root)]
+        samples = [measure_memory(root)]
         while not clients.poll(SAMPLE_SECONDS):
-            samples.append(memory(root))
+            samples.append(measure_memory(root))
         answers = clients.recv()
-        worked = cpu_seconds(root) - before
+        worked = read_cpu_seconds(root) - before
         prober.send("end")
         taken, failures = prober.recv()
     over_idle = Memory(
@@ -217,9 +214,8 @@ def make_pictures(folder: Path, divisor: int) -> dict[str, Path]:
         size = (width // divisor, height // divisor)
         name = f"{size[0] * size[1] / 1e6:.3g} MP {'flat ' if is_flat else ''}{kind}"
         files[name] = folder / f"{kind}.bytes"
-        files[name].write_bytes(
-            encoded(Image.new("RGB", size, (90, 140, 200)) if is_flat else photo(*size), kind)
-        )
+        picture = Image.new("RGB", size, (90, 140, 200)) if is_flat else draw_photo(*size)
+        files[name].write_bytes(encode(picture, kind))
     return files
 
 
@@ -262,8 +258,8 @@ def _running(service: Service) -> Iterator[Service]:
         service.stop()
 
 
-def shortfalls(rows: Sequence[Row]) -> list[str]:
-    """What Darkroom did not do, as sentences."""
+def find_shortfalls(rows: Sequence[Row]) -> list[str]:
+    """Find what Darkroom did not do, as sentences."""
     missing = []
     for row in rows:
         if row.taken < len(row.answers):
@@ -298,7 +294,7 @@ def main(arguments: list[str]) -> int:
                 rows += _run(service, "textbook", files, people)
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
-    missing = shortfalls([row for row in rows if row.service == "Darkroom"])
+    missing = find_shortfalls([row for row in rows if row.service == "Darkroom"])
     for sentence in missing:
         print(sentence)
     return 1 if missing else 0
@@ -310,9 +306,8 @@ def _run(
     assert service.process is not None
     rows: list[Row] = []
     for phase, file in files.items():
-        now = idle_memory(
-            service.process.pid
-        )  # what it still does for the last phase is no part of the next
+        # What it still does for the last phase is no part of the next.
+        now = wait_until_idle(service.process.pid)
         rows.append(run_phase(service, name, phase, file, people, rows[0].idle if rows else now))
         print(rows[-1], flush=True)
     return rows

@@ -1,9 +1,9 @@
-"""The handler that most tutorials teach, to compare with:
-`uv run python -m benchmarks.textbook --port N --folder DIR`.
+"""The handler that most tutorials teach, to compare with: `uv run python -m benchmarks.textbook
+--port N --folder DIR`.
 
-Decode whole, turn upright, fit, save; the upload is read into memory
-as one piece and handled in one of the 40 threads that the framework
-has. No account and no database are around it, which is in its favour.
+Decode whole, turn upright, fit, save; the upload is read into memory as one piece and handled in
+one of the 40 threads that the framework has. No account and no database are around it, which is in
+its favour.
 """
 
 import argparse
@@ -19,8 +19,8 @@ from starlette.concurrency import run_in_threadpool
 
 SIDE_PX = 300
 JPEG_QUALITY = 85
-# 32 pictures of 48 megapixels at once take some 7.5 GB:
-# enough for them, and no danger to a machine of 16.
+# 32 pictures of 48 megapixels at once take some 7.5 GB: enough for them, and no danger to a machine
+# of 16.
 MOST_ADDRESS_SPACE_BYTES = 12_000_000_000
 
 

@@ -1,5 +1,5 @@
-"""Sends mutated pictures through the picture step: `uv run
-python -m tests.fuzz --files 1000000 --seed 1 --lanes 2`.
+"""Sends mutated pictures through the picture step: `uv run python -m tests.fuzz --files 1000000
+--seed 1 --lanes 2`.
 
 Only a 300 x 300 JPEG or a refusal with a 4xx may come of a file, however broken it is; with `--over
 http` the same from a running service. A file is described by the run's seed and its number: `--only
@@ -21,13 +21,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from image_utils import process_profile_image
-from tests.fuzz.files import Files, seeds
-from tests.fuzz.runs import HANG_SECONDS, Report, judged, limit_memory, run_functions, run_http
+from tests.fuzz.files import Files, make_seeds
+from tests.fuzz.runs import HANG_SECONDS, Report, judge, limit_memory, run_functions, run_http
 from tests.support.services import ROOT, Service
 
 
 @contextlib.contextmanager
-def embedded_service() -> Iterator[Service]:
+def run_embedded_service() -> Iterator[Service]:
     """A service on its defaults in a temporary folder."""
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["DARKROOM_ENV_FILE"] = ""
@@ -56,7 +56,7 @@ def repeat(report: Report, number: int) -> None:
         process_profile_image(content)
     except BaseException:
         traceback.print_exc(file=sys.stdout)
-    report.add(number, judged(process_profile_image, content))
+    report.add(number, judge(process_profile_image, content))
 
 
 def main() -> int:
@@ -70,7 +70,7 @@ def main() -> int:
     parser.add_argument("--only", type=int, help="the number of the one file to send")
     given = parser.parse_args()
     keep = given.keep or Path(tempfile.gettempdir(), f"fuzz-{os.getpid()}")
-    report = Report(Files(given.seed, seeds(given.corpus)), keep)
+    report = Report(Files(given.seed, make_seeds(given.corpus)), keep)
     numbers = range(given.files) if given.only is None else range(given.only, given.only + 1)
     with tqdm(total=len(numbers), unit=" files", mininterval=2) as progress:
 
@@ -79,7 +79,7 @@ def main() -> int:
             progress.set_postfix(findings=report.findings.total(), refresh=False)
 
         if given.over == "http":
-            with embedded_service() as service:
+            with run_embedded_service() as service:
                 run_http(report, numbers, service, say)
         elif given.only is not None:
             repeat(report, given.only)

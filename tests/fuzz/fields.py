@@ -1,5 +1,5 @@
-"""Where the numbers stand in the structure of a
-picture's file: sizes, sides, counts, offsets, flags.
+"""Where the numbers stand in the structure of a picture's file: sizes, sides, counts, offsets,
+flags.
 """
 
 import re
@@ -24,10 +24,10 @@ class Field(NamedTuple):
     is_side: bool = False  # of the picture, in pixels
 
 
-def fields_of(content: bytes) -> Iterator[Field]:
+def find_fields(content: bytes) -> Iterator[Field]:
     """All of them, as far as the file is sound; some may lie beyond its end."""
     if content.startswith(b"\xff\xd8"):
-        yield from _jpeg_fields(content)
+        yield from _find_jpeg_fields(content)
     elif content.startswith(PNG_SIGNATURE):
         yield from (
             Field(16, 4, is_side=True),
@@ -36,27 +36,27 @@ def fields_of(content: bytes) -> Iterator[Field]:
             Field(25, 1),
             Field(28, 1),
         )
-        yield from (Field(at, 4) for at, _ in _chunks(content))
+        yield from (Field(at, 4) for at, _ in _walk_chunks(content))
     elif content.startswith(b"GIF8"):
-        yield from _gif_fields(content)
+        yield from _find_gif_fields(content)
     elif content.startswith(b"RIFF"):
-        yield from _webp_fields(content)
+        yield from _find_webp_fields(content)
     elif content[4:8] == b"ftyp":
-        yield from _box_fields(content, 0, len(content))
+        yield from _find_box_fields(content, 0, len(content))
     for found in re.finditer(rb"II\*\0|MM\0\*", content):  # EXIF, in any of them, or a TIFF
-        yield from _exif_fields(content, found.start())
+        yield from _find_exif_fields(content, found.start())
     for found in re.finditer(b"acsp", content):
         start = found.start() - 36
         yield from (Field(start, 4), Field(start + 128, 4))
-        for entry in range(min(number_at(content, start + 128, 4), MOST_ENTRIES)):
+        for entry in range(min(read_number(content, start + 128, 4), MOST_ENTRIES)):
             yield from (Field(start + 136 + 12 * entry, 4), Field(start + 140 + 12 * entry, 4))
 
 
-def number_at(content: bytes | bytearray, at: int, size: int, order: Order = "big") -> int:
+def read_number(content: bytes | bytearray, at: int, size: int, order: Order = "big") -> int:
     return int.from_bytes(content[at : at + size], order)
 
 
-def _jpeg_fields(content: bytes) -> Iterator[Field]:
+def _find_jpeg_fields(content: bytes) -> Iterator[Field]:
     at = 2
     while at + 4 <= len(content) and content[at] == 0xFF:
         yield Field(at + 2, 2)
@@ -67,32 +67,32 @@ def _jpeg_fields(content: bytes) -> Iterator[Field]:
             )  # precision, components, their sampling
         if content[at + 1] == 0xDA:
             return
-        at += 2 + number_at(content, at + 2, 2)
+        at += 2 + read_number(content, at + 2, 2)
 
 
-def _chunks(png: bytes | bytearray) -> Iterator[tuple[int, int]]:
+def _walk_chunks(png: bytes | bytearray) -> Iterator[tuple[int, int]]:
     """Where each chunk of a PNG begins and ends."""
     at = len(PNG_SIGNATURE)
     while at + 12 <= len(png):
-        end = at + 12 + number_at(png, at, 4)
+        end = at + 12 + read_number(png, at, 4)
         yield at, end
         at = end
 
 
-def _gif_fields(content: bytes) -> Iterator[Field]:
+def _find_gif_fields(content: bytes) -> Iterator[Field]:
     yield from (
         Field(6, 2, "little", is_side=True),
         Field(8, 2, "little", is_side=True),
         Field(10, 1),
     )
-    at = 13 + _palette_bytes(content[10])
+    at = 13 + _count_palette_bytes(content[10])
     while at + 10 < len(content) and content[at] in (0x21, 0x2C):
         if content[at] == 0x2C:
             yield from (
                 Field(at + offset, 2, "little", is_side=offset > 4) for offset in (1, 3, 5, 7)
             )
             yield Field(at + 9, 1)
-            at += 10 + _palette_bytes(content[at + 9])
+            at += 10 + _count_palette_bytes(content[at + 9])
             yield Field(at, 1)  # the smallest code of the compression
             at += 1
         else:
@@ -103,11 +103,11 @@ def _gif_fields(content: bytes) -> Iterator[Field]:
         at += 1
 
 
-def _palette_bytes(flags: int) -> int:
+def _count_palette_bytes(flags: int) -> int:
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
-def _webp_fields(content: bytes) -> Iterator[Field]:
+def _find_webp_fields(content: bytes) -> Iterator[Field]:
     yield Field(4, 4, "little")
     at = 12
     while at + 8 <= len(content):
@@ -132,14 +132,14 @@ def _webp_fields(content: bytes) -> Iterator[Field]:
             continue
         at = (
             data
-            + number_at(content, at + 4, 4, "little")
-            + (number_at(content, at + 4, 4, "little") & 1)
+            + read_number(content, at + 4, 4, "little")
+            + (read_number(content, at + 4, 4, "little") & 1)
         )
 
 
-def _box_fields(content: bytes, start: int, end: int) -> Iterator[Field]:
+def _find_box_fields(content: bytes, start: int, end: int) -> Iterator[Field]:
     while start + 8 <= end:
-        size = number_at(content, start, 4)
+        size = read_number(content, start, 4)
         name = content[start + 4 : start + 8]
         yield Field(start, 4)
         if name in (
@@ -155,7 +155,7 @@ def _box_fields(content: bytes, start: int, end: int) -> Iterator[Field]:
             b"stbl",
         ):
             skipped = {b"meta": 12, b"iref": 12, b"iinf": 14}.get(name, 8)
-            yield from _box_fields(content, start + skipped, min(start + size, end))
+            yield from _find_box_fields(content, start + skipped, min(start + size, end))
         elif name == b"ispe":
             yield from (Field(start + 12, 4, is_side=True), Field(start + 16, 4, is_side=True))
         elif name in (
@@ -193,12 +193,12 @@ def _box_fields(content: bytes, start: int, end: int) -> Iterator[Field]:
         start += size
 
 
-def _exif_fields(content: bytes, start: int) -> Iterator[Field]:
+def _find_exif_fields(content: bytes, start: int) -> Iterator[Field]:
     order: Order = "little" if content[start] == ord("I") else "big"
     yield Field(start + 4, 4, order)
-    table = start + number_at(content, start + 4, 4, order)
+    table = start + read_number(content, start + 4, 4, order)
     yield Field(table, 2, order)
-    for entry in range(min(number_at(content, table, 2, order), MOST_ENTRIES)):
+    for entry in range(min(read_number(content, table, 2, order), MOST_ENTRIES)):
         at = table + 2 + 12 * entry
         yield from (
             Field(at, 2, order),
@@ -208,10 +208,10 @@ def _exif_fields(content: bytes, start: int) -> Iterator[Field]:
         )
 
 
-def with_checksums(png: bytes | bytearray) -> bytes:
+def repair_checksums(png: bytes | bytearray) -> bytes:
     """The PNG with the right checksum after each of its chunks."""
     changed = bytearray(png)
-    for start, end in _chunks(png):
+    for start, end in _walk_chunks(png):
         if end <= len(png):
             changed[end - 4 : end] = pack(">I", zlib.crc32(png[start + 4 : end - 4]))
     return bytes(changed)

@@ -1,5 +1,5 @@
-"""The files of a fuzz run: each is a sound one with one
-to eight mutations, and the same whenever it is made.
+"""The files of a fuzz run: each is a sound one with one to eight mutations, and the same whenever
+it is made.
 """
 
 import random
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.fuzz.fields import PNG_SIGNATURE, Field, fields_of, number_at, with_checksums
-from tests.fuzz.seeds import foreign, taken
+from tests.fuzz.fields import PNG_SIGNATURE, Field, find_fields, read_number, repair_checksums
+from tests.fuzz.seeds import make_foreign, make_taken
 
 LARGEST_OF_CORPUS_BYTES = 200_000
 # A parser finds more in a picture than in what is refused by its first bytes.
@@ -66,26 +66,26 @@ class Seed(NamedTuple):
     sides: Sequence[Field]
 
 
-def seeds(corpus: Path | None = None) -> list[Seed]:
+def make_seeds(corpus: Path | None = None) -> list[Seed]:
     """The files that mutations begin with; the small ones of the folder `corpus` come on top."""
-    contents = [*taken() * TAKEN_TO_FOREIGN, *foreign()]
+    contents = [*make_taken() * TAKEN_TO_FOREIGN, *make_foreign()]
     for path in sorted(corpus.iterdir()) if corpus else []:
         if path.is_file() and 0 < path.stat().st_size < LARGEST_OF_CORPUS_BYTES:
             contents.append(path.read_bytes())
     found = []
     for content in contents:
-        fields = [each for each in fields_of(content) if each.at + each.size <= len(content)]
-        found.append(Seed(content, fields, [each for each in fields if each.is_side]))
+        fields = [field for field in find_fields(content) if field.at + field.size <= len(content)]
+        found.append(Seed(content, fields, [field for field in fields if field.is_side]))
     return found
 
 
 class Mutation:
     """One file on its way from a seed to something broken."""
 
-    def __init__(self, rng: random.Random, known: Sequence[Seed]) -> None:
+    def __init__(self, rng: random.Random, seeds: Sequence[Seed]) -> None:
         self._rng = rng
-        self._known = known
-        self._seed = rng.choice(known)
+        self._seeds = seeds
+        self._seed = rng.choice(seeds)
         self.content = bytearray(self._seed.content)
 
     def run(self) -> bytes:
@@ -94,27 +94,29 @@ class Mutation:
             if self.content:
                 self._rng.choice(_KINDS)(self)
         if self.content.startswith(PNG_SIGNATURE) and self._rng.random() < REPAIRED_SHARE:
-            return with_checksums(self.content)
+            return repair_checksums(self.content)
         return bytes(self.content)
 
-    def _position(self) -> int:
+    def _pick_position(self) -> int:
         is_header = self._rng.random() < HEADER_SHARE
         return self._rng.randrange(
             min(len(self.content), HEADER_BYTES) if is_header else len(self.content)
         )
 
-    def _length(self) -> int:
+    def _pick_length(self) -> int:
         return self._rng.choice((1, 2, 3, 4, 8, 16, 64))
 
     def flip_bit(self) -> None:
-        self.content[self._position()] ^= 1 << self._rng.randrange(8)
+        self.content[self._pick_position()] ^= 1 << self._rng.randrange(8)
 
     def set_byte(self) -> None:
-        self.content[self._position()] = self._rng.choice((*BYTES, self._rng.randrange(256)))
+        self.content[self._pick_position()] = self._rng.choice((*BYTES, self._rng.randrange(256)))
 
     def set_number(self) -> None:
         self._write(
-            Field(self._position(), self._rng.choice((2, 4)), self._rng.choice(("big", "little")))
+            Field(
+                self._pick_position(), self._rng.choice((2, 4)), self._rng.choice(("big", "little"))
+            )
         )
 
     def set_field(self) -> None:
@@ -126,40 +128,40 @@ class Mutation:
             self._write(self._rng.choice(self._seed.sides), self._rng.choice(SIDES))
 
     def delete(self) -> None:
-        at = self._position()
-        del self.content[at : at + self._length()]
+        at = self._pick_position()
+        del self.content[at : at + self._pick_length()]
 
     def duplicate(self) -> None:
-        at = self._position()
-        self.content[at:at] = self.content[at : at + self._length()]
+        at = self._pick_position()
+        self.content[at:at] = self.content[at : at + self._pick_length()]
 
     def insert(self) -> None:
-        at = self._position()
-        self.content[at:at] = self._rng.randbytes(self._length())
+        at = self._pick_position()
+        self.content[at:at] = self._rng.randbytes(self._pick_length())
 
     def swap(self) -> None:
-        one = self._position()
-        other = self._position()
-        length = self._length()
-        here = self.content[one : one + length]
-        there = self.content[other : other + length]
-        self.content[one : one + length] = there
-        self.content[other : other + length] = here
+        first = self._pick_position()
+        second = self._pick_position()
+        length = self._pick_length()
+        here = self.content[first : first + length]
+        there = self.content[second : second + length]
+        self.content[first : first + length] = there
+        self.content[second : second + length] = here
 
     def cut(self) -> None:
         del self.content[self._rng.randrange(len(self.content)) :]
 
     def splice(self) -> None:
-        other = self._rng.choice(self._known).content
+        other = self._rng.choice(self._seeds).content
         begin = self._rng.randrange(len(other))
-        self.content[self._position() :] = other[begin:]
+        self.content[self._pick_position() :] = other[begin:]
 
-    def _write(self, place: Field, value: int | None = None) -> None:
+    def _write(self, field: Field, value: int | None = None) -> None:
         if value is None:
-            old = number_at(self.content, place.at, place.size, place.order)
+            old = read_number(self.content, field.at, field.size, field.order)
             value = self._rng.choice((*NUMBERS, old + 1, old - 1, old * 2, len(self.content)))
-        bounded = value & (1 << 8 * place.size) - 1
-        self.content[place.at : place.at + place.size] = bounded.to_bytes(place.size, place.order)
+        bounded = value & (1 << 8 * field.size) - 1
+        self.content[field.at : field.at + field.size] = bounded.to_bytes(field.size, field.order)
 
 
 # Each as often as it stands here: what ends a file soon hides what the others would have shown.
@@ -176,7 +178,7 @@ class Files:
     """The files of a run, by number."""
 
     seed: str
-    known: Sequence[Seed]
+    seeds: Sequence[Seed]
 
     def __getitem__(self, number: int) -> bytes:
-        return Mutation(random.Random(f"{self.seed} {number}"), self.known).run()
+        return Mutation(random.Random(f"{self.seed} {number}"), self.seeds).run()

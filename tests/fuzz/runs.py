@@ -1,4 +1,4 @@
-"""Sends the files of a fuzz through the picture step or to a service, and judges what comes back."""
+"""Sends a fuzz's files through the picture step or to a service, and judges what comes of it."""
 
 import multiprocessing
 import os
@@ -28,13 +28,13 @@ from tests.support.services import FORM, Service, form, part
 # A tiny file needs milliseconds, the largest picture that is allowed a second or two.
 HANG_SECONDS = 30.0
 POLL_SECONDS = 0.5
-# Five times what the largest picture that is allowed
-# needs: a decoder that believes a header asks for more.
+# Five times what the largest picture that is allowed needs: a decoder that believes a header asks
+# for more.
 MEMORY_BYTES = 2 * 1024**3
 # One shows the cause, a few what they have in common; all of them might fill the disk.
 KEPT_OF_A_KIND = 10
-# More than the cores, so that the service always has
-# work; few enough for it to turn hardly anyone away.
+# More than the cores, so that the service always has work; few enough for it to turn hardly anyone
+# away.
 SENDERS = 4
 MOST_TRIES = 10
 
@@ -58,7 +58,7 @@ Outcome = str | Finding  # accepted, or the code of a refusal
 Target = Callable[[bytes], ProcessedImage]
 
 
-def judged(target: Target, content: bytes) -> Outcome:
+def judge(target: Target, content: bytes) -> Outcome:
     """What comes of a file."""
     try:
         made = target(content)
@@ -140,7 +140,7 @@ class Lane:
         self._target = target
         self._start()
 
-    def answers(self, hang_seconds: float) -> Iterator[tuple[int, Outcome]]:
+    def take_answers(self, hang_seconds: float) -> Iterator[tuple[int, Outcome]]:
         """What the worker has answered by now.
 
         One that died or hangs is replaced, and passes over that file.
@@ -164,7 +164,9 @@ class Lane:
         self.outcomes.close()
 
     def _next(self) -> int:
-        number, self.numbers, self._since = self.numbers[0], self.numbers[1:], time.monotonic()
+        number = self.numbers[0]
+        self.numbers = self.numbers[1:]
+        self._since = time.monotonic()
         return number
 
     def _start(self) -> None:
@@ -179,7 +181,7 @@ class Lane:
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 2)  # what C libraries say of broken files
         for number in self.numbers:
-            outcomes.send(judged(self._target, self._files[number]))
+            outcomes.send(judge(self._target, self._files[number]))
 
 
 def limit_memory() -> None:
@@ -195,15 +197,15 @@ def run_functions(
     hang_seconds: float = HANG_SECONDS,
     say: Callable[[int], object] = lambda number: None,
 ) -> None:
-    """Send the files of these numbers through `target`, in
-    so many processes; `say` is told the number of each.
+    """Send the files of these numbers through `target`, in so many processes; `say` is told the
+    number of each.
     """
     started = [Lane(report.files, numbers[lane::lanes], target) for lane in range(lanes)]
     try:
         while working := [lane for lane in started if lane.numbers]:
             wait([lane.outcomes for lane in working], POLL_SECONDS)
             for lane in working:
-                for number, outcome in lane.answers(hang_seconds):
+                for number, outcome in lane.take_answers(hang_seconds):
                     report.add(number, outcome)
                     say(number)
     finally:
@@ -211,15 +213,15 @@ def run_functions(
             lane.end()
 
 
-def known_codes(base: type[DarkroomError] = DarkroomError) -> dict[str, int]:
+def find_codes(base: type[DarkroomError] = DarkroomError) -> dict[str, int]:
     """The status of each code of the error tree."""
     found = {base.code: base.status}
     for error in base.__subclasses__():
-        found |= known_codes(error)
+        found |= find_codes(error)
     return found
 
 
-def judged_answer(answer: httpx.Response, codes: dict[str, int]) -> Outcome:
+def judge_answer(answer: httpx.Response, codes: dict[str, int]) -> Outcome:
     """What a service's answer to a file says; a 503 says nothing of it."""
     status = answer.status_code
     kind = answer.headers.get("content-type", "")
@@ -239,11 +241,11 @@ def run_http(
     service: Service,
     say: Callable[[int], object] = lambda number: None,
 ) -> None:
-    """Send the files of these numbers to the service as
-    pictures; afterwards it must be the same process, and well.
+    """Send the files of these numbers to the service as pictures; afterwards it must be the same
+    process, and well.
     """
     lock = threading.Lock()
-    codes = known_codes()
+    codes = find_codes()
     said_before = len(service.log())
     process = service.process
     assert process is not None
@@ -271,7 +273,7 @@ def run_http(
                 return Finding("no answer", repr(err))
             wait_seconds = answer.headers.get("retry-after", "")
             if answer.status_code != 503 or not wait_seconds.isdigit():
-                return judged_answer(answer, codes)
+                return judge_answer(answer, codes)
             with lock:
                 report.retried += 1
             time.sleep(int(wait_seconds))

@@ -1,5 +1,5 @@
-"""Sound files that the fuzz begins with: small pictures
-of every kind that is taken, full of metadata, and others.
+"""Sound files that the fuzz begins with: small pictures of every kind that is taken, full of
+metadata, and others.
 """
 
 import io
@@ -13,18 +13,18 @@ from typing import Any
 import pillow_heif
 from PIL import Image, PngImagePlugin
 
-from tests.fuzz.fields import PNG_SIGNATURE, with_checksums
+from tests.fuzz.fields import PNG_SIGNATURE, repair_checksums
 from tests.support.pictures import encoded, quarters
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta>'
 
 
-def taken() -> list[bytes]:
+def make_taken() -> list[bytes]:
     """Small pictures of each kind that the service takes, full of metadata."""
-    return [*_jpegs(), *_pngs(), *_gifs(), *_webps(), *_isobmff()]
+    return [*_make_jpegs(), *_make_pngs(), *_make_gifs(), *_make_webps(), *_make_isobmff()]
 
 
-def _exif(orientation: int, order: str = ">") -> bytes:
+def _make_exif(orientation: int, order: str = ">") -> bytes:
     exif = Image.Exif()
     exif.endian = order
     exif[0x0112] = orientation
@@ -35,7 +35,7 @@ def _exif(orientation: int, order: str = ">") -> bytes:
     return exif.tobytes()
 
 
-def _profile(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
+def _make_profile(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
     """An ICC profile of these tags (ICC.1:2010, 7.2), and a white point."""
     tags = {b"wtpt": _xyz(0.9642, 1, 0.8249), **tags}
     table = pack(">I", len(tags))
@@ -62,7 +62,7 @@ def _xyz(*values: float) -> bytes:
     return b"XYZ \0\0\0\0" + pack(">3i", *(round(value * 65536) for value in values))
 
 
-def _profiles() -> dict[str, bytes]:
+def _make_profiles() -> dict[str, bytes]:
     """One each of RGB, grey and CMYK, by matrix, curve and table."""
     gamma = b"curv" + bytes(4) + pack(">IH", 1, 0x0233)
     colours = {
@@ -76,26 +76,26 @@ def _profiles() -> dict[str, bytes]:
     unity = pack(">9i", *(65536 * (number % 4 == 0) for number in range(9)))
     table = b"mft1" + pack(">4x4B", 4, 3, 2, 0) + unity + 4 * ramp + corners + 3 * ramp
     return {
-        "RGB": _profile(
+        "RGB": _make_profile(
             b"RGB ", b"XYZ ", matrix | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), gamma)
         ),
-        "L": _profile(b"GRAY", b"XYZ ", {b"kTRC": gamma}),
-        "CMYK": _profile(b"CMYK", b"Lab ", {b"A2B0": table}),
+        "L": _make_profile(b"GRAY", b"XYZ ", {b"kTRC": gamma}),
+        "CMYK": _make_profile(b"CMYK", b"Lab ", {b"A2B0": table}),
     }
 
 
-def _clear(photo: Image.Image) -> Image.Image:
+def _fade_out(photo: Image.Image) -> Image.Image:
     """The picture, from clear at its left to opaque at its right."""
     photo = photo.convert("RGBA")
     photo.putalpha(Image.linear_gradient("L").rotate(90).resize(photo.size))
     return photo
 
 
-def _jpegs() -> Iterator[bytes]:
-    profiles = _profiles()
+def _make_jpegs() -> Iterator[bytes]:
+    profiles = _make_profiles()
     photo = quarters(48, 32)
     full: dict[str, Any] = {
-        "exif": _exif(6),
+        "exif": _make_exif(6),
         "icc_profile": profiles["RGB"],
         "xmp": XMP,
         "comment": b"a comment",
@@ -105,7 +105,7 @@ def _jpegs() -> Iterator[bytes]:
     yield plain
     yield plain[:2] + b"\xff\xed" + pack(">H", len(iptc) + 2) + iptc + plain[2:]
     yield encoded(photo, quality=60, **full)
-    yield encoded(photo, quality=60, progressive=True, **full | {"exif": _exif(8, "<")})
+    yield encoded(photo, quality=60, progressive=True, **full | {"exif": _make_exif(8, "<")})
     yield encoded(photo, quality=80, subsampling="4:4:4", restart_marker_blocks=2)
     yield encoded(photo.convert("L"), icc_profile=profiles["L"])
     yield encoded(photo.convert("CMYK"), quality=60, icc_profile=profiles["CMYK"])
@@ -118,18 +118,23 @@ def _jpegs() -> Iterator[bytes]:
     )  # large enough to be decoded at a smaller scale
 
 
-def _pngs() -> Iterator[bytes]:
-    profiles = _profiles()
+def _make_pngs() -> Iterator[bytes]:
+    profiles = _make_profiles()
     photo = quarters(24, 16)
     texts = PngImagePlugin.PngInfo()
     texts.add_text("Comment", "plain")
     texts.add_text("Description", "compressed " * 20, zip=True)
     texts.add_itxt("XML:com.adobe.xmp", XMP.decode(), zip=True)
-    full = {"pnginfo": texts, "exif": _exif(3), "icc_profile": profiles["RGB"], "dpi": (72, 72)}
+    full = {
+        "pnginfo": texts,
+        "exif": _make_exif(3),
+        "icc_profile": profiles["RGB"],
+        "dpi": (72, 72),
+    }
     yield encoded(photo, "PNG", **full)
     yield encoded(photo, "PNG", transparency=(220, 30, 30))
     for mode in ("RGBA", "LA"):
-        yield encoded(_clear(photo).convert(mode), "PNG")
+        yield encoded(_fade_out(photo).convert(mode), "PNG")
     for mode in ("L", "1"):
         yield encoded(photo.convert(mode), "PNG")
     yield encoded(photo.convert("I").convert("I;16"), "PNG")
@@ -145,10 +150,15 @@ def _pngs() -> Iterator[bytes]:
         moving[0], "PNG", save_all=True, append_images=moving[1:], duration=50, disposal=1
     )
     yield encoded(
-        moving[0], "PNG", save_all=True, append_images=moving[1:], default_image=True, exif=_exif(2)
+        moving[0],
+        "PNG",
+        save_all=True,
+        append_images=moving[1:],
+        default_image=True,
+        exif=_make_exif(2),
     )
-    # What Pillow does not write: 16 bits a channel, and
-    # interlaced. The data is longer than any of them needs.
+    # What Pillow does not write: 16 bits a channel, and interlaced. The data is longer than any of
+    # them needs.
     for depth, colour, interlaced in ((16, 2, 0), (16, 6, 0), (16, 4, 1), (8, 6, 1), (2, 0, 1)):
         header = pack(">IIBBBBB", 16, 12, depth, colour, 0, 0, interlaced)
         chunks = {
@@ -158,10 +168,10 @@ def _pngs() -> Iterator[bytes]:
             b"IEND": b"",
         }
         parts = (pack(">I", len(data)) + name + data + bytes(4) for name, data in chunks.items())
-        yield with_checksums(PNG_SIGNATURE + b"".join(parts))
+        yield repair_checksums(PNG_SIGNATURE + b"".join(parts))
 
 
-def _gifs() -> Iterator[bytes]:
+def _make_gifs() -> Iterator[bytes]:
     photo = quarters(24, 16).quantize(16)
     turned = [photo.rotate(90), photo.rotate(180)]
     yield encoded(photo, "GIF", comment=b"a comment")
@@ -172,10 +182,10 @@ def _gifs() -> Iterator[bytes]:
     yield encoded(quarters(24, 16).convert("L"), "GIF")
 
 
-def _webps() -> Iterator[bytes]:
+def _make_webps() -> Iterator[bytes]:
     photo = quarters(48, 32)
-    full = {"exif": _exif(5), "icc_profile": _profiles()["RGB"], "xmp": XMP}
-    for picture in (photo, _clear(photo)):
+    full = {"exif": _make_exif(5), "icc_profile": _make_profiles()["RGB"], "xmp": XMP}
+    for picture in (photo, _fade_out(photo)):
         for lossless in (False, True):
             yield encoded(picture, "WEBP", quality=40, lossless=lossless)
             yield encoded(picture, "WEBP", quality=40, lossless=lossless, **full)
@@ -190,34 +200,34 @@ def _webps() -> Iterator[bytes]:
     )
 
 
-def _isobmff() -> Iterator[bytes]:
+def _make_isobmff() -> Iterator[bytes]:
     """AVIF and HEIC, which are boxes of the same kinds."""
-    profiles = _profiles()
+    profiles = _make_profiles()
     photo = quarters(48, 32)
-    full = {"exif": _exif(6), "icc_profile": profiles["RGB"], "xmp": XMP}
+    full = {"exif": _make_exif(6), "icc_profile": profiles["RGB"], "xmp": XMP}
     small = {"quality": 40, "speed": 10}
     yield encoded(photo, "AVIF", **small)
     yield encoded(photo, "AVIF", **small, **full)
-    yield encoded(_clear(photo), "AVIF", **small, **full | {"exif": _exif(7)})
+    yield encoded(_fade_out(photo), "AVIF", **small, **full | {"exif": _make_exif(7)})
     yield encoded(photo.convert("L"), "AVIF", **small)
-    yield _without_time(
+    yield _take_time_out(
         encoded(photo, "AVIF", **small, save_all=True, append_images=[photo.rotate(180)])
     )
-    for picture in (photo, _clear(photo), photo.convert("L")):
-        yield _heic(pillow_heif.from_pillow(picture), **full)
-    yield _heic(pillow_heif.from_pillow(photo))
-    yield _heic(pillow_heif.from_bytes("RGB;16", (32, 32), bytes(range(256)) * 24))
-    yield _heic(
+    for picture in (photo, _fade_out(photo), photo.convert("L")):
+        yield _make_heic(pillow_heif.from_pillow(picture), **full)
+    yield _make_heic(pillow_heif.from_pillow(photo))
+    yield _make_heic(pillow_heif.from_bytes("RGB;16", (32, 32), bytes(range(256)) * 24))
+    yield _make_heic(
         pillow_heif.from_pillow(photo.resize((128, 128))), tile_size=64
     )  # a grid, as phones write it
     several = pillow_heif.from_pillow(photo)
     several.add_from_pillow(photo.rotate(180))
-    yield _heic(several, thumbnails=[16], **full)
+    yield _make_heic(several, thumbnails=[16], **full)
 
 
-def _without_time(moving: bytes) -> bytes:
-    """The same file whenever it is made: its creation and
-    modification are at no time (ISO/IEC 14496-12, 8.2.2).
+def _take_time_out(moving: bytes) -> bytes:
+    """The same file whenever it is made: its creation and modification are at no time (ISO/IEC
+    14496-12, 8.2.2).
     """
     changed = bytearray(moving)
     for found in re.finditer(b"mvhd|tkhd|mdhd", moving):
@@ -225,18 +235,21 @@ def _without_time(moving: bytes) -> bytes:
     return bytes(changed)
 
 
-def _heic(picture: pillow_heif.HeifFile, **options: Any) -> bytes:
+def _make_heic(picture: pillow_heif.HeifFile, **options: Any) -> bytes:
     out = io.BytesIO()
     picture.save(out, quality=40, **options)
     return out.getvalue()
 
 
-def foreign() -> Iterator[bytes]:
+def make_foreign() -> Iterator[bytes]:
     """Files of other kinds, or how they begin."""
     for kind in ("TIFF", "BMP", "ICO", "JPEG2000"):
         yield encoded(quarters(16, 16), kind)
     yield encoded(quarters(16, 16), "PDF", creationDate=time.gmtime(0), modDate=time.gmtime(0))
-    yield b'<?xml version="1.0"?>\n<!DOCTYPE svg>\n<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
+    yield (
+        b'<?xml version="1.0"?>\n<!DOCTYPE svg>\n'
+        b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
+    )
     yield b"<!DOCTYPE html><html><body>not a picture</body></html>"
     for brand in (b"isom", b"qt  ", b"mp42", b"crx ", b"mif1", b"heix", b"msf1"):
         yield (

@@ -1,5 +1,5 @@
-"""The mutation fuzz, in short: nothing but a picture or a
-refusal comes of a broken file; anything else is noticed.
+"""The mutation fuzz, in short: nothing but a picture or a refusal comes of a broken file; anything
+else is noticed.
 """
 
 import dataclasses
@@ -26,8 +26,8 @@ from tests.support.services import ROOT, Service
 
 FILES = 1200
 FILES_OVER_HTTP = 60
-# What each of these kinds of file shows must have
-# come up, or the mutations do not reach far enough.
+# What each of these kinds of file shows must have come up, or the mutations do not reach far
+# enough.
 USUAL = {
     "truncated_picture",
     "broken_picture",
@@ -40,32 +40,32 @@ SHORT_SECONDS = 3.0
 
 
 @pytest.fixture(scope="module")
-def known() -> list[files.Seed]:
-    return files.seeds()
+def sound_seeds() -> list[files.Seed]:
+    return files.make_seeds()
 
 
-def test_every_picture_that_mutations_begin_with_is_sound(known: list[files.Seed]) -> None:
-    outcomes = [runs.judged(process_profile_image, content) for content in seeds.taken()]
+def test_every_picture_that_mutations_begin_with_is_sound(sound_seeds: list[files.Seed]) -> None:
+    outcomes = [runs.judge(process_profile_image, content) for content in seeds.make_taken()]
     assert set(outcomes) == {runs.ACCEPTED}
-    sides = [len(seed.sides) for seed in known[: len(outcomes)]]
+    sides = [len(seed.sides) for seed in sound_seeds[: len(outcomes)]]
     assert min(sides) > 0, "where the sides of one stand was not found"
 
 
-def test_a_file_is_the_same_whenever_it_is_made(known: list[files.Seed]) -> None:
+def test_a_file_is_the_same_whenever_it_is_made(sound_seeds: list[files.Seed]) -> None:
     time.sleep(1.1)  # some formats hold the second in which they were made
-    one = files.Files("1", known)
-    again = files.Files("1", files.seeds())
-    other = files.Files("2", known)
+    first = files.Files("1", sound_seeds)
+    again = files.Files("1", files.make_seeds())
+    other = files.Files("2", sound_seeds)
     numbers = range(200)
-    assert [one[number] for number in numbers] == [again[number] for number in numbers]
-    differ = sum(one[number] != other[number] for number in numbers)
+    assert [first[number] for number in numbers] == [again[number] for number in numbers]
+    differ = sum(first[number] != other[number] for number in numbers)
     assert differ > 0.9 * len(numbers)
 
 
 def test_nothing_but_a_picture_or_a_refusal_comes_of_a_broken_file(
-    known: list[files.Seed], tmp_path: Path
+    sound_seeds: list[files.Seed], tmp_path: Path
 ) -> None:
-    report = runs.Report(files.Files("short", known), tmp_path)
+    report = runs.Report(files.Files("short", sound_seeds), tmp_path)
     runs.run_functions(report, range(FILES), lanes=1)
     assert report.findings == Counter(), [path.read_text() for path in tmp_path.glob("*.txt")]
     assert report.outcomes.total() == FILES
@@ -74,9 +74,9 @@ def test_nothing_but_a_picture_or_a_refusal_comes_of_a_broken_file(
 
 
 def test_over_http_it_is_the_same(
-    shared_service: Service, known: list[files.Seed], tmp_path: Path
+    shared_service: Service, sound_seeds: list[files.Seed], tmp_path: Path
 ) -> None:
-    report = runs.Report(files.Files("short", known), tmp_path)
+    report = runs.Report(files.Files("short", sound_seeds), tmp_path)
     runs.run_http(report, range(FILES_OVER_HTTP), shared_service)
     assert report.findings == Counter(), [path.read_text() for path in tmp_path.glob("*.txt")]
     assert report.outcomes.total() == FILES_OVER_HTTP
@@ -84,11 +84,11 @@ def test_over_http_it_is_the_same(
 
 
 def test_a_refused_file_takes_nothing_from_the_next() -> None:
-    """A decoder's limit counts what it holds already: what
-    the refusal of a large picture kept, others would miss.
+    """A decoder's limit counts what it holds already: what the refusal of a large picture kept,
+    others would miss.
     """
     sound = encoded(quarters(64, 64), "PNG")
-    large = fields.with_checksums(sound[:16] + pack(">II", 4900, 4900) + sound[24:])
+    large = fields.repair_checksums(sound[:16] + pack(">II", 4900, 4900) + sound[24:])
     with closing(DecoderPool()) as pool:
 
         def decode(content: bytes) -> ProcessedImage:
@@ -98,8 +98,8 @@ def test_a_refused_file_takes_nothing_from_the_next() -> None:
             )
 
         for _ in range(2):
-            assert runs.judged(decode, large) in ("truncated_picture", "broken_picture")
-            assert runs.judged(decode, sound) == runs.ACCEPTED
+            assert runs.judge(decode, large) in ("truncated_picture", "broken_picture")
+            assert runs.judge(decode, sound) == runs.ACCEPTED
 
 
 SCRIPT = (
@@ -186,16 +186,16 @@ PROBLEM = {"content-type": "application/problem+json"}
 def test_only_an_accepted_picture_or_a_known_4xx_is_a_good_answer(
     answer: httpx.Response, outcome: object
 ) -> None:
-    judged = runs.judged_answer(answer, runs.known_codes())
+    judged = runs.judge_answer(answer, runs.find_codes())
     assert judged == outcome if isinstance(outcome, str) else isinstance(judged, runs.Finding)
 
 
 def test_the_command_repeats_one_file_and_says_what_it_does(
-    known: list[files.Seed], tmp_path: Path
+    sound_seeds: list[files.Seed], tmp_path: Path
 ) -> None:
-    made = files.Files("short", known)
+    made = files.Files("short", sound_seeds)
     refused = next(
-        n for n in range(100) if runs.judged(process_profile_image, made[n]) == "broken_picture"
+        n for n in range(100) if runs.judge(process_profile_image, made[n]) == "broken_picture"
     )
     command = [
         sys.executable,

@@ -1,5 +1,5 @@
-"""Proves that each benchmark runs and prints its table,
-on small pictures; what it measures is for people to read.
+"""Proves that each benchmark runs and prints its table, on small pictures; what it measures is for
+people to read.
 """
 
 import io
@@ -95,7 +95,7 @@ def test_the_memory_of_a_service_is_that_of_its_children_and_files_in_memory_but
         ) as process:
             assert process.stdout is not None
             process.stdout.readline()
-            found = memory.memory(process.pid).rss_bytes
+            found = memory.measure_memory(process.pid).rss_bytes
             process.communicate("\n\n")
         return found
 
@@ -114,30 +114,35 @@ def test_the_textbook_makes_an_upright_picture() -> None:
 
 
 def test_similarity_is_one_for_the_same_and_less_for_another_picture() -> None:
-    picture = image_step.photo(60, 50).convert("L")
+    picture = image_step.draw_photo(60, 50).convert("L")
     blurred = picture.filter(ImageFilter.GaussianBlur(1))
     more_blurred = picture.filter(ImageFilter.GaussianBlur(3))
-    assert image_step.ssim(picture, picture) == 1
-    assert 0.2 < image_step.ssim(picture, more_blurred) < image_step.ssim(picture, blurred) < 0.95
+    assert image_step.compare_by_ssim(picture, picture) == 1
+    assert (
+        0.2
+        < image_step.compare_by_ssim(picture, more_blurred)
+        < image_step.compare_by_ssim(picture, blurred)
+        < 0.95
+    )
 
 
 def test_the_image_step_is_checked_on_a_large_jpeg() -> None:
-    served = encoded(image_step.photo(60, 50))
-    other = encoded(image_step.photo(60, 50, seed=2))
+    served = encoded(image_step.draw_photo(60, 50))
+    other = encoded(image_step.draw_photo(60, 50, seed=2))
 
     def row(cpu_ms: float, content: bytes) -> image_step.Row:
         textbook = image_step.Measured(320, 1, served)
         darkroom = image_step.Measured(cpu_ms, 1, content)
         return image_step.Row("jpeg", 12, 1, textbook, darkroom)
 
-    assert image_step.shortfalls([row(100, served)]) == []
-    assert len(image_step.shortfalls([row(100.1, served)])) == 1
-    assert len(image_step.shortfalls([row(100, other)])) == 1
+    assert image_step.find_shortfalls([row(100, served)]) == []
+    assert len(image_step.find_shortfalls([row(100.1, served)])) == 1
+    assert len(image_step.find_shortfalls([row(100, other)])) == 1
     refused = image_step.Row(
         "jpeg", 12, 1, image_step.Measured(320, 1, served), image_step.Measured(refusal="Broken")
     )
-    assert len(image_step.shortfalls([refused])) == 2
-    assert len(image_step.shortfalls([])) == 1
+    assert len(image_step.find_shortfalls([refused])) == 2
+    assert len(image_step.find_shortfalls([])) == 1
 
 
 def test_the_memory_is_checked_in_every_phase() -> None:
@@ -149,6 +154,6 @@ def test_the_memory_is_checked_in_every_phase() -> None:
         )
 
     good = row(200, 60, 250_000_000)
-    assert memory.shortfalls([good, good]) == []
+    assert memory.find_shortfalls([good, good]) == []
     for bad in (row(503, 60, 1), row(200, 60.1, 1), row(200, 60, 250_000_001)):
-        assert len(memory.shortfalls([good, bad])) == 1
+        assert len(memory.find_shortfalls([good, bad])) == 1

@@ -74,8 +74,8 @@ BABBLE_AND_STAY = f"{BABBLE}\ntime.sleep(600)"
 NO_OBJECT = "os.write(0, b'[]\\n')"
 NO_SUCH_REFUSAL = """os.write(0, b'{"code": "none", "sentence": ""}\\n')"""
 KILLED = "os.kill(os.getpid(), signal.SIGKILL)"
-# Enough for a picture of this size; and so little that
-# a test need not wait long for a file that hangs.
+# Enough for a picture of this size; and so little that a test need not wait long for a file that
+# hangs.
 SMALL = Cost(8 * MIB, 0.01)
 SHORT_CPU_SECONDS = 0.3
 # Only the time on the processor counts, however busy the machine is.
@@ -161,7 +161,7 @@ def program(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make_obeying(program: Path) -> Iterator[Callable[..., DecoderPool]]:
-    """Makes a pool whose decoders do what files tell them to; one has imported all that it needs."""
+    """Makes a pool whose decoders do what files tell them to; one has loaded all that it needs."""
     program.write_text(OBEYING)
     with contextlib.ExitStack() as stack:
 
@@ -366,7 +366,15 @@ def test_code_in_a_decoder_opens_neither_files_nor_connections(obeying: DecoderP
         "(os.close(1), os.open('/etc/passwd', os.O_RDONLY))",
         "(os.close(2), socket.socket())",
     )
-    code = f"found = []\nfor each in {tries!r}:\n    try: eval(each); found.append(each)\n    except OSError: pass"
+    code = f"""
+found = []
+for attempt in {tries!r}:
+    try:
+        eval(attempt)
+        found.append(attempt)
+    except OSError:
+        pass
+"""
     assert ask_inside(obeying, code) == []
 
 
@@ -400,7 +408,12 @@ def test_a_decoder_that_was_taken_over_is_not_believed(obeying: DecoderPool) -> 
 
     def answer(sent: bytes, **changed: object) -> ProcessedImage:
         line = json.dumps({**said, **changed}).encode() + b"\n"
-        code = f"said = {line!r} + {sent!r}\nwhile said: said = said[os.write(0, said):]\nos._exit(0)"
+        code = f"""
+said = {line!r} + {sent!r}
+while said:
+    said = said[os.write(0, said):]
+os._exit(0)
+"""
         return make_picture(obeying, ordered(code))
 
     picture = answer(jpeg_bytes)

@@ -1,5 +1,5 @@
-"""Proves that decoding takes no more memory than was
-set aside for it, of whatever kind the picture is.
+"""Proves that decoding takes no more memory than was set aside for it, of whatever kind the picture
+is.
 """
 
 import base64
@@ -39,8 +39,8 @@ UNAVERAGED_PX = 2 * DRAFT_SIDE_PX - 1
 # All of the largest file that is taken by default.
 METADATA_BYTES = 5 * MIB - 100_000
 BASELINE_JPEG_BYTES = 10 * MIB
-# One colour, half transparent, ten bits, no channel halved,
-# which nothing here can write: made once, by libavif 1.4.
+# One colour, half transparent, ten bits, no channel halved, which nothing here can write: made
+# once, by libavif 1.4.
 AVIF_10_ALPHA = (
     "c-muNU{FXasVqn=%S>Yc0uY^>nP!-qnV9D5Xz0kmz}S|XT9U{B0g4$ZIYm%5LqTS82?HA7E66O#1+y4|SSK?lKN-YvVPIeaivTe*H;`Tg<b!#P>w"
     "q{G$ac!i%mX_CEF%Tvq%uLxNh~ukbk5Jo2iuI0VS>mw<`iTkLS%|k(_rpMEUm}^+X=GuaArYK0g#@XS&*C$q(w4|3sNBpITIKd*p>hp0tJ~BnII8"
@@ -54,9 +54,9 @@ AVIF_10_ALPHA = (
     "M+Q`W4VKk9Z@WG6O28Vf!Pbe~+KRv4{WL}N^y{8iV0!Djm=N@b2nw0*v+s)itB{Xz`eaMY>DJ9y8jse9VJ(lhYa(otWBJsthW6$gED%^iC`^WoD7"
     "PtI!JhFW(3{ObU3e=ps-g#pQcTTayr<C1NdJAooPTao#<zm^dR%Y$38vAx_m@$9P@jDkeE(J{xOFI5K@m1IqyEl(T5&&uQKyU"
 )
-# Answers each job (sizes of a tiny and of a large file of one kind,
-# a crop, and then both files) with the memory that the large one
-# took at most, in a process of its own, which has seen the tiny one.
+# Answers each job (sizes of a tiny and of a large file of one kind, a crop, and then both files)
+# with the memory that the large one took at most, in a process of its own, which has seen the tiny
+# one.
 MEASURING = """
 import json, os, sys
 import image_utils
@@ -88,8 +88,8 @@ Process = subprocess.Popen[bytes]
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to make a file of this size, and whether it
-    is the one of its format for which most is set aside.
+    """A way to make a file of this size, and whether it is the one of its format for which most is
+    set aside.
     """
 
     make: Callable[[Size], bytes]
@@ -133,7 +133,7 @@ def raw_png(
 
 
 def restoring_gif(size: Size) -> bytes:
-    """A first picture that leaves a border, is transparent, and is to be wiped out before the next."""
+    """A first picture that leaves a border, is transparent, and is wiped out before the next."""
     frame = GifFrame([[1] * (size[0] - 10)] * (size[1] - 10), 5, 5)
     content = bytearray(gif(max(size), [(0, 0, 0)] * 2, frame, transparent=1))
     content[6:10] = b"".join(side.to_bytes(2, "little") for side in size)

@@ -1,5 +1,5 @@
-"""Proves that nothing which a file carries beside its pixels
-reaches the served picture, and that all of it is named.
+"""Proves that nothing which a file carries beside its pixels reaches the served picture, and that
+all of it is named.
 
 The judge is exiftool, an independent reader, and a plain search through the bytes.
 """
@@ -78,10 +78,10 @@ EXIF_AND_PLACE = exif_block([ARTIST], gps=PLACE)
 EXIF_AND_THUMBNAIL = exif_block([ARTIST], thumbnail=MINIATURE)
 ALL_EXIF = exif_block([ARTIST], gps=PLACE, thumbnail=MINIATURE)
 XMP = (
-    b'<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF'
-    b' xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""'
-    b' xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Artist="SECRET-OF-THE-SENDER"/></rdf:RDF></x:xmpmeta>'
-    b'<?xpacket end="w"?>'
+    b'<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description'
+    b' rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"'
+    b' tiff:Artist="SECRET-OF-THE-SENDER"/></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
 )
 ICC = rgb_profile(((0.5, 0.25, 0.0), (0.3, 0.68, 0.06), (0.16, 0.07, 0.76)), lambda value: value**2)
 # A title (IIM 4.2, 2:05) in Photoshop's block of resources.
@@ -138,14 +138,14 @@ JPEG_ICC = b"ICC_PROFILE\0\1\1" + ICC
 PNG_ICC = b"test\0\0" + zlib.compress(ICC)
 PNG_XMP = b"XML:com.adobe.xmp\0\0\0\0\0" + XMP
 GIF_COMMENT = bytes((len(MARK),)) + MARK + b"\0"
-# An XMP packet stands in a GIF as it is; its trailer leads
-# whoever takes it for blocks to its end (XMP part 3, 1.1.2).
+# An XMP packet stands in a GIF as it is; its trailer leads whoever takes it for blocks to its end
+# (XMP part 3, 1.1.2).
 GIF_XMP = b"\x0bXMP DataXMP" + XMP + b"\1" + bytes(range(255, -1, -1)) + b"\0"
 
 Carrier = tuple[Callable[[], bytes], tuple[str, ...]]
 
-# A file with each kind of metadata alone, and the names
-# under which it must be told. First those with none at all.
+# A file with each kind of metadata alone, and the names under which it must be told. First those
+# with none at all.
 CARRIERS: dict[str, Carrier] = {
     **{
         f"{kind} plain": (partial(made, kind), ())
@@ -292,8 +292,8 @@ Tags = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def read(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Tags, Tags]]:
-    """What exiftool finds in each file and in the picture
-    made of it; it starts once for all, for it is slow.
+    """What exiftool finds in each file and in the picture made of it; it starts once for all, for
+    it is slow.
     """
     if shutil.which("exiftool") is None:
         pytest.skip("exiftool is not installed (Debian: libimage-exiftool-perl)")

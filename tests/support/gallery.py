@@ -1,8 +1,8 @@
-"""Every class of picture that people have, each of nine
-flat squares, and the colours that must be served of it.
+"""Every class of picture that people have, each of nine flat squares, and the colours that must be
+served of it.
 
-The colours are those that were drawn, or follow from them
-by plain arithmetic: no library is asked for its opinion.
+The colours are those that were drawn, or follow from them by plain arithmetic: no library is asked
+for its opinion.
 """
 
 import base64
@@ -140,8 +140,8 @@ def png_cases() -> dict[str, Case]:
             cases[f"PNG {name}{how}"] = Case(make, tuple(shown))
 
     def wide(samples: Sequence[Sample]) -> list[Sample]:
-        """Sixteen bits of which the lower eight are not the
-        upper ones, so that cutting them off is not exact.
+        """Sixteen bits of which the lower eight are not the upper ones, so that cutting them off is
+        not exact.
         """
         return [tuple(min(65535, value * 257 + 50) for value in sample) for sample in samples]
 
@@ -186,8 +186,8 @@ def png_cases() -> dict[str, Case]:
             png_chunk(b"tRNS", b"\0"),
         )
     add("grey 16", wide(GREYS), 16, 0, SHOWN_GREYS)
-    # As Pillow and those who rest on it show it: a grey of 16
-    # bits stays as it is, though it is named as transparent.
+    # As Pillow and those who rest on it show it: a grey of 16 bits stays as it is, though it is
+    # named as transparent.
     add("grey 16 with a transparent one", wide(GREYS), 16, 0, SHOWN_GREYS, _trns(*wide(GREYS)[4]))
     seen = [PAPER if number == 1 else colour for number, colour in enumerate(COLOURS)]
     for depth, samples in ((8, COLOURS), (16, wide(COLOURS))):
@@ -243,8 +243,8 @@ def jpeg_cases() -> dict[str, Case]:
 
 
 def ycck(inks: Sequence[Sample], **options: Any) -> bytes:
-    """What Photoshop writes: inks turned round, and those of
-    the colours as brightness and two differences of colour.
+    """What Photoshop writes: inks turned round, and those of the colours as brightness and two
+    differences of colour.
 
     Pillow turns round what it writes; so what it is given here is turned round before.
     """
@@ -281,8 +281,8 @@ def gif_cases() -> dict[str, Case]:
     ramp = [(value, value, value) for value in range(128)]
     greys = GifFrame([[value // 2 for (value,) in row] for row in patch_rows(GREYS)])
     holed_greys = tuple(PAPER if value == 128 else ramp[value // 2] for (value,) in GREYS)
-    # What no picture covers has the colour that the file names
-    # as background, its first, unless one is transparent.
+    # What no picture covers has the colour that the file names as background, its first, unless one
+    # is transparent.
     small = GifFrame([[1] * PATCH_PX] * PATCH_PX, left_px=PATCH_PX, top_px=PATCH_PX)
     framed = tuple(GREEN if number == 4 else COLOURS[0] for number in range(9))
     alone = tuple(GREEN if number == 4 else PAPER for number in range(9))
@@ -347,8 +347,8 @@ def avif_cases() -> dict[str, Case]:
 
 
 def heif_cases() -> dict[str, Case]:
-    """Eight to twelve bits, with alpha in either manner, in
-    tiles as phones write it, and the chosen one of several.
+    """Eight to twelve bits, with alpha in either manner, in tiles as phones write it, and the
+    chosen one of several.
     """
     halved = {"quality": 95, "chroma": 420}
     good = {"quality": 95, "chroma": 444}

@@ -1,7 +1,7 @@
 """Pictures that the tests send: made, not stored, so that what is in them is known.
 
-Also the parts of files that Pillow cannot write: any kind
-of PNG, EXIF blocks and colour profiles, sound and broken.
+Also the parts of files that Pillow cannot write: any kind of PNG, EXIF blocks and colour profiles,
+sound and broken.
 """
 
 import io
@@ -21,8 +21,8 @@ RED = (220, 30, 30)
 GREEN = (30, 180, 60)
 BLUE = (40, 60, 220)
 WHITE = (245, 245, 245)
-# Of each of the nine squares of `patches`: whole blocks
-# of a JPEG with halved colour, so that none bleeds.
+# Of each of the nine squares of `patches`: whole blocks of a JPEG with halved colour, so that none
+# bleeds.
 PATCH_PX = 32
 EXIF_ORIENTATION = 0x0112
 EXIF_UNIT = 0x0128
@@ -60,8 +60,8 @@ D50: XYZ = (0.9642, 1.0, 0.8249)
 
 
 def quarters(width_px: int, height_px: int) -> Image.Image:
-    """Red, green, blue and white quarters, from the top
-    left in reading order: every turn of it looks different.
+    """Red, green, blue and white quarters, from the top left in reading order: every turn of it
+    looks different.
     """
     picture = Image.new("RGB", (width_px, height_px), WHITE)
     draw = ImageDraw.Draw(picture)
@@ -203,7 +203,7 @@ def gif(
     transparent: int | None = None,
     extra: bytes = b"",
 ) -> bytes:
-    """A GIF of one or more pictures, their rows given as indices; with further blocks before them."""
+    """A GIF of one or more pictures, their rows given as indices; further blocks come first."""
     blocks = b"GIF89a" + struct.pack("<HHBBB", canvas_px, canvas_px, 0xF6, 0, 0)
     blocks += bytes(value for colour in palette for value in colour).ljust(3 * 128, b"\0") + extra
     for frame in frames:
@@ -229,8 +229,8 @@ class GifFrame:
 
 
 def _unpacked_lzw(indices: Sequence[int]) -> bytes:
-    """Codes that stay one byte long: the table is cleared
-    (128) before it would need longer ones, and ended (129).
+    """Codes that stay one byte long: the table is cleared (128) before it would need longer ones,
+    and ended (129).
     """
     return (
         b"".join(b"\x80" + bytes(indices[at : at + 100]) for at in range(0, len(indices), 100))
@@ -251,8 +251,8 @@ def with_segment(content: bytes, marker: int, data: bytes) -> bytes:
 def exif_block(
     entries: Sequence[ExifEntry], gps: Sequence[ExifEntry] = (), thumbnail: bytes = b""
 ) -> bytes:
-    """A little-endian TIFF of these tags, with a GPS directory
-    and a thumbnail if there are any (EXIF 2.32, 4.5).
+    """A little-endian TIFF of these tags, with a GPS directory and a thumbnail if there are any
+    (EXIF 2.32, 4.5).
     """
     first = [*entries, (EXIF_GPS, "long", (0,))] if gps else [*entries]
     gps_at = 8 + len(exif_directory(first, 8))
@@ -270,8 +270,8 @@ def exif_block(
 def exif_directory(
     entries: Sequence[ExifEntry], at: int, next_at: int = 0, order: str = "<"
 ) -> bytes:
-    """A directory that stands at this place of the block:
-    tags, where the next one is, and what does not fit in.
+    """A directory that stands at this place of the block: tags, where the next one is, and what
+    does not fit in.
     """
     behind_at = at + 2 + 12 * len(entries) + 4
     behind = b""
@@ -294,8 +294,8 @@ def exif_directory(
 
 
 def rgb_profile(primaries: Sequence[XYZ], curve: Curve, device_class: bytes = b"mntr") -> bytes:
-    """An ICC profile (version 2) of three primaries, as
-    XYZ under D50, and one curve from device to light.
+    """An ICC profile (version 2) of three primaries, as XYZ under D50, and one curve from device to
+    light.
     """
     tags = {b"wtpt": _xyz(D50)}
     for letter, primary in zip((b"r", b"g", b"b"), primaries, strict=True):
@@ -309,8 +309,8 @@ def grey_profile(curve: Curve) -> bytes:
 
 
 def cmyk_profile(lab: Callable[[int, int, int, int], XYZ]) -> bytes:
-    """An ICC profile with a table of the sixteen mixtures
-    of full inks (lut8, ICC.1:2001, 6.5.8), each 0 or 1.
+    """An ICC profile with a table of the sixteen mixtures of full inks (lut8, ICC.1:2001, 6.5.8),
+    each 0 or 1.
     """
     corners = itertools.product((0, 1), repeat=4)
     table = [round(v) for inks in corners for v in _lab_bytes(lab(*inks))]

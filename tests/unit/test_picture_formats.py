@@ -1,5 +1,5 @@
-"""Proves that a file's first bytes tell what it is, how
-large and how costly its picture, whoever made the file.
+"""Proves that a file's first bytes tell what it is, how large and how costly its picture, whoever
+made the file.
 """
 
 import io
@@ -44,6 +44,7 @@ pillow_heif.register_heif_opener()
 SIDES = ((33, 17), (200, 301))
 # A picture of fewer pixels is filled up to whole ones.
 HEIC_BLOCK_PX = 64
+QUICKLY = {"preset": "ultrafast"}
 # Alike in all: format, mode and the options of the encoder.
 KINDS: tuple[tuple[str, str, Any], ...] = (
     *(("JPEG", mode, {}) for mode in ("L", "RGB", "CMYK", "YCbCr", "1")),
@@ -103,7 +104,7 @@ def test_a_heic_has_the_size_that_pillow_says_or_what_its_blocks_hold(
     mode: str, chroma: int
 ) -> None:
     for size in (*SIDES, (192, 320)):
-        content = encoded(Image.new(mode, size), "HEIF", chroma=chroma)
+        content = encoded(Image.new(mode, size), "HEIF", chroma=chroma, enc_params=QUICKLY)
         kind, *sides = found(content)
         with Image.open(io.BytesIO(content)) as opened:
             assert kind == opened.format == "HEIF"
@@ -242,8 +243,8 @@ def box(kind: bytes, body: bytes, is_long: bool = False, is_last: bool = False) 
 def isobmff(
     *sides: tuple[int, int], brands: bytes = b"heic\0\0\0\0mif1heic", **options: bool
 ) -> tuple[bytes, bytes]:
-    """The brands, and a description with these image
-    sizes; a box of another kind stands before each.
+    """The brands, and a description with these image sizes; a box of another kind stands before
+    each.
     """
     sizes = b"".join(
         box(b"pixi", bytes(8)) + box(b"ispe", bytes(4) + struct.pack(">II", *each))
@@ -458,8 +459,8 @@ ENDLESS = {
 
 @pytest.mark.parametrize("name", ENDLESS)
 def test_a_header_made_to_keep_us_busy_is_given_up(name: str) -> None:
-    """A dozen calls for each of the steps that are allowed;
-    without a limit it would be a million and more.
+    """A dozen calls for each of the steps that are allowed; without a limit it would be a million
+    and more.
     """
     assert steps(ENDLESS[name]) <= 12 * MOST_STEPS
 
@@ -538,7 +539,8 @@ def refusal(*, of: type[Exception], header: Header, crop: Crop | None = None) ->
 
 def test_the_limits_are_named_in_the_refusal() -> None:
     told: Callable[[str, str, str], str] = (
-        "The picture has {} pixels, {} million; at most {} million are taken of its kind. Please send a smaller one."
+        "The picture has {} pixels, {} million; at most {} million are taken of its kind. "
+        "Please send a smaller one."
     ).format
     assert refusal(of=TooManyPixels, header=jpeg_header(9000, 6000)) == told(
         "9000 x 6000", "54.0", "50"
@@ -553,7 +555,10 @@ def test_the_limits_are_named_in_the_refusal() -> None:
     assert refusal(of=TooManyPixels, header=jpeg_header(60_000, 500)) == told(
         "60000 x 500", "30.0", "25"
     ), "a strip"
-    too_long = "The picture is 65536 x 3 pixels; at most 65535 are taken on a side. Please send a smaller one."
+    too_long = (
+        "The picture is 65536 x 3 pixels; at most 65535 are taken on a side. "
+        "Please send a smaller one."
+    )
     assert refusal(of=SideTooLong, header=Header("PNG", 65_536, 3, 4)) == too_long
     for size in ((0, 5), (5, 0)):
         refusal(of=BrokenPicture, header=Header("PNG", *size, 4))

@@ -1,5 +1,5 @@
-"""Proves the image step: any accepted file becomes
-an upright, clean, square JPEG, and any other a 4xx.
+"""Proves the image step: any accepted file becomes an upright, clean, square JPEG, and any other a
+4xx.
 """
 
 import dataclasses
@@ -181,8 +181,8 @@ def test_a_crop_outside_the_upright_picture_is_refused(
 def test_the_result_is_exactly_the_centre_square(
     kind: str, size: tuple[int, int], orientation: int
 ) -> None:
-    """A frame six result pixels wide lies just inside
-    the centre square: it must fill the result's edges.
+    """A frame six result pixels wide lies just inside the centre square: it must fill the result's
+    edges.
     """
     width, height = size
     side = min(size)
@@ -246,8 +246,8 @@ def difference(one: Image.Image, other: Image.Image) -> float:
 
 
 def full_of_metadata(kind: str) -> bytes:
-    """A picture with every kind of metadata that the format
-    takes, each of them with the sender's secret in it.
+    """A picture with every kind of metadata that the format takes, each of them with the sender's
+    secret in it.
     """
     exif = Image.Exif()
     exif[0x010E] = MARK  # description, artist
@@ -475,7 +475,7 @@ def test_a_picture_of_another_format_is_refused(kind: str) -> None:
     "content",
     [
         b"hello, I am photo.jpg",
-        b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>',
+        b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="9" height="9"/></svg>',
         b'<?xml version="1.0"?><!DOCTYPE svg><svg/>',
         b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n",
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",
@@ -512,8 +512,8 @@ def test_a_jpeg_that_is_cut_short_is_called_so(size: tuple[int, int], progressiv
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_half_of_a_picture_ever_passes(kind: str) -> None:
-    """Without EXIF and with it: reading the orientation
-    must not swallow what reading the pixels says.
+    """Without EXIF and with it: reading the orientation must not swallow what reading the pixels
+    says.
     """
     exif = Image.Exif()
     exif[ORIENTATION] = 1
@@ -677,8 +677,8 @@ def test_tiny_and_extremely_narrow_pictures_are_taken(size: tuple[int, int], kin
 
 
 def test_a_tiny_crop_of_a_large_jpeg_is_not_blurred() -> None:
-    """The reduced decode follows the crop, not the
-    picture: one pixel in four would not show these bars.
+    """The reduced decode follows the crop, not the picture: one pixel in four would not show these
+    bars.
     """
     picture = Image.new("RGB", (4000, 3000), WHITE)
     draw = ImageDraw.Draw(picture)

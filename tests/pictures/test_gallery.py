@@ -1,8 +1,8 @@
-"""Proves that every class of picture is served in the
-colours that were drawn, of tests/support/gallery.py.
+"""Proves that every class of picture is served in the colours that were drawn, of
+tests/support/gallery.py.
 
-What must be seen is worked out here in plain arithmetic,
-from the published numbers of each colour space and filter.
+What must be seen is worked out here in plain arithmetic, from the published numbers of each colour
+space and filter.
 """
 
 import contextlib
@@ -71,8 +71,8 @@ from tests.support.pictures import (
     with_segment,
 )
 
-# What two passes of JPEG, and the file's own compression,
-# do to a flat square, of 255; at an edge they ring.
+# What two passes of JPEG, and the file's own compression, do to a flat square, of 255; at an edge
+# they ring.
 NEAR = 6
 NEAR_AN_EDGE = 10
 
@@ -180,8 +180,8 @@ def scanned_light(value: float) -> float:
 
 
 def above_black(value: int, light: Curve) -> float:
-    """The light of a value (of 255), as a part of what lies
-    between black and white: black must come out black.
+    """The light of a value (of 255), as a part of what lies between black and white: black must
+    come out black.
     """
     return (light(value / 255) - light(0)) / (1 - light(0))
 
@@ -292,8 +292,8 @@ def test_greys_with_a_curve_of_their_own_come_out_neutral_and_as_light_as_they_w
 
 
 def press(cyan: int, magenta: int, yellow: int, key: int) -> XYZ:
-    """What a made-up press prints of full inks, as Lab:
-    not what inks are taken for that have no profile.
+    """What a made-up press prints of full inks, as Lab: not what inks are taken for that have no
+    profile.
     """
     if key:
         return 0, 0, 0
@@ -419,8 +419,8 @@ def sinc(x: float) -> float:
 
 
 def row_over_white(row: Sequence[Sample]) -> list[Colour]:
-    """A row of colours with alpha, scaled down with
-    what is transparent counting for nothing, on white.
+    """A row of colours with alpha, scaled down with what is transparent counting for nothing, on
+    white.
     """
     alphas = [
         min(255.0, max(0.0, alpha))
@@ -439,7 +439,7 @@ GREY: Colour = (60, 60, 60)
 
 
 def edge(kind: str, size_px: int) -> tuple[bytes, list[Sample]]:
-    """A grey half beside a transparent one under which another colour is hidden, and one row of it."""
+    """A grey half beside a transparent one that hides another colour, and one row of it."""
     soft_px = 24 if kind in ("PNG RGBA", "PNG LA", "WebP", "AVIF", "HEIC") else 0
     hidden = (PAPER if kind == "PNG LA" else BLACK) if kind in ("PNG LA", "PNG black") else HIDDEN
     row: list[Sample] = []
@@ -497,9 +497,9 @@ def test_the_edge_of_a_transparent_picture_has_no_fringe(kind: str, size_px: int
     assert worst(found, row_over_white(row)) <= NEAR_AN_EDGE
 
 
-# Which quarter of the upright picture (red, green, blue, white in reading
-# order) lies in each quarter of the stored one, by the table of EXIF's tag 274:
-# for 6 the stored top is the picture's right side, and the stored left its top.
+# Which quarter of the upright picture (red, green, blue, white in reading order) lies in each
+# quarter of the stored one, by the table of EXIF's tag 274: for 6 the stored top is the picture's
+# right side, and the stored left its top.
 STORED = {1: "RGBW", 2: "GRWB", 3: "WBGR", 4: "BWRG", 5: "RBGW", 6: "GWRB", 7: "WGBR", 8: "BRWG"}
 UPRIGHT = ["red", "green", "blue", "white"]
 
@@ -527,8 +527,8 @@ def with_exif(kind: str, picture: Image.Image, block: bytes) -> bytes:
             block,
             b"IEND" if kind == "PNG at the end" else b"IDAT",
         )
-    # The others' writers look into the block: they are given
-    # a sound one of this length, which is then exchanged.
+    # The others' writers look into the block: they are given a sound one of this length, which is
+    # then exchanged.
     sound = exif_block([(EXIF_ARTIST, "ascii", b"x" * max(5, len(block) - 26))])
     content = encoded(picture, kind.split()[0], exif=sound, quality=95)
     assert content.count(sound) == 1
@@ -568,8 +568,8 @@ def turned_by_its_container(kind: str, orientation: int, exif_says: int) -> byte
 def test_an_avif_or_heic_is_turned_as_its_container_says_whatever_its_exif_block_says(
     kind: str, orientation: int
 ) -> None:
-    """The block repeats what the container does already,
-    or is out of date: all readers go by the container.
+    """The block repeats what the container does already, or is out of date: all readers go by the
+    container.
     """
     for exif_says in (orientation, 1, 6, 3):
         content = turned_by_its_container(kind, orientation, exif_says)
@@ -683,8 +683,8 @@ PREMULTIPLIED = [
     (*(round(value * sample[3] / 255) for value in sample[:3]), sample[3]) for sample in ALPHAS
 ]
 GREY_PREMULTIPLIED = [(round(value * alpha / 255), alpha) for value, alpha in GREY_ALPHAS]
-# Samples as each mode has them, and what they are meant
-# to show. In I are 16 bits, in F and the others eight.
+# Samples as each mode has them, and what they are meant to show. In I are 16 bits, in F and the
+# others eight.
 OTHER_MODES: dict[str, tuple[Sequence[Sample], list[Colour]]] = {
     "1": (
         [(255 * (value > 128),) for (value,) in GREYS],
