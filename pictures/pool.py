@@ -88,7 +88,7 @@ class DecoderPool:
             try:
                 answer = self._ask(decoder, job, content)
             except DecoderEnded as err:
-                if decoder.is_given_up:
+                if self._is_closed:
                     raise ShuttingDown from err
                 logger.warning("a decoder ended: %s, over %d bytes", err, len(content))
                 if err.ending.condemns_file(is_decoder_new=is_second_try):

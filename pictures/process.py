@@ -70,7 +70,6 @@ class DecoderProcess:
     def __init__(self, program: tuple[str, ...]) -> None:
         """Start Python with these arguments. Raises DecoderUnavailable."""
         self.pictures = 0
-        self.is_given_up = False
         self._is_ready = False
         try:
             self._socket, theirs = socket.socketpair()
@@ -149,6 +148,5 @@ class DecoderProcess:
             return Ending.CRASHED  # it neither answered nor left
 
     def kill(self) -> None:
-        """End the process now, whatever it does; whoever asked it sees that it was given up."""
-        self.is_given_up = True
+        """End the process now, whatever it does; whoever asked it is told that it was killed."""
         self._process.kill()

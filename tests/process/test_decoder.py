@@ -126,6 +126,10 @@ def idle_pids(pool: DecoderPool) -> list[int]:
     return [decoder.pid for decoder in pool._idle]
 
 
+def pids_at_work(pool: DecoderPool) -> set[int]:
+    return {decoder.pid for decoder in list(pool._alive) if decoder.pictures}
+
+
 def is_running(pid: int) -> bool:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
@@ -515,13 +519,13 @@ def test_two_pools_in_one_process_do_not_disturb_each_other(
 def test_whoever_has_a_picture_in_work_or_comes_later_is_told_of_the_end(
     obeying: DecoderPool,
 ) -> None:
-    begun = Path(f"/proc/{idle_pids(obeying)[0]}/stat")
+    (first,) = idle_pids(obeying)
+    stay = f"os.getpid() == {first} and os.kill({first}, signal.SIGKILL)\ntime.sleep(600)"
     with ThreadPoolExecutor() as threads:
-        busy = threads.submit(make_picture, obeying, ordered("time.sleep(600)"))
-        wait_until(lambda: idle_pids(obeying) == [], "the decoder is at work")
+        busy = threads.submit(make_picture, obeying, ordered(stay))
+        wait_until(lambda: pids_at_work(obeying) - {first}, "the second decoder is at work")
         obeying.close()
         assert isinstance(busy.exception(), ShuttingDown)
-    assert not begun.exists()
     for _ in range(2):
         with pytest.raises(ShuttingDown):
             make_picture(obeying, PICTURE)
