@@ -1,9 +1,8 @@
-"""Imports the service once and forks a real uvicorn
-for every start, which then takes 0.2 s instead of 2.
+"""Imports the service once and forks a real uvicorn for every start: 0.2 s instead of 2.
 
 Reads one JSON object a line, {"faults": ..., "port": ...}, and answers with the pid. The forked
-process has an event loop, an engine and stores of its own. Called with `reap` it makes one pass of the reaper a line instead, and answers when it is
-done.
+process has an event loop, an engine and stores of its own. Called with `reap` it makes one pass of
+the reaper a line instead, and answers when it is done.
 """
 
 import asyncio

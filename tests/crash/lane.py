@@ -172,9 +172,10 @@ class Lane:
         assert self.has_ended(FAULT_SECONDS)
         os.close(self._end_of_service)
         self.pid = None
-        mine = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        others = "datname = current_database() AND pid <> pg_backend_pid()"
+        connections = f"SELECT count(*) FROM pg_stat_activity WHERE {others}"
         deadline = time.monotonic() + FAULT_SECONDS
-        while self.state.sql(mine)[0][0]:
+        while self.state.sql(connections)[0][0]:
             assert time.monotonic() < deadline, "the database keeps connections of a dead service"
             time.sleep(0.01)
 
@@ -220,7 +221,7 @@ class Lane:
     # The end of a trial
 
     def reap(self) -> None:
-        """All that waits comes due, as it does when its time passes; then one pass of the reaper."""
+        """Let all that waits come due, as it does in time, and make one pass of the reaper."""
         self.state.make_due()
         self._reaper.ask("reap")
 

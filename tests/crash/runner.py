@@ -24,6 +24,9 @@ from tests.crash.state import Finding
 from tests.crash.trials import DROPS, DROPS_A_TRIAL, Trial, trials
 from tests.support.services import ROOT, s3_server
 
+# Of the longest name of a trial.
+NAME_WIDTH = 46
+
 
 @dataclass
 class Line:
@@ -65,13 +68,13 @@ class Report:
         return not self.total.findings and not self.total.missed
 
     def table(self) -> str:
-        head = f"{'':46} {'kills':>6} {'drops':>6} {'lost':>5} {'leaked':>6} {'wrong':>5} {'missed':>6}"
-        rows = [
-            f"{name:46} {line.kills:6} {line.drops:6} {line.count('lost'):5} {line.count('leaked'):6} "
-            f"{line.count('wrong'):5} {line.missed:6}"
-            for name, line in [*self.lines.items(), ("in all", self.total)]
-        ]
-        return "\n".join([head, *rows])
+        columns = ("kills", "drops", "lost", "leaked", "wrong", "missed")
+        rows = [" " * NAME_WIDTH + "".join(f"{column:>7}" for column in columns)]
+        for name, line in [*self.lines.items(), ("in all", self.total)]:
+            found = [line.count(kind) for kind in ("lost", "leaked", "wrong")]
+            numbers = [line.kills, line.drops, *found, line.missed]
+            rows.append(f"{name:{NAME_WIDTH}}" + "".join(f"{number:7}" for number in numbers))
+        return "\n".join(rows)
 
 
 def run(
@@ -247,7 +250,6 @@ def main() -> int:
         stops_at_first=given.stop_at_first,
     )
     print(report.table())
-    print(
-        f"seed {given.seed}, store {given.store}, {given.lanes} lanes, {time.monotonic() - started:.0f} seconds"
-    )
+    seconds = time.monotonic() - started
+    print(f"seed {given.seed}, store {given.store}, {given.lanes} lanes, {seconds:.0f} seconds")
     return 0 if report.is_clean else 1

@@ -74,8 +74,10 @@ class State:
 
     def never_due(self) -> list[Finding]:
         """Rows that no reaper would look at within the longest backoff: an hour and a quarter."""
-        late = "state <> 'live' AND tombstone_until IS NULL AND next_attempt_at > now() + interval '80 minutes'"
-        rows = self.sql(f"SELECT key, state FROM stored_files WHERE {late}")
+        rows = self.sql(
+            "SELECT key, state FROM stored_files WHERE state <> 'live' AND tombstone_until IS NULL"
+            " AND next_attempt_at > now() + interval '80 minutes'"
+        )
         return [
             Finding("leaked", f"the {row['state']} row {row['key']} is not due for hours")
             for row in rows

@@ -83,7 +83,7 @@ class Clients:
     def run(
         self, uploads: int, parallel: int, say: Callable[[str], None] = lambda line: None
     ) -> Outcome:
-        """Send so many pictures while the store fails; then let it work, and compare what is left."""
+        """Send so many pictures while the store fails; then let it work and compare."""
         self._outcome = Outcome(uploads, self._proxy.faults)
         self._say = say
         accounts = [self._service.register(f"client-{number}") for number in range(parallel)]
@@ -152,10 +152,9 @@ class Clients:
         rows = self._service.sql(
             "SELECT * FROM stored_files WHERE owner_id = $1 AND state = 'live'", account.id
         )
-        if [row["key"] for row in rows] != [f"profile_pics/{user['image_file']}"]:
-            self._complain(
-                f"{account.email} shows {user['image_file']}, and live is {[row['key'] for row in rows]}"
-            )
+        live = [row["key"] for row in rows]
+        if live != [f"profile_pics/{user['image_file']}"]:
+            self._complain(f"{account.email} shows {user['image_file']}, and live is {live}")
         elif (served.status_code, hashlib.sha256(served.content).hexdigest()) != (
             200,
             rows[0]["sha256"],

@@ -62,9 +62,11 @@ class Outcome:
         ordered = sorted(self.seconds) or [0.0]
         p50, p99, slowest = (ordered[(len(ordered) - 1) * share // 100] for share in (50, 99, 100))
         counts = ", ".join(f"{what}: {count}" for what, count in sorted(self.answers.items()))
+        share = self.accepted_in_time / max(1, self.uploads)
         summary = (
-            f"{self.rounds} rounds; {counts}\n{self.accepted_in_time / max(1, self.uploads):.2%} of {self.uploads}"
-            f" accepted within {PATIENCE_SECONDS:.0f} s; p50 {p50:.2f} s, p99 {p99:.2f} s, slowest {slowest:.2f} s\n"
+            f"{self.rounds} rounds; {counts}\n"
+            f"{share:.2%} of {self.uploads} accepted within {PATIENCE_SECONDS:.0f} s;"
+            f" p50 {p50:.2f} s, p99 {p99:.2f} s, slowest {slowest:.2f} s\n"
             f"{len(self.violations)} violations"
         )
         return "\n  ".join([summary, *self.violations])
