@@ -35,10 +35,10 @@ for _name in config.Settings.model_fields:
     os.environ.pop(_name.upper(), None)
 config.settings = config.Settings()
 
-import asyncpg  # noqa: E402
 import pytest  # noqa: E402
 
 from ops import embedded_postgres  # noqa: E402
+from tests.support.databases import database_url, execute, make_database  # noqa: E402
 from tests.support.services import Account, Bucket, Service, s3_server  # noqa: E402
 
 
@@ -73,7 +73,7 @@ def template(postgres: str) -> str:
     """A database that the migrations made, to be copied."""
     import database
 
-    asyncio.run(database.migrate(_named(postgres, "darkroom")))
+    asyncio.run(database.migrate(database_url(postgres, "darkroom")))
     return "darkroom"
 
 
@@ -166,27 +166,3 @@ def shared_service(
 def account(shared_service: Service) -> Account:
     """A new account of the shared service."""
     return shared_service.register(f"user-{uuid.uuid4().hex[:12]}")
-
-
-def make_database(postgres: str, template: str | None) -> str:
-    name = f"test_{uuid.uuid4().hex}"
-    execute(postgres, f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
-    return _named(postgres, name)
-
-
-def execute(postgres: str, *statements: str) -> None:
-    """Tell the server, not one of its databases, to do this."""
-
-    async def run() -> None:
-        connection = await asyncpg.connect(_named(postgres, "postgres").replace("+asyncpg", ""))
-        for statement in statements:
-            await connection.execute(statement)
-        await connection.close()
-
-    asyncio.run(run())
-
-
-def _named(url: str, database: str) -> str:
-    from sqlalchemy.engine import make_url
-
-    return make_url(url).set(database=database).render_as_string(hide_password=False)

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ops import embedded_postgres
-from tests.conftest import make_database
 from tests.crash.lane import Lane, Missed
 from tests.crash.state import Finding
 from tests.crash.trials import DROPS, DROPS_A_TRIAL, Trial, trials
+from tests.support.databases import make_database
 from tests.support.services import ROOT, s3_server
 
 # Of the longest name of a trial.

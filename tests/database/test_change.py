@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.conftest import make_database
+from tests.support.databases import make_database
 from tests.support.pictures import jpeg
 from tests.support.planned_s3 import PlannedS3, Step, planned_s3
 from tests.support.services import Account, Service, wait_until

@@ -24,8 +24,8 @@ from sqlalchemy.pool import NullPool
 import database
 import models
 from config import STARTUP_FAILURE_STATUS
-from tests.conftest import make_database
 from tests.support import rows
+from tests.support.databases import make_database
 from tests.support.services import ROOT, SOMEONE_WAITS, Service, free_port
 
 Result = TypeVar("Result")

@@ -18,8 +18,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from config import STARTUP_FAILURE_STATUS
-from tests.conftest import make_database
 from tests.support import warm
+from tests.support.databases import make_database
 from tests.support.pictures import corners, jpeg
 from tests.support.services import (
     ROOT,

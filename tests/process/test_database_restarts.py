@@ -15,8 +15,8 @@ import pytest
 
 from image_utils import process_profile_image
 from ops import embedded_postgres
-from tests.conftest import make_database
 from tests.service.test_races import Holding
+from tests.support.databases import make_database
 from tests.support.pictures import jpeg
 from tests.support.services import SOMEONE_WAITS, Service, postmaster, wait_until
 

@@ -22,7 +22,7 @@ from image_utils import process_profile_image
 from pictures.decoding import Decoding
 from pictures.pool import DecoderPool
 from storage import AsyncStore
-from tests.conftest import make_database
+from tests.support.databases import make_database
 from tests.support.launched import files_of, head, held, hold_decoding, launched, leave, sending
 from tests.support.pictures import jpeg
 from tests.support.planned_s3 import PlannedS3, planned_s3

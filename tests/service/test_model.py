@@ -24,8 +24,8 @@ from hypothesis.stateful import (
 
 from image_utils import process_profile_image
 from models import DEFAULT_IMAGE_PATH
-from tests.conftest import make_database
 from tests.crash.storm import settled
+from tests.support.databases import make_database
 from tests.support.pictures import encoded, jpeg, phone_photo, quarters
 from tests.support.services import Bucket, Service
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from config import MIB
-from tests.conftest import make_database
+from tests.support.databases import make_database
 from tests.support.launched import files_of, head, held, hold_decoding, launched, sending
 from tests.support.pictures import jpeg
 from tests.support.planned_s3 import PlannedS3, planned_s3

@@ -10,7 +10,7 @@ from functools import partial
 import httpx
 import pytest
 
-from tests.conftest import make_database
+from tests.support.databases import make_database
 from tests.support.launched import files_of, held, launched
 from tests.support.pictures import jpeg
 from tests.support.planned_s3 import PlannedS3, planned_s3

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from tests.conftest import make_database
+from tests.support.databases import make_database
 from tests.support.pictures import jpeg
 from tests.support.postgres_proxy import PostgresProxy
 from tests.support.services import SOMEONE_WAITS, START_SECONDS, Service, wait_until
