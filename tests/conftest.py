@@ -146,7 +146,7 @@ def shared_service(
     template: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Service]:
-    """One service for all tests that look at their own accounts only: starting one takes seconds."""
+    """One service for all tests that look at their own accounts only, for it starts slowly."""
     is_local = request.config.getoption("--store") == "local"
     store = (
         {"STORAGE": "local"}

@@ -17,9 +17,9 @@ from typing import IO
 from tests.crash.history import Account
 from tests.crash.state import Finding, Pictures, State
 from tests.support import warm
-from tests.support.postgres_proxy import PostgresProxy
+from tests.support.postgres import PostgresProxy
+from tests.support.s3 import FakeS3
 from tests.support.services import Bucket, free_port
-from tests.support.store_proxy import StoreProxy
 
 # How long a fault may take to be reached under load; far longer than it takes.
 FAULT_SECONDS = 20.0
@@ -70,7 +70,7 @@ class Lane:
         self.findings: list[Finding] = []
         self.kills = 0  # of a service under load
         self.postgres = PostgresProxy(database_url)
-        self.store = StoreProxy(s3_endpoint) if s3_endpoint else None
+        self.store = FakeS3(s3_endpoint) if s3_endpoint else None
         bucket = Bucket.make(s3_endpoint) if s3_endpoint else None
         self.state = State(folder, database_url, bucket)
         settings = {

@@ -23,8 +23,8 @@ from typing import Any
 import httpx
 
 from tests.crash.storm import Picture, pictures, running_service, settled
+from tests.support.s3 import FakeS3
 from tests.support.services import FORM, Account, Bucket, Service, s3_server
-from tests.support.store_proxy import StoreProxy
 
 RETRIES = 3
 NEEDED_SHARE = 0.99
@@ -72,7 +72,7 @@ class Clients:
     `bucket` is the same store on the direct way, on which nothing fails.
     """
 
-    def __init__(self, service: Service, proxy: StoreProxy, bucket: Bucket, seed: int) -> None:
+    def __init__(self, service: Service, proxy: FakeS3, bucket: Bucket, seed: int) -> None:
         self._service = service
         self._proxy = proxy
         self._bucket = bucket
@@ -178,7 +178,7 @@ class Clients:
             self._outcome.violations.append(sentence)
 
 
-def store_settings(proxy: StoreProxy, bucket: Bucket) -> dict[str, str]:
+def store_settings(proxy: FakeS3, bucket: Bucket) -> dict[str, str]:
     """The service goes through the proxy; what its users load comes straight from the store."""
     behind = Bucket(proxy.url, bucket.name)
     return {**behind.settings(), "S3_PUBLIC_BASE_URL": f"{bucket.endpoint}/{bucket.name}"}
@@ -193,7 +193,7 @@ def main() -> int:
     given = parser.parse_args()
     with contextlib.ExitStack() as stack:
         bucket = Bucket.make(stack.enter_context(s3_server("moto")))
-        proxy = stack.enter_context(StoreProxy(bucket.endpoint, rate=given.rate, seed=given.seed))
+        proxy = stack.enter_context(FakeS3(bucket.endpoint, rate=given.rate, seed=given.seed))
         settings = {"REAPER_INTERVAL_SECONDS": "0.2", **store_settings(proxy, bucket)}
         service = stack.enter_context(running_service(**settings))
         outcome = Clients(service, proxy, bucket, given.seed).run(

@@ -9,8 +9,8 @@ import pytest
 
 from tests.crash.store_faults import Clients, store_settings
 from tests.crash.storm import Storm
+from tests.support.s3 import FakeS3
 from tests.support.services import Bucket, Service
-from tests.support.store_proxy import StoreProxy
 
 
 def test_storms_on_one_account_leave_one_winner_and_nothing_else(
@@ -42,14 +42,14 @@ def bucket(moto: str) -> Bucket:
 
 
 @pytest.fixture
-def proxy(bucket: Bucket) -> Iterator[StoreProxy]:
-    with StoreProxy(bucket.endpoint, rate=0.2, seed=1) as running:
+def proxy(bucket: Bucket) -> Iterator[FakeS3]:
+    with FakeS3(bucket.endpoint, rate=0.2, seed=1) as running:
         yield running
 
 
 @pytest.fixture
 def behind_proxy(
-    new_database: Callable[[], str], bucket: Bucket, proxy: StoreProxy, tmp_path: Path
+    new_database: Callable[[], str], bucket: Bucket, proxy: FakeS3, tmp_path: Path
 ) -> Iterator[Service]:
     settings = {
         "DATABASE_URL": new_database(),
@@ -63,7 +63,7 @@ def behind_proxy(
 
 
 def test_what_a_failing_store_accepts_is_right_and_nothing_else_is_left(
-    behind_proxy: Service, bucket: Bucket, proxy: StoreProxy
+    behind_proxy: Service, bucket: Bucket, proxy: FakeS3
 ) -> None:
     outcome = Clients(behind_proxy, proxy, bucket, seed=1).run(uploads=60, parallel=8)
     assert outcome.violations == []

@@ -107,7 +107,7 @@ def killed_with_commit_in_flight(statement: str, lane: Lane) -> int:
     return 0
 
 
-def store_answer_lost(method: str, fault: Literal["half", "pass"], lane: Lane) -> int:
+def store_answer_lost(method: str, fault: Literal["reset", "ok"], lane: Lane) -> int:
     """The process dies in the middle of a call to the store, or before its answer comes."""
     assert lane.store is not None
     lane.start()
@@ -179,10 +179,10 @@ def trials(store: str) -> dict[str, Trial]:
             killed_with_commit_in_flight, statement
         )
     if store == "s3":
-        all_trials["kill in the middle of a put"] = partial(store_answer_lost, "PUT", "half")
-        all_trials["kill before the answer to a put"] = partial(store_answer_lost, "PUT", "pass")
+        all_trials["kill in the middle of a put"] = partial(store_answer_lost, "PUT", "reset")
+        all_trials["kill before the answer to a put"] = partial(store_answer_lost, "PUT", "ok")
         all_trials["kill before the answer to a deletion"] = partial(
-            store_answer_lost, "DELETE", "pass"
+            store_answer_lost, "DELETE", "ok"
         )
     for point in ["after_announce", "after_put", *(["during_put"] if store == "local" else [])]:
         all_trials[f"SIGSTOP past the expiry at {point}"] = partial(

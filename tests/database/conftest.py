@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.planned_s3 import PlannedS3, planned_s3
+from tests.support.s3 import FakeS3
 from tests.support.stock import Stock
 
 
@@ -36,14 +36,14 @@ def local_stock(local_stock_settings: dict[str, str]) -> Stock:
 
 
 @pytest.fixture
-def store() -> Iterator[PlannedS3]:
+def store() -> Iterator[FakeS3]:
     """A store that fails by plan."""
-    with planned_s3() as server:
+    with FakeS3() as server:
         yield server
 
 
 @pytest.fixture
-def planned_stock(new_database: Callable[[], str], store: PlannedS3, tmp_path: Path) -> Stock:
+def planned_stock(new_database: Callable[[], str], store: FakeS3, tmp_path: Path) -> Stock:
     """A stock whose store fails by plan."""
     data = {"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path / "data")}
     return Stock({**data, **store.settings()})

@@ -16,7 +16,7 @@ import pytest
 from files import reaper
 from tests.support import rows
 from tests.support.pictures import jpeg
-from tests.support.planned_s3 import BUCKET, PlannedS3, planned_s3
+from tests.support.s3 import BUCKET, FakeS3
 from tests.support.services import SOMEONE_WAITS, Service, wait_until
 from tests.support.stock import HOUR_SECONDS, Stock
 
@@ -65,7 +65,7 @@ def test_what_arrives_after_its_deletion_is_deleted_a_second_time(stock: Stock) 
 
 
 def test_an_outage_of_the_store_postpones_with_growing_backoff_and_loses_nothing(
-    planned_stock: Stock, store: PlannedS3
+    planned_stock: Stock, store: FakeS3
 ) -> None:
     key = planned_stock.row("doomed", stored=False)
     tombstone = planned_stock.row("pending", stored=False)
@@ -104,7 +104,7 @@ def test_an_outage_of_the_store_postpones_with_growing_backoff_and_loses_nothing
 def test_a_store_that_cannot_be_reached_at_all_is_an_outage_too(
     new_database: Callable[[], str], tmp_path: Path
 ) -> None:
-    with planned_s3() as gone:
+    with FakeS3() as gone:
         settings = gone.settings()
     data = {"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path / "data")}
     stock = Stock({**data, **settings})
@@ -121,7 +121,7 @@ def test_one_file_that_keeps_failing_does_not_hold_up_the_others(stock: Stock) -
 
 
 def test_two_reapers_at_once_share_the_work_and_claim_nothing_twice(
-    planned_stock: Stock, store: PlannedS3
+    planned_stock: Stock, store: FakeS3
 ) -> None:
     rows.insert_numbered_files(
         planned_stock.service, range(200), "doomed", storage="s3", bucket=BUCKET
@@ -185,7 +185,7 @@ def test_old_drafts_of_the_local_store_are_removed(local_stock: Stock) -> None:
 
 
 def test_a_service_killed_right_after_its_put_leaves_a_row_that_the_next_one_finishes(
-    planned_stock: Stock, store: PlannedS3
+    planned_stock: Stock, store: FakeS3
 ) -> None:
     often = {"PENDING_EXPIRY_SECONDS": "0.1", "REAPER_INTERVAL_SECONDS": "0.1"}
     settings = {**planned_stock.settings, **often}
@@ -195,16 +195,10 @@ def test_a_service_killed_right_after_its_put_leaves_a_row_that_the_next_one_fin
     try:
         alice = service.register()
         shown = service.patch_picture(alice, jpeg()).json()["image_file"]
-        killed: list[str] = []
-
-        def kill(key: str) -> None:
-            killed.append(key)
-            service.stop(signal.SIGKILL)
-
-        store.after_put = kill
+        store.plan("PUT", "ok", then=lambda: service.stop(signal.SIGKILL))
         with ThreadPoolExecutor(1) as pool, pytest.raises(httpx.TransportError):
             pool.submit(service.patch_picture, alice, jpeg()).result()
-        (key,) = killed
+        key = store.keys("PUT")[-1]
         kept = f"profile_pics/{shown}"
         assert planned_stock.states() == {kept: "live", key: "pending"}
         assert set(store.objects) == {kept, key}
@@ -227,14 +221,14 @@ def test_a_service_killed_right_after_its_put_leaves_a_row_that_the_next_one_fin
 
 
 def test_a_service_killed_after_its_commit_leaves_the_old_object_to_the_next_one(
-    planned_stock: Stock, store: PlannedS3
+    planned_stock: Stock, store: FakeS3
 ) -> None:
     service = Service({**planned_stock.settings, "REAPER_INTERVAL_SECONDS": "0.1"})
     service.start()
     try:
         alice = service.register()
         old = f"profile_pics/{service.patch_picture(alice, jpeg()).json()['image_file']}"
-        store.plan["DELETE"].append("hang")
+        store.plan("DELETE", "hang")
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(service.patch_picture, alice, jpeg())
             wait_until(
@@ -256,7 +250,7 @@ def test_a_service_killed_after_its_commit_leaves_the_old_object_to_the_next_one
 
 
 def test_a_store_that_is_away_is_asked_for_one_batch_a_pass(
-    planned_stock: Stock, store: PlannedS3
+    planned_stock: Stock, store: FakeS3
 ) -> None:
     keys = [planned_stock.row("doomed", stored=False) for _ in range(3 * reaper.BATCH)]
     store.always["DELETE"] = "500"

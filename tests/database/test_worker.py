@@ -16,13 +16,13 @@ import pytest
 from files import Backends
 from ops import failing
 from tests.support import warm
-from tests.support.planned_s3 import PlannedS3
+from tests.support.s3 import FakeS3
 from tests.support.services import ROOT, processes_below, wait_until
 from tests.support.stock import Stock
 
 
 @pytest.fixture
-def failing_stock(planned_stock: Stock, store: PlannedS3) -> Stock:
+def failing_stock(planned_stock: Stock, store: FakeS3) -> Stock:
     """A stock whose store refuses every deletion."""
     store.always["DELETE"] = "500"
     return planned_stock
@@ -68,11 +68,11 @@ def has_logged(log: Path, passes: int) -> bool:
 
 
 def test_a_worker_told_to_end_while_the_store_hangs_leaves_the_row_to_the_next(
-    planned_stock: Stock, tmp_path: Path, store: PlannedS3
+    planned_stock: Stock, tmp_path: Path, store: FakeS3
 ) -> None:
     key = planned_stock.row("doomed", stored=False)
     store.objects[key] = b"x"
-    store.plan["DELETE"].append("hang")
+    store.plan("DELETE", "hang")
     with working(planned_stock.settings, tmp_path / "worker.log") as worker:
         wait_until(lambda: store.hanging == {key}, "the store is asked")
         worker.send_signal(signal.SIGTERM)
@@ -84,7 +84,7 @@ def test_a_worker_told_to_end_while_the_store_hangs_leaves_the_row_to_the_next(
 
 
 def test_a_worker_outlives_an_outage_of_the_store(
-    failing_stock: Stock, tmp_path: Path, store: PlannedS3
+    failing_stock: Stock, tmp_path: Path, store: FakeS3
 ) -> None:
     key = failing_stock.row("doomed", stored=False)
     with working(failing_stock.settings, tmp_path / "worker.log") as worker:
@@ -124,9 +124,9 @@ def catches_sigterm(pid: int) -> bool:
 
 
 def test_what_keeps_failing_is_listed_and_can_be_made_due(
-    failing_stock: Stock, store: PlannedS3
+    failing_stock: Stock, store: FakeS3
 ) -> None:
-    store.plan["DELETE"].append("ok")
+    store.plan("DELETE", "ok")
     resting = failing_stock.row("pending", stored=False)
     assert failing_stock.reap() == 1
     refused = failing_stock.row("doomed", stored=False)

@@ -9,11 +9,9 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from files import kinds
 from files.kinds import Kind
 from tests.support.backends import make_settings
 from tests.support.services import ROOT, Bucket, free_port, s3_server
+from tests.support.web import WebPage, serve_pages
 
 UPLOAD = "upload"
 READ = "read by the public URL"
@@ -220,51 +219,28 @@ class Front:
     url: str = ""
 
     def __post_init__(self) -> None:
-        self._kept: dict[str, tuple[bytes, str]] = {}
+        self._kept: dict[str, WebPage] = {}
 
-    def fetch(self, key: str) -> tuple[int, bytes, str]:
+    def get(self, path: str) -> WebPage:
+        key = path.lstrip("/")
         if self.status is not None:
-            return self.status, b"", "text/plain"
+            return WebPage(self.status, b"", "text/plain")
         if self.is_stale and key in self._kept:
-            return 200, *self._kept[key]
+            return self._kept[key]
         try:
             found = self.client.get_object(Bucket=self.bucket, Key=key)
         except ClientError as err:
-            return err.response["ResponseMetadata"]["HTTPStatusCode"], b"", "application/xml"
+            status = err.response["ResponseMetadata"]["HTTPStatusCode"]
+            return WebPage(status, b"", "application/xml")
         content = self.content or found["Body"].read()
-        self._kept[key] = content, self.content_type or found["ContentType"]
-        return 200, *self._kept[key]
-
-
-@contextlib.contextmanager
-def serving(front: Front) -> Iterator[Front]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, content, content_type = front.fetch(self.path.lstrip("/"))
-            self.send_response(status)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    front.url = f"http://127.0.0.1:{server.server_port}"
-    try:
-        yield front
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        self._kept[key] = WebPage(200, content, self.content_type or found["ContentType"])
+        return self._kept[key]
 
 
 @pytest.fixture
 def front(bucket: Bucket) -> Iterator[Front]:
-    with serving(Front(bucket.client(), bucket.name)) as front:
+    front = Front(bucket.client(), bucket.name)
+    with serve_pages(front.get) as front.url:
         yield front
 
 
@@ -444,8 +420,8 @@ def guarded_bucket(guarded: GuardedS3) -> Iterator[Guarded]:
         aws_access_key_id=reader["S3_ACCESS_KEY_ID"],
         aws_secret_access_key=reader["S3_SECRET_ACCESS_KEY"],
     )
-    with serving(Front(client, bucket.name)) as front:
-        yield Guarded(guarded, bucket, front.url)
+    with serve_pages(Front(client, bucket.name).get) as url:
+        yield Guarded(guarded, bucket, url)
 
 
 def test_put_and_delete_on_the_pictures_alone_are_enough(

@@ -15,13 +15,16 @@ import pytest
 
 from image_utils import process_profile_image
 from ops import embedded_postgres
-from tests.service.test_races import Holding
 from tests.support.databases import make_database
 from tests.support.pictures import jpeg
+from tests.support.postgres import hold_account
 from tests.support.services import SOMEONE_WAITS, Service, postmaster, wait_until
 
 CLIENTS = 6
-CONNECTIONS = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'darkroom' AND "
+CONNECTIONS = (
+    "SELECT FROM pg_stat_activity"
+    " WHERE datname = current_database() AND application_name = 'darkroom' AND "
+)
 UNFINISHED = "FROM stored_files WHERE state <> 'live' AND tombstone_until IS NULL"
 
 
@@ -56,10 +59,8 @@ class Client:
         self.account = service.register(f"client-{number}")
         self.sent: list[tuple[bytes, httpx.Response]] = []
         self.others: list[httpx.Response] = []
-        self._service, self._pictures = (
-            service,
-            [jpeg(200 + 8 * number, 200 + turn) for turn in range(8)],
-        )
+        self._service = service
+        self._pictures = [jpeg(200 + 8 * number, 200 + turn) for turn in range(8)]
 
     def run(self, is_over: threading.Event) -> None:
         account = self.account
@@ -153,7 +154,7 @@ def test_restarts_of_postgres_under_load_lose_nothing_and_leak_no_connection(
 
     # Every connection of the pool can be had, and there are no others.
     with ThreadPoolExecutor(pool_size) as pool:
-        with Holding(service, clients[0].account):
+        with hold_account(service.settings["DATABASE_URL"], clients[0].account.id):
             waiting = [pool.submit(take_away, service, clients[0]) for _ in range(pool_size)]
             wait_until(
                 lambda: service.sql(SOMEONE_WAITS)[0][0] == pool_size, "all connections are in use"

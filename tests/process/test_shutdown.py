@@ -21,7 +21,7 @@ from image_utils import process_profile_image
 from ops import embedded_postgres, serving
 from tests.support.launched import By, files_of, head, held, hold_decoding, launched, sending
 from tests.support.pictures import jpeg
-from tests.support.planned_s3 import PlannedS3, planned_s3
+from tests.support.s3 import FakeS3
 from tests.support.services import (
     START_SECONDS,
     Account,
@@ -45,14 +45,14 @@ ENDED = {"main.py": {0}, "uvicorn": {0, -signal.SIGTERM}}
 
 
 @pytest.fixture
-def store() -> Iterator[PlannedS3]:
-    with planned_s3() as server:
+def store() -> Iterator[FakeS3]:
+    with FakeS3() as server:
         yield server
 
 
 @pytest.fixture
 def launch(
-    new_database: Callable[[], str], store: PlannedS3, tmp_path: Path
+    new_database: Callable[[], str], store: FakeS3, tmp_path: Path
 ) -> Iterator[Callable[..., tuple[Service, Account]]]:
     """Starts a service on the planned store, with an account."""
     started: list[Service] = []
@@ -108,7 +108,7 @@ def assert_try_again(answer: httpx.Response, code: str) -> None:
 )
 def test_what_was_accepted_is_finished_and_what_waits_is_turned_away_at_once(
     launch: Callable[..., tuple[Service, Account]],
-    store: PlannedS3,
+    store: FakeS3,
     by: By,
     signals: list[signal.Signals],
 ) -> None:
@@ -148,7 +148,7 @@ def test_what_was_accepted_is_finished_and_what_waits_is_turned_away_at_once(
 
 
 def test_the_end_of_the_grace_period_cuts_who_still_sends_and_what_is_whole_is_finished(
-    launch: Callable[..., tuple[Service, Account]], store: PlannedS3
+    launch: Callable[..., tuple[Service, Account]], store: FakeS3
 ) -> None:
     service, alice = launch({"main.SHUTDOWN_FINISH_SECONDS": 600}, grace_seconds=0.3)
     bob = service.register("bob")
@@ -177,7 +177,7 @@ def test_the_end_of_the_grace_period_cuts_who_still_sends_and_what_is_whole_is_f
     "signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGINT]], ids=["SIGTERM", "SIGINT twice"]
 )
 def test_what_does_not_end_in_time_is_left_to_the_reaper(
-    launch: Callable[..., tuple[Service, Account]], store: PlannedS3, signals: list[signal.Signals]
+    launch: Callable[..., tuple[Service, Account]], store: FakeS3, signals: list[signal.Signals]
 ) -> None:
     constants = {"storage.s3.READ_TIMEOUT_SECONDS": 1, "main.SHUTDOWN_FINISH_SECONDS": 0.1}
     service, alice = launch(constants, grace_seconds=0.3 if len(signals) == 1 else 600)
@@ -204,7 +204,7 @@ def test_what_does_not_end_in_time_is_left_to_the_reaper(
 
 def test_every_worker_finishes_what_it_accepted(
     launch: Callable[..., tuple[Service, Account]],
-    store: PlannedS3,
+    store: FakeS3,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WORKERS", "2")

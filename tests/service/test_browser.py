@@ -3,11 +3,8 @@ uploads and early refusals, pictures, and other origins.
 """
 
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +14,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.support.pictures import corners, jpeg, phone_photo
 from tests.support.services import Account, Service
+from tests.support.web import WebPage, serve_pages
 
 MB = 1_000_000
 # What a loaded machine may need; a test that passes waits for less.
@@ -122,24 +120,12 @@ def browser() -> Iterator[Browser]:
             started.close()
 
 
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[str]:
+def elsewhere() -> Iterator[str]:
     """Another origin, with one empty page."""
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
-    (folder / "index.html").write_text("<!DOCTYPE html><title>Elsewhere</title><body></body>")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    empty = b"<!DOCTYPE html><title>Elsewhere</title><body></body>"
+    with serve_pages(lambda path: WebPage(200, empty, "text/html")) as url:
+        yield url
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from storage import AsyncStore
 from tests.support.databases import make_database
 from tests.support.launched import files_of, head, held, hold_decoding, launched, leave, sending
 from tests.support.pictures import jpeg
-from tests.support.planned_s3 import PlannedS3, planned_s3
+from tests.support.s3 import FakeS3
 from tests.support.services import START_SECONDS, Account, Service, form, part, wait_until
 from web.admission import Admission
 
@@ -42,14 +42,14 @@ SENT = 4 * MIB
 
 
 @pytest.fixture(scope="module")
-def store() -> Iterator[PlannedS3]:
-    with planned_s3() as server:
+def store() -> Iterator[FakeS3]:
+    with FakeS3() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def service(
-    store: PlannedS3, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory
+    store: FakeS3, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
     data = {
         "DATA_DIR": str(tmp_path_factory.mktemp("gone")),
@@ -83,7 +83,7 @@ def send_large(service: Service, account: Account) -> httpx.Response:
     "sent", [0, SENT, len(LARGE) - 1], ids=["head", "most", "all but one byte"]
 )
 def test_all_that_a_client_held_is_free_when_it_goes_away_before_its_last_byte(
-    service: Service, store: PlannedS3, alice: Account, bob: Account, sent: int, by_reset: bool
+    service: Service, store: FakeS3, alice: Account, bob: Account, sent: int, by_reset: bool
 ) -> None:
     before = set(store.objects)
     with (
@@ -108,7 +108,7 @@ def test_all_that_a_client_held_is_free_when_it_goes_away_before_its_last_byte(
 
 @pytest.mark.parametrize("by_reset", [False, True], ids=["closed", "reset"])
 def test_who_goes_away_while_waiting_for_room_takes_none(
-    service: Service, store: PlannedS3, alice: Account, bob: Account, by_reset: bool
+    service: Service, store: FakeS3, alice: Account, bob: Account, by_reset: bool
 ) -> None:
     before = set(store.objects)
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(1) as pool:
@@ -161,7 +161,7 @@ def test_fifty_clients_that_went_away_do_not_add_up_in_memory(
 @pytest.mark.parametrize("by_reset", [False, True], ids=["closed", "reset"])
 @pytest.mark.parametrize("while_it", ["decodes", "puts", "releases"])
 def test_an_upload_finishes_though_its_client_went_away_after_the_last_byte(
-    service: Service, store: PlannedS3, alice: Account, while_it: str, by_reset: bool
+    service: Service, store: FakeS3, alice: Account, while_it: str, by_reset: bool
 ) -> None:
     before = set(store.objects)
     old = service.patch_picture(alice, PICTURE).json()["image_file"]
@@ -169,7 +169,7 @@ def test_an_upload_finishes_though_its_client_went_away_after_the_last_byte(
     gate = hold_decoding(service)
     store.gate.clear()
     if while_it != "decodes":
-        store.plan["PUT" if while_it == "puts" else "DELETE"].append("hang")
+        store.plan("PUT" if while_it == "puts" else "DELETE", "hang")
         gate.unlink()
     body = form(part(content))
     with sending(service, head(alice, len(body)) + body) as connection:
@@ -188,7 +188,7 @@ def test_an_upload_finishes_though_its_client_went_away_after_the_last_byte(
 
 @pytest.mark.parametrize("size_bytes", [0, 50_000, 100_000, 200_000, 4 * MIB])
 def test_an_upload_finishes_though_its_client_closed_right_after_the_last_byte(
-    service: Service, store: PlannedS3, alice: Account, size_bytes: int
+    service: Service, store: FakeS3, alice: Account, size_bytes: int
 ) -> None:
     for number in range(5):
         content = jpeg(600 + number, 500).ljust(size_bytes, b"\0")

@@ -13,7 +13,7 @@ from config import MIB
 from tests.support.databases import make_database
 from tests.support.launched import files_of, head, held, hold_decoding, launched, sending
 from tests.support.pictures import jpeg
-from tests.support.planned_s3 import PlannedS3, planned_s3
+from tests.support.s3 import FakeS3
 from tests.support.services import Account, Service, form, part, wait_until
 
 SETTINGS = {
@@ -35,14 +35,14 @@ CONSTANTS = {
 
 
 @pytest.fixture(scope="module")
-def store() -> Iterator[PlannedS3]:
-    with planned_s3() as server:
+def store() -> Iterator[FakeS3]:
+    with FakeS3() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def service(
-    store: PlannedS3, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory
+    store: FakeS3, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
     data = {
         "DATA_DIR": str(tmp_path_factory.mktemp("one")),
@@ -56,7 +56,7 @@ def service(
 
 
 @pytest.fixture
-def alice(service: Service, store: PlannedS3) -> Iterator[Account]:
+def alice(service: Service, store: FakeS3) -> Iterator[Account]:
     """Whoever makes the service wait; her picture is there."""
     store.clear()
     account = service.register(f"alice-{time.monotonic_ns()}")
@@ -127,9 +127,9 @@ def test_others_are_served_while_pictures_are_decoded_and_wait_to_be(
 
 
 def test_others_are_served_while_the_store_hangs_in_a_put(
-    service: Service, store: PlannedS3, alice: Account, serve_others: Callable[..., None]
+    service: Service, store: FakeS3, alice: Account, serve_others: Callable[..., None]
 ) -> None:
-    store.plan["PUT"].append("hang")
+    store.plan("PUT", "hang")
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(service.patch_picture, alice, jpeg())
         wait_until(lambda: store.hanging, "the store is asked to put")
@@ -141,13 +141,13 @@ def test_others_are_served_while_the_store_hangs_in_a_put(
 
 @pytest.mark.parametrize("what", ["picture", "old picture", "account"])
 def test_others_are_served_while_the_store_hangs_in_a_deletion(
-    service: Service, store: PlannedS3, alice: Account, serve_others: Callable[..., None], what: str
+    service: Service, store: FakeS3, alice: Account, serve_others: Callable[..., None], what: str
 ) -> None:
     def delete() -> httpx.Response:
         with service.client(alice) as client:
             return client.delete(f"/users/{alice.id}" + ("/picture" if what == "picture" else ""))
 
-    store.plan["DELETE"].append("hang")
+    store.plan("DELETE", "hang")
     with ThreadPoolExecutor(1) as pool:
         answer = (
             pool.submit(service.patch_picture, alice, jpeg())
@@ -162,14 +162,14 @@ def test_others_are_served_while_the_store_hangs_in_a_deletion(
 
 
 def test_others_are_served_while_the_store_hangs_in_a_deletion_of_the_reapers(
-    service: Service, store: PlannedS3, alice: Account, serve_others: Callable[..., None]
+    service: Service, store: FakeS3, alice: Account, serve_others: Callable[..., None]
 ) -> None:
     with service.client(alice) as client:
-        store.plan["DELETE"].append("500")
+        store.plan("DELETE", "500")
         assert client.delete(f"/users/{alice.id}/picture").status_code == 200
     ((key, state),) = files_of(service, alice).items()
     assert state == "deleting"
-    store.plan["DELETE"].append("hang")
+    store.plan("DELETE", "hang")
     service.sql("UPDATE stored_files SET next_attempt_at = now() WHERE key = $1", key)
     wait_until(lambda: store.hanging == {key}, "the reaper asks the store")
     serve_others(to_upload=True)

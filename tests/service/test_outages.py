@@ -13,9 +13,8 @@ import pytest
 from tests.support.databases import make_database
 from tests.support.launched import files_of, held, launched
 from tests.support.pictures import jpeg
-from tests.support.planned_s3 import PlannedS3, planned_s3
+from tests.support.s3 import FakeS3
 from tests.support.services import Account, Service, assert_problem, wait_until
-from tests.support.store_proxy import StoreProxy
 
 # A store that does not answer is given up by the budget
 # of the upload alone; all other limits are far away.
@@ -29,22 +28,22 @@ UPLOADS = 40
 
 
 @pytest.fixture(scope="module")
-def store() -> Iterator[PlannedS3]:
-    with planned_s3() as server:
+def store() -> Iterator[FakeS3]:
+    with FakeS3() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def proxy(store: PlannedS3) -> Iterator[StoreProxy]:
+def proxy(store: FakeS3) -> Iterator[FakeS3]:
     """What stands before the store, and can be away."""
-    with StoreProxy(store.settings()["S3_ENDPOINT_URL"]) as made:
+    with FakeS3(store.url) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def service(
-    store: PlannedS3,
-    proxy: StoreProxy,
+    store: FakeS3,
+    proxy: FakeS3,
     postgres: str,
     template: str,
     tmp_path_factory: pytest.TempPathFactory,
@@ -62,7 +61,7 @@ def service(
 
 
 @pytest.fixture
-def register(service: Service, store: PlannedS3) -> Callable[[], Account]:
+def register(service: Service, store: FakeS3) -> Callable[[], Account]:
     """Makes accounts that have a picture; what the store has been asked before is forgotten."""
     store.requests.clear()
     store.gate.clear()
@@ -90,7 +89,7 @@ def assert_all_but_uploads_goes_on(service: Service, account: Account) -> None:
             assert answer.status_code == 200, answer.text
 
 
-def assert_rows_and_objects_are_equal(service: Service, store: PlannedS3) -> None:
+def assert_rows_and_objects_are_equal(service: Service, store: FakeS3) -> None:
     """All that is due is done now, and what is left are the pictures that accounts show."""
 
     def are_equal() -> bool:
@@ -117,7 +116,7 @@ def have_failed(service: Service, attempts: int) -> bool:
 
 
 def test_uploads_to_a_store_that_never_answers_end_by_themselves_and_all_else_goes_on(
-    service: Service, store: PlannedS3, register: Callable[[], Account]
+    service: Service, store: FakeS3, register: Callable[[], Account]
 ) -> None:
     before = len(store.objects)
     bob, *accounts = [register() for _ in range(4)]
@@ -153,7 +152,7 @@ def test_uploads_to_a_store_that_never_answers_end_by_themselves_and_all_else_go
 
 
 def test_deletions_wait_until_a_store_that_was_away_is_back(
-    service: Service, store: PlannedS3, proxy: StoreProxy, register: Callable[[], Account]
+    service: Service, store: FakeS3, proxy: FakeS3, register: Callable[[], Account]
 ) -> None:
     alice = register()
     bob = register()

@@ -2,18 +2,17 @@
 other leave one winner, no orphan and no error of ours.
 """
 
-import asyncio
 import random
 import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-import asyncpg
 import httpx
 import pytest
 
 from tests.support.pictures import jpeg
+from tests.support.postgres import hold_account
 from tests.support.services import SOMEONE_WAITS, Account, Service, wait_until
 
 
@@ -78,7 +77,8 @@ def test_a_change_that_waits_for_another_sees_what_that_one_left(
                 f"/users/{account.id}" + ("/picture" if what == "take away" else "")
             )
 
-    with ThreadPoolExecutor(3) as pool, Holding(shared_service, account):
+    database = shared_service.settings["DATABASE_URL"]
+    with ThreadPoolExecutor(3) as pool, hold_account(database, account.id):
         first = pool.submit(change, "replace")
         wait_until(lambda: waiting(shared_service) == 1, "the first change waits")
         other = pool.submit(change, second)
@@ -98,35 +98,6 @@ def test_a_change_that_waits_for_another_sees_what_that_one_left(
 def waiting(service: Service) -> int:
     count: int = service.sql(SOMEONE_WAITS)[0][0]
     return count
-
-
-class Holding:
-    """Holds the lock of an account's row until the context ends."""
-
-    def __init__(self, service: Service, account: Account) -> None:
-        self._hold, self._held = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(service, account))
-
-    def _run(self, service: Service, account: Account) -> None:
-        async def hold() -> None:
-            connection = await asyncpg.connect(
-                service.settings["DATABASE_URL"].replace("+asyncpg", "")
-            )
-            async with connection.transaction():
-                await connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", account.id)
-                self._held.set()
-                await asyncio.to_thread(self._hold.wait)
-            await connection.close()
-
-        asyncio.run(hold())
-
-    def __enter__(self) -> None:
-        self._thread.start()
-        assert self._held.wait(30)
-
-    def __exit__(self, *_: object) -> None:
-        self._hold.set()
-        self._thread.join()
 
 
 def test_replacing_against_deleting_leaves_rows_and_objects_equal(shared_service: Service) -> None:

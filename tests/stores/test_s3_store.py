@@ -6,12 +6,9 @@ import base64
 import hashlib
 import json
 import socket
-import struct
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +28,8 @@ from errors import (
 from storage import Store, s3
 from storage.s3 import S3Store
 from tests.support.pictures import jpeg
+from tests.support.s3 import FakeS3, Fault
+from tests.support.s3_messages import Answer
 from tests.support.services import Account, Bucket, Service, free_port
 
 KEY = "profile_pics/x.jpg"
@@ -38,128 +37,26 @@ CONTENT = b"picture"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A request as it arrived."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-
-@dataclass
-class Answer:
-    """What the recorder says: a status with an S3
-    error code, or whatever else a broken service says.
-    """
-
-    status: int = 200
-    code: str = ""
-    body: bytes | None = None
-    headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "application/xml"})
-    length: int | None = None  # what Content-Length claims, if not the truth
-    how: str = "answer"  # or "hang" until the test ends, or "reset" the connection
-
-    @property
-    def content(self) -> bytes:
-        if self.body is not None:
-            return self.body
-        if not self.code:
-            return b""
-        error = f"<Error><Code>{self.code}</Code><Message>because</Message></Error>"
-        return f"<?xml version='1.0'?>{error}".encode()
-
-
-class Recorder:
-    """An S3 service of our own that notes every request
-    and answers as told; the last answer is said for ever.
-    """
-
-    def __init__(self) -> None:
-        self.seen: list[Seen] = []
-        self.answers: list[Answer] = [Answer()]
-        self.ended = threading.Event()
-        recorder = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def _answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                recorder.seen.append(Seen(self.command, self.path, headers, body))
-                answer = (
-                    recorder.answers.pop(0) if len(recorder.answers) > 1 else recorder.answers[0]
-                )
-                self.close_connection = answer.how != "answer" or answer.length is not None
-                if answer.how == "hang":
-                    recorder.ended.wait(5)
-                    return
-                if answer.how == "reset":
-                    self.connection.setsockopt(
-                        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-                    )
-                    self.rfile.close()
-                    self.wfile.close()
-                    self.connection.close()
-                    return
-                self.send_response(answer.status)
-                for name, value in answer.headers.items():
-                    self.send_header(name, value)
-                length = len(answer.content) if answer.length is None else answer.length
-                self.send_header("Content-Length", str(length))
-                if self.close_connection:
-                    self.send_header("Connection", "close")
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(answer.content)
-
-            do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _answer
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            def handle_error(self, *_: object) -> None:
-                pass  # a connection that was reset on purpose
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
-
-    def says(self, *answers: Answer) -> None:
-        self.answers = list(answers)
-
-    def close(self) -> None:
-        self.ended.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
 @pytest.fixture(scope="module")
-def recording() -> Iterator[Recorder]:
-    recorder = Recorder()
-    yield recorder
-    recorder.close()
+def recording() -> Iterator[FakeS3]:
+    with FakeS3() as server:
+        yield server
 
 
 @pytest.fixture
-def recorder(recording: Recorder) -> Recorder:
-    """The recorder as new: it has seen nothing, and answers every request with an empty success."""
-    recording.seen.clear()
-    recording.says(Answer())
+def recorder(recording: FakeS3) -> FakeS3:
+    """A server as new: it was asked nothing, and answers every request with an empty success."""
+    recording.clear()
+    recording.say(Answer())
     return recording
 
 
 @pytest.fixture(scope="module")
-def store(recording: Recorder) -> S3Store:
+def store(recording: FakeS3) -> S3Store:
     """A store at the recorder, for the tests after which
     it is as before: making a client takes a while.
     """
-    return make_store(recording.endpoint)
+    return make_store(recording.url)
 
 
 def make_store(endpoint: str | None, bucket: str = "pictures", **more: Any) -> S3Store:
@@ -284,33 +181,33 @@ def test_a_bucket_with_a_dot_is_addressed_by_path_whichever_bucket_is_the_curren
     assert older.url(KEY) == "https://plain.s3.us-east-1.amazonaws.com/profile_pics/x.jpg"
 
 
-def test_an_older_bucket_is_asked_by_its_own_name(recorder: Recorder) -> None:
-    store = make_store(recorder.endpoint)
+def test_an_older_bucket_is_asked_by_its_own_name(recorder: FakeS3) -> None:
+    store = make_store(recorder.url)
     store.in_bucket("older").delete(KEY)
     store.delete(KEY)
-    assert [seen.path for seen in recorder.seen] == [f"/older/{KEY}", f"/pictures/{KEY}"]
+    assert [seen.path for seen in recorder.requests] == [f"/older/{KEY}", f"/pictures/{KEY}"]
 
 
 def test_a_virtual_host_is_asked_where_the_public_url_points(
-    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+    recorder: FakeS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look_up = socket.getaddrinfo
     monkeypatch.setattr(
         socket, "getaddrinfo", lambda _, *rest, **more: look_up("127.0.0.1", *rest, **more)
     )
-    port = recorder.endpoint.rpartition(":")[2]
+    port = recorder.url.rpartition(":")[2]
     store = make_store(f"http://s3.example.test:{port}", addressing_style="virtual")
     put(store)
-    [seen] = recorder.seen
+    [seen] = recorder.requests
     assert f"http://{seen.headers['host']}{seen.path}" == store.url(KEY)
     assert seen.headers["host"] == f"pictures.s3.example.test:{port}"
 
 
 def test_a_put_carries_type_caching_checksum_and_the_wish_not_to_overwrite(
-    recorder: Recorder, store: S3Store
+    recorder: FakeS3, store: S3Store
 ) -> None:
     put(store)
-    [seen] = recorder.seen
+    [seen] = recorder.requests
     assert (seen.method, seen.path, seen.body) == ("PUT", f"/pictures/{KEY}", CONTENT)
     expected = {
         "content-type": "image/jpeg",
@@ -324,84 +221,84 @@ def test_a_put_carries_type_caching_checksum_and_the_wish_not_to_overwrite(
 
 
 def test_the_service_is_given_the_checksum_of_what_was_meant_not_of_what_is_sent(
-    recorder: Recorder, store: S3Store
+    recorder: FakeS3, store: S3Store
 ) -> None:
     meant = hashlib.sha256(b"meant")
     store.put(KEY, b"sent", "image/jpeg", meant.hexdigest())
     assert (
-        recorder.seen[0].headers["x-amz-checksum-sha256"]
+        recorder.requests[0].headers["x-amz-checksum-sha256"]
         == base64.b64encode(meant.digest()).decode()
     )
 
 
-def test_no_checksum_is_sent_to_a_service_that_knows_none(recorder: Recorder) -> None:
-    put(make_store(recorder.endpoint, checksums="when_required"))
-    [seen] = recorder.seen
+def test_no_checksum_is_sent_to_a_service_that_knows_none(recorder: FakeS3) -> None:
+    put(make_store(recorder.url, checksums="when_required"))
+    [seen] = recorder.requests
     assert seen.body == CONTENT
     assert [name for name in seen.headers if "checksum" in name or name == "x-amz-trailer"] == []
     assert seen.headers["if-none-match"] == "*"
 
 
-ONE_ATTEMPT = {
+ONE_ATTEMPT: dict[str, Answer | Fault] = {
     "500": Answer(500, "InternalError"),
     "502": Answer(502, body=b"<html>bad gateway</html>", headers={"Content-Type": "text/html"}),
     "503": Answer(503, "SlowDown"),
     "429": Answer(429, "TooManyRequests"),
-    "hang": Answer(how="hang"),
-    "reset": Answer(how="reset"),
+    "hang": "hang",
+    "reset": "reset",
 }
 
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("failure", ONE_ATTEMPT)
 def test_a_failure_is_said_after_one_attempt(
-    recorder: Recorder, store: S3Store, monkeypatch: pytest.MonkeyPatch, verb: str, failure: str
+    recorder: FakeS3, store: S3Store, monkeypatch: pytest.MonkeyPatch, verb: str, failure: str
 ) -> None:
     if failure == "hang":
         monkeypatch.setattr(s3, "READ_TIMEOUT_SECONDS", 0.2)
-        store = make_store(recorder.endpoint)
-    recorder.says(ONE_ATTEMPT[failure])
+        store = make_store(recorder.url)
+    recorder.say(ONE_ATTEMPT[failure])
     with pytest.raises(StoreUnavailable):
         VERBS[verb](store)
-    assert len(recorder.seen) == 1
+    assert len(recorder.requests) == 1
 
 
 def test_boto3s_own_settings_bring_no_retries_back(
-    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+    recorder: FakeS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "5")
     monkeypatch.setenv("AWS_RETRY_MODE", "adaptive")
-    recorder.says(Answer(503, "SlowDown"))
+    recorder.say(Answer(503, "SlowDown"))
     with pytest.raises(StoreUnavailable):
-        put(make_store(recorder.endpoint))
-    assert len(recorder.seen) == 1
+        put(make_store(recorder.url))
+    assert len(recorder.requests) == 1
 
 
 def test_a_service_without_create_only_puts_is_asked_again_without_and_from_then_on(
-    recorder: Recorder,
+    recorder: FakeS3,
 ) -> None:
-    recorder.says(Answer(501, "NotImplemented"), Answer())
-    store = make_store(recorder.endpoint)
+    recorder.say(Answer(501, "NotImplemented"), Answer())
+    store = make_store(recorder.url)
     put(store)
     put(store)
-    assert [seen.headers.get("if-none-match") for seen in recorder.seen] == ["*", None, None]
-    assert [seen.body for seen in recorder.seen] == [CONTENT] * 3
-    first = recorder.seen[0].headers
-    second = recorder.seen[1].headers
+    assert [seen.headers.get("if-none-match") for seen in recorder.requests] == ["*", None, None]
+    assert [seen.body for seen in recorder.requests] == [CONTENT] * 3
+    first = recorder.requests[0].headers
+    second = recorder.requests[1].headers
     kept = ["content-type", "cache-control", "x-amz-checksum-sha256"]
     assert [second[name] for name in kept] == [first[name] for name in kept]
 
 
 def test_a_service_that_refuses_the_put_for_another_reason_keeps_create_only_puts(
-    recorder: Recorder,
+    recorder: FakeS3,
 ) -> None:
-    recorder.says(Answer(501, "NotImplemented"))
-    store = make_store(recorder.endpoint)
+    recorder.say(Answer(501, "NotImplemented"))
+    store = make_store(recorder.url)
     with pytest.raises(StoreUnavailable):
         put(store)
-    recorder.says(Answer())
+    recorder.say(Answer())
     put(store)
-    assert [seen.headers.get("if-none-match") for seen in recorder.seen] == ["*", None, "*"]
+    assert [seen.headers.get("if-none-match") for seen in recorder.requests] == ["*", None, "*"]
 
 
 @pytest.mark.parametrize(
@@ -417,13 +314,13 @@ def test_a_service_that_refuses_the_put_for_another_reason_keeps_create_only_put
     ],
 )
 def test_nothing_else_makes_a_put_overwrite(
-    recorder: Recorder, store: S3Store, status: int, code: str
+    recorder: FakeS3, store: S3Store, status: int, code: str
 ) -> None:
-    recorder.says(Answer(status, code))
+    recorder.say(Answer(status, code))
     for _ in range(2):
         with pytest.raises(StoreError):
             put(store)
-    assert [seen.headers.get("if-none-match") for seen in recorder.seen] == ["*", "*"]
+    assert [seen.headers.get("if-none-match") for seen in recorder.requests] == ["*", "*"]
 
 
 HTML = {"Content-Type": "text/html"}
@@ -461,9 +358,9 @@ HTML = {"Content-Type": "text/html"}
     ids=lambda value: f"{value.status} {value.code}" if isinstance(value, Answer) else None,
 )
 def test_every_answer_to_a_put_becomes_an_error_of_ours(
-    recorder: Recorder, store: S3Store, answer: Answer, expected: type[StoreError]
+    recorder: FakeS3, store: S3Store, answer: Answer, expected: type[StoreError]
 ) -> None:
-    recorder.says(answer)
+    recorder.say(answer)
     with pytest.raises(StoreError) as caught:
         put(store)
     assert isinstance(caught.value, expected)
@@ -489,9 +386,9 @@ def test_every_answer_to_a_put_becomes_an_error_of_ours(
     ids=lambda value: f"{value.status} {value.code}" if isinstance(value, Answer) else None,
 )
 def test_every_answer_to_an_open_becomes_an_error_of_ours(
-    recorder: Recorder, store: S3Store, answer: Answer, expected: type[DarkroomError]
+    recorder: FakeS3, store: S3Store, answer: Answer, expected: type[DarkroomError]
 ) -> None:
-    recorder.says(answer)
+    recorder.say(answer)
     with pytest.raises(DarkroomError) as caught:
         store.open(KEY)
     assert caught.type is expected
@@ -500,12 +397,12 @@ def test_every_answer_to_an_open_becomes_an_error_of_ours(
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("status", [301, 307])
 def test_an_endpoint_that_only_redirects_is_refused_and_not_asked_for_ever(
-    recorder: Recorder, store: S3Store, verb: str, status: int
+    recorder: FakeS3, store: S3Store, verb: str, status: int
 ) -> None:
-    recorder.says(Answer(status, body=b"", headers={"Location": "https://s3.example.test/"}))
+    recorder.say(Answer(status, body=b"", headers={"Location": "https://s3.example.test/"}))
     with pytest.raises(StoreError):
         VERBS[verb](store)
-    assert len(recorder.seen) <= 3
+    assert len(recorder.requests) <= 3
 
 
 @pytest.mark.parametrize(
@@ -525,9 +422,9 @@ def test_an_endpoint_that_only_redirects_is_refused_and_not_asked_for_ever(
     ids=lambda value: f"{value.status} {value.code}" if isinstance(value, Answer) else None,
 )
 def test_an_object_counts_as_deleted_only_when_the_service_says_so(
-    recorder: Recorder, store: S3Store, answer: Answer, is_gone: bool
+    recorder: FakeS3, store: S3Store, answer: Answer, is_gone: bool
 ) -> None:
-    recorder.says(answer)
+    recorder.say(answer)
     if is_gone:
         store.delete(KEY)
     else:
@@ -536,14 +433,14 @@ def test_an_object_counts_as_deleted_only_when_the_service_says_so(
 
 
 def test_a_missing_object_does_not_exist_and_a_forbidden_one_is_unknown(
-    recorder: Recorder, store: S3Store
+    recorder: FakeS3, store: S3Store
 ) -> None:
-    recorder.says(Answer(404))
+    recorder.say(Answer(404))
     assert store.exists(KEY) is False
-    recorder.says(Answer(200))
+    recorder.say(Answer(200))
     assert store.exists(KEY) is True
     for status, expected in [(403, StoreRefused), (500, StoreUnavailable)]:
-        recorder.says(Answer(status))
+        recorder.say(Answer(status))
         with pytest.raises(expected):
             store.exists(KEY)
 
@@ -552,9 +449,9 @@ def test_a_missing_object_does_not_exist_and_a_forbidden_one_is_unknown(
     "body", [b"this is not XML", b"<ListBucketResult><Contents>", b"\x00\xff\xfe", b"{}"]
 )
 def test_a_listing_that_is_garbage_is_a_store_that_fails(
-    recorder: Recorder, store: S3Store, body: bytes
+    recorder: FakeS3, store: S3Store, body: bytes
 ) -> None:
-    recorder.says(Answer(200, body=body))
+    recorder.say(Answer(200, body=body))
     with pytest.raises(StoreError):
         list_all(store)
 
@@ -578,80 +475,56 @@ def test_a_name_that_cannot_be_resolved_is_a_store_that_is_away(
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_what_is_no_http_at_all_is_a_store_that_fails(verb: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def answer() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(65536)
-                connection.sendall(b"220 mail.example.com ESMTP\r\n")
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        with pytest.raises(StoreUnavailable):
-            VERBS[verb](make_store(f"http://127.0.0.1:{listener.getsockname()[1]}"))
-        thread.join()
+def test_what_is_no_http_at_all_is_a_store_that_fails(recorder: FakeS3, verb: str) -> None:
+    recorder.say(Answer(raw=b"220 mail.example.com ESMTP\r\n"))
+    with pytest.raises(StoreUnavailable):
+        VERBS[verb](make_store(recorder.url))
 
 
 JPEG_HEADERS = {"Content-Type": "image/jpeg"}
 
 
-def test_a_body_that_ends_too_early_is_an_error_and_not_a_short_picture(recorder: Recorder) -> None:
-    recorder.says(Answer(200, body=b"half", headers=JPEG_HEADERS, length=8))
-    found = make_store(recorder.endpoint).open(KEY)
+def test_a_body_that_ends_too_early_is_an_error_and_not_a_short_picture(recorder: FakeS3) -> None:
+    recorder.say(Answer(200, body=b"half", headers=JPEG_HEADERS, length=8))
+    found = make_store(recorder.url).open(KEY)
     assert found.size_bytes == 8
     with pytest.raises(StoreUnavailable):
         found.stream.read()
     found.stream.close()
 
 
-def test_a_body_that_ends_too_early_is_an_error_in_pieces_too(recorder: Recorder) -> None:
-    recorder.says(Answer(200, body=b"half", headers=JPEG_HEADERS, length=8))
-    stream = make_store(recorder.endpoint).open(KEY).stream
+def test_a_body_that_ends_too_early_is_an_error_in_pieces_too(recorder: FakeS3) -> None:
+    recorder.say(Answer(200, body=b"half", headers=JPEG_HEADERS, length=8))
+    stream = make_store(recorder.url).open(KEY).stream
     with pytest.raises(StoreUnavailable):
         while stream.read(3):
             pass
     stream.close()
 
 
-def test_a_body_that_stalls_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_stalls_is_an_error(recorder: FakeS3, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3, "READ_TIMEOUT_SECONDS", 0.2)
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: 8\r\n\r\nhalf"
-    read = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def answer() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(65536)
-                connection.sendall(head)
-                read.wait(30)
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        found = make_store(f"http://127.0.0.1:{listener.getsockname()[1]}").open(KEY)
-        with pytest.raises(StoreUnavailable):
-            found.stream.read()
-        found.stream.close()
-        read.set()
-        thread.join()
-
-
-def test_a_body_that_does_not_fit_its_checksum_is_an_error(recorder: Recorder) -> None:
-    wrong = base64.b64encode(hashlib.sha256(b"another").digest()).decode()
-    recorder.says(
-        Answer(200, body=CONTENT, headers={**JPEG_HEADERS, "x-amz-checksum-sha256": wrong})
-    )
-    found = make_store(recorder.endpoint).open(KEY)
+    recorder.say(Answer(200, body=b"half", headers=JPEG_HEADERS, length=8, stalls=True))
+    found = make_store(recorder.url).open(KEY)
     with pytest.raises(StoreUnavailable):
         found.stream.read()
     found.stream.close()
 
 
-def test_an_object_without_a_type_is_bytes(recorder: Recorder) -> None:
-    recorder.says(Answer(200, body=CONTENT, headers={}))
-    found = make_store(recorder.endpoint).open(KEY)
+def test_a_body_that_does_not_fit_its_checksum_is_an_error(recorder: FakeS3) -> None:
+    wrong = base64.b64encode(hashlib.sha256(b"another").digest()).decode()
+    recorder.say(
+        Answer(200, body=CONTENT, headers={**JPEG_HEADERS, "x-amz-checksum-sha256": wrong})
+    )
+    found = make_store(recorder.url).open(KEY)
+    with pytest.raises(StoreUnavailable):
+        found.stream.read()
+    found.stream.close()
+
+
+def test_an_object_without_a_type_is_bytes(recorder: FakeS3) -> None:
+    recorder.say(Answer(200, body=CONTENT, headers={}))
+    found = make_store(recorder.url).open(KEY)
     assert (found.content_type, found.size_bytes, found.stream.read()) == (
         "application/octet-stream",
         len(CONTENT),
@@ -670,21 +543,21 @@ def no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Mo
     return monkeypatch
 
 
-def test_the_keys_of_the_settings_sign_the_request(recorder: Recorder) -> None:
-    put(make_store(recorder.endpoint, region="eu-central-1"))
-    signature = recorder.seen[0].headers["authorization"]
+def test_the_keys_of_the_settings_sign_the_request(recorder: FakeS3) -> None:
+    put(make_store(recorder.url, region="eu-central-1"))
+    signature = recorder.requests[0].headers["authorization"]
     assert signature.startswith("AWS4-HMAC-SHA256 Credential=our-key/")
     assert "/eu-central-1/s3/aws4_request" in signature
 
 
 def test_without_keys_boto3s_own_chain_finds_them(
-    recorder: Recorder, no_credentials: pytest.MonkeyPatch
+    recorder: FakeS3, no_credentials: pytest.MonkeyPatch
 ) -> None:
     no_credentials.setenv("AWS_ACCESS_KEY_ID", "key-of-the-environment")
     no_credentials.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     no_credentials.setenv("AWS_SESSION_TOKEN", "session-of-a-role")
-    put(make_store(recorder.endpoint, access_key_id=None, secret_access_key=None))
-    headers = recorder.seen[0].headers
+    put(make_store(recorder.url, access_key_id=None, secret_access_key=None))
+    headers = recorder.requests[0].headers
     assert headers["authorization"].startswith(
         "AWS4-HMAC-SHA256 Credential=key-of-the-environment/"
     )
@@ -692,25 +565,25 @@ def test_without_keys_boto3s_own_chain_finds_them(
 
 
 def test_the_keys_of_the_settings_go_before_those_of_the_environment(
-    recorder: Recorder, no_credentials: pytest.MonkeyPatch
+    recorder: FakeS3, no_credentials: pytest.MonkeyPatch
 ) -> None:
     no_credentials.setenv("AWS_ACCESS_KEY_ID", "key-of-the-environment")
     no_credentials.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     no_credentials.setenv("AWS_SESSION_TOKEN", "session-of-a-role")
-    put(make_store(recorder.endpoint))
-    headers = recorder.seen[0].headers
+    put(make_store(recorder.url))
+    headers = recorder.requests[0].headers
     assert "Credential=our-key/" in headers["authorization"]
     assert "x-amz-security-token" not in headers
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_no_keys_at_all_are_a_matter_for_the_operator(
-    recorder: Recorder, no_credentials: pytest.MonkeyPatch, verb: str
+    recorder: FakeS3, no_credentials: pytest.MonkeyPatch, verb: str
 ) -> None:
-    store = make_store(recorder.endpoint, access_key_id=None, secret_access_key=None)
+    store = make_store(recorder.url, access_key_id=None, secret_access_key=None)
     with pytest.raises(StoreRefused):
         VERBS[verb](store)
-    assert recorder.seen == []
+    assert recorder.requests == []
 
 
 @dataclass

@@ -26,7 +26,10 @@ from tests.support import warm
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
 # How many connections of this database wait for a lock now.
-SOMEONE_WAITS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+SOMEONE_WAITS = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
 BOUNDARY = "a-boundary"
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 # For httpx: no TLS to set up, which takes longer than the request, and no proxy.
@@ -74,17 +77,8 @@ class Service:
         """Start, and return when it is ready; what it logs goes to a file beside its data."""
         Path(self.settings["DATA_DIR"]).mkdir(parents=True, exist_ok=True)
         command = self.command or [
-            *(
-                sys.executable,
-                "-m",
-                "uvicorn",
-                "main:app",
-                "--app-dir",
-                str(ROOT),
-                "--host",
-                self.host,
-            ),
-            *("--port", str(self.port), "--log-level", "info"),
+            *(sys.executable, "-m", "uvicorn", "main:app", "--app-dir", str(ROOT)),
+            *("--host", self.host, "--port", str(self.port), "--log-level", "info"),
         ]
         given: dict[str, Any] = {"cwd": self.settings["DATA_DIR"], "env": self.environment}
         with open(self.log_path, "ab") as log:

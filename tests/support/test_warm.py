@@ -17,7 +17,8 @@ from tests.support.services import ROOT, wait_until
 # What a program can tell of how it was started.
 TELL = """
 import json, os, sys
-print(json.dumps([sys.argv, __name__, sys.path[0], os.getcwd(), dict(os.environ), sys.stdin.read()]))
+started = [sys.argv, __name__, sys.path[0], os.getcwd(), dict(os.environ)]
+print(json.dumps([*started, sys.stdin.read()]))
 print("said aside", file=sys.stderr)
 """
 
@@ -48,7 +49,10 @@ def test_a_fork_is_what_python_would_be(tmp_path: Path, how: str) -> None:
 
 
 def test_our_modules_are_imported_anew_and_with_the_settings_of_the_fork(tmp_path: Path) -> None:
-    program = "import config, sys; print(config.settings.port, config.__file__, 'sqlalchemy.orm' in sys.modules)"
+    program = (
+        "import config, sys\n"
+        "print(config.settings.port, config.__file__, 'sqlalchemy.orm' in sys.modules)"
+    )
     (tmp_path / "config.py").write_text("class settings: port = 7")
     theirs = warm.run("-c", program, env={"PYTHONPATH": str(tmp_path)}, cwd="/")
     assert theirs.stdout == f"7 {tmp_path / 'config.py'} True\n"

@@ -27,31 +27,10 @@ from typing import IO, Any
 
 # What takes its time. One that is missing here is imported by the forks, as ours are.
 LIBRARIES = (
-    *(
-        "alembic.command",
-        "argon2",
-        "asyncpg",
-        "boto3.session",
-        "botocore.client",
-        "botocore.config",
-        "email_validator",
-    ),
-    *(
-        "fastapi",
-        "fastapi.staticfiles",
-        "httptools",
-        "httpx",
-        "jwt",
-        "multipart",
-        "pillow_heif",
-        "PIL.Image",
-    ),
-    *(
-        "pwdlib",
-        "pydantic_settings",
-        "pythonjsonlogger.json",
-        "sqlalchemy.dialects.postgresql.asyncpg",
-    ),
+    *("alembic.command", "argon2", "asyncpg", "boto3.session", "botocore.client"),
+    *("botocore.config", "email_validator", "fastapi", "fastapi.staticfiles", "httptools"),
+    *("httpx", "jwt", "multipart", "pillow_heif", "PIL.Image", "pwdlib", "pydantic_settings"),
+    *("pythonjsonlogger.json", "sqlalchemy.dialects.postgresql.asyncpg"),
     *("sqlalchemy.ext.asyncio", "sqlalchemy.orm", "tqdm", "uvicorn", "uvloop"),
 )
 # A command with its environment; a socket takes messages of twice that.
@@ -63,9 +42,8 @@ class Forked:
     """A process that the warm one forked, with what `subprocess.Popen` offers. For any thread."""
 
     def __init__(self, end: socket.socket) -> None:
-        self._end = (
-            end  # says the number of the process at once, and its exit status when it has ended
-        )
+        # Says the number of the process at once, and its exit status when it has ended.
+        self._end = end
         self.pid = int(end.recv(MOST_REQUEST_BYTES))
 
     def poll(self) -> int | None:
@@ -76,9 +54,8 @@ class Forked:
         if not select.select([self._end], [], [], timeout)[0]:
             assert timeout is not None
             raise subprocess.TimeoutExpired(f"fork {self.pid}", timeout)
-        status = self._end.recv(
-            MOST_REQUEST_BYTES, socket.MSG_PEEK
-        )  # it stays, for whoever asks next
+        # It stays, for whoever asks next.
+        status = self._end.recv(MOST_REQUEST_BYTES, socket.MSG_PEEK)
         assert status, "the warm process has ended"
         return int(status)
 
@@ -139,7 +116,8 @@ class Talker:
     def __init__(
         self, *words: str | Path, env: Mapping[str, str], cwd: Path, stderr: IO[Any] | None = None
     ) -> None:
-        (theirs_in, told), (said, theirs_out) = os.pipe(), os.pipe()
+        theirs_in, told = os.pipe()
+        said, theirs_out = os.pipe()
         self._told = os.fdopen(told, "w")
         self._said = os.fdopen(said, "rb", buffering=0)  # so that select sees every line
         with os.fdopen(theirs_in) as stdin, os.fdopen(theirs_out) as stdout:
@@ -183,12 +161,10 @@ def _serve(control: socket.socket) -> dict[str, Any]:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # so that no fork looks through, and thereby copies, what all of them share
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # of a terminal: whoever asks will end, and then so do we
-    running: dict[
-        int, tuple[int, socket.socket]
-    ] = {}  # by the descriptor that tells of a fork's end
+    # Of a terminal: whoever asks will end, and then so do we.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Process and listener, by the descriptor that tells of the fork's end.
+    running: dict[int, tuple[int, socket.socket]] = {}
     while True:
         ready = set(select.select([control.fileno(), *running], [], [])[0])
         for ended in ready & set(running):
@@ -206,7 +182,8 @@ def _serve(control: socket.socket) -> dict[str, Any]:
             sys.exit()
         *streams, number = descriptors
         end = socket.socket(fileno=number)
-        if (pid := os.fork()) == 0:
+        pid = os.fork()
+        if pid == 0:
             for descriptor, (_, others) in running.items():
                 os.close(descriptor)
                 others.close()

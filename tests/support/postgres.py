@@ -1,48 +1,27 @@
-"""A proxy before Postgres that loses a COMMIT, its reply, or every connection."""
+"""The tests' Postgres as it fails: a proxy before a real one, and locks that somebody holds.
+
+The proxy loses a COMMIT, its reply, or every connection, and refuses new ones.
+"""
 
 import asyncio
-import dataclasses
+import contextlib
 import re
-import socket
 import struct
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Self, TypeVar
 
+import asyncpg
 from sqlalchemy.engine import make_url
+
+from tests.support.connections import reset_when_closed
+from tests.support.orders import Order, take_due
 
 T = TypeVar("T")
 
 _TLS = 80877103  # in place of a protocol version in a first message
 _GSS = 80877104
 _SYNC = b"S\0\0\0\4"
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # no lingering: what closes says RST
-
-
-@dataclasses.dataclass(eq=False)
-class Armed:
-    """What is to happen to the nth of something from now on."""
-
-    what: str
-    kind: str
-    nth: int
-    then: Callable[[], None] | None = None
-    seconds: float = 0.0
-    done: threading.Event = dataclasses.field(default_factory=threading.Event)
-
-
-def due(armed: list[Armed], is_meant: Callable[[str], bool]) -> Armed | None:
-    """Count one more for each that means it; the first
-    that has counted to its end is taken out and returned.
-    """
-    due = None
-    for candidate in [each for each in armed if is_meant(each.what)]:
-        if candidate.nth > 1:
-            candidate.nth -= 1
-        elif due is None:
-            due = candidate
-            armed.remove(due)
-    return due
 
 
 class PostgresProxy:
@@ -63,7 +42,7 @@ class PostgresProxy:
             self._server = {"path": f"{host}/.s.PGSQL.{port}"}
         self.dropped = 0
         self.refusing = False
-        self.armed: list[Armed] = []
+        self.orders: list[Order] = []
         self.links: set[_Link] = set()
         self._held: set[_Link] = (
             set()
@@ -82,7 +61,7 @@ class PostgresProxy:
         self, statement: str, *, nth: int = 1, then: Callable[[], None] | None = None
     ) -> threading.Event:
         """The COMMIT is done, `then` is called, and instead of the reply both connections end."""
-        return self._arm(Armed(statement, "reply", nth, then))
+        return self._order(Order(statement, "reply", nth, then))
 
     def lose_request(
         self, statement: str, *, nth: int = 1, then: Callable[[], None] | None = None
@@ -90,13 +69,13 @@ class PostgresProxy:
         """The COMMIT never reaches the server: `then` is
         called, both connections end, the server rolls back.
         """
-        return self._arm(Armed(statement, "request", nth, then))
+        return self._order(Order(statement, "request", nth, then))
 
     def late(self, statement: str, *, nth: int = 1, seconds: float) -> threading.Event:
         """The client's connection ends at once, the COMMIT
         reaches the server so much later, even after `cut_all`.
         """
-        return self._arm(Armed(statement, "late", nth, seconds=seconds))
+        return self._order(Order(statement, "late", nth, seconds=seconds))
 
     def cut_all(self) -> int:
         """Reset every client's connection; return how many there were."""
@@ -139,9 +118,9 @@ class PostgresProxy:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _arm(self, armed: Armed) -> threading.Event:
-        self._loop.call_soon_threadsafe(self.armed.append, armed)
-        return armed.done
+    def _order(self, order: Order) -> threading.Event:
+        self._loop.call_soon_threadsafe(self.orders.append, order)
+        return order.done
 
     def _run(self, what: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result()
@@ -184,8 +163,7 @@ class _Link:
     def reset_client(self) -> None:
         self._proxy.links.discard(self)
         if not self._to_client.transport.is_closing():
-            sock = self._to_client.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            reset_when_closed(self._to_client.get_extra_info("socket"))
         self._to_client.transport.abort()
 
     async def run(
@@ -213,8 +191,8 @@ class _Link:
             message = await _message(self._from_client)
             sql = self._executed_by(message)
             if re.match(r"(commit|end)\b", sql):
-                lost = due(
-                    self._proxy.armed,
+                lost = take_due(
+                    self._proxy.orders,
                     lambda text: any(_plain(text) in done for done in self._executed),
                 )
                 if lost is not None:
@@ -244,13 +222,13 @@ class _Link:
         self._to_server.write(message)
         await self._to_server.drain()
 
-    async def _lose(self, lost: Armed, commit: bytes) -> None:
+    async def _lose(self, lost: Order, commit: bytes) -> None:
         await self._ready.wait()
         self._is_lost = True
-        if lost.kind == "late":
+        if lost.fault == "late":
             self.reset_client()
             await asyncio.sleep(lost.seconds)
-        if lost.kind != "request":
+        if lost.fault != "request":
             await self._send(commit)
             if commit[:1] != b"Q":
                 await self._send(_SYNC)
@@ -288,3 +266,16 @@ async def _message(reader: asyncio.StreamReader) -> bytes:
 
 def _plain(sql: str) -> str:
     return " ".join(sql.lower().split())
+
+
+@contextlib.contextmanager
+def hold_account(database_url: str, user_id: int) -> Iterator[None]:
+    """Hold the lock of an account's row until the context ends."""
+    with asyncio.Runner() as runner:
+        connection = runner.run(asyncpg.connect(database_url.replace("+asyncpg", "")))
+        try:
+            runner.run(connection.execute("BEGIN"))
+            runner.run(connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", user_id))
+            yield
+        finally:
+            runner.run(connection.close())

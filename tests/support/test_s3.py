@@ -1,5 +1,6 @@
-"""Proves that the proxy before an S3 server does to the
-store, and to the client, what each of its faults says.
+"""The tests' S3 server does to its objects, and to its client, what each of its faults says.
+
+Most of it is tried through one that passes on to another, so that both ends can be looked at.
 """
 
 import functools
@@ -18,30 +19,30 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError, ReadTimeoutError
 
-from tests.support.planned_s3 import BUCKET, PlannedS3, planned_s3
-from tests.support.services import START_SECONDS, Bucket
-from tests.support.store_proxy import Fault, StoreProxy
+from tests.support.s3 import BUCKET, RANDOM_FAULTS, FakeS3, Fault
+from tests.support.s3_messages import Answer
+from tests.support.services import START_SECONDS, Bucket, wait_until
 
 CONTENT = b"0123456789" * 20_000
 
 
 @pytest.fixture(scope="module")
-def store() -> Iterator[PlannedS3]:
-    with planned_s3() as server:
+def store() -> Iterator[FakeS3]:
+    with FakeS3() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def running(store: PlannedS3) -> Iterator[StoreProxy]:
-    with StoreProxy(store.settings()["S3_ENDPOINT_URL"]) as proxy:
+def running(store: FakeS3) -> Iterator[FakeS3]:
+    with FakeS3(store.url) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def proxy(running: StoreProxy, store: PlannedS3) -> StoreProxy:
+def proxy(running: FakeS3, store: FakeS3) -> FakeS3:
     """A proxy before an empty store, forgetful of the test before."""
     store.clear()
-    running.faults.clear()
+    running.clear()
     running.away = False
     return running
 
@@ -61,19 +62,19 @@ def client_of(url: str) -> Any:
     )
 
 
-def connect(proxy: StoreProxy) -> http.client.HTTPConnection:
+def connect(proxy: FakeS3) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(urlsplit(proxy.url).netloc, timeout=START_SECONDS)
 
 
-def connected(proxy: StoreProxy) -> socket.socket:
+def connected(proxy: FakeS3) -> socket.socket:
     return socket.create_connection(("127.0.0.1", urlsplit(proxy.url).port or 0), START_SECONDS)
 
 
-def put(proxy: StoreProxy) -> Exception | None:
+def put(proxy: FakeS3) -> Exception | None:
     return error_of(lambda: client_of(proxy.url).put_object(Bucket=BUCKET, Key="a/b", Body=CONTENT))
 
 
-def delete(proxy: StoreProxy) -> Exception | None:
+def delete(proxy: FakeS3) -> Exception | None:
     return error_of(lambda: client_of(proxy.url).delete_object(Bucket=BUCKET, Key="a/b"))
 
 
@@ -87,43 +88,132 @@ def error_of(call: Callable[[], object]) -> Exception | None:
 
 # What the client meets, and whether the store did what was asked.
 FAULTS: dict[Fault, tuple[type[Exception] | int | None, bool]] = {
-    "pass": (None, True),
+    "ok": (None, True),
     "500": (500, False),
     "503": (503, False),
+    "403": (403, False),
     "lost": (ConnectionClosedError, True),
     "cut_answer": (ConnectionClosedError, True),
     "timeout": (ReadTimeoutError, True),
     "reset": (ConnectionClosedError, False),
-    "half": (ConnectionClosedError, False),
 }
+CODES = {500: "InternalError", 503: "SlowDown", 403: "AccessDenied"}
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("is_behind", [False, True], ids=["keeps", "passes on"])
 def test_each_fault_does_to_the_client_and_the_store_what_it_says(
-    proxy: StoreProxy, store: PlannedS3, fault: Fault, method: str
+    proxy: FakeS3, store: FakeS3, is_behind: bool, fault: Fault, method: str
 ) -> None:
+    asked = proxy if is_behind else store
     met, is_done = FAULTS[fault]
     before = {} if method == "PUT" else {"a/b": CONTENT}
     after = {"a/b": CONTENT} if method == "PUT" else {}
     store.objects = dict(before)
     seen: list[dict[str, bytes]] = []
-    done = proxy.plan(method, fault, then=lambda: seen.append(dict(store.objects)))
-    error = put(proxy) if method == "PUT" else delete(proxy)
+    done = asked.plan(method, fault, then=lambda: seen.append(dict(store.objects)))
+    error = put(asked) if method == "PUT" else delete(asked)
     if isinstance(error, ClientError):
         assert error.response["ResponseMetadata"]["HTTPStatusCode"] == met
-        assert error.response["Error"]["Code"] == {500: "InternalError", 503: "SlowDown"}[met]
+        assert (
+            error.response["Error"]["Code"]
+            == CODES[error.response["ResponseMetadata"]["HTTPStatusCode"]]
+        )
     else:
         assert type(error) is (met or type(None)), error
     assert done.wait(START_SECONDS)
     assert store.objects == (after if is_done else before)
     assert seen == [store.objects], "what is called in between did not come after the store's part"
-    assert len(store.requests) == is_done
-    assert proxy.faults == {fault: 1}
-    assert (put(proxy), store.objects["a/b"]) == (None, CONTENT), "the next request is whole"
+    assert len(store.requests) == (is_done if is_behind else 1)
+    assert asked.faults == {fault: 1}
+    assert (put(asked), store.objects["a/b"]) == (None, CONTENT), "the next request is whole"
 
 
-def test_what_is_called_in_between_comes_before_the_client_learns(proxy: StoreProxy) -> None:
+def test_what_hangs_is_done_once_the_gate_is_open(store: FakeS3, proxy: FakeS3) -> None:
+    done = store.plan("PUT", "hang")
+    connection = connect(store)
+    connection.request("PUT", f"/{BUCKET}/a", b"a")
+    wait_until(lambda: store.hanging == {"a"}, "the request hangs")
+    assert store.objects == {} and not done.is_set()
+    store.gate.set()
+    assert connection.getresponse().status == 200
+    assert (store.objects, store.hanging) == ({"a": b"a"}, set())
+    assert done.wait(START_SECONDS)
+
+
+def test_what_hangs_is_not_done_for_a_client_that_gives_up(store: FakeS3, proxy: FakeS3) -> None:
+    done = store.plan("DELETE", "hang")
+    store.objects["a"] = b"a"
+    connection = connect(store)
+    connection.request("DELETE", f"/{BUCKET}/a")
+    wait_until(lambda: store.hanging == {"a"}, "the request hangs")
+    connection.close()
+    assert done.wait(START_SECONDS)
+    store.gate.set()
+    assert (store.objects, store.hanging, store.keys("DELETE")) == ({"a": b"a"}, set(), ["a"])
+
+
+def test_what_is_always_so_comes_after_what_is_planned(store: FakeS3, proxy: FakeS3) -> None:
+    store.always["PUT"] = "500"
+    store.plan("PUT", "ok")
+    assert put(store) is None
+    assert [type(put(store)), type(put(store)), delete(store)] == [ClientError, ClientError, None]
+    store.always["PUT"] = "ok"
+    assert put(store) is None
+
+
+def test_a_script_is_said_whatever_is_asked_and_its_end_for_ever(
+    store: FakeS3, proxy: FakeS3
+) -> None:
+    gone = Answer(404, "NoSuchKey", headers={"X-Word": "a"})
+    store.say(Answer(200, body=b"<a/>"), "reset", gone)
+    connection = connect(store)
+    connection.request("GET", "/any?list-type=2", headers={"X-Asked": "b"})
+    first = connection.getresponse()
+    assert (first.status, first.read()) == (200, b"<a/>")
+    connection.request("PUT", "/any/key", b"body")
+    with pytest.raises(ConnectionError):
+        connection.getresponse()
+    for method in ("HEAD", "GET", "DELETE"):
+        connection = connect(store)
+        connection.request(method, "/any/key")
+        answer = connection.getresponse()
+        content = answer.read()
+        assert (answer.status, answer.headers["X-Word"]) == (404, "a")
+        assert (b"<Code>NoSuchKey</Code>" in content) == (method != "HEAD")
+    listing, stored, *_ = store.requests
+    assert (listing.path, listing.key, listing.headers["x-asked"]) == ("/any?list-type=2", "", "b")
+    assert stored.method == "PUT" and store.keys("DELETE") == ["key"]
+    assert store.objects == {}
+
+
+@pytest.mark.parametrize("stalls", [False, True])
+def test_a_script_can_say_less_than_it_announces(
+    store: FakeS3, proxy: FakeS3, stalls: bool
+) -> None:
+    store.say(Answer(200, body=b"half", length=8, stalls=stalls))
+    with connected(store) as client:
+        client.sendall(b"GET /a/b HTTP/1.1\r\nHost: x\r\n\r\n")
+        said = b""
+        while not said.endswith(b"half"):
+            said += client.recv(1000)
+        client.settimeout(0.2)
+        if stalls:
+            with pytest.raises(TimeoutError):
+                client.recv(1)
+        else:
+            assert client.recv(1) == b""
+
+
+def test_a_script_can_say_what_is_no_http(store: FakeS3, proxy: FakeS3) -> None:
+    store.say(Answer(raw=b"220 mail.example.com ESMTP\r\n"))
+    with connected(store) as client:
+        client.sendall(b"GET /a/b HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.makefile("rb").read() == b"220 mail.example.com ESMTP\r\n"
+
+
+def test_what_is_called_in_between_comes_before_the_client_learns(proxy: FakeS3) -> None:
     asked = threading.Event()
     go_on = threading.Event()
 
@@ -131,7 +221,7 @@ def test_what_is_called_in_between_comes_before_the_client_learns(proxy: StorePr
         asked.set()
         assert go_on.wait(START_SECONDS)
 
-    for fault in ("pass", "lost", "half"):
+    for fault in ("ok", "lost", "reset"):
         asked.clear()
         go_on.clear()
         done = proxy.plan("PUT", fault, then=then)
@@ -143,11 +233,8 @@ def test_what_is_called_in_between_comes_before_the_client_learns(proxy: StorePr
         assert done.wait(START_SECONDS)
 
 
-@pytest.mark.parametrize("fault", ["half", "reset"])
-def test_half_of_a_body_is_enough_to_be_cut_off(
-    proxy: StoreProxy, store: PlannedS3, fault: Fault
-) -> None:
-    done = proxy.plan("PUT", fault)
+def test_half_of_a_body_is_enough_to_be_cut_off(proxy: FakeS3, store: FakeS3) -> None:
+    done = proxy.plan("PUT", "reset")
     with connected(proxy) as client:
         client.sendall(
             f"PUT /{BUCKET}/half HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n1234".encode()
@@ -160,7 +247,7 @@ def test_half_of_a_body_is_enough_to_be_cut_off(
     assert store.requests == []
 
 
-def test_a_plan_counts_the_requests_for_objects_by_its_method(proxy: StoreProxy) -> None:
+def test_a_plan_counts_the_requests_for_objects_by_its_method(proxy: FakeS3) -> None:
     second = proxy.plan("PUT", "500", nth=2)
     third = proxy.plan("PUT", "503", nth=3)
     connection = connect(proxy)
@@ -175,9 +262,7 @@ def test_a_plan_counts_the_requests_for_objects_by_its_method(proxy: StoreProxy)
     assert second.is_set() and third.is_set()
 
 
-def test_bodies_of_every_kind_pass_whole_on_one_connection(
-    proxy: StoreProxy, store: PlannedS3
-) -> None:
+def test_bodies_of_every_kind_pass_whole_on_one_connection(proxy: FakeS3, store: FakeS3) -> None:
     connection = connect(proxy)
 
     def assert_stored(content: bytes) -> None:
@@ -199,7 +284,7 @@ def test_bodies_of_every_kind_pass_whole_on_one_connection(
     assert_stored(b"hello")
     assert connection.sock is opened, "the connection was not kept"
 
-    proxy.plan("PUT", "half")
+    proxy.plan("PUT", "reset")
     with pytest.raises(ConnectionError):
         connection.request("PUT", f"/{BUCKET}/chunked", iter([b"one", b"two"]), encode_chunked=True)
         connection.getresponse()
@@ -210,7 +295,7 @@ def test_bodies_of_every_kind_pass_whole_on_one_connection(
     "head", [b"Content-Length: 10\r\n\r\nhalf", b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"]
 )
 def test_what_a_client_did_not_send_to_its_end_is_not_stored(
-    proxy: StoreProxy, store: PlannedS3, head: bytes
+    proxy: FakeS3, store: FakeS3, head: bytes
 ) -> None:
     with connected(proxy) as client:
         client.sendall(f"PUT /{BUCKET}/half HTTP/1.1\r\nHost: x\r\n".encode() + head)
@@ -219,9 +304,7 @@ def test_what_a_client_did_not_send_to_its_end_is_not_stored(
     assert store.requests == []
 
 
-def test_a_store_that_is_away_resets_old_and_new_connections(
-    proxy: StoreProxy, store: PlannedS3
-) -> None:
+def test_a_store_that_is_away_resets_old_and_new_connections(proxy: FakeS3, store: FakeS3) -> None:
     kept = connect(proxy)
     kept.request("PUT", f"/{BUCKET}/a", b"a")
     kept.getresponse().read()
@@ -237,9 +320,7 @@ def test_a_store_that_is_away_resets_old_and_new_connections(
     assert put(proxy) is None
 
 
-def test_going_away_ends_the_silence_and_withholds_an_answer(
-    proxy: StoreProxy, store: PlannedS3
-) -> None:
+def test_going_away_ends_the_silence_and_withholds_an_answer(proxy: FakeS3, store: FakeS3) -> None:
     silent = proxy.plan("PUT", "timeout")
     connection = connect(proxy)
     connection.request("PUT", f"/{BUCKET}/a", b"a")
@@ -248,39 +329,35 @@ def test_going_away_ends_the_silence_and_withholds_an_answer(
     with pytest.raises(ConnectionResetError):
         connection.getresponse()
     proxy.away = False
-    proxy.plan("PUT", "pass", then=lambda: setattr(proxy, "away", True))
+    proxy.plan("PUT", "ok", then=lambda: setattr(proxy, "away", True))
     assert isinstance(put(proxy), ConnectionClosedError)
     assert store.objects == {"a": b"a", "a/b": CONTENT}
 
 
-def test_random_faults_come_at_their_rate_and_again_with_the_same_seed(store: PlannedS3) -> None:
+def test_random_faults_come_at_their_rate_and_again_with_the_same_seed(store: FakeS3) -> None:
     def met(seed: int) -> list[str]:
-        with StoreProxy(store.settings()["S3_ENDPOINT_URL"], rate=0.2, seed=seed) as proxy:
-            for method, path in (
-                ("GET", "/bucket/key"),
-                ("HEAD", "/bucket/key"),
-                ("PUT", "/bucket"),
-            ):
-                assert {proxy.next_fault(method, path) for _ in range(100)} == {None}
+        with FakeS3(store.url, rate=0.2, seed=seed) as proxy:
+            for method, key in (("GET", "key"), ("HEAD", "key"), ("PUT", "")):
+                assert {proxy.take_order(method, key).fault for _ in range(100)} == {"ok"}
             found = [
-                proxy.next_fault("PUT" if n % 2 else "DELETE", "/bucket/a/key")
-                for n in range(5_000)
+                proxy.take_order("PUT" if number % 2 else "DELETE", "a/key").fault
+                for number in range(5_000)
             ]
-        assert proxy.faults == Counter(fault.kind for fault in found if fault)
-        return [fault.kind if fault else "" for fault in found]
+        assert proxy.faults == Counter(fault for fault in found if fault != "ok")
+        return found
 
     faults = met(1)
     assert faults == met(1) != met(2)
     counts = Counter(faults)
-    assert set(counts) == {"", *FAULTS} - {"pass", "half"}
-    assert 800 < 5_000 - counts[""] < 1_200
+    assert set(counts) == {"ok", *RANDOM_FAULTS}
+    assert 800 < 5_000 - counts["ok"] < 1_200
     assert 50 < counts["timeout"] < 150, "a timeout is one in ten faults"
 
 
 def test_at_a_full_rate_no_object_is_changed_without_a_fault_but_all_can_be_read(moto: str) -> None:
     direct = Bucket.make(moto)
     direct.client().put_object(Bucket=direct.name, Key="a", Body=b"a")
-    with StoreProxy(moto, rate=1.0, seed=9) as proxy:
+    with FakeS3(moto, rate=1.0, seed=9) as proxy:
         behind = Bucket.make(proxy.url)  # makes a bucket and its policy
         through = Bucket(proxy.url, direct.name)
         assert through.objects() == {"a": b"a"} and behind.objects() == {}
@@ -293,7 +370,7 @@ def test_at_a_full_rate_no_object_is_changed_without_a_fault_but_all_can_be_read
 @pytest.mark.parametrize("kind", ["moto", "ministack"])
 def test_real_s3_servers_see_no_difference(kind: str, request: pytest.FixtureRequest) -> None:
     direct = Bucket.make(request.getfixturevalue(kind))
-    with StoreProxy(direct.endpoint) as proxy:
+    with FakeS3(direct.endpoint) as proxy:
         client = client_of(proxy.url)
         sha256 = {"ChecksumSHA256": "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="}  # of nothing
         client.put_object(Bucket=direct.name, Key="empty", Body=b"", IfNoneMatch="*", **sha256)
@@ -315,7 +392,7 @@ def test_real_s3_servers_see_no_difference(kind: str, request: pytest.FixtureReq
         assert direct.objects() == {"a/ü +%": CONTENT, "streamed": CONTENT, "lost": CONTENT}
 
 
-def test_many_at_once_and_none_is_mixed_up(proxy: StoreProxy, store: PlannedS3) -> None:
+def test_many_at_once_and_none_is_mixed_up(proxy: FakeS3, store: FakeS3) -> None:
     client = client_of(proxy.url)
 
     def send(number: int) -> None:
@@ -329,5 +406,5 @@ def test_many_at_once_and_none_is_mixed_up(proxy: StoreProxy, store: PlannedS3) 
 def test_a_store_that_is_not_there_is_a_reset() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
-        with StoreProxy(f"http://127.0.0.1:{taken.getsockname()[1]}") as proxy:
+        with FakeS3(f"http://127.0.0.1:{taken.getsockname()[1]}") as proxy:
             assert isinstance(put(proxy), ConnectionClosedError)

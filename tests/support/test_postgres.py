@@ -21,7 +21,7 @@ from sqlalchemy.pool import NullPool
 
 from tests.support.databases import make_database
 from tests.support.pictures import jpeg
-from tests.support.postgres_proxy import PostgresProxy
+from tests.support.postgres import PostgresProxy
 from tests.support.services import SOMEONE_WAITS, START_SECONDS, Service, wait_until
 
 INSERT = text("INSERT INTO\n  notes (id) VALUES (:id)")
@@ -34,6 +34,11 @@ TABLES = (
     "FOR EACH ROW EXECUTE FUNCTION wait()",
 )
 LOST = (DBAPIError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError)
+
+OTHER_SESSIONS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +72,8 @@ def notes(database: str) -> list[int]:
 
 def other_sessions(database: str) -> int:
     """How many others the server serves in this database."""
-    others = "datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
-    count: int = asyncio.run(
-        ask(database, f"SELECT count(*) FROM pg_stat_activity WHERE {others}")
-    )[0]
-    return count
+    (count,) = asyncio.run(ask(database, OTHER_SESSIONS))
+    return int(count)
 
 
 async def insert(engine: AsyncEngine, number: int) -> None:
