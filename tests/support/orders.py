@@ -12,7 +12,7 @@ class Order:
     about: str
     fault: str
     nth: int = 1
-    then: Callable[[], None] | None = None
+    then: Callable[[], object] | None = None
     seconds: float = 0.0
     done: threading.Event = dataclasses.field(default_factory=threading.Event)
 

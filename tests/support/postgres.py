@@ -58,13 +58,13 @@ class PostgresProxy:
         self.url = url.render_as_string(hide_password=False)
 
     def lose_reply(
-        self, statement: str, *, nth: int = 1, then: Callable[[], None] | None = None
+        self, statement: str, *, nth: int = 1, then: Callable[[], object] | None = None
     ) -> threading.Event:
         """The COMMIT is done, `then` is called, and instead of the reply both connections end."""
         return self._order(Order(statement, "reply", nth, then))
 
     def lose_request(
-        self, statement: str, *, nth: int = 1, then: Callable[[], None] | None = None
+        self, statement: str, *, nth: int = 1, then: Callable[[], object] | None = None
     ) -> threading.Event:
         """The COMMIT never reaches the server: `then` is
         called, both connections end, the server rolls back.

@@ -73,7 +73,7 @@ class FakeS3:
         self._script: list[Answer | Fault] = []
 
     def plan(
-        self, method: str, fault: Fault, *, nth: int = 1, then: Callable[[], None] | None = None
+        self, method: str, fault: Fault, *, nth: int = 1, then: Callable[[], object] | None = None
     ) -> threading.Event:
         """The nth request for an object by this method from now on meets this fault.
 
