@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.databases import make_database
 from tests.support.pictures import jpeg
-from tests.support.planned_s3 import PlannedS3, Step, planned_s3
+from tests.support.s3 import FakeS3, Fault
 from tests.support.services import Account, Service, wait_until
 
 # A call that was given up does not hang any more, and is not repeated within a test.
@@ -16,14 +16,14 @@ ANSWERED_FIRST = "the answer came before the store's call was given up"
 
 
 @pytest.fixture(scope="module")
-def planned() -> Iterator[PlannedS3]:
-    with planned_s3() as server:
+def planned() -> Iterator[FakeS3]:
+    with FakeS3() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def planned_service(
-    planned: PlannedS3, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory
+    planned: FakeS3, postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
     """A service on the planned store, whose reaper looks often."""
     more = {"DATA_DIR": str(tmp_path_factory.mktemp("planned")), "REAPER_INTERVAL_SECONDS": "0.2"}
@@ -36,7 +36,7 @@ def planned_service(
 
 
 @pytest.fixture
-def store(planned: PlannedS3, planned_service: Service) -> Iterator[PlannedS3]:
+def store(planned: FakeS3, planned_service: Service) -> Iterator[FakeS3]:
     """The planned store, forgetful of the test before."""
     planned.clear()
     yield planned
@@ -45,7 +45,7 @@ def store(planned: PlannedS3, planned_service: Service) -> Iterator[PlannedS3]:
 
 
 @pytest.fixture
-def bob(planned_service: Service, store: PlannedS3, request: pytest.FixtureRequest) -> Account:
+def bob(planned_service: Service, store: FakeS3, request: pytest.FixtureRequest) -> Account:
     """An account with a picture."""
     account = planned_service.register(f"bob-{time.monotonic_ns()}")
     assert planned_service.patch_picture(account, jpeg()).status_code == 200
@@ -82,14 +82,15 @@ def assert_try_again(answer: httpx.Response, code: str) -> None:
     ],
 )
 def test_a_store_that_fails_twice_makes_a_503_and_the_account_keeps_its_picture(
-    planned_service: Service, store: PlannedS3, bob: Account, step: Step, code: str
+    planned_service: Service, store: FakeS3, bob: Account, step: Fault, code: str
 ) -> None:
     old = shown(planned_service, bob)
     old_key = f"profile_pics/{old}"
-    store.plan["PUT"].extend([step, step])
+    store.plan("PUT", step)
+    store.plan("PUT", step)
     assert_try_again(planned_service.patch_picture(bob, jpeg()), code)
     assert shown(planned_service, bob) == old
-    assert old_key in store.objects and "DELETE" not in dict(store.requests)
+    assert old_key in store.objects and not store.keys("DELETE")
     tried = store.keys("PUT")
     assert len(tried) == len(set(tried)) == 2 and old_key not in tried
     # Whether the bytes arrived is unknown: both rows stay
@@ -107,10 +108,10 @@ def test_a_store_that_fails_twice_makes_a_503_and_the_account_keeps_its_picture(
 
 @pytest.mark.parametrize("step", ["500", "reset", "lost"])
 def test_a_first_failed_put_is_retried_under_another_key(
-    planned_service: Service, store: PlannedS3, bob: Account, step: Step
+    planned_service: Service, store: FakeS3, bob: Account, step: Fault
 ) -> None:
     old_key = f"profile_pics/{shown(planned_service, bob)}"
-    store.plan["PUT"].append(step)
+    store.plan("PUT", step)
     answer = planned_service.patch_picture(bob, jpeg())
     assert answer.status_code == 200, answer.text
     first, second = store.keys("PUT")
@@ -121,7 +122,7 @@ def test_a_first_failed_put_is_retried_under_another_key(
 
 @pytest.mark.parametrize("step", ["500", "503", "403", "reset"])
 def test_a_failed_deletion_of_the_old_picture_never_reaches_the_client(
-    planned_service: Service, store: PlannedS3, bob: Account, step: Step
+    planned_service: Service, store: FakeS3, bob: Account, step: Fault
 ) -> None:
     old_key = f"profile_pics/{shown(planned_service, bob)}"
     store.always["DELETE"] = step
@@ -140,7 +141,7 @@ def test_a_failed_deletion_of_the_old_picture_never_reaches_the_client(
 
 
 def test_taking_a_picture_away_is_done_even_where_its_object_cannot_be_deleted(
-    planned_service: Service, store: PlannedS3, bob: Account
+    planned_service: Service, store: FakeS3, bob: Account
 ) -> None:
     old_key = f"profile_pics/{shown(planned_service, bob)}"
     store.always["DELETE"] = "500"
@@ -152,10 +153,10 @@ def test_taking_a_picture_away_is_done_even_where_its_object_cannot_be_deleted(
 
 @pytest.mark.parametrize("what", ["account", "picture"])
 def test_a_deletion_is_answered_while_the_store_hangs(
-    planned_service: Service, store: PlannedS3, bob: Account, what: str
+    planned_service: Service, store: FakeS3, bob: Account, what: str
 ) -> None:
     old_key = f"profile_pics/{shown(planned_service, bob)}"
-    store.plan["DELETE"].append("hang")
+    store.plan("DELETE", "hang")
     with planned_service.client(bob) as client:
         answer = client.delete(f"/users/{bob.id}" + ("/picture" if what == "picture" else ""))
         assert answer.status_code == (200 if what == "picture" else 204)
@@ -171,10 +172,10 @@ def test_a_deletion_is_answered_while_the_store_hangs(
 
 
 def test_a_replacement_is_answered_while_the_store_hangs_on_the_old_object(
-    planned_service: Service, store: PlannedS3, bob: Account
+    planned_service: Service, store: FakeS3, bob: Account
 ) -> None:
     old_key = f"profile_pics/{shown(planned_service, bob)}"
-    store.plan["DELETE"].append("hang")
+    store.plan("DELETE", "hang")
     answer = planned_service.patch_picture(bob, jpeg())
     assert answer.status_code == 200
     wait_until(lambda: store.hanging == {old_key}, ANSWERED_FIRST)
@@ -182,16 +183,17 @@ def test_a_replacement_is_answered_while_the_store_hangs_on_the_old_object(
 
 
 def test_a_file_that_the_reaper_has_claimed_meanwhile_is_not_swapped_in(
-    planned_service: Service, store: PlannedS3, bob: Account
+    planned_service: Service, store: FakeS3, bob: Account
 ) -> None:
     old = shown(planned_service, bob)
     old_key = f"profile_pics/{old}"
 
-    def expire(key: str) -> None:
+    def expire() -> None:
+        (key,) = store.keys("PUT")
         planned_service.sql("UPDATE stored_files SET next_attempt_at = now() WHERE key = $1", key)
         wait_until(lambda: key not in store.objects, "the reaper removes the expired file")
 
-    store.after_put = expire
+    store.plan("PUT", "ok", then=expire)
     answer = planned_service.patch_picture(bob, jpeg())
     assert_try_again(answer, "upload_expired")
     assert shown(planned_service, bob) == old
@@ -201,23 +203,24 @@ def test_a_file_that_the_reaper_has_claimed_meanwhile_is_not_swapped_in(
 
 
 def test_an_account_that_is_deleted_between_put_and_swap_leaves_nothing(
-    planned_service: Service, store: PlannedS3, bob: Account
+    planned_service: Service, store: FakeS3, bob: Account
 ) -> None:
-    def delete_account(_: str) -> None:
+    def delete_account() -> None:
         with planned_service.client(bob) as client:
             assert client.delete(f"/users/{bob.id}").status_code == 204
 
-    store.after_put = delete_account
+    store.plan("PUT", "ok", then=delete_account)
     answer = planned_service.patch_picture(bob, jpeg())
     assert (answer.status_code, answer.json()["code"]) == (404, "user_not_found")
     assert (store.objects, rows(planned_service, bob)) == ({}, {})
 
 
 def test_the_row_is_committed_before_the_first_byte(
-    planned_service: Service, store: PlannedS3, bob: Account
+    planned_service: Service, store: FakeS3, bob: Account
 ) -> None:
     seen: list[dict[str, str]] = []
-    store.after_put = lambda key: seen.append({"key": key, **rows(planned_service, bob)})
+    store.plan("PUT", "ok", then=lambda: seen.append(rows(planned_service, bob)))
     assert planned_service.patch_picture(bob, jpeg()).status_code == 200
-    ((key, found),) = [(state.pop("key"), state) for state in seen]
+    (found,) = seen
+    (key,) = store.keys("PUT")
     assert found[key] == "pending"

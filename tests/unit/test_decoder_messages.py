@@ -58,10 +58,11 @@ def test_other_bytes_than_a_jpeg_of_the_announced_length_are_not_taken(jpeg: byt
         MADE.finish(jpeg)
 
 
+NO_HASHES: tuple[object, ...] = ("", "AAAA", "A" * 41, "<script>", "AAAAAAAA\n", [], None)
 LIES: tuple[dict[str, Any], ...] = (
     *({"jpeg_bytes": count} for count in (0, -1, MOST_ANSWER_BYTES + 1, 1.5, True, "9", None)),
     *({"dominant_colour": colour} for colour in ("#0A1B2C", "#0a1b2", "red", "#0a1b2c\n", 7, None)),
-    *({"thumbhash": each} for each in ("", "AAAA", "A" * 41, "<script>", "AAAAAAAA\n", [], None)),
+    *({"thumbhash": text} for text in NO_HASHES),
     *({"removed_metadata": names} for names in (["more"], [["exif"]], "exif", {"exif": 1}, None)),
 )
 
