@@ -16,7 +16,10 @@ from PIL import Image, PngImagePlugin
 from tests.fuzz.fields import PNG_SIGNATURE, repair_checksums
 from tests.support.pictures import encoded, quarters
 
-XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta>'
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    b'<r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta>'
+)
 
 
 def make_taken() -> list[bytes]:

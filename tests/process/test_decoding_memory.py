@@ -42,17 +42,18 @@ BASELINE_JPEG_BYTES = 10 * MIB
 # One colour, half transparent, ten bits, no channel halved, which nothing here can write: made
 # once, by libavif 1.4.
 AVIF_10_ALPHA = (
-    "c-muNU{FXasVqn=%S>Yc0uY^>nP!-qnV9D5Xz0kmz}S|XT9U{B0g4$ZIYm%5LqTS82?HA7E66O#1+y4|SSK?lKN-YvVPIeaivTe*H;`Tg<b!#P>w"
-    "q{G$ac!i%mX_CEF%Tvq%uLxNh~ukbk5Jo2iuI0VS>mw<`iTkLS%|k(_rpMEUm}^+X=GuaArYK0g#@XS&*C$q(w4|3sNBpITIKd*p>hp0tJ~BnII8"
-    "nE-o%0#gkZO=-"
-    "jB|01^^T&d({zOU|hPn#jb!)&TJ+L^&fuF;5IgzyfHsGl)@IlxLM&keUuAoUD>FlMAehD~n4~bBnEjYBF;&6N@UX5@F7l%Ph!+g)`9MER0OeEDTI"
-    "6jI3?!KmqpLl*AGt1}=7Ky`}Ym8&?>eXA)pw*b>6BNzneL#J>k}J@@T`bizdLr(E)$lTq)^<#$80Q*8R?6tNzcD@Fow_kaI9I9q(ismD^s<(CRSO"
-    "1rAU;FbP6f8Xg;y?LwUBp&28ZPE376<9Bu&z#iu-sNb<loj)*&3LHQFRbAf+MQtc|Maao(NF`msgI_x|9|86|BvnIc;}8qtJbz3TKo4{eFMXW1$T"
-    "Mbl)6@JlP{cq+fDufgN}xI{{D8(_pd}ljxoIa$G?Jsn~V4M`&WDmfST^4|6t&{$r*O|o$((A*5*Ye?B6B-"
-    "F)$sflwY;XfZhKG*Fqmd$KADmomS1*`*U{Be+I@x$KAP8rMKU|qP4PzG5mGe?_aH<h7D#{+#q)EdwA@Cto;M6wy>0pX?nXShpn?KDYre9`$%$W+S"
-    "S02yrtnMrp^+YlqzGe)Tw1>WiFF&VD&%kw_75+M5JctFZyM302sJj)}X-"
-    "M+Q`W4VKk9Z@WG6O28Vf!Pbe~+KRv4{WL}N^y{8iV0!Djm=N@b2nw0*v+s)itB{Xz`eaMY>DJ9y8jse9VJ(lhYa(otWBJsthW6$gED%^iC`^WoD7"
-    "PtI!JhFW(3{ObU3e=ps-g#pQcTTayr<C1NdJAooPTao#<zm^dR%Y$38vAx_m@$9P@jDkeE(J{xOFI5K@m1IqyEl(T5&&uQKyU"
+    "c-muNU{FXasVqn=%S>Yc0uY^>nP!-qnV9D5Xz0kmz}S|XT9U{B0g4$ZIYm%5LqTS82?HA7E66O#1+y4|SSK?lKN-YvVPI"
+    "eaivTe*H;`Tg<b!#P>wq{G$ac!i%mX_CEF%Tvq%uLxNh~ukbk5Jo2iuI0VS>mw<`iTkLS%|k(_rpMEUm}^+X=GuaArYK0"
+    "g#@XS&*C$q(w4|3sNBpITIKd*p>hp0tJ~BnII8nE-o%0#gkZO=-jB|01^^T&d({zOU|hPn#jb!)&TJ+L^&fuF;5IgzyfH"
+    "sGl)@IlxLM&keUuAoUD>FlMAehD~n4~bBnEjYBF;&6N@UX5@F7l%Ph!+g)`9MER0OeEDTI6jI3?!KmqpLl*AGt1}=7Ky`"
+    "}Ym8&?>eXA)pw*b>6BNzneL#J>k}J@@T`bizdLr(E)$lTq)^<#$80Q*8R?6tNzcD@Fow_kaI9I9q(ismD^s<(CRSO1rAU"
+    ";FbP6f8Xg;y?LwUBp&28ZPE376<9Bu&z#iu-sNb<loj)*&3LHQFRbAf+MQtc|Maao(NF`msgI_x|9|86|BvnIc;}8qtJb"
+    "z3TKo4{eFMXW1$TMbl)6@JlP{cq+fDufgN}xI{{D8(_pd}ljxoIa$G?Jsn~V4M`&WDmfST^4|6t&{$r*O|o$((A*5*Ye?"
+    "B6B-F)$sflwY;XfZhKG*Fqmd$KADmomS1*`*U{Be+I@x$KAP8rMKU|qP4PzG5mGe?_aH<h7D#{+#q)EdwA@Cto;M6wy>0"
+    "pX?nXShpn?KDYre9`$%$W+SS02yrtnMrp^+YlqzGe)Tw1>WiFF&VD&%kw_75+M5JctFZyM302sJj)}X-M+Q`W4VKk9Z@W"
+    "G6O28Vf!Pbe~+KRv4{WL}N^y{8iV0!Djm=N@b2nw0*v+s)itB{Xz`eaMY>DJ9y8jse9VJ(lhYa(otWBJsthW6$gED%^iC"
+    "`^WoD7PtI!JhFW(3{ObU3e=ps-g#pQcTTayr<C1NdJAooPTao#<zm^dR%Y$38vAx_m@$9P@jDkeE(J{xOFI5K@m1IqyEl"
+    "(T5&&uQKyU"
 )
 # Answers each job (sizes of a tiny and of a large file of one kind, a crop, and then both files)
 # with the memory that the large one took at most, in a process of its own, which has seen the tiny
