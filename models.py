@@ -110,6 +110,10 @@ class StoredFile(Base):
     if TYPE_CHECKING:  # SQLAlchemy would take the annotation for a column's
         _stores: Stores  # of the application whose session made or read the row
 
+    def know(self, stores: Stores) -> None:
+        """Tell the row its application's stores, as its session does to those that it reads."""
+        self._stores = stores
+
     @property
     def filename(self) -> str:
         """The last part of the key, which is what `image_file` shows."""
@@ -144,7 +148,7 @@ class StoredFile(Base):
 def _tell_stores(session: Session, row: object) -> None:
     """Let a file's row know its application's stores, also once its session has ended."""
     if isinstance(row, StoredFile):
-        row._stores = session.info["stores"]
+        row.know(session.info["stores"])
 
 
 class User(Base):

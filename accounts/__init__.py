@@ -9,6 +9,7 @@ from accounts.identity import (
     Login,
     RequestPasswords,
     UserId,
+    lock_account,
 )
 from accounts.passwords import Passwords
 from accounts.tokens import Tokens
@@ -21,4 +22,5 @@ __all__ = [
     "RequestPasswords",
     "Tokens",
     "UserId",
+    "lock_account",
 ]

@@ -9,6 +9,8 @@ from typing import Annotated
 from fastapi import Depends, Path, Request
 from fastapi.security import OAuth2PasswordBearer
 from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import lazyload
 
 from accounts.passwords import Passwords
 from accounts.tokens import Tokens
@@ -55,7 +57,7 @@ class Login:
             address = fold(normalize_email(email))
         except ValueError:
             address = ""  # no account's, and it costs the same time
-        async with self._database.session() as db:
+        async with self._database.reader() as db:
             # The database's clock, so that tokens and `tokens_valid_after`
             # compare whatever server made them.
             found = await db.execute(
@@ -78,7 +80,7 @@ async def _read_current_user(
     if token is None:
         raise NotAuthenticated
     claims = tokens.read(token)
-    async with database.session() as db:
+    async with database.reader() as db:
         user = await db.get(User, claims.user_id)
     if user is None or user.tokens_valid_after.timestamp() >= claims.issued_at:
         raise InvalidToken
@@ -95,7 +97,7 @@ async def _read_editable_user(
         return current
     if not current.is_admin:
         raise NotYours
-    async with database.session() as db:
+    async with database.reader() as db:
         user = await db.get(User, user_id)
     if user is None:
         raise UserNotFound
@@ -104,3 +106,22 @@ async def _read_editable_user(
 
 # The account that the path names, when the one who asks may change it: its owner or an admin.
 EditableUser = Annotated[User, Depends(_read_editable_user)]
+
+
+async def lock_account(db: AsyncSession, user_id: int) -> User:
+    """Lock an account's row and read it with its picture; raises UserNotFound.
+
+    Two statements: in a join that had to wait, Postgres reads the locked row anew but the joined
+    one as it was before the wait, and the picture is missed.
+    """
+    user = await db.get(
+        User,
+        user_id,
+        options=[lazyload(User.picture)],
+        with_for_update=True,
+        populate_existing=True,
+    )
+    if user is None:
+        raise UserNotFound
+    await db.refresh(user, ["picture"])
+    return user

@@ -4,6 +4,6 @@ Nobody else sets its state. HTTP is not known here: a refusal is an error of the
 """
 
 from files.backends import Backends, RequestBackends
-from files.change import Change, lock_user
+from files.profile_pictures import delete_account, remove_picture, replace_picture
 
-__all__ = ["Backends", "Change", "RequestBackends", "lock_user"]
+__all__ = ["Backends", "RequestBackends", "delete_account", "remove_picture", "replace_picture"]

@@ -1,151 +1,115 @@
-"""The outbox of deletions: claim a doomed file, delete its object, and only then forget its row.
+"""The outbox of deletions: claim a file, delete its object, and only then forget its row.
 
-The row is the outbox, changed in the transaction that doomed the file;
-so a deletion survives every crash and outage. Any number of instances
-share the work, and no connection is held while a store is asked.
+The row is the outbox, changed in the transaction that let go of the file; so a deletion survives
+every crash and outage. Any number of instances share the work, and no connection is held while a
+store is asked.
 """
 
 import asyncio
 import logging
 from collections.abc import Sequence
-
-from sqlalchemy import ColumnElement, delete, func, or_, select, text, update
-from sqlalchemy.ext.asyncio import AsyncSession
+from dataclasses import dataclass
 
 import faults
-from database import Database
-from errors import DarkroomError, ObjectNotFound, StoreError
-from models import FileState, StoredFile
+from database import Database, Row
+from errors import DarkroomError, DatabaseUnavailable, ObjectNotFound, StoreError
+from files import statements
+from storage import Stores
 
 logger = logging.getLogger(__name__)
 
-# The next attempt of a deletion, doubling from half a minute (above
-# STORE_DEADLINE_SECONDS, so that no claim comes due while it is worked
-# on) to an hour, and spread so that instances do not come in step.
-_BACKOFF = text(
-    "make_interval(secs => least(3600, 30 * power(2, least(attempts, 12))) * (0.75 + random() / 2))"
-)
-# Longer than anyone leaves a stopped process lying about before it is let go on or killed.
-_TOMBSTONE = text("interval '1 day'")
 
+@dataclass(frozen=True)
+class Claimed:
+    """A file whose object is ours to delete until the time of its next attempt."""
 
-def doom(file: StoredFile) -> None:
-    """Let go of a live file: from the commit on it is due for deletion.
+    row: Row
+    stores: Stores
 
-    Its owner's row is locked.
-    """
-    file.state = FileState.DOOMED
-    file.state_changed_at = func.now()
-    file.next_attempt_at = func.now()
+    async def delete_object(self) -> DarkroomError | None:
+        """Ask the store to delete; what is not there is fine.
 
-
-async def claim(db: AsyncSession, which: ColumnElement[bool]) -> Sequence[StoredFile]:
-    """Mark these as being deleted, and set the time of a next attempt.
-
-    Passes over what is live, and what another instance is at. The caller commits before it asks a
-    store. From here there is no way back.
-    """
-    free = (
-        select(StoredFile.id)
-        .where(which, StoredFile.state != FileState.LIVE)
-        .with_for_update(skip_locked=True)
-    )
-    statement = (
-        update(StoredFile)
-        .where(StoredFile.id.in_(free))
-        .values(
-            state=FileState.DELETING,
-            state_changed_at=func.now(),
-            attempts=StoredFile.attempts + 1,
-            next_attempt_at=func.now() + _BACKOFF,
-        )
-        .returning(StoredFile)
-    )
-    return (await db.scalars(statement)).all()
+        Returns, and logs, why it could not be done.
+        """
+        try:
+            store = self.stores.of(self.row["storage"], self.row["bucket"])
+            await store.delete(self.row["key"])
+        except ObjectNotFound:
+            return None
+        except StoreError as err:
+            cause = err.__cause__ or err
+            attempt = self.row["attempts"]
+            logger.warning("deleting %s failed, attempt %d: %r", self.row["key"], attempt, cause)
+            return err
+        except Exception:
+            logger.exception("deleting %s failed", self.row["key"])
+            return DarkroomError()  # a defect of ours must not hold up the others
+        return None
 
 
 async def find_due_stores(database: Database) -> Sequence[tuple[str, str]]:
     """Find the stores in which some file's time has come: their names and buckets."""
-    async with database.session() as db:
-        due = select(StoredFile.storage, StoredFile.bucket).where(_is_due()).distinct()
-        return [(name, bucket) for name, bucket in await db.execute(due)]
+    rows = await database.fetch(statements.FIND_DUE_STORES)
+    return [(row["storage"], row["bucket"]) for row in rows]
 
 
 async def claim_due(
-    database: Database, storage: str, bucket: str, limit: int
-) -> Sequence[StoredFile]:
+    database: Database, stores: Stores, storage: str, bucket: str, limit: int
+) -> list[Claimed]:
     """Claim files of one store that are due: doomed, expired, or with a deletion that failed.
 
-    Each is claimed by one instance only, and comes due again by itself
-    should that instance die. One that was still pending becomes a tombstone:
-    a process that was stopped may put its bytes after we have deleted them.
+    Each is claimed by one instance only, and comes due again by itself should that instance die.
+    One that was still pending becomes a tombstone: a process that was stopped may put its bytes
+    after we have deleted them.
     """
-    async with database.session() as db:
-        due = (
-            select(StoredFile.id)
-            .where(_is_due(), StoredFile.storage == storage, StoredFile.bucket == bucket)
-            .order_by(StoredFile.next_attempt_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        ids = (await db.scalars(due)).all()
-        await db.execute(
-            update(StoredFile)
-            .where(StoredFile.id.in_(ids), StoredFile.state == FileState.PENDING)
-            .values(tombstone_until=func.now() + _TOMBSTONE)
-        )
-        claimed = await claim(db, StoredFile.id.in_(ids))
-        await db.commit()
-    return claimed
+    rows = await database.fetch(
+        statements.CLAIM_DUE, storage=storage, bucket=bucket, most_files=limit
+    )
+    return [Claimed(row, stores) for row in rows]
 
 
-async def purge(database: Database, claimed: Sequence[StoredFile]) -> int:
+async def purge(database: Database, claimed: Sequence[Claimed]) -> int:
     """Delete the objects of these claimed files, then forget the rows of those that are gone.
 
     Returns how many are. The rows of the others keep why. Raises DatabaseUnavailable; then all of
     them come due again.
     """
-    errors = await asyncio.gather(*(delete_object(file) for file in claimed))
+    errors = await asyncio.gather(*(file.delete_object() for file in claimed))
     faults.reached("object_deleted")
-    failed = {
-        file.id: error for file, error in zip(claimed, errors, strict=True) if error is not None
-    }
-    gone = [file.id for file in claimed if file.id not in failed]
-    async with database.session() as db:
-        is_final = or_(
-            StoredFile.tombstone_until.is_(None), StoredFile.tombstone_until <= func.now()
-        )
-        mine = StoredFile.id.in_(gone) & (StoredFile.state == FileState.DELETING)
-        await db.execute(delete(StoredFile).where(mine, is_final))
-        rests = {"next_attempt_at": StoredFile.tombstone_until, "attempts": 0, "last_error": None}
-        await db.execute(update(StoredFile).where(mine).values(rests))
-        for file_id, error in failed.items():
-            await db.execute(
-                update(StoredFile).where(StoredFile.id == file_id).values(last_error=error.code)
+    gone = []
+    for file, error in zip(claimed, errors, strict=True):
+        if error is None:
+            gone.append(file.row["id"])
+        else:
+            await database.fetch(
+                statements.NOTE_FAILURE, file_id=file.row["id"], error_code=error.code
             )
-        await db.commit()
+    if gone:
+        await database.fetch(statements.FORGET, ids=gone)
+    if any(file.row["tombstone_until"] for file in claimed):
+        await database.fetch(statements.REST, ids=gone)
     return len(gone)
 
 
-async def delete_object(file: StoredFile) -> DarkroomError | None:
-    """Ask the store to delete; what is not there is fine.
-
-    Returns, and logs, why it could not be done.
-    """
+async def purge_quietly(database: Database, claimed: Sequence[Claimed]) -> None:
+    """Purge; whatever fails is logged and left to the reaper."""
+    if not claimed:
+        return
     try:
-        await file.store.delete(file.key)
-    except ObjectNotFound:
-        return None
-    except StoreError as err:
-        logger.warning(
-            "deleting %s failed, attempt %d: %r", file.key, file.attempts, err.__cause__ or err
-        )
-        return err
-    except Exception:
-        logger.exception("deleting %s failed, attempt %d", file.key, file.attempts)
-        return DarkroomError()  # a defect of ours must not hold up the others
-    return None
+        await purge(database, claimed)
+    except DatabaseUnavailable as err:
+        keys = [file.row["key"] for file in claimed]
+        logger.warning("files %s are left to the reaper: %r", keys, err.__cause__)
 
 
-def _is_due() -> ColumnElement[bool]:
-    return (StoredFile.state != FileState.LIVE) & (StoredFile.next_attempt_at <= func.now())
+async def delete_unused(database: Database, stores: Stores, file_id: int) -> None:
+    """Delete what was stored and never attached, now; its row may have been claimed already."""
+    try:
+        claimed = await database.fetch(statements.CLAIM_UNUSED, file_id=file_id)
+        if claimed:
+            await purge_quietly(database, [Claimed(row, stores) for row in claimed])
+            return
+        for row in await database.fetch(statements.READ_FILE, file_id=file_id):
+            await Claimed(row, stores).delete_object()  # the row stays: it is a tombstone
+    except DatabaseUnavailable as err:
+        logger.warning("file %d is left to the reaper: %r", file_id, err.__cause__)

@@ -54,7 +54,9 @@ async def reap(backends: Backends) -> int:
 async def _reap_store(backends: Backends, name: str, bucket: str) -> int:
     """Go on batch by batch, but no further once none of a batch can be deleted."""
     tried = 0
-    while claimed := await deletions.claim_due(backends.database, name, bucket, BATCH):
+    while claimed := await deletions.claim_due(
+        backends.database, backends.stores, name, bucket, BATCH
+    ):
         faults.reached("reaper_claimed")
         tried += len(claimed)
         if not await deletions.purge(backends.database, claimed):

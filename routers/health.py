@@ -1,9 +1,9 @@
 """Whether this process lives, and whether it can do its work."""
 
 from fastapi import APIRouter
-from sqlalchemy import text
+from sqlalchemy import select
 
-from database import Database
+from database import Statement
 from errors import DatabaseUnavailable
 from files import RequestBackends
 from schemas import Health
@@ -12,6 +12,7 @@ router = APIRouter(prefix="/health", tags=["health"])
 
 # Below the patience of the probes that ask: Kubernetes gives one second by default.
 READY_PATIENCE_SECONDS = 0.8
+NOTHING = Statement(select(1))
 
 
 @router.get("/live")
@@ -29,13 +30,10 @@ async def ready(backends: RequestBackends) -> Health:
     The store is not asked: while it is away, reads and logins still work, and uploads say 503 by
     themselves.
     """
-    asking = await backends.tasks.wait_briefly(_ask(backends.database), READY_PATIENCE_SECONDS)
+    asking = await backends.tasks.wait_briefly(
+        backends.database.fetch(NOTHING), READY_PATIENCE_SECONDS
+    )
     if not asking.done():  # it ends by itself: closing a dead connection takes its time too
         raise DatabaseUnavailable
     asking.result()
     return Health(status="ready")
-
-
-async def _ask(database: Database) -> None:
-    async with database.session() as db:
-        await db.execute(text("SELECT 1"))

@@ -8,10 +8,18 @@ from fastapi.security import OAuth2PasswordRequestForm
 from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError
 
-from accounts import CurrentUser, EditableUser, Login, RequestPasswords, UserId
-from database import Db, commit
-from errors import EmailTaken, OutcomeUnknown, UsernameTaken, UserNotFound, WrongPassword
-from files import Backends, Change, RequestBackends, lock_user
+import files
+from accounts import (
+    CurrentUser,
+    EditableUser,
+    Login,
+    RequestPasswords,
+    UserId,
+    lock_account,
+)
+from database import Db, RequestDatabase, commit
+from errors import EmailTaken, UsernameTaken, UserNotFound, WrongPassword
+from files import Backends, RequestBackends
 from models import EMAIL_CONSTRAINT, USERNAME_CONSTRAINT, User, fold
 from pictures import PICTURES_TAKEN
 from pictures.decoding import Decoding
@@ -74,7 +82,7 @@ async def register(new: UserCreate, db: Db, passwords: RequestPasswords) -> User
     )
     db.add(user)
     try:
-        await _commit(db)
+        await commit(db)
     except IntegrityError as err:
         _raise_taken(err)
     return UserPrivate.model_validate(user)
@@ -91,9 +99,9 @@ async def log_in(
 @router.delete("/token", status_code=204)
 async def end_all_tokens(user: CurrentUser, db: Db) -> None:
     """Log out everywhere: every token of the account ends."""
-    kept = await lock_user(db, user.id)
+    kept = await lock_account(db, user.id)
     kept.tokens_valid_after = func.clock_timestamp()
-    await _commit(db)
+    await commit(db)
 
 
 @router.get("/me")
@@ -103,9 +111,10 @@ async def read_me(user: CurrentUser) -> UserPrivate:
 
 
 @router.get("/{user_id}")
-async def read_user(user_id: UserId, db: Db) -> UserPublic:
+async def read_user(user_id: UserId, database: RequestDatabase) -> UserPublic:
     """An account as anyone sees it."""
-    user = await db.get(User, user_id)
+    async with database.reader() as db:
+        user = await db.get(User, user_id)
     if user is None:
         raise UserNotFound
     return UserPublic.model_validate(user)
@@ -128,7 +137,7 @@ async def update_user(
         if is_own and not (claimed and await passwords.match(claimed, user.password_hash)):
             raise WrongPassword
         password_hash = await passwords.hash(change.password.get_secret_value())
-    changed = await lock_user(db, user.id)
+    changed = await lock_account(db, user.id)
     if password_hash is not None and changed.password_hash != user.password_hash:
         raise WrongPassword  # someone else changed it while we compared
     if "username" in given:
@@ -141,7 +150,7 @@ async def update_user(
         changed.password_hash = password_hash
         changed.tokens_valid_after = func.clock_timestamp()
     try:
-        await _commit(db)
+        await commit(db)
     except IntegrityError as err:
         _raise_taken(err)
     return UserPrivate.model_validate(changed)
@@ -150,7 +159,7 @@ async def update_user(
 @router.delete("/{user_id}", status_code=204)
 async def delete_user(user: EditableUser, backends: RequestBackends) -> None:
     """Delete the account with all that it has."""
-    await backends.tasks.finish(_delete_account(backends, user.id))
+    await backends.tasks.finish(files.delete_account(backends, user.id))
 
 
 @upload_router.patch("/{user_id}/picture", openapi_extra=PICTURE_FORM)
@@ -176,7 +185,8 @@ async def replace_picture(
 @router.delete("/{user_id}/picture")
 async def delete_picture(user: EditableUser, backends: RequestBackends) -> UserPrivate:
     """Take the picture away; the default picture shows instead."""
-    return await backends.tasks.finish(_remove_picture(backends, user.id))
+    changed = await backends.tasks.finish(files.remove_picture(backends, user.id))
+    return UserPrivate.model_validate(changed)
 
 
 async def _finish_replacement(
@@ -192,30 +202,9 @@ async def _finish_replacement(
     """
     async with upload:
         picture = await decoding.process_profile_image(form.content, form.crop)
-    async with Change(backends, user_id) as change:
-        file_id = await change.put_picture(picture)
-        user = await change.swap_picture(file_id)
-        await change.release()
+    user = await files.replace_picture(backends, user_id, picture)
     answer = UserWithNewPicture.model_validate(user)
     return answer.model_copy(update={"removed_metadata": picture.removed_metadata})
-
-
-async def _remove_picture(backends: Backends, user_id: int) -> UserPrivate:
-    async with Change(backends, user_id) as change:
-        user = await change.remove_picture()
-        await change.release()
-    return UserPrivate.model_validate(user)
-
-
-async def _delete_account(backends: Backends, user_id: int) -> None:
-    async with Change(backends, user_id) as change:
-        await change.delete_account()
-        await change.release()
-
-
-async def _commit(db: Db) -> None:
-    if not await commit(db):
-        raise OutcomeUnknown
 
 
 def _raise_taken(err: IntegrityError) -> None:

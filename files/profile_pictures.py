@@ -1,0 +1,88 @@
+"""What changes an account's files: replacing its picture, removing it, deleting the account."""
+
+from database import Row, Transaction
+from errors import NoPicture, UserNotFound
+from files import statements
+from files.backends import Backends
+from files.change import Change
+from files.kinds import PROFILE_PICTURE
+from models import StoredFile, User
+from pictures import ProcessedImage
+
+
+async def replace_picture(backends: Backends, user_id: int, picture: ProcessedImage) -> User:
+    """Store the picture, show it and let go of the old one; return the account.
+
+    Raises StoreError, UserNotFound, UploadExpired, OutcomeUnknown or DatabaseUnavailable.
+    """
+    shown: list[Row] = []
+    async with Change(backends, user_id) as change:
+        file = await change.store(PROFILE_PICTURE, picture)
+
+        async def show(transaction: Transaction, user: Row) -> list[int]:
+            values = {"owner_id": user_id, "picture_id": file.id}
+            shown[:] = await transaction.fetch(statements.SHOW_PICTURE, **values)
+            return _list_picture(user)
+
+        is_answered = await change.commit(show, "inside_swap")
+    if not is_answered:
+        return await _read_account(backends, user_id)
+    account = User(**shown[0])
+    account.picture = StoredFile(
+        id=file.id,
+        storage=file.store.name,
+        bucket=file.store.bucket,
+        key=file.key,
+        **{fact: getattr(picture, fact) for fact in statements.FACTS},
+    )
+    account.picture.know(backends.stores)
+    return account
+
+
+async def remove_picture(backends: Backends, user_id: int) -> User:
+    """Take the picture away; return the account.
+
+    Raises NoPicture, UserNotFound, OutcomeUnknown or DatabaseUnavailable.
+    """
+    removed: list[int] = []
+
+    async def remove(transaction: Transaction, user: Row) -> list[int]:
+        removed[:] = _list_picture(user)
+        if not removed:
+            raise NoPicture
+        await transaction.fetch(statements.SHOW_PICTURE, owner_id=user_id, picture_id=None)
+        return removed
+
+    def is_removed(user: Row | None) -> bool:
+        return user is None or user["picture_id"] not in removed
+
+    async with Change(backends, user_id) as change:
+        await change.commit(remove, "inside_removal", is_removed)
+    return await _read_account(backends, user_id)
+
+
+async def delete_account(backends: Backends, user_id: int) -> None:
+    """Delete the account with all that it has.
+
+    Raises UserNotFound, OutcomeUnknown or DatabaseUnavailable.
+    """
+
+    async def delete(transaction: Transaction, user: Row) -> list[int]:
+        await transaction.fetch(statements.DELETE_OWNER, owner_id=user_id)
+        return _list_picture(user)
+
+    async with Change(backends, user_id) as change:
+        await change.commit(delete, "inside_account_deletion", lambda user: user is None)
+
+
+def _list_picture(user: Row) -> list[int]:
+    """The account's picture, if it has one."""
+    return [user["picture_id"]] if user["picture_id"] is not None else []
+
+
+async def _read_account(backends: Backends, user_id: int) -> User:
+    async with backends.database.reader() as db:
+        user = await db.get(User, user_id)
+    if user is None:
+        raise UserNotFound
+    return user
