@@ -101,7 +101,10 @@ NOTE_FAILURE = Statement(
 )
 
 SHOW_PICTURE = Statement(
-    update(User).where(User.id == bindparam("owner_id")).values(picture_id=bindparam("picture_id"))
+    update(User)
+    .where(User.id == bindparam("owner_id"))
+    .values(picture_id=bindparam("picture_id"))
+    .returning(User.__table__)
 )
 DELETE_OWNER = Statement(delete(User).where(User.id == bindparam("owner_id")))
 

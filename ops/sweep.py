@@ -284,11 +284,12 @@ async def _delete(backends: Backends, report: StoreReport, keys: Sequence[str]) 
     rows = insert(StoredFile).from_select(list(values), still_due)
     rows = rows.on_conflict_do_nothing(constraint="stored_files_place_key")
     async with backends.database.session() as db:
-        claimed = (await db.scalars(rows.returning(StoredFile))).all()
+        claimed = (await db.execute(rows.returning(StoredFile.__table__))).mappings().all()
         await db.execute(delete(Sighting).where(is_sighting))
         await db.commit()
-    await deletions.purge(backends.database, claimed)
-    left = select(func.count()).where(StoredFile.id.in_([file.id for file in claimed]))
+    files = [deletions.Claimed(row, backends.stores) for row in claimed]
+    await deletions.purge(backends.database, files)
+    left = select(func.count()).where(StoredFile.id.in_([row["id"] for row in claimed]))
     async with backends.database.session() as db:
         left_count = await db.scalar(left) or 0
     report.left_to_the_reaper += left_count
