@@ -131,10 +131,11 @@ class _Waiter:
 
 
 class FairQueue:
-    """Shares two amounts by turns.
+    """Shares two amounts by turns: first come, first served, with one exception.
 
-    Who lacks only the scarce one holds up nobody who needs none of it; who lacks the common one
-    holds up all who come later, so that a large need is met in the end.
+    When the common amount does not suffice for whoever is first, all others wait too, so that a
+    large need is met in the end. When only the scarce amount does not suffice, those behind who
+    need nothing of it go ahead.
     """
 
     def __init__(self, total: Amounts, wait_seconds: float) -> None:

@@ -307,7 +307,7 @@ def _get_database(request: Request) -> Database:
     return database
 
 
-# The database of the application that a request came to.
+# A FastAPI dependency: the one on `request.app.state`.
 RequestDatabase = Annotated[Database, Depends(_get_database)]
 
 

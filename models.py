@@ -131,7 +131,10 @@ class StoredFile(Base):
 
     @property
     def store(self) -> AsyncStore:
-        """The store that holds it; raises StoreRefused when the settings know it no longer."""
+        """The store that holds it, one of its application's, which its session told it.
+
+        Raises StoreRefused when the settings know it no longer.
+        """
         return self._stores.of(self.storage, self.bucket)
 
     @property

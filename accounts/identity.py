@@ -33,7 +33,7 @@ def _get_tokens(request: Request) -> Tokens:
     return tokens
 
 
-# Those of the application that a request came to.
+# FastAPI dependencies: those on `request.app.state`.
 RequestPasswords = Annotated[Passwords, Depends(_get_passwords)]
 RequestTokens = Annotated[Tokens, Depends(_get_tokens)]
 

@@ -26,5 +26,5 @@ def _get_backends(request: Request) -> Backends:
     return backends
 
 
-# Those of the application that a request came to.
+# A FastAPI dependency: the one on `request.app.state`.
 RequestBackends = Annotated[Backends, Depends(_get_backends)]

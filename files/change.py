@@ -115,11 +115,11 @@ class Change:
     ) -> bool:
         """Attach the new file and apply the change, in one commit under the owner's lock.
 
-        Returns whether the answer to the commit came; if not, the change has happened all the
-        same, and the owner may have changed since. `has_happened` tells, where no file is new and the answer to the commit was lost, from the
-        owner as it is now whether the change was made. Raises UserNotFound if the owner is gone
-        and UploadExpired if the reaper has claimed the new file; both leave everything as it was.
-        Raises OutcomeUnknown if the answer was lost and so was the change, or nobody can tell.
+        Returns whether the commit was answered; if not, the change has happened all the same, but
+        the owner may have changed since. `has_happened` tells that from the owner as it is now,
+        for changes without a new file. Raises UserNotFound if the owner is gone and UploadExpired
+        if the reaper has claimed the new file; both leave everything as it was. Raises
+        OutcomeUnknown if the change has not happened though it was sent, or nobody can tell.
         """
         detached: list[Row] = []
         is_answered = True
@@ -129,7 +129,8 @@ class Change:
                 if owner is None:
                     raise UserNotFound
                 if self._new is not None:
-                    if not await transaction.fetch(statements.ATTACH, file_id=self._new.id):
+                    file_id = self._new.id
+                    if await transaction.fetch_row(statements.ATTACH, file_id=file_id) is None:
                         raise UploadExpired
                 detached_ids = await apply(transaction, owner)
                 if detached_ids:

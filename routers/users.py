@@ -13,6 +13,7 @@ from accounts import (
     CurrentUser,
     EditableUser,
     Login,
+    Passwords,
     RequestPasswords,
     UserId,
     lock_account,
@@ -65,7 +66,7 @@ def _get_decoding(request: Request) -> Decoding:
     return decoding
 
 
-# That of the application that a request came to.
+# A FastAPI dependency: the one on `request.app.state`.
 RequestDecoding = Annotated[Decoding, Depends(_get_decoding)]
 
 
@@ -97,10 +98,10 @@ async def log_in(
 
 
 @router.delete("/token", status_code=204)
-async def end_all_tokens(user: CurrentUser, db: Db) -> None:
+async def end_all_tokens(current: CurrentUser, db: Db) -> None:
     """Log out everywhere: every token of the account ends."""
-    kept = await lock_account(db, user.id)
-    kept.tokens_valid_after = func.clock_timestamp()
+    user = await lock_account(db, current.id)
+    user.tokens_valid_after = func.clock_timestamp()
     await commit(db)
 
 
@@ -124,28 +125,32 @@ async def read_user(user_id: UserId, database: RequestDatabase) -> UserPublic:
 async def update_user(
     user: EditableUser,
     current: CurrentUser,
-    change: UserUpdate,
+    update: UserUpdate,
     db: Db,
     passwords: RequestPasswords,
 ) -> UserPrivate:
     """Change name, address or password. A new password ends every token of the account."""
-    given = change.model_fields_set
+    given = update.model_fields_set
     password_hash = None
     if "password" in given:
-        claimed = change.current_password.get_secret_value() if change.current_password else ""
+        given_password = (
+            update.current_password.get_secret_value() if update.current_password else ""
+        )
         is_own = user.id == current.id
-        if is_own and not (claimed and await passwords.match(claimed, user.password_hash)):
+        if is_own and not (
+            given_password and await passwords.match(given_password, user.password_hash)
+        ):
             raise WrongPassword
-        password_hash = await passwords.hash(change.password.get_secret_value())
+        password_hash = await passwords.hash(update.password.get_secret_value())
     changed = await lock_account(db, user.id)
     if password_hash is not None and changed.password_hash != user.password_hash:
         raise WrongPassword  # someone else changed it while we compared
     if "username" in given:
-        changed.username = change.username
-        changed.username_folded = fold(change.username)
+        changed.username = update.username
+        changed.username_folded = fold(update.username)
     if "email" in given:
-        changed.email = change.email
-        changed.email_folded = fold(change.email)
+        changed.email = update.email
+        changed.email_folded = fold(update.email)
     if password_hash is not None:
         changed.password_hash = password_hash
         changed.tokens_valid_after = func.clock_timestamp()
@@ -174,12 +179,14 @@ async def replace_picture(
 
     What was sent becomes a clean, upright 300 x 300 JPEG.
     """
-    async with AsyncExitStack() as upload:
-        form = await upload.enter_async_context(
+    async with AsyncExitStack() as reservation:
+        form = await reservation.enter_async_context(
             admit_picture_form(request, admission, backends.settings)
         )
-        replacement = _finish_replacement(backends, decoding, user.id, form, upload.pop_all())
-        return await backends.tasks.finish(replacement)
+        # The last byte is here: from now on a task goes on to the end, and holds the reservation
+        # itself, whatever becomes of this request.
+        work = _finish_replacement(backends, decoding, user.id, form, reservation.pop_all())
+        return await backends.tasks.finish(work)
 
 
 @router.delete("/{user_id}/picture")
@@ -194,17 +201,25 @@ async def _finish_replacement(
     decoding: Decoding,
     user_id: int,
     form: PictureForm,
-    upload: AsyncExitStack,
+    reservation: AsyncExitStack,
 ) -> UserWithNewPicture:
     """Do all that follows the last byte.
 
-    Once resized, only the small picture is kept; the upload's memory is free.
+    Once resized, only the small picture is kept, and the reservation ends.
     """
-    async with upload:
+    async with reservation:
         picture = await decoding.process_profile_image(form.content, form.crop)
     user = await files.replace_picture(backends, user_id, picture)
     answer = UserWithNewPicture.model_validate(user)
     return answer.model_copy(update={"removed_metadata": picture.removed_metadata})
+
+
+async def _is_confirmed(update: UserUpdate, user: User, passwords: Passwords) -> bool:
+    """Whether the current password was sent as well."""
+    if update.current_password is None:
+        return False
+    given = update.current_password.get_secret_value()
+    return bool(given) and await passwords.match(given, user.password_hash)
 
 
 def _raise_taken(err: IntegrityError) -> None:

@@ -72,5 +72,5 @@ def _get_admission(request: Request) -> Admission:
     return admission
 
 
-# That of the application that a request came to.
+# A FastAPI dependency: the one on `request.app.state`.
 RequestAdmission = Annotated[Admission, Depends(_get_admission)]

@@ -290,5 +290,5 @@ def test_an_end_under_load_loses_and_leaks_nothing(
 
 def test_the_grace_period_and_what_follows_it_fit_into_thirty_seconds() -> None:
     """Which most orchestrators wait before they kill."""
-    finish_seconds = main.SHUTDOWN_RELEASE_SECONDS + main.SHUTDOWN_FINISH_SECONDS
+    finish_seconds = main.REAPER_STOP_SECONDS + main.SHUTDOWN_FINISH_SECONDS
     assert serving.GRACE_SECONDS + finish_seconds < 30
