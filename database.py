@@ -112,7 +112,7 @@ class Transaction:
             raise OutcomeUnknown from err
 
 
-class _Connection(asyncpg.Connection):  # type: ignore[misc]
+class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]
     """A connection whose every transaction opens with one message that says all that holds in it.
 
     Nothing rests on what a session was told once: a pooler between us and the server forgets it,
@@ -160,7 +160,7 @@ class Database:
                 "timeout": CONNECT_TIMEOUT_SECONDS,
                 "command_timeout": COMMAND_TIMEOUT_SECONDS,
                 "server_settings": {"application_name": "darkroom"},
-                "connection_class": _Connection,
+                "connection_class": DatabaseConnection,
             },
         )
         event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
