@@ -3,9 +3,13 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from tests.support.services import ROOT
+from tests.support.launched import launched
+from tests.support.pictures import jpeg
+from tests.support.services import ROOT, get
 
 DECODING = {"PIL", "pillow_heif", "thumbhash", "image_utils"}
 TELL_MODULES = """
@@ -75,3 +79,20 @@ def test_only_the_first_call_of_the_image_step_changes_what_is_pillows() -> None
     changed = {name.rpartition(".")[2] for name in by_call}
     assert {"MAX_IMAGE_PIXELS", "MAX_TEXT_MEMORY", "DECODE_THREADS", "chunk_tEXt"} <= changed
     assert by_another_call == []
+
+
+def test_a_service_that_has_made_a_picture_has_loaded_no_decoding_library(
+    new_database: Callable[[], str], store_settings: dict[str, str], tmp_path: Path
+) -> None:
+    data = {"DATABASE_URL": new_database(), "DATA_DIR": str(tmp_path / "data")}
+    service = launched({**data, **store_settings})
+    service.command = ["env", *service.command]  # anew: the tests' warm process has loaded them
+    service.start()
+    try:
+        alice = service.register("alice")
+        assert service.patch_picture(alice, jpeg()).status_code == 200
+        loaded = set(get(f"{service.url}/test/modules").json())
+    finally:
+        service.stop()
+    assert {"main", "pictures", "sqlalchemy"} <= loaded
+    assert not loaded & DECODING

@@ -1,8 +1,8 @@
-"""The service with other constants, pictures that can be held, and a page on what it holds.
+"""The service with other constants, pictures that can be held, and pages on what it holds.
 
 `python -m tests.support.program` serves what TEST_PROGRAM describes, as main.py or as uvicorn does
 it. While a file named `hold` lies in the working directory no picture is decoded; `/test/held`
-tells what this process holds.
+tells what this process holds, `/test/modules` which packages it has loaded.
 """
 
 import importlib
@@ -73,6 +73,10 @@ def watch() -> None:
             "decoding": len(decoding),
             "unfinished": len(state.backends.tasks),
         }
+
+    @main.app.get("/test/modules")
+    async def read_modules() -> list[str]:
+        return sorted({name.partition(".")[0] for name in sys.modules})
 
 
 if __name__ == "__main__":
