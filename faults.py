@@ -1,5 +1,4 @@
-"""The named crash points: no-ops, unless a test
-switches one on by its name through the environment.
+"""The named crash points, which do nothing unless the environment switches one on.
 
 `DARKROOM_FAULT=after_put:kill` kills the process where it first reaches that
 point, `after_put:kill:3` the third time; several are separated by commas.
@@ -44,9 +43,8 @@ class FaultInjected(Exception):
 
 
 _lock = Lock()
-_armed: dict[
-    str, tuple[str, int]
-] = {}  # point -> action and how many times it is still to be passed
+# Point -> action, and how many times it is still to be passed.
+_armed: dict[str, tuple[str, int]] = {}
 
 
 def arm(faults: str) -> None:

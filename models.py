@@ -1,9 +1,8 @@
-"""The tables: accounts, one row for every object that
-was ever announced to a store, and what sweeps remember.
+"""The tables: accounts, the objects that were ever announced to a store, and what sweeps remember.
 
-A stored file's row exists from before its first byte until after its
-last, and is also the outbox of its deletion: what is to be deleted
-is a row, changed in the same transaction as whatever doomed it.
+A stored file's row is written before the upload to the store starts and removed after the object is
+deleted. It is also the outbox of its deletion: the transaction that stops using a file marks its
+row.
 """
 
 import enum
@@ -79,9 +78,8 @@ class StoredFile(Base):
     key: Mapped[str] = mapped_column(String(255))  # random, never reused
     purpose: Mapped[str] = mapped_column(String(50))
     state: Mapped[FileState] = mapped_column(String(20))
-    owner_id: Mapped[int] = mapped_column(
-        BigInteger
-    )  # no foreign key: the row outlives the account
+    # No foreign key: the row outlives the account.
+    owner_id: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     state_changed_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=func.now()
@@ -94,9 +92,8 @@ class StoredFile(Base):
     # Until then a deleted row stays as a tombstone and is
     # deleted once more: a stopped process may put late.
     tombstone_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    last_error: Mapped[str | None] = mapped_column(
-        String(100)
-    )  # the code of the last failed deletion
+    # The code of the last failed deletion.
+    last_error: Mapped[str | None] = mapped_column(String(100))
     content_type: Mapped[str | None] = mapped_column(String(100))
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     sha256: Mapped[str | None] = mapped_column(String(64))  # in hexadecimal
@@ -121,9 +118,7 @@ class StoredFile(Base):
 
     @property
     def placeholder(self) -> dict[str, Any] | None:
-        """What `image_placeholder` shows: the picture's
-        pixels, main colour and ThumbHash, if they are known.
-        """
+        """What `image_placeholder` shows: sides, main colour and ThumbHash, if they are known."""
         if self.dominant_colour is None or self.thumbhash is None:
             return None
         sides = {"width": self.width_px, "height": self.height_px}
@@ -198,8 +193,9 @@ class User(Base):
 
 
 class Installation(Base):
-    """The one row that says which database this is; a
-    store's marker object names the one that may sweep it.
+    """The one row that says which database this is.
+
+    A store's marker object names the one database that may sweep it.
     """
 
     __tablename__ = "installation"
@@ -210,8 +206,9 @@ class Installation(Base):
 
 
 class Sighting(Base):
-    """An object that no row explained when a sweep saw
-    it; it is deleted only if a later sweep sees it again.
+    """An object that no row explained when a sweep saw it.
+
+    It is deleted only if a later sweep sees it again.
     """
 
     __tablename__ = "sightings"
@@ -228,10 +225,9 @@ class Sighting(Base):
 
 
 def fold(name: str) -> str:
-    """The form in which names are compared: compatibility-normalised
-    and case-folded, as Unicode's chapter 3.13 says.
+    """The form in which names are compared: compatibility-normalised and case-folded.
 
-    Done here and not by lower() in the database, whose
-    idea of case depends on the locale it was made with.
+    It is what Unicode's chapter 3.13 says. Done here and not by lower() in the database, whose idea
+    of case depends on the locale it was made with.
     """
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())

@@ -40,8 +40,9 @@ def _check_password(password: SecretStr) -> SecretStr:
 
 
 def is_text(value: str) -> bool:
-    """Whether this can be written as UTF-8: JSON lets
-    half a surrogate pair through, which cannot be hashed.
+    """Whether this can be written as UTF-8.
+
+    JSON lets half a surrogate pair through, which cannot be hashed.
     """
     try:
         value.encode()
@@ -71,9 +72,7 @@ LARGEST_ID = 2**63 - 1
 
 
 class Input(BaseModel):
-    """What comes in: a field that is not listed is refused,
-    so that a typing error is not taken for success.
-    """
+    """What comes in. A field that is not listed is refused: it may be a typing error."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -97,9 +96,7 @@ class UserUpdate(Input):
 
 
 class ImagePlaceholder(BaseModel):
-    """What a page can paint before the picture arrives:
-    its pixels, its main colour, a ThumbHash in base64.
-    """
+    """What a page can paint before the picture arrives; `thumbhash` is in base64."""
 
     model_config = ConfigDict(from_attributes=True)
 

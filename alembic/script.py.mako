@@ -1,4 +1,4 @@
-"""${message}"""
+"""${message.rstrip(".")}."""
 
 from collections.abc import Sequence
 

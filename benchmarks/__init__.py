@@ -1,0 +1,1 @@
+"""Measurements of Darkroom beside the textbook's handler: time, memory and likeness."""

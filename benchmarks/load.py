@@ -1,5 +1,4 @@
-"""What loads a service: clients that send large pictures at once, and one that asks for its health
-meanwhile.
+"""What loads a service: clients that send large pictures at once, and one that asks for its health.
 
 Each works in a process of its own, so that neither waits for the other, nor for who measures.
 """
@@ -30,9 +29,7 @@ Pipe = Any  # an end of multiprocessing's, whose class is generic in some versio
 
 @dataclass(frozen=True)
 class Answer:
-    """What a client got in the end: the last status, 0 if none, and how many tries and seconds it
-    took.
-    """
+    """What a client got in the end: the last status, or 0, after how many tries and seconds."""
 
     status: int
     tries: int
@@ -53,8 +50,7 @@ def apart(function: Callable[..., None], *arguments: object) -> Iterator[Pipe]:
 
 
 def probe(pipe: Pipe, port: int) -> None:
-    """Ask /health/live every 20 ms until told to end; then send what it took, in seconds, and the
-    failures.
+    """Ask /health/live every 20 ms until told to end; then send the seconds taken and the failures.
 
     Whoever had asked during a long answer would have waited for the rest of it: that counts as
     well.
@@ -86,8 +82,9 @@ def probe(pipe: Pipe, port: int) -> None:
 
 
 def send_all(pipe: Pipe, port: int, people: Sequence[tuple[int, str]], file: Path) -> None:
-    """One client for each of the people (id and token), all at once when told to begin; then send
-    their answers.
+    """Send the file as each of the people at once, when told to begin; then send their answers.
+
+    A person is an id and a token.
     """
     body = form(part(file.read_bytes()))
     with ThreadPoolExecutor(len(people)) as pool:

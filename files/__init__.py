@@ -1,6 +1,7 @@
 """The life of a stored file: announced, put, swapped in, let go, deleted.
 
-Nobody else sets its state. HTTP is not known here: a refusal is an error of the tree.
+Only this room and ops/sweep.py set its state. HTTP is not known here, save that routes get their
+`backends` from it: a refusal is an error of the tree.
 """
 
 from files.backends import Backends, RequestBackends

@@ -1,7 +1,7 @@
 """Bytes only: what a picture is, costs and carries, its colours and scaling, and who decodes it.
 
-No setting, database, store or HTTP is known here, and what is exported loads no decoding library:
-the pool and the slots are imported by their full names.
+No database, store or HTTP is known here, and settings only to `decoding`. What is exported loads no
+decoding library: the pool and the slots are imported by their full names.
 """
 
 from pictures.costs import Cost, examine

@@ -70,8 +70,9 @@ async def _open(stores: Stores, key: str) -> tuple[AsyncStore, OpenObject]:
 
 
 def _read_range(request: Request, etag: str) -> tuple[int | None, int | None] | None:
-    """The first and last byte that were asked for; None
-    for all of it, and for what is no single valid range.
+    """The first and last byte that were asked for.
+
+    None for all of it, and for what is no single valid range.
     """
     match = _RANGE.fullmatch(request.headers.get("range", ""))
     if match is None or request.method != "GET" or request.headers.get("if-range", etag) != etag:

@@ -28,8 +28,7 @@ Result = TypeVar("Result")
 
 
 class AsyncStore:
-    """The async face of one store: every call runs in
-    the thread pool and is given up at the deadline.
+    """The async face of one store: each call runs in a thread, and is given up at the deadline.
 
     A call that is given up goes on in its thread and may
     still take effect: callers treat it as an unknown outcome.

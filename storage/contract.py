@@ -60,8 +60,9 @@ class Store(Protocol):
     bucket: str
 
     def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
-        """Store durably before returning; raises ObjectExists
-        rather than overwrite, where the service can tell.
+        """Store durably before returning.
+
+        Raises ObjectExists rather than overwrite, where the service can tell.
 
         Bytes that do not fit `sha256` are refused where they travel and the service checks them.
         """
@@ -82,11 +83,10 @@ class Store(Protocol):
         """List every object whose key starts so, in bounded memory and no order."""
 
     def remove_leftovers(self, older_than_seconds: float) -> None:
-        """Remove what puts that never finished left behind;
-        nothing to do where a put is all or nothing.
-        """
+        """Remove what unfinished puts left; nothing to do where a put is all or nothing."""
 
     def in_bucket(self, bucket: str) -> "Store":
-        """Give the same service with another bucket: rows
-        from before a bucket was changed are still served.
+        """Give the same service with another bucket.
+
+        Rows from before a bucket was changed are still served.
         """

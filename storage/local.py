@@ -72,9 +72,8 @@ class LocalStore:
                 if not path.is_dir():
                     path.unlink(missing_ok=True)
                     faults.reached("after_unlink")
-                _sync_folder(
-                    path.parent
-                )  # also when the file is gone: an earlier unlink may not be on disk yet
+                # Also when the file is gone: an earlier unlink may not be on disk yet.
+                _sync_folder(path.parent)
 
     def url(self, key: str) -> str:
         return f"/media/{key}"
@@ -104,9 +103,8 @@ class LocalStore:
             return
         self._make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        _sync_folder(
-            folder.parent
-        )  # also if it was there: whoever made it may not have come to this line
+        # Also if it was there: whoever made it may not have come to this line.
+        _sync_folder(folder.parent)
         self._synced.add(folder)
 
     def _walk(self, folder: Path, path: str, prefix: str) -> Iterator[FoundObject]:

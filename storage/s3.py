@@ -133,9 +133,8 @@ class S3Store:
             # stored nothing; our random keys stay unique anyway.
             del request["IfNoneMatch"]
             self._client.put_object(**request)
-            self._create_only = (
-                False  # only now: it was that header, and nothing else in the request
-            )
+            # Only now: it was that header, and nothing else in the request.
+            self._create_only = False
 
     def exists(self, key: str) -> bool:
         try:

@@ -1,5 +1,4 @@
-"""The real parts that the tests stand on: one Postgres,
-S3 servers over HTTP, and the service as its own process.
+"""The real parts that the tests stand on: one Postgres, S3 servers over HTTP, and the service.
 
 `--store local|s3` chooses where the services that the tests start keep
 their objects. Nothing of the developer's own environment or `.env`
@@ -99,9 +98,7 @@ def ministack() -> Iterator[str]:
 
 @pytest.fixture
 def store_settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
-    """The settings of the store that the tests run on:
-    a folder of the service's own, or a new bucket.
-    """
+    """The settings of the store that the tests run on: a folder, or a new bucket."""
     if request.config.getoption("--store") == "local":
         return {"STORAGE": "local"}
     return Bucket.make(request.getfixturevalue("moto")).settings()
@@ -111,9 +108,7 @@ def store_settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, 
 def start_service(
     new_database: Callable[[], str], store_settings: dict[str, str], tmp_path: Path
 ) -> Iterator[Callable[..., Service]]:
-    """Starts a service of the test's own, with further
-    settings as keywords; all of them end with the test.
-    """
+    """Starts a service of the test's own, which ends with it; settings are keywords."""
     started: list[Service] = []
 
     def start(**settings: object) -> Service:

@@ -1,5 +1,4 @@
-"""What wraps every request: its id and log line, the security
-headers, the one error shape, and a body's polite end.
+"""What wraps every request: its id and log line, security headers, one error shape, a polite end.
 
 All of it pure ASGI: nothing here holds a request or a response in memory.
 """
@@ -43,8 +42,9 @@ SECURITY_HEADERS = {
 
 
 class RequestContext:
-    """Gives each request an id, a log line and the security
-    headers; outermost, so that no answer goes without.
+    """Gives each request an id, a log line and the security headers.
+
+    Outermost, so that no answer goes without.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -133,8 +133,9 @@ def _show_sentence(send: Send) -> Send:
 
 
 class CatchAll:
-    """Turns what no handler caught into an answer; innermost,
-    so that the answer gets all that the others get.
+    """Turns what no handler caught into an answer.
+
+    Innermost, so that the answer gets all that the others get.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -176,9 +177,7 @@ class CatchAll:
 
 
 class OneErrorShape:
-    """Puts what a library refused in its own words (a
-    preflight, a static file) into the shape of all errors.
-    """
+    """Gives the shape of all errors to what a library refused: a preflight, a static file."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -211,8 +210,7 @@ class OneErrorShape:
 
 
 class PoliteEnd:
-    """Answers early without a reset: says `Connection:
-    close`, takes what the client still sends, then closes.
+    """Answers early without a reset: says `Connection: close`, drains the body, then closes.
 
     Closing with unread bytes makes the kernel send a reset,
     in which many clients lose an answer that already arrived.

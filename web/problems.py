@@ -1,6 +1,4 @@
-"""The one JSON body of every error: RFC 9457
-`application/problem+json`, with our `code` and the request's id.
-"""
+"""The one JSON body of every error (RFC 9457), with our `code` and the request's id."""
 
 import logging
 from collections.abc import Callable, Coroutine, Mapping
@@ -63,9 +61,7 @@ def make_problem(request: Request, error: DarkroomError) -> JSONResponse:
 def make_status_problem(
     request: Request, status: int, headers: Mapping[str, str] | None
 ) -> JSONResponse:
-    """The answer where only a status is known: what
-    the framework or a file server refused by itself.
-    """
+    """The answer where only a status is known: a refusal of the framework's or a file server's."""
     if known := _PLAIN_REFUSALS.get(status):
         return _make_problem(request, status, known.code, known.title, known.sentence, headers)
     phrase = HTTPStatus(status).phrase
@@ -83,8 +79,9 @@ async def _answer_http_error(request: Request, error: Exception) -> JSONResponse
 
 
 def _find_methods(request: Request) -> str:
-    """The methods of the address, on however many
-    routes: Starlette names those of the first one only.
+    """The methods of the address, on however many routes.
+
+    Starlette names those of the first one only.
     """
     routes = [
         route

@@ -1,6 +1,4 @@
-"""What deletions and sweeps remember: why a deletion
-failed, which database this is, what was found unexplained.
-"""
+"""Why a deletion failed, which database this is, and what sweeps found unexplained."""
 
 from collections.abc import Sequence
 

@@ -1,6 +1,4 @@
-"""The clients of the crash runner: they change accounts
-without a pause, and notice each answer that is not true.
-"""
+"""The clients of the crash runner: they change accounts without a pause and judge each answer."""
 
 import contextlib
 import hashlib

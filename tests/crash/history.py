@@ -1,6 +1,4 @@
-"""What clients asked for and what they were told,
-and which pictures an account may show after that.
-"""
+"""What clients asked for and were told, and which pictures an account may show after that."""
 
 import threading
 import time

@@ -1,6 +1,4 @@
-"""One lane of the crash runner: a service that gets
-killed, and the database and the store that outlive it.
-"""
+"""One lane of the crash runner: a service that gets killed, and what outlives it."""
 
 import contextlib
 import http.client

@@ -1,5 +1,4 @@
-"""Kills the service at each of its crash points, under
-load, and compares what is left with what clients were told.
+"""Kills the service at each crash point, under load, and compares what is left with what was told.
 
 `uv run python -m tests.crash --kills 2000 --seed 1 --store s3 --lanes 4` deals the kills evenly
 over the points and prints for each how many pictures were lost, how many objects or rows leaked,

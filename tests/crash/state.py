@@ -1,6 +1,4 @@
-"""What is in the database and the store of one lane,
-and whether that is what the clients were told.
-"""
+"""What is in the database and the store of one lane, and whether that is what clients were told."""
 
 import asyncio
 import hashlib

@@ -1,6 +1,4 @@
-"""Proves that a crash point does nothing unless it is
-switched on by its right name, and then does it once.
-"""
+"""Proves that a crash point does what it is told, once, and nothing unless it is switched on."""
 
 import os
 import re

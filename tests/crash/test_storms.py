@@ -1,6 +1,4 @@
-"""Proves on short runs what `tests.storm` and
-`tests.store_faults` prove on long ones, by the same functions.
-"""
+"""Proves on short runs what tests/crash/storm.py and store_faults.py prove on long ones."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,0 +1,1 @@
+"""Tests of what runs on a database and a store without a service."""

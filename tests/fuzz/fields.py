@@ -1,6 +1,4 @@
-"""Where the numbers stand in the structure of a picture's file: sizes, sides, counts, offsets,
-flags.
-"""
+"""Where the numbers stand in a picture's file: sizes, sides, counts, offsets, flags."""
 
 import re
 import zlib
@@ -62,9 +60,8 @@ def _find_jpeg_fields(content: bytes) -> Iterator[Field]:
         yield Field(at + 2, 2)
         if content[at + 1] in (0xC0, 0xC1, 0xC2):
             yield from (Field(at + 5, 2, is_side=True), Field(at + 7, 2, is_side=True))
-            yield from (
-                Field(at + offset, 1) for offset in (4, 9, 11, 14)
-            )  # precision, components, their sampling
+            # Precision, components, their sampling.
+            yield from (Field(at + offset, 1) for offset in (4, 9, 11, 14))
         if content[at + 1] == 0xDA:
             return
         at += 2 + read_number(content, at + 2, 2)

@@ -1,6 +1,4 @@
-"""The files of a fuzz run: each is a sound one with one to eight mutations, and the same whenever
-it is made.
-"""
+"""The files of a fuzz run: sound ones with one to eight mutations, the same in every run."""
 
 import random
 from collections.abc import Sequence

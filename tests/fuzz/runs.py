@@ -197,8 +197,9 @@ def run_functions(
     hang_seconds: float = HANG_SECONDS,
     say: Callable[[int], object] = lambda number: None,
 ) -> None:
-    """Send the files of these numbers through `target`, in so many processes; `say` is told the
-    number of each.
+    """Send the files of these numbers through `target`, in so many processes.
+
+    `say` is told the number of each.
     """
     started = [Lane(report.files, numbers[lane::lanes], target) for lane in range(lanes)]
     try:
@@ -241,8 +242,9 @@ def run_http(
     service: Service,
     say: Callable[[int], object] = lambda number: None,
 ) -> None:
-    """Send the files of these numbers to the service as pictures; afterwards it must be the same
-    process, and well.
+    """Send the files of these numbers to the service as pictures.
+
+    Afterwards it must be the same process, and well.
     """
     lock = threading.Lock()
     codes = find_codes()

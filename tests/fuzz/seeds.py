@@ -1,6 +1,4 @@
-"""Sound files that the fuzz begins with: small pictures of every kind that is taken, full of
-metadata, and others.
-"""
+"""Sound files that the fuzz begins with: small, of every kind that is taken, full of metadata."""
 
 import io
 import re
@@ -116,9 +114,8 @@ def _make_jpegs() -> Iterator[bytes]:
     yield encoded(
         photo, "MPO", quality=60, save_all=True, append_images=[photo.rotate(180)], **full
     )
-    yield encoded(
-        photo.resize((1280, 1280)), quality=20
-    )  # large enough to be decoded at a smaller scale
+    # Large enough to be decoded at a smaller scale.
+    yield encoded(photo.resize((1280, 1280)), quality=20)
 
 
 def _make_pngs() -> Iterator[bytes]:
@@ -220,17 +217,17 @@ def _make_isobmff() -> Iterator[bytes]:
         yield _make_heic(pillow_heif.from_pillow(picture), **full)
     yield _make_heic(pillow_heif.from_pillow(photo))
     yield _make_heic(pillow_heif.from_bytes("RGB;16", (32, 32), bytes(range(256)) * 24))
-    yield _make_heic(
-        pillow_heif.from_pillow(photo.resize((128, 128))), tile_size=64
-    )  # a grid, as phones write it
+    # A grid, as phones write it.
+    yield _make_heic(pillow_heif.from_pillow(photo.resize((128, 128))), tile_size=64)
     several = pillow_heif.from_pillow(photo)
     several.add_from_pillow(photo.rotate(180))
     yield _make_heic(several, thumbnails=[16], **full)
 
 
 def _take_time_out(moving: bytes) -> bytes:
-    """The same file whenever it is made: its creation and modification are at no time (ISO/IEC
-    14496-12, 8.2.2).
+    """Make the file the same whenever it is made: give it no time of creation or modification.
+
+    ISO/IEC 14496-12, 8.2.2.
     """
     changed = bytearray(moving)
     for found in re.finditer(b"mvhd|tkhd|mdhd", moving):

@@ -1,6 +1,4 @@
-"""The mutation fuzz, in short: nothing but a picture or a refusal comes of a broken file; anything
-else is noticed.
-"""
+"""The fuzz, in short: a broken file becomes a picture or a refusal; anything else is noticed."""
 
 import dataclasses
 import os
@@ -84,9 +82,7 @@ def test_over_http_it_is_the_same(
 
 
 def test_a_refused_file_takes_nothing_from_the_next() -> None:
-    """A decoder's limit counts what it holds already: what the refusal of a large picture kept,
-    others would miss.
-    """
+    """A decoder's limit counts what it holds already, so what a refusal kept would be missing."""
     sound = encoded(quarters(64, 64), "PNG")
     large = fields.repair_checksums(sound[:16] + pack(">II", 4900, 4900) + sound[24:])
     with closing(DecoderPool()) as pool:

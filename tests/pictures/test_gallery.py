@@ -1,5 +1,4 @@
-"""Proves that every class of picture is served in the colours that were drawn, of
-tests/support/gallery.py.
+"""Proves that every class of picture of tests/support/gallery.py is served in its colours.
 
 What must be seen is worked out here in plain arithmetic, from the published numbers of each colour
 space and filter.
@@ -180,9 +179,7 @@ def scanned_light(value: float) -> float:
 
 
 def above_black(value: int, light: Curve) -> float:
-    """The light of a value (of 255), as a part of what lies between black and white: black must
-    come out black.
-    """
+    """The light of a value (of 255) between black and white: black must come out black."""
     return (light(value / 255) - light(0)) / (1 - light(0))
 
 
@@ -243,9 +240,8 @@ def test_colours_of_another_space_are_served_as_those_of_srgb(kind: str, space: 
     primaries, light = SPACES[space]
     wanted = [from_rgb(colour, primaries, light) for colour in COLOURS]
     assert worst(COLOURS, wanted) > 3 * NEAR, "the profile changes too little to be seen"
-    near = (
-        NEAR + 2 if kind == "AVIF" else NEAR
-    )  # its writer is two steps off in blue, and dark tones make it seven
+    # AVIF's writer is two steps off in blue, and dark tones make it seven.
+    near = NEAR + 2 if kind == "AVIF" else NEAR
     assert (
         worst(squares(served_picture(with_profile(kind, rgb_profile(primaries, light)))), wanted)
         <= near
@@ -292,8 +288,9 @@ def test_greys_with_a_curve_of_their_own_come_out_neutral_and_as_light_as_they_w
 
 
 def press(cyan: int, magenta: int, yellow: int, key: int) -> XYZ:
-    """What a made-up press prints of full inks, as Lab: not what inks are taken for that have no
-    profile.
+    """What a made-up press prints of full inks, as Lab.
+
+    It differs from what inks without a profile are taken for.
     """
     if key:
         return 0, 0, 0
@@ -419,9 +416,7 @@ def sinc(x: float) -> float:
 
 
 def row_over_white(row: Sequence[Sample]) -> list[Colour]:
-    """A row of colours with alpha, scaled down with what is transparent counting for nothing, on
-    white.
-    """
+    """A row of colours with alpha, scaled down by premultiplied values and laid on white."""
     alphas = [
         min(255.0, max(0.0, alpha))
         for alpha in lanczos([sample[3] for sample in row], PICTURE_SIDE_PX)
@@ -568,9 +563,7 @@ def turned_by_its_container(kind: str, orientation: int, exif_says: int) -> byte
 def test_an_avif_or_heic_is_turned_as_its_container_says_whatever_its_exif_block_says(
     kind: str, orientation: int
 ) -> None:
-    """The block repeats what the container does already, or is out of date: all readers go by the
-    container.
-    """
+    """The block repeats the container or is out of date: all readers go by the container."""
     for exif_says in (orientation, 1, 6, 3):
         content = turned_by_its_container(kind, orientation, exif_says)
         turns = {3: 2, 6: 3, 8: 1}  # to the left, in quarters (ISO/IEC 23008-12, 6.5.10)

@@ -1,6 +1,4 @@
-"""Proves the image step: any accepted file becomes an upright, clean, square JPEG, and any other a
-4xx.
-"""
+"""Proves the image step: an upright, clean, square JPEG of any accepted file, else a 4xx."""
 
 import dataclasses
 import hashlib
@@ -181,9 +179,7 @@ def test_a_crop_outside_the_upright_picture_is_refused(
 def test_the_result_is_exactly_the_centre_square(
     kind: str, size: tuple[int, int], orientation: int
 ) -> None:
-    """A frame six result pixels wide lies just inside the centre square: it must fill the result's
-    edges.
-    """
+    """A frame six result pixels wide just inside the centre square must fill the result's edges."""
     width, height = size
     side = min(size)
     left = (width - side) // 2
@@ -246,9 +242,7 @@ def difference(one: Image.Image, other: Image.Image) -> float:
 
 
 def full_of_metadata(kind: str) -> bytes:
-    """A picture with every kind of metadata that the format takes, each of them with the sender's
-    secret in it.
-    """
+    """A picture with all metadata that the format takes, and the sender's secret in each kind."""
     exif = Image.Exif()
     exif[0x010E] = MARK  # description, artist
     exif[0x013B] = MARK
@@ -426,9 +420,8 @@ def with_smaller_limit(kind: str) -> bytes:
         return jpeg(1600, 1200, progressive=True)
     if kind != "several scans":
         return encoded(quarters(1600, 1200), kind)
-    content = jpeg(
-        1600, 1200
-    )  # sequential, but one component after the other: libjpeg keeps all coefficients
+    # Sequential, but one component after the other: libjpeg keeps all coefficients.
+    content = jpeg(1600, 1200)
     scan = content.index(b"\xff\xda\x00\x0c\x03")
     return content[:scan] + b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" + content[scan + 14 :]
 
@@ -512,9 +505,7 @@ def test_a_jpeg_that_is_cut_short_is_called_so(size: tuple[int, int], progressiv
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_half_of_a_picture_ever_passes(kind: str) -> None:
-    """Without EXIF and with it: reading the orientation must not swallow what reading the pixels
-    says.
-    """
+    """With EXIF and without: reading the orientation must not swallow what reading pixels says."""
     exif = Image.Exif()
     exif[ORIENTATION] = 1
     for options in ({}, {"exif": exif}):
@@ -677,9 +668,7 @@ def test_tiny_and_extremely_narrow_pictures_are_taken(size: tuple[int, int], kin
 
 
 def test_a_tiny_crop_of_a_large_jpeg_is_not_blurred() -> None:
-    """The reduced decode follows the crop, not the picture: one pixel in four would not show these
-    bars.
-    """
+    """The reduced decode follows the crop: one pixel in four would not show these bars."""
     picture = Image.new("RGB", (4000, 3000), WHITE)
     draw = ImageDraw.Draw(picture)
     for x in range(2000, 2300, 6):

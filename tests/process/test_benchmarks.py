@@ -1,6 +1,4 @@
-"""Proves that each benchmark runs and prints its table, on small pictures; what it measures is for
-people to read.
-"""
+"""Proves that each benchmark runs, on small pictures, and prints its table for people to read."""
 
 import io
 import json

@@ -1,6 +1,4 @@
-"""Proves that a restart of Postgres under load loses
-no picture, and that the service recovers by itself.
-"""
+"""Proves that a restart of Postgres under load loses no picture, and that the service recovers."""
 
 import itertools
 import os
@@ -78,9 +76,7 @@ class Client:
         return sum(answer.status_code == 200 for _, answer in list(self.sent))
 
     def possible(self) -> list[bytes]:
-        """The pictures that the account may show now: the
-        last one accepted, and those of unknown outcome since.
-        """
+        """What the account may show now: the last one accepted, or one of unknown outcome since."""
         last = max(
             index for index, (_, answer) in enumerate(self.sent) if answer.status_code == 200
         )

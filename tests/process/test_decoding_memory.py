@@ -1,6 +1,4 @@
-"""Proves that decoding takes no more memory than was set aside for it, of whatever kind the picture
-is.
-"""
+"""Proves that decoding a picture of any kind takes no more memory than was set aside for it."""
 
 import base64
 import io
@@ -89,9 +87,7 @@ Process = subprocess.Popen[bytes]
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to make a file of this size, and whether it is the one of its format for which most is
-    set aside.
-    """
+    """A way to make a file of this size; the dearest of a format has most set aside for it."""
 
     make: Callable[[Size], bytes]
     is_dearest: bool = False

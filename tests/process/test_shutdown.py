@@ -1,6 +1,4 @@
-"""Proves that a service that is told to end finishes what
-it accepted, refuses the rest at once, and ends in time.
-"""
+"""Proves that a service that is told to end finishes what it accepted, and ends in time."""
 
 import contextlib
 import itertools

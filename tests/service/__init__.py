@@ -1,0 +1,1 @@
+"""Tests of what a client sees, over HTTP against a running service."""

@@ -51,8 +51,9 @@ TABLE: dict[tuple[str, str], Expected] = {
 
 
 def every_route(of: FastAPI) -> set[tuple[str, str]]:
-    """All that the application answers: included routers
-    (which FastAPI unfolds late), plain routes, and mounts.
+    """All that the application answers: plain routes, mounts, and included routers.
+
+    FastAPI unfolds included routers late.
     """
     assert not of.router._low_priority_routes, (
         "FastAPI's frontends are not in `routes`: teach this function to see them"

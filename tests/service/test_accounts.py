@@ -1,6 +1,4 @@
-"""Accounts: who may be registered, what a token is good
-for, and that passwords are neither told nor guessed faster.
-"""
+"""Accounts: who may register, what a token is good for, and that passwords are never told."""
 
 import base64
 import json
@@ -370,9 +368,8 @@ def test_a_body_far_too_large_is_refused(api: httpx.Client) -> None:
 )
 def test_any_plain_name_of_up_to_fifty_characters_is_good(api: httpx.Client, good: str) -> None:
     taken = register(api, username=good)
-    assert taken.status_code in (201, 409), (
-        taken.text
-    )  # 409 only when the shared database knows it from another test
+    # 409 only when the shared database knows it from another test.
+    assert taken.status_code in (201, 409), taken.text
     if taken.status_code == 201:
         user = taken.json()
         assert user["username"] == good.strip()

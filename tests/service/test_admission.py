@@ -1,6 +1,4 @@
-"""Proves that memory for uploads is reserved before it is
-used, in order, for a bounded time, and always given back.
-"""
+"""Proves that memory for uploads is reserved in order, for a bounded time, and given back."""
 
 import contextlib
 import http.client
@@ -29,9 +27,7 @@ SANDBOX = (
 
 @contextlib.contextmanager
 def stalled_upload(service: Service, account: Account, *, length: int | None) -> Iterator[None]:
-    """An upload that sends its head and a few bytes,
-    and then nothing for as long as the context lasts.
-    """
+    """An upload that sends its head and a few bytes, and nothing more until the context ends."""
     connection = http.client.HTTPConnection(service.host, service.port)
     connection.putrequest("PATCH", f"/users/{account.id}/picture")
     connection.putheader("Authorization", account.headers["Authorization"])
@@ -69,8 +65,9 @@ def in_chunks(service: Service, account: Account, content: bytes) -> httpx.Respo
 
 @pytest.fixture(scope="module")
 def narrow_settings() -> dict[str, str]:
-    """Room for one upload of the largest size and a little
-    more; nobody waits long, and stalling is no crime here.
+    """Room for one upload of the largest size and a little more; nobody waits long.
+
+    Stalling is no crime here.
     """
     return {
         "UPLOAD_BUDGET_BYTES": str(6 * MIB),
@@ -108,8 +105,9 @@ def test_a_stalled_upload_holds_only_its_own_memory_and_frees_it_when_it_goes_aw
 
 
 def first_refusal(send: Callable[[], httpx.Response]) -> httpx.Response:
-    """The first answer that is not 200: the stalled
-    upload counts from when the service has read its head.
+    """The first answer that is not 200.
+
+    The stalled upload counts from when the service has read its head.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (answer := send()).status_code == 200:

@@ -1,6 +1,4 @@
-"""Bad input is a 4xx in the one shape with its own code
-and changes nothing; odd but good pictures are served.
-"""
+"""Bad input is a 4xx with its own code and changes nothing; odd but good pictures are served."""
 
 import io
 import json
@@ -173,8 +171,9 @@ def stored_keys(service: Service) -> set[str]:
 
 @pytest.fixture
 def kept(shared_service: Service, account: Account) -> Iterator[str]:
-    """The path of a picture that the account has; after
-    the test it still has it, and nothing else is left.
+    """The path of a picture that the account has.
+
+    After the test it still has it, and nothing else is left.
     """
     path: str = shared_service.patch_picture(account, jpeg()).json()["image_path"]
     before = stored_keys(shared_service)

@@ -1,6 +1,4 @@
-"""A real browser can use Darkroom: the try-it-out page,
-uploads and early refusals, pictures, and other origins.
-"""
+"""A real browser can use Darkroom: the page at /docs, uploads, refusals, other origins."""
 
 import shutil
 from collections.abc import Callable, Iterator

@@ -1,6 +1,4 @@
-"""An answer that comes before the body was read reaches
-every client as that answer, and never as a reset.
-"""
+"""An answer that comes before the body was read reaches every client, and never as a reset."""
 
 import http.client
 import shutil

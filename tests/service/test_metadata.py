@@ -1,5 +1,4 @@
-"""Proves that nothing which a file carries beside its pixels reaches the served picture, and that
-all of it is named.
+"""Proves that no metadata of a file reaches the served picture, and that all of it is named.
 
 The judge is exiftool, an independent reader, and a plain search through the bytes.
 """
@@ -292,8 +291,9 @@ Tags = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def read(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Tags, Tags]]:
-    """What exiftool finds in each file and in the picture made of it; it starts once for all, for
-    it is slow.
+    """What exiftool finds in each file and in the picture made of it.
+
+    It starts once for all, because it is slow.
     """
     if shutil.which("exiftool") is None:
         pytest.skip("exiftool is not installed (Debian: libimage-exiftool-perl)")

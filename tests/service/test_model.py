@@ -1,5 +1,4 @@
-"""Proves that after any sequence of calls by several people,
-rows, objects and what is shown equal a ten-line model.
+"""Proves that after any sequence of calls rows, objects and what is shown equal a ten-line model.
 
 The same sequences on every run; `--hypothesis-seed=N` tries others,
 and more of them. A failure prints the calls that led to it.
@@ -50,9 +49,7 @@ name_of_a_picture = st.sampled_from(sorted(PICTURES))
 
 
 class Model:
-    """What a service should hold: each account's
-    picture, as a checksum or None; and who is logged in.
-    """
+    """What a service should hold: each account's picture, as a checksum, and who is logged in."""
 
     def __init__(self) -> None:
         self.pictures: dict[str, str | None] = {}
@@ -63,9 +60,7 @@ class Model:
 
 
 class People(RuleBasedStateMachine):
-    """Some people, each in possession of the newest
-    token of theirs, and the model of what they did.
-    """
+    """Some people, each with the newest of their tokens, and the model of what they did."""
 
     def __init__(self, service: Service, client: httpx.Client) -> None:
         super().__init__()
@@ -231,9 +226,7 @@ class People(RuleBasedStateMachine):
         self.rows_and_objects_are_the_model()
 
     def wipe(self) -> None:
-        """Remove what a failure left: the same calls
-        must fail once more in the same way to be shown.
-        """
+        """Remove what a failure left, so that the same calls fail again and can be shown."""
         self.service.sql("TRUNCATE users, stored_files")
         for key in self.service.objects():
             if self.service.settings["STORAGE"] == "s3":

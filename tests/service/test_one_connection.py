@@ -1,5 +1,6 @@
-"""Proves that nobody holds a database connection while
-waiting for a body, a turn, a decoder or the store.
+"""Proves that no request holds a database connection while it waits for something else.
+
+Something else is a body, a turn, a decoder or the store.
 """
 
 import time

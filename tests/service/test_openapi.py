@@ -1,6 +1,4 @@
-"""The OpenAPI document is valid and true of uploads
-and errors, and the service keeps to every word of it.
-"""
+"""The OpenAPI document is valid, and the service keeps to every word of it."""
 
 import json
 import os

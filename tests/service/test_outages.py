@@ -1,5 +1,6 @@
-"""Proves that while the store is away uploads are refused
-in time, all else goes on, and deletions wait for it.
+"""Proves that while the store is away uploads are refused in time and all else goes on.
+
+Deletions wait until it is back.
 """
 
 import time

@@ -1,6 +1,4 @@
-"""What a page paints before the picture arrives is the
-picture's own, in every answer that shows the account.
-"""
+"""Every answer that shows an account has the placeholder of its own picture."""
 
 import base64
 

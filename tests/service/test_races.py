@@ -1,6 +1,4 @@
-"""Proves that changes of one account that meet each
-other leave one winner, no orphan and no error of ours.
-"""
+"""Proves that changes of one account that meet leave one winner, no orphan and no error of ours."""
 
 import random
 import threading
@@ -63,9 +61,7 @@ def test_fifty_replacements_at_once_leave_one_picture(
 def test_a_change_that_waits_for_another_sees_what_that_one_left(
     shared_service: Service, account: Account, second: str
 ) -> None:
-    """Both are queued behind a lock of the test's own, so
-    that the second surely waits for the first one's commit.
-    """
+    """Both are queued behind the test's own lock, so the second waits for the first's commit."""
     before = set(shared_service.objects())
     shared_service.patch_picture(account, jpeg())
 

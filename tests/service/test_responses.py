@@ -1,5 +1,6 @@
-"""Every answer has an id, the security headers and, if it
-is a refusal, the one shape; an outage is no exception.
+"""Every answer has an id and the security headers, and every refusal the one shape.
+
+An outage is no exception.
 """
 
 import asyncio
@@ -248,9 +249,8 @@ def test_a_mad_request_id_is_replaced(api: httpx.Client, mad: str) -> None:
 def test_a_request_id_with_a_control_character_is_never_repeated(api: httpx.Client) -> None:
     for mad in (b"a\x1b[31m", b"a\x00b", b"a\x7fb"):
         answer = asyncio.run(asked_raw(api, mad))
-        assert answer.startswith(
-            (b"HTTP/1.1 200 ", b"HTTP/1.1 400 ")
-        )  # the server may refuse it before we see it
+        # The server may refuse it before we see it.
+        assert answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 400 "))
         assert mad not in answer
 
 

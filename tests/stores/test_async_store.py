@@ -1,6 +1,4 @@
-"""The async face of a store keeps its deadline and its
-bound on threads, and what is given up leaks nothing.
-"""
+"""The async face of a store keeps its deadline and its bound on threads, and leaks nothing."""
 
 import asyncio
 import dataclasses

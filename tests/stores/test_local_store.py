@@ -1,6 +1,4 @@
-"""The local store loses nothing in a crash, says so when
-the disk fails, and is served at /media as RFC 9110 has it.
-"""
+"""The local store loses nothing in a crash, says so when the disk fails, and serves /media."""
 
 import errno
 import hashlib
@@ -67,8 +65,9 @@ class Step:
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch, media: Path) -> list[Step]:
-    """Every mkdir, fsync, link and unlink from now on, in
-    their order; a new folder is told by its parent's inode.
+    """Every mkdir, fsync, link and unlink from now on, in order.
+
+    A new folder is told by its parent's inode.
     """
     seen: list[Step] = []
     mkdir = os.mkdir
@@ -171,9 +170,7 @@ def test_a_deletion_is_on_disk_when_it_returns_even_if_an_earlier_one_was_cut_of
 
 
 def test_a_deletion_while_the_folder_is_missing_is_not_done(store: LocalStore, media: Path) -> None:
-    """As when its disk is not mounted for a while:
-    what lies there would be an orphan once it is back.
-    """
+    """As when its disk is not mounted for a while: what lies there would become an orphan."""
     put(store)
     media.rename(media.with_name("elsewhere"))
     with pytest.raises(StoreUnavailable):

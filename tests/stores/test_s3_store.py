@@ -1,6 +1,4 @@
-"""The S3 store names public URLs right, asks once, says
-every failure in our words, and outlives changed settings.
-"""
+"""The S3 store names public URLs right, asks once, and says every failure in our words."""
 
 import base64
 import hashlib
@@ -53,9 +51,7 @@ def recorder(recording: FakeS3) -> FakeS3:
 
 @pytest.fixture(scope="module")
 def store(recording: FakeS3) -> S3Store:
-    """A store at the recorder, for the tests after which
-    it is as before: making a client takes a while.
-    """
+    """A store at the recorder, shared because making a client takes a while."""
     return make_store(recording.url)
 
 
@@ -588,9 +584,7 @@ def test_no_keys_at_all_are_a_matter_for_the_operator(
 
 @dataclass
 class Changing:
-    """A service that is started again and again on one
-    database and one account, with other settings each time.
-    """
+    """A service started again and again on one database and account, with other settings."""
 
     start: Callable[..., Service]
     fixed: dict[str, str]

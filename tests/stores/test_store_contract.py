@@ -1,6 +1,4 @@
-"""Each store keeps the contract that its docstrings
-promise: memory, disk, and S3 over HTTP on two servers.
-"""
+"""Each store keeps its contract: memory, disk, and S3 over HTTP on two servers."""
 
 import hashlib
 import threading

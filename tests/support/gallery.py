@@ -1,5 +1,6 @@
-"""Every class of picture that people have, each of nine flat squares, and the colours that must be
-served of it.
+"""Every class of picture that people have, and the colours that must be served of each.
+
+Each is nine flat squares.
 
 The colours are those that were drawn, or follow from them by plain arithmetic: no library is asked
 for its opinion.
@@ -142,9 +143,7 @@ def png_cases() -> dict[str, Case]:
             cases[f"PNG {name}{how}"] = Case(make, tuple(shown))
 
     def wide(samples: Sequence[Sample]) -> list[Sample]:
-        """Sixteen bits of which the lower eight are not the upper ones, so that cutting them off is
-        not exact.
-        """
+        """Sixteen bits whose halves differ, so that cutting the lower one off is not exact."""
         return [tuple(min(65535, value * 257 + 50) for value in sample) for sample in samples]
 
     for depth in (1, 2, 4, 8):
@@ -245,10 +244,9 @@ def jpeg_cases() -> dict[str, Case]:
 
 
 def ycck(inks: Sequence[Sample], **options: Any) -> bytes:
-    """What Photoshop writes: inks turned round, and those of the colours as brightness and two
-    differences of colour.
+    """What Photoshop writes: inverted inks, the colours as brightness and two differences.
 
-    Pillow turns round what it writes; so what it is given here is turned round before.
+    Pillow inverts what it writes; so what it is given here is inverted before.
     """
     samples = []
     for cyan, magenta, yellow, key in inks:
@@ -349,9 +347,7 @@ def avif_cases() -> dict[str, Case]:
 
 
 def heif_cases() -> dict[str, Case]:
-    """Eight to twelve bits, with alpha in either manner, in tiles as phones write it, and the
-    chosen one of several.
-    """
+    """Eight to twelve bits, both manners of alpha, tiles as on phones, one picture of several."""
     halved = {"quality": 95, "chroma": 420}
     good = {"quality": 95, "chroma": 444}
     several = {

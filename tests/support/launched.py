@@ -37,9 +37,7 @@ def launched(
 
 
 def held(service: Service) -> dict[str, int]:
-    """What the process holds now: bytes reserved, uploads
-    that wait, bytes read, pictures in work, tasks unfinished.
-    """
+    """What the process holds now: bytes reserved, waiting uploads, bytes read, pictures, tasks."""
     found: dict[str, int] = get(f"{service.url}/test/held", timeout=30).json()
     return found
 

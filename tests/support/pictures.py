@@ -60,9 +60,7 @@ D50: XYZ = (0.9642, 1.0, 0.8249)
 
 
 def quarters(width_px: int, height_px: int) -> Image.Image:
-    """Red, green, blue and white quarters, from the top left in reading order: every turn of it
-    looks different.
-    """
+    """Red, green, blue and white quarters in reading order: every turn looks different."""
     picture = Image.new("RGB", (width_px, height_px), WHITE)
     draw = ImageDraw.Draw(picture)
     middle_x = width_px // 2
@@ -229,9 +227,7 @@ class GifFrame:
 
 
 def _unpacked_lzw(indices: Sequence[int]) -> bytes:
-    """Codes that stay one byte long: the table is cleared (128) before it would need longer ones,
-    and ended (129).
-    """
+    """Codes that stay one byte long: the table is cleared (128) in time, and ended (129)."""
     return (
         b"".join(b"\x80" + bytes(indices[at : at + 100]) for at in range(0, len(indices), 100))
         + b"\x81"
@@ -251,8 +247,9 @@ def with_segment(content: bytes, marker: int, data: bytes) -> bytes:
 def exif_block(
     entries: Sequence[ExifEntry], gps: Sequence[ExifEntry] = (), thumbnail: bytes = b""
 ) -> bytes:
-    """A little-endian TIFF of these tags, with a GPS directory and a thumbnail if there are any
-    (EXIF 2.32, 4.5).
+    """A little-endian TIFF of these tags, with a GPS directory and a thumbnail if there are any.
+
+    EXIF 2.32, 4.5.
     """
     first = [*entries, (EXIF_GPS, "long", (0,))] if gps else [*entries]
     gps_at = 8 + len(exif_directory(first, 8))
@@ -270,9 +267,7 @@ def exif_block(
 def exif_directory(
     entries: Sequence[ExifEntry], at: int, next_at: int = 0, order: str = "<"
 ) -> bytes:
-    """A directory that stands at this place of the block: tags, where the next one is, and what
-    does not fit in.
-    """
+    """A directory at this place of the block: tags, where the next is, and what does not fit in."""
     behind_at = at + 2 + 12 * len(entries) + 4
     behind = b""
     directory = struct.pack(order + "H", len(entries))
@@ -294,9 +289,7 @@ def exif_directory(
 
 
 def rgb_profile(primaries: Sequence[XYZ], curve: Curve, device_class: bytes = b"mntr") -> bytes:
-    """An ICC profile (version 2) of three primaries, as XYZ under D50, and one curve from device to
-    light.
-    """
+    """An ICC profile (version 2) of three primaries, as XYZ under D50, and one curve to light."""
     tags = {b"wtpt": _xyz(D50)}
     for letter, primary in zip((b"r", b"g", b"b"), primaries, strict=True):
         tags |= {letter + b"XYZ": _xyz(primary), letter + b"TRC": _curve(curve)}
@@ -309,8 +302,9 @@ def grey_profile(curve: Curve) -> bytes:
 
 
 def cmyk_profile(lab: Callable[[int, int, int, int], XYZ]) -> bytes:
-    """An ICC profile with a table of the sixteen mixtures of full inks (lut8, ICC.1:2001, 6.5.8),
-    each 0 or 1.
+    """An ICC profile with a table of the sixteen mixtures of full inks, each 0 or 1.
+
+    lut8, ICC.1:2001, 6.5.8.
     """
     corners = itertools.product((0, 1), repeat=4)
     table = [round(v) for inks in corners for v in _lab_bytes(lab(*inks))]

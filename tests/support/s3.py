@@ -248,9 +248,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return request
 
     def _read_body(self, is_cut: bool) -> bytes:
-        """The body without its transfer encoding; of one
-        that is cut the first half, or the first chunk.
-        """
+        """The body without its transfer encoding; of a cut one, the first half or chunk."""
         if "chunked" not in self.headers.get("Transfer-Encoding", ""):
             length = int(self.headers.get("Content-Length", 0))
             return self._read(length // 2 if is_cut else length)

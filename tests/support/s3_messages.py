@@ -31,9 +31,7 @@ class Request:
 
 @dataclass
 class Answer:
-    """An answer of a script: a status with an S3 error
-    code, or whatever else a broken service says.
-    """
+    """An answer of a script: a status with an S3 error code, or what else a broken service says."""
 
     status: int = 200
     code: str = ""

@@ -232,9 +232,7 @@ class Bucket:
 
 @functools.cache
 def _s3_client(endpoint: str) -> Any:
-    """One for all, since making it takes longer than
-    most of what it is asked; any thread may use it.
-    """
+    """One for all and for any thread: making it takes longer than most of what it is asked."""
     return boto3.client(
         "s3",
         endpoint_url=endpoint,
@@ -302,9 +300,7 @@ def wait_until(happened: Callable[[], object], what: str) -> None:
 
 
 def wait_until_none_is_left(folder: Path) -> None:
-    """Wait for the end of every process of the folder;
-    those that stay are a failure, and are ended.
-    """
+    """Wait for the end of every process of the folder; fail for those that stay, and end them."""
     try:
         wait_until(lambda: not processes_below(folder), "every process of the folder ended")
     finally:

@@ -1,6 +1,4 @@
-"""Proves that the proxy before Postgres loses exactly
-the COMMITs that it is told to lose, and nothing else.
-"""
+"""Proves that the proxy before Postgres loses exactly the COMMITs that it is told to lose."""
 
 import asyncio
 import contextlib

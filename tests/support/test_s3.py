@@ -49,9 +49,7 @@ def proxy(running: FakeS3, store: FakeS3) -> FakeS3:
 
 @functools.cache
 def client_of(url: str) -> Any:
-    """A client that tries once and waits for an answer for
-    a second; to make one costs more than its requests.
-    """
+    """A client that tries once and waits a second; making one costs more than its requests."""
     return boto3.client(
         "s3",
         endpoint_url=url,

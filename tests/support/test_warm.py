@@ -1,5 +1,6 @@
-"""What the tests fork from the warm process is what
-Python would be: its words, environment, streams and end.
+"""Proves that what is forked from the warm process is what Python would be.
+
+It has the same words, environment, streams and end.
 """
 
 import json

@@ -1,5 +1,4 @@
-"""A process that has imported every library, and forks
-from itself what the tests start with Python: 0.3 s, not 2.
+"""A process that has imported every library, from which the tests fork Python: 0.3 s, not 2.
 
 A fork becomes what `python -m MODULE`, `python -c PROGRAM` or `python FILE`
 would be: it has an environment, a folder and streams of its own, and imports

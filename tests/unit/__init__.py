@@ -1,0 +1,1 @@
+"""The quick tests: they need no database, no service and no store."""

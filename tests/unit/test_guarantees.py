@@ -1,6 +1,4 @@
-"""Every promise of docs/guarantees.md names a test
-that exists, and every crash point says what it leaves.
-"""
+"""Every promise of docs/guarantees.md names a test, and every crash point what it leaves."""
 
 import ast
 import re

@@ -1,6 +1,4 @@
-"""Proves that an upload's bytes end with their
-reservation, and do not wait for the garbage collector.
-"""
+"""Proves that an upload's bytes end with their reservation, without the garbage collector."""
 
 import asyncio
 import gc

@@ -1,6 +1,4 @@
-"""Proves that a file's first bytes tell what it is, how large and how costly its picture, whoever
-made the file.
-"""
+"""Proves that a file's first bytes tell what it is, how large, and how costly to decode."""
 
 import io
 import itertools
@@ -244,9 +242,7 @@ def box(kind: bytes, body: bytes, is_long: bool = False, is_last: bool = False) 
 def isobmff(
     *sides: tuple[int, int], brands: bytes = b"heic\0\0\0\0mif1heic", **options: bool
 ) -> tuple[bytes, bytes]:
-    """The brands, and a description with these image sizes; a box of another kind stands before
-    each.
-    """
+    """The brands, and a description with these image sizes, each behind a box of another kind."""
     sizes = b"".join(
         box(b"pixi", bytes(8)) + box(b"ispe", bytes(4) + struct.pack(">II", *each))
         for each in sides
@@ -460,9 +456,7 @@ ENDLESS = {
 
 @pytest.mark.parametrize("name", ENDLESS)
 def test_a_header_made_to_keep_us_busy_is_given_up(name: str) -> None:
-    """A dozen calls for each of the steps that are allowed; without a limit it would be a million
-    and more.
-    """
+    """A dozen calls for each step that is allowed; without a limit it would be a million."""
     assert steps(ENDLESS[name]) <= 12 * MOST_STEPS
 
 

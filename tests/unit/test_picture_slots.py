@@ -114,9 +114,7 @@ class Decodes:
         return asyncio.create_task(self._slots.run(cost, work))
 
     async def until(self, *names: str, in_order: bool = True) -> None:
-        """Return when exactly these have begun; those
-        that are let in at one moment do so in any order.
-        """
+        """Return when exactly these have begun; those let in at one moment begin in any order."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             while len(self.begun) < len(names):
                 await asyncio.sleep(0.001)

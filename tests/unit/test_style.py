@@ -65,6 +65,16 @@ def find_hidden_walruses(tree: ast.AST) -> Iterator[int]:
             yield node.lineno
 
 
+def find_cut_summaries(tree: ast.Module) -> Iterator[int]:
+    """Line 1, unless the module's docstring begins with a line that is a whole sentence.
+
+    Whoever looks for a thing reads `head -1` of each module.
+    """
+    summary, *rest = (ast.get_docstring(tree) or "").split("\n")
+    if not summary.endswith((".", "?", "!", ":")) or (rest and rest[0]):
+        yield 1
+
+
 FINDERS = [find_parallel_assignments, find_crowded_lines, find_hidden_walruses]
 
 
@@ -72,6 +82,10 @@ FINDERS = [find_parallel_assignments, find_crowded_lines, find_hidden_walruses]
 def test_each_statement_says_one_thing(source: str, find: object) -> None:
     assert callable(find)
     assert list(find(ast.parse(source))) == []
+
+
+def test_the_first_line_of_a_module_is_a_whole_sentence(source: str) -> None:
+    assert list(find_cut_summaries(ast.parse(source))) == []
 
 
 def test_lines_are_short(source: str) -> None:
@@ -93,6 +107,9 @@ def test_a_module_holds_one_noun(name: str) -> None:
         (find_parallel_assignments, "a.x, a.y = x, y", "a.x, a.y = a.y, a.x"),
         (find_crowded_lines, "if a: b()", "if a:\n    b()"),
         (find_crowded_lines, "def f():\n    a(); b()", "def f():\n    a()\n    b()"),
+        (find_cut_summaries, "a = 1", '"""What."""'),
+        (find_cut_summaries, '"""What that\n\nis."""', '"""What?\n\nThat\nis"""'),
+        (find_cut_summaries, '"""What, that.\nis."""', '"""What that is:\n\n    a"""'),
         (find_hidden_walruses, "f(a := 1)", "if a := f():\n    g()\nwhile b := f():\n    g()"),
     ],
 )
