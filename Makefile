@@ -1,9 +1,9 @@
-# The ten commands, each of which brings uv along if it is not installed. Make, because a machine with git usually has it.
+# The commands, each of which brings uv along if it is not installed. Make, because a machine with git usually has it.
 
 RUN = . scripts/find_uv && "$$UV" run --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test unit test-s3 lint types check crash fuzz benchmarks
+.PHONY: help serve test unit test-s3 coverage lint types check crash fuzz benchmarks
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -19,6 +19,9 @@ unit:  ## the quick tests: no database, no service
 
 test-s3:  ## all tests, with pictures on an S3 server
 	scripts/test --store s3
+
+coverage:  ## all tests, and which branches of the product they take
+	scripts/coverage
 
 lint:  ## the linter and the formatter, which only looks
 	$(RUN) ruff check .
