@@ -1,12 +1,13 @@
-"""The real parts that the tests stand on: one Postgres, S3 servers over HTTP, and the service.
+"""The real parts that the tests stand on: a Postgres, S3 servers, the service as its own process.
 
-`--store local|s3` chooses where the services that the tests start keep
-their objects. Nothing of the developer's own environment or `.env`
-gets in, and everything listens on loopback and ends with the tests.
+`--store` chooses where the tested services keep their objects, `--postgres` whose server they use.
+Nothing of the developer's own environment or `.env` gets in; everything listens on loopback,
+reaches nothing else and ends with the tests.
 """
 
 import asyncio
 import os
+import re
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,30 +16,34 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-# Before `config` is first imported: no setting may
-# fall through from the shell or from someone's .env.
+# Before `config` is first imported: no setting may fall through from the shell or from someone's
+# .env. A test keeps the list in .env.example complete.
 os.environ["DARKROOM_ENV_FILE"] = ""
-_KEPT = {
-    name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "UV_", "PG"))
-}
-os.environ.clear()
-os.environ.update(_KEPT)
-# Nor may this: without kept bytecode each of a hundred
-# processes compiles every library anew, for over a second.
+SETTINGS = set(re.findall(r"^(?:# )?([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.M))
+for name in list(os.environ):
+    if name.upper() in SETTINGS or name.startswith(("AWS_", "UV_", "PG")):
+        del os.environ[name]
+# Without keys boto3 asks the cloud's metadata service, which is outside, and waits for seconds
+# where there is none.
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+# Nor may this: without kept bytecode each of a hundred processes compiles every library anew, for
+# over a second.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-import config  # noqa: E402
-
-for _name in config.Settings.model_fields:
-    os.environ.pop(_name.upper(), None)
-config.settings = config.Settings()
-
 import pytest  # noqa: E402
 
-from ops import embedded_postgres  # noqa: E402
-from tests.support.databases import database_url, execute, make_database  # noqa: E402
+from ops.postgres_cluster import find_programs  # noqa: E402
+from tests.support import loopback  # noqa: E402
+from tests.support.databases import (  # noqa: E402
+    database_url,
+    execute,
+    make_database,
+    running_server,
+)
 from tests.support.services import Account, Bucket, Service, s3_server  # noqa: E402
+
+loopback.refuse_others()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,6 +52,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=["local", "s3"],
         default="local",
         help="where the tested services keep objects",
+    )
+    parser.addoption(
+        "--postgres",
+        type=Path,
+        metavar="FOLDER",
+        help="the folder of the server's programs, if not of the embedded one: of Debian's "
+        "PostgreSQL 15 it is /usr/lib/postgresql/15/bin",
     )
 
 
@@ -58,9 +70,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_programs(request: pytest.FixtureRequest) -> Path:
+    """The folder of the server's programs."""
+    given: Path | None = request.config.getoption("--postgres")
+    return given or find_programs()
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server for all tests, without a database's name."""
-    with embedded_postgres.running(tmp_path_factory.mktemp("postgres")) as url:
+    with running_server(postgres_programs, tmp_path_factory.mktemp("postgres")) as url:
         # The machine will not lose its power before the tests
         # end; whatever process dies, what was written is there.
         execute(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")

@@ -1,10 +1,36 @@
-"""Databases of the tests' own server: made from a template, one for whoever asks."""
+"""The tests' own Postgres server, and databases on it: from a template, one for whoever asks."""
 
 import asyncio
+import contextlib
+import signal
 import uuid
+from collections.abc import Iterator
+from pathlib import Path
 
 import asyncpg
 from sqlalchemy.engine import make_url
+
+from ops.postgres_cluster import Cluster, choose_socket_dir
+from tests.support.services import wait_until
+
+
+@contextlib.contextmanager
+def running_server(programs: Path, folder: Path) -> Iterator[str]:
+    """Run a server of these programs, with its data in the folder; yields its URL.
+
+    It ends with the context, or with the thread that entered it.
+    """
+    data = folder / "postgres"
+    cluster = Cluster(programs, data, choose_socket_dir(data))
+    with open(folder / "postgres.lock", "a") as lock:
+        cluster.make(lock.fileno())
+        server = cluster.start(folder / "postgres.log", lock.fileno())
+        try:
+            wait_until(cluster.accepts_connections, "Postgres accepts connections")
+            yield cluster.url
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.wait()
 
 
 def make_database(server_url: str, template: str | None) -> str:

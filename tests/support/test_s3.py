@@ -3,6 +3,7 @@
 Most of it is tried through one that passes on to another, so that both ends can be looked at.
 """
 
+import contextlib
 import functools
 import http.client
 import io
@@ -24,6 +25,7 @@ from tests.support.s3_messages import Answer
 from tests.support.services import START_SECONDS, Bucket, wait_until
 
 CONTENT = b"0123456789" * 20_000
+Connect = Callable[[FakeS3], http.client.HTTPConnection]
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +62,18 @@ def client_of(url: str) -> Any:
     )
 
 
-def connect(proxy: FakeS3) -> http.client.HTTPConnection:
-    return http.client.HTTPConnection(urlsplit(proxy.url).netloc, timeout=START_SECONDS)
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Makes connections that end with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def make(server: FakeS3) -> http.client.HTTPConnection:
+            connection = http.client.HTTPConnection(
+                urlsplit(server.url).netloc, timeout=START_SECONDS
+            )
+            return stack.enter_context(contextlib.closing(connection))
+
+        yield make
 
 
 def connected(proxy: FakeS3) -> socket.socket:
@@ -128,7 +140,9 @@ def test_each_fault_does_to_the_client_and_the_store_what_it_says(
     assert (put(asked), store.objects["a/b"]) == (None, CONTENT), "the next request is whole"
 
 
-def test_what_hangs_is_done_once_the_gate_is_open(store: FakeS3, proxy: FakeS3) -> None:
+def test_what_hangs_is_done_once_the_gate_is_open(
+    store: FakeS3, proxy: FakeS3, connect: Connect
+) -> None:
     done = store.plan("PUT", "hang")
     connection = connect(store)
     connection.request("PUT", f"/{BUCKET}/a", b"a")
@@ -140,7 +154,9 @@ def test_what_hangs_is_done_once_the_gate_is_open(store: FakeS3, proxy: FakeS3) 
     assert done.wait(START_SECONDS)
 
 
-def test_what_hangs_is_not_done_for_a_client_that_gives_up(store: FakeS3, proxy: FakeS3) -> None:
+def test_what_hangs_is_not_done_for_a_client_that_gives_up(
+    store: FakeS3, proxy: FakeS3, connect: Connect
+) -> None:
     done = store.plan("DELETE", "hang")
     store.objects["a"] = b"a"
     connection = connect(store)
@@ -162,7 +178,7 @@ def test_what_is_always_so_comes_after_what_is_planned(store: FakeS3, proxy: Fak
 
 
 def test_a_script_is_said_whatever_is_asked_and_its_end_for_ever(
-    store: FakeS3, proxy: FakeS3
+    store: FakeS3, proxy: FakeS3, connect: Connect
 ) -> None:
     gone = Answer(404, "NoSuchKey", headers={"X-Word": "a"})
     store.say(Answer(200, body=b"<a/>"), "reset", gone)
@@ -245,7 +261,9 @@ def test_half_of_a_body_is_enough_to_be_cut_off(proxy: FakeS3, store: FakeS3) ->
     assert store.requests == []
 
 
-def test_a_plan_counts_the_requests_for_objects_by_its_method(proxy: FakeS3) -> None:
+def test_a_plan_counts_the_requests_for_objects_by_its_method(
+    proxy: FakeS3, connect: Connect
+) -> None:
     second = proxy.plan("PUT", "500", nth=2)
     third = proxy.plan("PUT", "503", nth=3)
     connection = connect(proxy)
@@ -260,7 +278,9 @@ def test_a_plan_counts_the_requests_for_objects_by_its_method(proxy: FakeS3) -> 
     assert second.is_set() and third.is_set()
 
 
-def test_bodies_of_every_kind_pass_whole_on_one_connection(proxy: FakeS3, store: FakeS3) -> None:
+def test_bodies_of_every_kind_pass_whole_on_one_connection(
+    proxy: FakeS3, store: FakeS3, connect: Connect
+) -> None:
     connection = connect(proxy)
 
     def assert_stored(content: bytes) -> None:
@@ -302,7 +322,9 @@ def test_what_a_client_did_not_send_to_its_end_is_not_stored(
     assert store.requests == []
 
 
-def test_a_store_that_is_away_resets_old_and_new_connections(proxy: FakeS3, store: FakeS3) -> None:
+def test_a_store_that_is_away_resets_old_and_new_connections(
+    proxy: FakeS3, store: FakeS3, connect: Connect
+) -> None:
     kept = connect(proxy)
     kept.request("PUT", f"/{BUCKET}/a", b"a")
     kept.getresponse().read()
@@ -318,7 +340,9 @@ def test_a_store_that_is_away_resets_old_and_new_connections(proxy: FakeS3, stor
     assert put(proxy) is None
 
 
-def test_going_away_ends_the_silence_and_withholds_an_answer(proxy: FakeS3, store: FakeS3) -> None:
+def test_going_away_ends_the_silence_and_withholds_an_answer(
+    proxy: FakeS3, store: FakeS3, connect: Connect
+) -> None:
     silent = proxy.plan("PUT", "timeout")
     connection = connect(proxy)
     connection.request("PUT", f"/{BUCKET}/a", b"a")

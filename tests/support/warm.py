@@ -5,6 +5,7 @@ would be: it has an environment, a folder and streams of its own, and imports
 our modules anew. Commands whose very start is tested are started without it.
 """
 
+import atexit
 import contextlib
 import functools
 import gc
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import threading
 import types
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -43,6 +45,7 @@ class Forked:
     def __init__(self, end: socket.socket) -> None:
         # Says the number of the process at once, and its exit status when it has ended.
         self._end = end
+        weakref.finalize(self, end.close)
         self.pid = int(end.recv(MOST_REQUEST_BYTES))
 
     def poll(self) -> int | None:
@@ -145,10 +148,16 @@ def _started() -> tuple[socket.socket, threading.Lock]:
     """The warm process of this one, which ends with it."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
-        subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, __file__], stdin=theirs.fileno(), stdout=subprocess.DEVNULL
         )
+    atexit.register(_end, ours, process)
     return ours, threading.Lock()
+
+
+def _end(control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    control.close()
+    process.wait()
 
 
 def _serve(control: socket.socket) -> dict[str, Any]:
@@ -220,4 +229,6 @@ def _be(words: list[str], env: dict[str, str], cwd: str) -> None:
 
 
 if __name__ == "__main__":
+    # As a script this has no package, but its folder is on the path.
+    importlib.import_module("loopback").refuse_others()
     _be(**_serve(socket.socket(fileno=sys.stdin.fileno())))
