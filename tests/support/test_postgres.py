@@ -362,7 +362,8 @@ def test_a_service_finds_out_what_became_of_its_swap(
             rolled_back = proxy.lose_request("UPDATE users SET picture_id")
             answer = service.patch_picture(account, jpeg())
             assert (answer.status_code, rolled_back.wait(START_SECONDS)) == (503, True), answer.text
-            assert service.client().get(f"/users/{account.id}").json()["image_file"] == first
+            with service.client() as client:
+                assert client.get(f"/users/{account.id}").json()["image_file"] == first
             late = proxy.late("UPDATE users SET picture_id", seconds=0.3)
             answer = service.patch_picture(account, jpeg())
             assert (answer.status_code, late.wait(START_SECONDS)) == (200, True), answer.text
