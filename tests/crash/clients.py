@@ -18,19 +18,24 @@ REFUSALS = {"busy", "database_unavailable", "shutting_down", "store_unavailable"
 AFTER_DELETION = {"user_not_found", "invalid_token"}
 
 
+# One change in five takes the picture away, unless a trial is about that.
+REMOVALS = 0.2
+
+
 @contextlib.contextmanager
 def load(
-    lane: Lane, *, many: bool = True, deleting_account: bool = False
+    lane: Lane, *, many: bool = True, deleting_account: bool = False, removals: float = REMOVALS
 ) -> Iterator[threading.Event]:
     """Clients that change two accounts until the service
     is gone or the context ends; yields their end.
 
     The first account has one client, so that each answer can be compared; the second has three
     at once and, if asked for, one that deletes it. Without `many` there is the first alone.
+    `removals` is the share of changes that take the picture away.
     """
     ending = threading.Event()
     calm, busy = lane.accounts
-    clients = _Clients(lane)
+    clients = _Clients(lane, removals)
     loops: list[Callable[[], None]] = [lambda: clients.change(calm, ending, is_alone=True)]
     if many:
         loops += [lambda: clients.change(busy, ending)] * 3
@@ -47,11 +52,25 @@ def load(
             thread.join()
 
 
+def make_short_lived(lane: Lane) -> Account:
+    """Register an account and give it a picture; its history is the lane's to compare."""
+    account = lane.register("short-lived-")
+    lane.short_lived.append(account)
+    _Clients(lane, removals=0.0).change_once(account)
+    return account
+
+
+def delete_account(lane: Lane, account: Account) -> None:
+    """Delete the account, once, and note what was told."""
+    _Clients(lane, removals=0.0).delete_once(account)
+
+
 class _Clients:
     """What one client does, over and over."""
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, removals: float) -> None:
         self._lane = lane
+        self._removals = removals
 
     def watched(self, client: Callable[[], None]) -> None:
         """An answer that a client cannot understand is a wrong
@@ -63,18 +82,8 @@ class _Clients:
             self._lane.wrong(f"a client met {err!r}")
 
     def change(self, account: Account, ending: threading.Event, is_alone: bool = False) -> None:
-        path = f"/users/{account.id}/picture"
         while not ending.is_set():
-            self._lane.sent += 1
-            content, checksum = self._lane.pictures[self._lane.sent]
-            if self._lane.random.random() < 0.2:
-                change = account.history.begin(None)
-                answer = self._send(account, change, "DELETE", path, None, account.headers)
-            else:
-                change = account.history.begin(checksum)
-                answer = self._send(
-                    account, change, "PATCH", path, form(part(content)), {**account.headers, **FORM}
-                )
+            change, answer = self.change_once(account)
             if answer is None:
                 return
             status, body = answer
@@ -84,19 +93,34 @@ class _Clients:
                 self._compare_shown(account)
             if is_alone and status == 200 and change.wanted is not None:
                 self._compare_served(body["image_path"], change.wanted)
+            if is_alone and self._lane.findings:
+                return  # so that the comparison after the end finds it as it was
             if status in (401, 404) and body.get("code") in AFTER_DELETION:
                 return
+
+    def change_once(self, account: Account) -> tuple[Change, tuple[int, dict[str, Any]] | None]:
+        """Replace or remove the picture; return what was begun, and what was answered."""
+        path = f"/users/{account.id}/picture"
+        self._lane.sent += 1
+        content, checksum = self._lane.pictures[self._lane.sent]
+        if self._lane.random.random() < self._removals:
+            change = account.history.begin(None)
+            return change, self._send(account, change, "DELETE", path, None, account.headers)
+        change = account.history.begin(checksum)
+        headers = {**account.headers, **FORM}
+        return change, self._send(account, change, "PATCH", path, form(part(content)), headers)
+
+    def delete_once(self, account: Account) -> bool:
+        """Delete the account; return whether it makes sense to try again."""
+        change = account.history.begin(GONE)
+        path = f"/users/{account.id}"
+        answer = self._send(account, change, "DELETE", path, None, account.headers)
+        return answer is not None and change.outcome == "refused"
 
     def delete(self, account: Account, ending: threading.Event) -> None:
         ending.wait(self._lane.random.uniform(0.02, 0.3))
         for _ in range(50):
-            if ending.is_set():
-                return
-            change = account.history.begin(GONE)
-            answer = self._send(
-                account, change, "DELETE", f"/users/{account.id}", None, account.headers
-            )
-            if answer is None or change.outcome != "refused":
+            if ending.is_set() or not self.delete_once(account):
                 return
 
     def _send(
@@ -153,7 +177,9 @@ class _Clients:
                 shows = hashlib.sha256(content).hexdigest()
         except (OSError, http.client.HTTPException):
             return
-        if status != 200 or shows not in account.history.possible():
+        if status == 404:
+            self._lane.lost(f"{path}, which an account shows, is not there")
+        elif status != 200 or shows not in account.history.possible():
             self._lane.wrong(
                 f"{path}, which an account shows, is answered {status}, or is not what it must show"
             )

@@ -87,6 +87,7 @@ class Lane:
         self.pid: int | None = None
         self._end_of_service = -1
         self.accounts: list[Account] = []
+        self.short_lived: list[Account] = []  # of one trial, beside the others
         self.sent = 0
         self.pictures = Pictures()
 
@@ -216,6 +217,10 @@ class Lane:
         """A client was answered what is not so."""
         self.findings.append(Finding("wrong", sentence))
 
+    def lost(self, sentence: str) -> None:
+        """A client cannot load what an account shows."""
+        self.findings.append(Finding("lost", sentence))
+
     # The end of a trial
 
     def reap(self) -> None:
@@ -227,7 +232,8 @@ class Lane:
         """After a crash: one pass of the reaper, and all is as
         clients were told; a day later nothing else is left.
         """
-        histories = {account.id: account.history for account in self.accounts}
+        accounts = [*self.accounts, *self.short_lived]
+        histories = {account.id: account.history for account in accounts}
         self.findings += self.state.never_due()
         self.reap()
         self.findings += self.state.compare(histories, is_a_day_later=False)

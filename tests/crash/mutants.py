@@ -7,8 +7,13 @@ line may move or be formatted anew, and a mechanism that was rewritten is notice
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.crash.state import Kind
+
 CHANGE = "files/change.py"
+DATABASE = "database.py"
 DELETIONS = "files/deletions.py"
+PICTURES = "files/profile_pictures.py"
+STATEMENTS = "files/statements.py"
 
 
 @dataclass(frozen=True)
@@ -29,10 +34,15 @@ class Edit:
 
 @dataclass(frozen=True)
 class Mutant:
-    """A fault in the product; `found_by` are the trials that show it in most of their turns."""
+    """A fault in the product; `found_by` are the trials that show it in most of their turns.
+
+    It is noticed by a finding of the kind that it `causes`, and by no other: a machine that is too
+    slow makes findings too.
+    """
 
     name: str
     breaks: str
+    causes: Kind
     found_by: tuple[str, ...]
     edits: tuple[Edit, ...]
 
@@ -49,17 +59,48 @@ def apply(mutant: Mutant, folder: Path) -> None:
 
 MUTANTS = (
     Mutant(
-        name="delete_before_commit",
-        breaks="The old object is deleted before the commit that lets go of it (G6).",
-        found_by=("kill at inside_swap",),
+        name="account_told_though_lost",
+        breaks="A deletion of an account whose COMMIT was lost is answered as done (G3).",
+        causes="wrong",
+        found_by=("COMMITs without an answer, accounts",),
+        edits=(Edit(PICTURES, "lambda user: user is None", "lambda _: True"),),
+    ),
+    Mutant(
+        name="announced_beside_the_put",
+        breaks="The bytes are stored while the row is being announced (G2).",
+        causes="leaked",
+        found_by=("kill before the announcement arrives",),
         edits=(
             Edit(
                 CHANGE,
-                'faults.reached("inside_swap")',
+                "        await store.put(key, picture.content, picture.content_type,"
+                " picture.sha256)\n",
+                "        await putting\n",
+            ),
+            Edit(
+                CHANGE,
+                'faults.reached("before_announce")',
                 """\
-if old is not None:
-                await deletions.delete_object(old)
-            faults.reached("inside_swap")""",
+faults.reached("before_announce")
+        putting = asyncio.ensure_future(
+            store.put(key, picture.content, picture.content_type, picture.sha256)
+        )""",
+            ),
+        ),
+    ),
+    Mutant(
+        name="delete_before_commit",
+        breaks="The old object is deleted before the commit that lets go of it (G6).",
+        causes="lost",
+        found_by=("kill at inside_swap", "COMMITs without an answer, one client"),
+        edits=(
+            Edit(
+                CHANGE,
+                "faults.reached(fault_point)",
+                """\
+for row in detached:
+                    await deletions.Claimed(row, self._backends.stores).delete_object()
+                faults.reached(fault_point)""",
             ),
         ),
     ),
@@ -67,100 +108,167 @@ if old is not None:
         name="delete_on_commit_error",
         breaks="A commit without an answer is taken for one that failed, and the new object is "
         "deleted (G3).",
+        causes="lost",
         found_by=("COMMITs without an answer, one client",),
         edits=(
             Edit(
                 CHANGE,
-                "user = await self._settle(file_id)",
+                "await self._settle(has_happened)",
                 """\
-await deletions.delete_object(file)
-            raise OutcomeUnknown""",
+if self._new is not None:
+                await self._new.store.delete(self._new.key)
+            raise""",
             ),
         ),
     ),
     Mutant(
         name="expired_goes_live",
         breaks="The swap does not look whether the reaper has claimed the file (G1).",
-        found_by=(
-            "SIGSTOP past the expiry at during_put",
-            "SIGSTOP past the expiry at after_put",
-        ),
+        causes="lost",
+        found_by=("SIGSTOP past the expiry at after_put", "reaper before the swap attaches"),
         edits=(
             Edit(
-                CHANGE,
-                "if file is None or file.state != FileState.PENDING:",
-                "if file is None:",
+                STATEMENTS,
+                """\
+, StoredFile.state == FileState.PENDING)
+    .values(state=FileState.LIVE""",
+                """\
+)
+    .values(state=FileState.LIVE""",
             ),
         ),
     ),
     Mutant(
+        name="expired_told_as_done",
+        breaks="A lost commit of a file that has expired since is answered as done (G3).",
+        causes="wrong",
+        found_by=("COMMIT of the swap lost, SIGSTOP past the expiry",),
+        edits=(Edit(CHANGE, ' or file["tombstone_until"]', ""),),
+    ),
+    Mutant(
         name="forgotten_expiry",
         breaks="The reaper passes over what was announced and never finished (G2).",
+        causes="leaked",
         found_by=("kill at after_announce",),
         edits=(
             Edit(
-                DELETIONS,
+                STATEMENTS,
                 "(StoredFile.state != FileState.LIVE) &",
                 "StoredFile.state.in_([FileState.DOOMED, FileState.DELETING]) &",
             ),
         ),
     ),
     Mutant(
+        name="long_lease",
+        breaks="What was let go of belongs for days to a process that may be dead (G6).",
+        causes="leaked",
+        found_by=("kill at after_commit",),
+        edits=(Edit(STATEMENTS, "LEASE = timedelta(seconds=30)", "LEASE = timedelta(days=3)"),),
+    ),
+    Mutant(
+        name="looks_then_attaches",
+        breaks="The swap reads the new file without its lock, and attaches whatever it is by then"
+        " (G1).",
+        causes="lost",
+        found_by=("reaper before the swap attaches",),
+        edits=(
+            Edit(
+                STATEMENTS,
+                """\
+, StoredFile.state == FileState.PENDING)
+    .values(state=FileState.LIVE""",
+                """\
+)
+    .values(state=FileState.LIVE""",
+            ),
+            Edit(
+                CHANGE,
+                "if await transaction.fetch_row(statements.ATTACH, file_id=file_id) is None:",
+                """\
+file = await transaction.fetch_row(statements.READ_FILE, file_id=file_id)
+                    if file and file["state"] == FileState.PENDING:
+                        await transaction.fetch(statements.ATTACH, file_id=file_id)
+                    else:""",
+            ),
+        ),
+    ),
+    Mutant(
         name="no_lock",
         breaks="The old picture is read without the lock of the account (G4).",
-        found_by=(
-            "kill at reaper_claimed",
-            "database gone at release_claimed, then kill",
-        ),
+        causes="leaked",
+        found_by=("COMMITs without an answer, many clients", "kill at release_claimed"),
         edits=(
-            Edit(CHANGE, "with_for_update=True, populate_existing=True", "populate_existing=True"),
+            Edit(
+                STATEMENTS,
+                'User.id == bindparam("owner_id")).with_for_update()',
+                'User.id == bindparam("owner_id"))',
+            ),
         ),
     ),
     Mutant(
         name="no_pending_row",
         breaks="The bytes are stored before any row knows of them (G2).",
+        causes="leaked",
         found_by=("kill at before_announce", "kill at during_put"),
         edits=(
             Edit(
                 CHANGE,
-                'faults.reached("before_announce")',
-                """\
-await _put_early(file, picture)
-        faults.reached("before_announce")""",
+                "        await store.put(key, picture.content, picture.content_type,"
+                " picture.sha256)\n",
+                "",
             ),
             Edit(
                 CHANGE,
-                "async def _put(",
+                'faults.reached("before_announce")',
                 """\
-async def _put(*_: object) -> None:
-    pass
-
-
-async def _put_early(""",
+await store.put(key, picture.content, picture.content_type, picture.sha256)
+        faults.reached("before_announce")""",
             ),
         ),
     ),
     Mutant(
         name="no_tombstone",
         breaks="An expired row is forgotten at once, though its bytes may still come (G2).",
+        causes="leaked",
         found_by=("SIGSTOP past the expiry, kill at after_put",),
-        edits=(Edit(DELETIONS, "tombstone_until=func.now() + _TOMBSTONE", "tombstone_until=None"),),
+        edits=(
+            Edit(
+                STATEMENTS,
+                "(StoredFile.state == FileState.PENDING, func.now() + TOMBSTONE)",
+                '(StoredFile.state == FileState.PENDING, literal_column("NULL::timestamptz"))',
+            ),
+        ),
+    ),
+    Mutant(
+        name="removal_told_though_lost",
+        breaks="A removal of a picture whose COMMIT was lost is answered as done (G3).",
+        causes="wrong",
+        found_by=("COMMITs without an answer, removals",),
+        edits=(
+            Edit(
+                PICTURES,
+                'return user is None or user["picture_id"] not in removed',
+                "return True",
+            ),
+        ),
     ),
     Mutant(
         name="reused_key",
         breaks="The key is made from the account, and so used again (G8).",
+        causes="wrong",
         found_by=("kill at after_announce",),
         edits=(
             Edit(
                 CHANGE,
-                "PROFILE_PICTURE.prefix + picture.filename",
-                'PROFILE_PICTURE.prefix + f"{self._owner_id}.jpg"',
+                "key = kind.prefix + picture.filename",
+                'key = f"{kind.prefix}{self._owner_id}.jpg"',
             ),
         ),
     ),
     Mutant(
         name="row_goes_first",
         breaks="The row of a deletion goes before its object (G6).",
+        causes="leaked",
         found_by=("kill at object_deleted",),
         edits=(
             Edit(DELETIONS, 'faults.reached("object_deleted")', "pass"),
@@ -168,10 +276,7 @@ async def _put_early(""",
                 DELETIONS,
                 "errors = await asyncio.gather(",
                 """\
-async with database.session() as db:
-        ids = [file.id for file in claimed if file.tombstone_until is None]
-        await db.execute(delete(StoredFile).where(StoredFile.id.in_(ids)))
-        await db.commit()
+await database.fetch(statements.FORGET, ids=[file.row["id"] for file in claimed])
     faults.reached("object_deleted")
     errors = await asyncio.gather(""",
             ),
@@ -180,28 +285,35 @@ async with database.session() as db:
     Mutant(
         name="swap_before_put",
         breaks="The row is made live first and the bytes are stored after the commit (G1).",
+        causes="lost",
         found_by=("kill with the COMMIT of the swap sent",),
         edits=(
             Edit(
                 CHANGE,
-                "file = await self._announce_and_put(picture)",
-                """\
-file = await self._announce(picture)
-                self._put_late = _put(file, picture)""",
+                "        await store.put(key, picture.content, picture.content_type,"
+                " picture.sha256)\n",
+                "        self._picture = picture\n",
             ),
             Edit(
                 CHANGE,
-                "self._put.clear()",
+                'faults.reached("after_commit")',
                 """\
-await self._put_late
-        self._put.clear()""",
+if self._new is not None:
+            await self._new.store.put(
+                self._new.key,
+                self._picture.content,
+                self._picture.content_type,
+                self._picture.sha256,
+            )
+        faults.reached("after_commit")""",
             ),
         ),
     ),
     Mutant(
         name="told_though_lost",
         breaks="A commit without an answer is answered as done, whether it was or not (G3).",
+        causes="wrong",
         found_by=("COMMITs without an answer, one client",),
-        edits=(Edit(CHANGE, "user = await self._settle(file_id)", "pass"),),
+        edits=(Edit(CHANGE, "await self._settle(has_happened)", "pass"),),
     ),
 )

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ops import embedded_postgres
 from tests.crash.lane import Lane, Missed
-from tests.crash.state import Finding
+from tests.crash.state import Finding, Kind
 from tests.crash.trials import DROPS, DROPS_A_TRIAL, Trial, trials
 from tests.support.databases import make_database
 from tests.support.services import ROOT, s3_server
@@ -145,9 +145,12 @@ def run_lane(
     plan: list[tuple[str, str]],
     end: Path | None = None,
     code: Path = ROOT,
+    ends_at: Kind | None = None,
 ) -> Report:
-    """One trial after another on one database and one
-    store; with `end`, until a lane has made that file.
+    """One trial after another on one database and one store.
+
+    With `end`, until a lane has made that file, which it does at its first finding; with `ends_at`
+    at the first of this kind.
     """
     known = trials(store) | DROPS
     report = Report()
@@ -161,7 +164,8 @@ def run_lane(
             report.add(name, line)
             for finding in line.findings:
                 print(f"{finding.kind} at «{name}», seed {seed}: {finding.sentence}", flush=True)
-            if end is not None and line.findings:
+            kinds = {finding.kind for finding in line.findings}
+            if end is not None and (ends_at in kinds if ends_at else kinds):
                 end.touch()
             if end is not None and end.exists():
                 break
@@ -171,6 +175,8 @@ def run_lane(
 def _try(lane: Lane, trial: Trial) -> Line:
     line = Line()
     lane.findings = []
+    lane.short_lived = []
+    lane.postgres.orders.clear()
     lane.kills = 0
     try:
         line.drops = trial(lane)

@@ -5,7 +5,7 @@ import hashlib
 import os
 import threading
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import asyncpg
 
@@ -18,10 +18,15 @@ from tests.support.services import Bucket
 PICTURES = 500
 
 
-class Finding(NamedTuple):
-    """A promise that was broken: `lost`, `leaked` or `wrong`, and how."""
+# Lost: an account shows what is not stored · leaked: rows or objects that nothing shows or will
+# ever remove · wrong: an answer that is not true
+Kind = Literal["lost", "leaked", "wrong"]
 
-    kind: str
+
+class Finding(NamedTuple):
+    """A promise that was broken, and how."""
+
+    kind: Kind
     sentence: str
 
 
@@ -69,6 +74,16 @@ class State:
         self.sql(f"UPDATE stored_files SET next_attempt_at = now() WHERE id IN ({waits})")
         for draft in self._media.glob(".drafts/*"):
             os.utime(draft, (0, 0))
+
+    def leave_doomed(self) -> None:
+        """Insert a row that nothing refers to and whose object is gone, for a reaper to finish."""
+        storage = "'s3'" if self._bucket else "'local'"
+        bucket = f"'{self._bucket.name}'" if self._bucket else "''"
+        key = "'profile_pics/' || gen_random_uuid() || '.jpg'"
+        self.sql(
+            "INSERT INTO stored_files (storage, bucket, key, purpose, state, owner_id)"
+            f" VALUES ({storage}, {bucket}, {key}, 'profile_picture', 'doomed', 0)"
+        )
 
     def never_due(self) -> list[Finding]:
         """Rows that no reaper would look at within the longest backoff: an hour and a quarter."""

@@ -1,23 +1,29 @@
 """Every way in which the crash runner makes a service die, by name."""
 
 import signal
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
-from tests.crash.clients import load
+from tests.crash.clients import delete_account, load, make_short_lived
 from tests.crash.lane import FAULT_SECONDS, Lane, Missed
 
 # A trial starts the service, lets clients change accounts until the fault happens, and ends
 # with one kill -9 under their load. It returns how many answers to COMMIT were dropped.
 Trial = Callable[[Lane], int]
 DROPS_A_TRIAL = 10
+# Statements as they are on the wire (files/statements.py). The last three, the announcement and the
+# reaper's claim are transactions of their own.
+LOCK = "FROM users WHERE users.id = $1::BIGINT FOR UPDATE"
+ATTACH = "SET state=$1::VARCHAR, state_changed_at=now() WHERE"
 SWAP = "UPDATE users SET picture_id"
-ANNOUNCE = "INSERT INTO stored_files"
+DETACH = "next_attempt_at=(now() + $3::INTERVAL) WHERE"
 ACCOUNT = "DELETE FROM users"
-CLAIM = "UPDATE stored_files SET state"
-LET_GO = "DELETE FROM stored_files"
+ANNOUNCE = "INSERT INTO stored_files"
+CLAIM = "FOR UPDATE SKIP LOCKED"
+FORGET = "DELETE FROM stored_files"
 
 
 def killed_at(point: str, lane: Lane) -> int:
@@ -29,10 +35,11 @@ def killed_at(point: str, lane: Lane) -> int:
 
 
 def reaper_killed_at(point: str, lane: Lane) -> int:
-    """A first kill leaves the reaper something to do."""
+    """A first kill leaves the reaper something to do, once the lease of the dead is over."""
     killed_at("after_commit", lane)
     lane.kills = 0  # this one does not count
     lane.kill()
+    lane.state.make_due()
     lane.start(f"{point}:kill")
     with load(lane):
         _expect_end(lane)
@@ -102,8 +109,52 @@ def killed_with_commit_in_flight(statement: str, lane: Lane) -> int:
         then=partial(lane.signal, signal.SIGKILL),
     )
     with load(lane, deleting_account=statement == ACCOUNT):
-        _expect(lane, dropped.wait)
+        _expect(lane, _wait_for(lane, statement, dropped))
         _expect_end(lane)
+    return 0
+
+
+def killed_before_announcement(lane: Lane) -> int:
+    """The row is on its way for so long that a put beside it would be done; it never arrives."""
+    lane.start()
+
+    def wait_and_kill() -> None:
+        time.sleep(0.3)
+        lane.signal(signal.SIGKILL)
+
+    lost = lane.postgres.lose_request(ANNOUNCE, nth=lane.random.randint(1, 4), then=wait_and_kill)
+    with load(lane):
+        _expect(lane, lost.wait)
+        _expect_end(lane)
+    return 0
+
+
+def commit_lost_and_expired(lane: Lane) -> int:
+    """The COMMIT of the swap never arrives; when the process goes on its file has expired."""
+    lane.start()
+    lost = lane.postgres.lose_request(
+        SWAP, nth=lane.random.randint(1, 4), then=partial(lane.signal, signal.SIGSTOP)
+    )
+    with load(lane):
+        _expect(lane, lost.wait)
+        lane.reap()
+        lane.signal(signal.SIGCONT)
+        time.sleep(lane.random.uniform(0.1, 0.4))
+        lane.kill_under_load()
+    return 0
+
+
+def reaper_passes_before(statement: str, lane: Lane) -> int:
+    """All that waits comes due and is reaped, while a swap is about to go on.
+
+    With one client, who looks at what its account shows before it changes it again.
+    """
+    lane.start()
+    passed = lane.postgres.before(statement, nth=lane.random.randint(1, 4), then=lane.reap)
+    with load(lane, many=False):
+        _expect(lane, passed.wait)
+        time.sleep(lane.random.uniform(0.0, 0.2))
+        lane.kill_under_load()
     return 0
 
 
@@ -125,23 +176,68 @@ def commit_answers_dropped(many: bool, lane: Lane) -> int:
     """
     lane.start()
     count = 0
-    with load(lane, many=many, deleting_account=many and lane.random.random() < 0.3) as ending:
+    with load(lane, many=many) as ending:
         while count < DROPS_A_TRIAL and not ending.is_set():
-            statement = lane.random.choice([SWAP, SWAP, SWAP, ANNOUNCE, CLAIM, LET_GO])
-            how = lane.random.random()
-            nth = lane.random.randint(1, 3)
-            if how < 0.7:
-                happened = lane.postgres.lose_reply(statement, nth=nth)
-            elif how < 0.85:
-                happened = lane.postgres.lose_request(statement, nth=nth)
-            else:
-                happened = lane.postgres.late(
-                    statement, nth=nth, seconds=lane.random.uniform(0.05, 0.5)
-                )
-            _expect(lane, happened.wait)
-            count += how < 0.7  # the others are there to mix with them
+            statement = lane.random.choice([SWAP, SWAP, SWAP, ANNOUNCE, CLAIM, FORGET])
+            happened, is_dropped = _lose(lane, statement, nth=lane.random.randint(1, 3))
+            _expect(lane, _wait_for(lane, statement, happened))
+            count += is_dropped  # the others are there to mix with them
         lane.kill_under_load()
     return count
+
+
+def removal_commits_dropped(lane: Lane) -> int:
+    """The same, where half of the changes take the picture away."""
+    lane.start()
+    count = 0
+    with load(lane, many=False, removals=0.5) as ending:
+        while count < DROPS_A_TRIAL and not ending.is_set():
+            happened, is_dropped = _lose(lane, SWAP, replies=0.5)
+            _expect(lane, happened.wait)
+            count += is_dropped
+        lane.kill_under_load()
+    return count
+
+
+def account_commits_dropped(lane: Lane) -> int:
+    """The same for deletions of accounts, of which each has one."""
+    lane.start()
+    count = 0
+    with load(lane, many=False) as ending:
+        while count < DROPS_A_TRIAL and not ending.is_set():
+            account = make_short_lived(lane)
+            happened, is_dropped = _lose(lane, ACCOUNT, replies=0.5)
+            delete_account(lane, account)
+            _expect(lane, happened.wait)
+            count += is_dropped
+        lane.kill_under_load()
+    return count
+
+
+def _wait_for(lane: Lane, statement: str, happened: threading.Event) -> Callable[[float], bool]:
+    """Give a function that waits; where a claim is waited for, the reaper gets something to do."""
+
+    def leave_work_and_wait(wait_seconds: float) -> bool:
+        lane.state.leave_doomed()
+        return happened.wait(wait_seconds)
+
+    return leave_work_and_wait if statement == CLAIM else happened.wait
+
+
+def _lose(
+    lane: Lane, statement: str, nth: int = 1, replies: float = 0.7
+) -> tuple[threading.Event, bool]:
+    """Order that a COMMIT loses its answer, never arrives or arrives late.
+
+    Returns the order's Event, and whether it was the answer.
+    """
+    how = lane.random.random()
+    if how < replies:
+        return lane.postgres.lose_reply(statement, nth=nth), True
+    if how < (1 + replies) / 2:
+        return lane.postgres.lose_request(statement, nth=nth), False
+    seconds = lane.random.uniform(0.05, 0.5)
+    return lane.postgres.late(statement, nth=nth, seconds=seconds), False
 
 
 def trials(store: str) -> dict[str, Trial]:
@@ -178,6 +274,7 @@ def trials(store: str) -> dict[str, Trial]:
         all_trials[f"kill with the COMMIT of the {name} sent"] = partial(
             killed_with_commit_in_flight, statement
         )
+    all_trials["kill before the announcement arrives"] = killed_before_announcement
     if store == "s3":
         all_trials["kill in the middle of a put"] = partial(store_answer_lost, "PUT", "reset")
         all_trials["kill before the answer to a put"] = partial(store_answer_lost, "PUT", "ok")
@@ -189,6 +286,14 @@ def trials(store: str) -> dict[str, Trial]:
             stopped_past_the_expiry_at, point
         )
     all_trials["SIGSTOP past the expiry, kill at after_put"] = stopped_past_the_expiry_then_killed
+    all_trials["COMMIT of the swap lost, SIGSTOP past the expiry"] = commit_lost_and_expired
+    for name, statement in (
+        ("the swap locks", LOCK),
+        ("the swap attaches", ATTACH),
+        ("the swap shows", SWAP),
+        ("the swap detaches", DETACH),
+    ):
+        all_trials[f"reaper before {name}"] = partial(reaper_passes_before, statement)
     for point in points[:6]:
         all_trials[f"SIGTERM at {point}, then kill"] = partial(ended_by_sigterm_at, point)
     for point in ("after_announce", "after_put", "inside_swap", "release_claimed"):
@@ -199,6 +304,8 @@ def trials(store: str) -> dict[str, Trial]:
 DROPS: dict[str, Trial] = {
     "COMMITs without an answer, one client": partial(commit_answers_dropped, False),
     "COMMITs without an answer, many clients": partial(commit_answers_dropped, True),
+    "COMMITs without an answer, removals": removal_commits_dropped,
+    "COMMITs without an answer, accounts": account_commits_dropped,
 }
 
 

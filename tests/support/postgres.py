@@ -1,6 +1,7 @@
 """The tests' Postgres as it fails: a proxy before a real one, and locks that somebody holds.
 
-The proxy loses a COMMIT, its reply, or every connection, and refuses new ones.
+The proxy loses a COMMIT, its reply, or every connection, refuses new ones or says nothing any more;
+and it tells what clients waited for.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import re
 import struct
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 import asyncpg
@@ -22,6 +24,25 @@ T = TypeVar("T")
 _TLS = 80877103  # in place of a protocol version in a first message
 _GSS = 80877104
 _SYNC = b"S\0\0\0\4"
+_WAITED_FOR = (b"Q", b"S", b"H")  # a query, Sync, Flush
+_BEFORE = "before"  # the order that loses nothing
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """A message after which the client waits for the server, and the connection it came by."""
+
+    connection: int
+    sql: str  # in lower case, with single spaces
+    is_executed: bool  # not only prepared
+
+    @property
+    def begins(self) -> bool:
+        return self.sql.startswith(("begin", "start transaction"))
+
+    @property
+    def commits(self) -> bool:
+        return self.sql.startswith(("commit", "end"))
 
 
 class PostgresProxy:
@@ -30,6 +51,7 @@ class PostgresProxy:
 
     A COMMIT counts for an order if its transaction executed a statement whose
     text contains `statement`, in whatever case and with whatever white space.
+    A statement outside of any transaction is its own COMMIT.
     The returned Event is set when the server is done with that transaction.
     """
 
@@ -42,6 +64,8 @@ class PostgresProxy:
             self._server = {"path": f"{host}/.s.PGSQL.{port}"}
         self.dropped = 0
         self.refusing = False
+        self.is_silent = False
+        self.round_trips: list[RoundTrip] | None = None
         self.orders: list[Order] = []
         self.links: set[_Link] = set()
         self._held: set[_Link] = (
@@ -76,6 +100,32 @@ class PostgresProxy:
         reaches the server so much later, even after `cut_all`.
         """
         return self._order(Order(statement, "late", nth, seconds=seconds))
+
+    def before(
+        self, statement: str, *, nth: int = 1, then: Callable[[], object]
+    ) -> threading.Event:
+        """`then` is called before the server is told to execute the statement; the Event is set
+        after that.
+        """
+        return self._order(Order(statement, _BEFORE, nth, then))
+
+    @contextlib.contextmanager
+    def record(self) -> Iterator[list[RoundTrip]]:
+        """Yields a list that gets every round trip from now on until the context ends."""
+        self.round_trips = []
+        try:
+            yield self.round_trips
+        finally:
+            self.round_trips = None
+
+    def silence(self, is_silent: bool) -> None:
+        """While true, connections are taken and kept, but nothing passes in either direction.
+
+        They are reset when it ends.
+        """
+        self.is_silent = is_silent
+        if not is_silent:
+            self.cut_all()
 
     def cut_all(self) -> int:
         """Reset every client's connection; return how many there were."""
@@ -153,6 +203,8 @@ class _Link:
         self._statements: dict[bytes, str] = {}  # by name; asyncpg parses once and binds often
         self._portals: dict[bytes, str] = {}
         self._executed: list[str] = []  # since BEGIN
+        self._is_in_transaction = False
+        self._said: list[tuple[str, bool]] = []  # since the last Sync, and whether to execute it
         self._owed = (
             1  # how often the server has yet to say ReadyForQuery; first of all after its greeting
         )
@@ -190,18 +242,47 @@ class _Link:
         while True:
             message = await _message(self._from_client)
             sql = self._executed_by(message)
-            if re.match(r"(commit|end)\b", sql):
-                lost = take_due(
-                    self._proxy.orders,
-                    lambda text: any(_plain(text) in done for done in self._executed),
-                )
+            if sql:
+                await self._meet_before(sql)
+            begins = bool(re.match(r"(begin|start)\b", sql))
+            commits = bool(re.match(r"(commit|end)\b", sql))
+            if begins or not self._is_in_transaction:
+                self._executed.clear()
+            if sql and not (begins or commits):
+                self._executed.append(sql)
+            if commits or (sql and not begins and not self._is_in_transaction):
+                lost = self._take(is_before=False, executed=self._executed)
                 if lost is not None:
                     return await self._lose(lost, message)
-            if re.match(r"(begin|start)\b", sql):
-                self._executed.clear()
-            elif sql:
-                self._executed.append(sql)
+            self._record(message, sql)
             await self._send(message)
+
+    def _take(self, *, is_before: bool, executed: list[str]) -> Order | None:
+        """Take out the order that is due, of those that lose something or of the others."""
+        of_this_sort = [
+            order for order in self._proxy.orders if (order.fault == _BEFORE) == is_before
+        ]
+        due = take_due(of_this_sort, lambda text: any(_plain(text) in done for done in executed))
+        if due is not None:
+            self._proxy.orders.remove(due)
+        return due
+
+    async def _meet_before(self, sql: str) -> None:
+        order = self._take(is_before=True, executed=[sql])
+        if order is not None and order.then is not None:
+            await asyncio.to_thread(order.then)
+            order.done.set()
+
+    def _record(self, message: bytes, sql: str) -> None:
+        if message[:1] == b"P":
+            self._said.append((_plain(message[5:].split(b"\0", 2)[1].decode()), False))
+        elif sql:
+            self._said.append((sql, True))
+        if message[:1] in _WAITED_FOR:
+            text, is_executed = self._said[-1] if self._said else ("", False)
+            self._said.clear()
+            if self._proxy.round_trips is not None:
+                self._proxy.round_trips.append(RoundTrip(id(self), text, is_executed))
 
     def _executed_by(self, message: bytes) -> str:
         """The text of the statement that the message has the server execute, if any."""
@@ -219,6 +300,8 @@ class _Link:
         if message[:1] in (b"Q", b"S"):
             self._owed += 1
             self._ready.clear()
+        if self._proxy.is_silent:
+            return
         self._to_server.write(message)
         await self._to_server.drain()
 
@@ -245,7 +328,9 @@ class _Link:
         try:
             while True:
                 message = await _message(self._from_server)
-                if not self._is_lost:
+                if message[:1] == b"Z":
+                    self._is_in_transaction = message[5:6] != b"I"
+                if not self._is_lost and not self._proxy.is_silent:
                     self._to_client.write(message)
                     await self._to_client.drain()
                 if message[:1] == b"Z":
