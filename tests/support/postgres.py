@@ -6,11 +6,14 @@ and it tells what clients waited for.
 
 import asyncio
 import contextlib
+import os
 import re
+import signal
 import struct
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import asyncpg
@@ -18,6 +21,7 @@ from sqlalchemy.engine import make_url
 
 from tests.support.connections import reset_when_closed
 from tests.support.orders import Order, take_due
+from tests.support.services import postmaster
 
 T = TypeVar("T")
 
@@ -364,3 +368,17 @@ def hold_account(database_url: str, user_id: int) -> Iterator[None]:
             yield
         finally:
             runner.run(connection.close())
+
+
+def kill_server(data_dir: Path) -> None:
+    """Kill -9 the embedded server of this folder and all of its processes, which have no say."""
+    server = postmaster(data_dir)
+    children = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit():
+                parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+                children += [int(entry.name)] if int(parent) == server else []
+    for pid in [server, *children]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
