@@ -149,12 +149,20 @@ def _tree(root: int) -> Iterator[int]:
 
 def read_cpu_seconds(root: int) -> float:
     """Read what a process and all below it have worked so far, with those that have ended."""
-    ticks = 0
-    for pid in _tree(root):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            # User, system, and the same of children that ended.
-            ticks += sum(int(field) for field in fields[11:15])
+    return sum(read_cpu_seconds_alone(pid) for pid in _tree(root))
+
+
+def read_cpu_seconds_alone(pid: int) -> float:
+    """Read what a process has worked so far, with its children that have ended.
+
+    One that has ended itself counts as nothing: it counts in its parent.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    # User, system, and the same of children that ended.
+    ticks = sum(int(field) for field in fields[11:15])
     return ticks / os.sysconf("SC_CLK_TCK")
 
 

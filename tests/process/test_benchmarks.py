@@ -6,15 +6,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pytest
 from PIL import Image, ImageFilter
 
-from benchmarks import image_step, memory
+from benchmarks import image_step, memory, replace
 from benchmarks.load import Answer
 from benchmarks.textbook import textbook_image
 from tests.support.pictures import corners, encoded, phone_photo
-from tests.support.services import ROOT
+from tests.support.services import ROOT, Account, Service
 
 # Below the limit of a test, so that nothing that the command started outlives it.
 LONGEST_SECONDS = 100
@@ -155,3 +159,69 @@ def test_the_memory_is_checked_in_every_phase() -> None:
     assert memory.find_shortfalls([good, good]) == []
     for bad in (row(503, 60, 1), row(200, 60.1, 1), row(200, 60, 250_000_001)):
         assert len(memory.find_shortfalls([good, bad])) == 1
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="a copy without its history")
+def test_replacing_a_picture_is_measured_beside_an_older_commit() -> None:
+    printed = run(
+        "benchmarks.replace",
+        "HEAD",
+        *("--pictures", "jpeg-40kB", "--rounds", "1", "--uploads", "9"),
+    )
+    first, last = printed.splitlines()[3:]
+    name, number, *columns = first.split()
+    assert (name, number) == ("jpeg-40kB", "1"), printed
+    assert last.split() == [name, "median", *columns], printed
+    base_rate, here_rate, rate_ratio, base_cpu, here_cpu, cpu_ratio, *postgres = map(float, columns)
+    assert here_rate / base_rate == pytest.approx(rate_ratio, rel=0.1), printed
+    assert here_cpu / base_cpu == pytest.approx(cpu_ratio, rel=0.1), printed
+    assert all(cpu_ms > 0 for cpu_ms in postgres), printed
+
+
+def test_what_a_replacement_costs_is_checked_on_the_medians_of_the_ratios() -> None:
+    def rounds(requests: Sequence[float], cpu_ms: Sequence[float]) -> list[replace.Round]:
+        base = [replace.Cost(1, 1, 1), replace.Cost(10, 10, 1), replace.Cost(100, 100, 1)]
+        here = [replace.Cost(*costs, 1) for costs in zip(requests, cpu_ms, strict=True)]
+        return [replace.Round(*costs) for costs in zip(base, here, strict=True)]
+
+    small, large, webp = replace.PICTURES
+    good = rounds((0.1, 16, 160), (0.65, 6.5, 1000))
+    slow = rounds((1.5, 15, 9000), (0.65, 6.5, 65))
+    costly = rounds((1.6, 16, 160), (0.1, 6.6, 66))
+    assert replace.find_shortfalls(small, good) == []
+    assert len(replace.find_shortfalls(small, slow)) == 1
+    assert len(replace.find_shortfalls(small, costly)) == 1
+    assert replace.find_shortfalls(large, rounds((1, 1, 1), (1, 9, 90))) == []
+    assert len(replace.find_shortfalls(large, rounds((9, 99, 999), (0.1, 9.1, 91)))) == 1
+    assert replace.find_shortfalls(webp, rounds((1, 13, 130), (2, 20, 200))) == []
+    assert len(replace.find_shortfalls(webp, rounds((9, 12, 120), (0.1, 1, 10)))) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "image_files"), [(200, ["a.jpg", "b.jpg", "a.jpg"]), (503, ["a.jpg"])]
+)
+def test_only_a_new_picture_counts_as_replaced(status: int, image_files: list[str]) -> None:
+    answers = iter(image_files)
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_PATCH(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            content = json.dumps({"image_file": next(answers)}).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        service = Service({}, port=server.server_address[1])
+        client = replace.Client(service, Account(1, "", "", ""))
+        for _ in image_files[:-1]:
+            client.replace_picture(b"a form")
+        with pytest.raises(RuntimeError):
+            client.replace_picture(b"a form")
+        client.close()
+        server.shutdown()
