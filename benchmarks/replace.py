@@ -1,5 +1,6 @@
-"""What replacing a picture costs here and in an older commit: `uv run python -m benchmarks.replace
-BASE [--pictures NAME ...] [--rounds N] [--uploads N] [--check]`.
+"""What replacing a picture costs here and in an older commit, measured in turns.
+
+`python -m benchmarks.replace BASE [--pictures NAME ...] [--rounds N] [--uploads N] [--check]`
 
 Both serve all the time, on one Postgres and one S3 server, and are loaded in turns by eight
 clients. The time on the clock is that of the whole machine; CPU time is that of the service and of

@@ -1,6 +1,4 @@
-"""Proves that what was answered survives a crash of Postgres itself, however it was tuned, and
-that no wait for it is without an end.
-"""
+"""Proves that what was answered survives a crash of Postgres, and that every wait for it ends."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,5 +1,4 @@
-"""Proves what the service's requests cost on the wire between it and Postgres, and what each
-transaction says when it opens.
+"""Proves what a request costs on the wire to Postgres, and what each transaction opens with.
 
 One connection, whose statements are prepared: each round trip is a message that the service waits
 for.
