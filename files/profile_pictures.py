@@ -1,7 +1,7 @@
 """What changes an account's files: replacing its picture, removing it, deleting the account."""
 
 from database import Row, Transaction
-from errors import NoPicture, UserNotFound
+from errors import DatabaseUnavailable, NoPicture, OutcomeUnknown, UserNotFound
 from files import statements
 from files.backends import Backends
 from files.change import Change
@@ -27,7 +27,7 @@ async def replace_picture(backends: Backends, user_id: int, picture: ProcessedIm
         is_answered = await change.commit(show, "inside_swap")
     if not is_answered:
         return await _read_account(backends, user_id)
-    account = User(**shown[0])
+    account = User(**shown[0])  # not read anew: the answer is the same if the database goes away
     account.picture = StoredFile(
         id=file.id,
         storage=file.store.name,
@@ -45,20 +45,22 @@ async def remove_picture(backends: Backends, user_id: int) -> User:
     Raises NoPicture, UserNotFound, OutcomeUnknown or DatabaseUnavailable.
     """
     removed: list[int] = []
+    shown: list[Row] = []
 
     async def remove(transaction: Transaction, user: Row) -> list[int]:
         removed[:] = _list_picture(user)
         if not removed:
             raise NoPicture
-        await transaction.fetch(statements.SHOW_PICTURE, owner_id=user_id, picture_id=None)
+        values = {"owner_id": user_id, "picture_id": None}
+        shown[:] = await transaction.fetch(statements.SHOW_PICTURE, **values)
         return removed
 
     def is_removed(user: Row | None) -> bool:
         return user is None or user["picture_id"] not in removed
 
     async with Change(backends, user_id) as change:
-        await change.commit(remove, "inside_removal", is_removed)
-    return await _read_account(backends, user_id)
+        is_answered = await change.commit(remove, "inside_removal", is_removed)
+    return User(**shown[0]) if is_answered else await _read_account(backends, user_id)
 
 
 async def delete_account(backends: Backends, user_id: int) -> None:
@@ -81,8 +83,16 @@ def _list_picture(user: Row) -> list[int]:
 
 
 async def _read_account(backends: Backends, user_id: int) -> User:
-    async with backends.database.reader() as db:
-        user = await db.get(User, user_id)
+    """Read the account after a change that has happened.
+
+    Raises UserNotFound, and OutcomeUnknown where the database cannot be asked: no other refusal
+    would be true.
+    """
+    try:
+        async with backends.database.reader() as db:
+            user = await db.get(User, user_id)
+    except DatabaseUnavailable as err:
+        raise OutcomeUnknown from err
     if user is None:
         raise UserNotFound
     return user

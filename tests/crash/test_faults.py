@@ -47,4 +47,7 @@ def test_a_name_that_does_not_exist_stops_the_start(wrong: str) -> None:
 def test_every_point_stands_somewhere_in_the_code_and_no_other_does() -> None:
     modules = [*ROOT.glob("*.py"), *ROOT.glob("[a-z]*/*.py")]  # at the root, and in the rooms
     code = "".join(path.read_text() for path in modules)
-    assert set(re.findall(r'faults\.reached\("(\w+)"\)', code)) == set(faults.POINTS)
+    reached = set(re.findall(r'faults\.reached\("(\w+)"\)', code))
+    # A noun of the heart tells `commit` the name of its own.
+    reached |= set(re.findall(r'change\.commit\(\w+, "(\w+)"', code))
+    assert reached == set(faults.POINTS)

@@ -197,18 +197,22 @@ def test_a_commit_by_the_extended_protocol_is_lost_as_well(
     proxy: PostgresProxy, database: str, order: str
 ) -> None:
     seen: list[list[int]] = []
-    before = proxy.lose_request("before the transaction")
-    done = getattr(proxy, order)("INSERT INTO notes", then=lambda: seen.append(notes(database)))
+    orders: list[threading.Event] = []
 
     async def commit() -> None:
         connection = await asyncpg.connect(proxy.url.replace("+asyncpg", ""))
         await connection.execute("SELECT 'before the transaction'")
+        # What was said before a transaction is none of it.
+        orders.append(proxy.lose_request("before the transaction"))
+        lose = getattr(proxy, order)
+        orders.append(lose("INSERT INTO notes", then=lambda: seen.append(notes(database))))
         await connection.execute("START TRANSACTION")
         await connection.execute("INSERT INTO notes VALUES ($1)", 7)
         with pytest.raises(LOST):
             await connection.fetch("COMMIT")
 
     asyncio.run(commit())
+    before, done = orders
     assert done.wait(START_SECONDS) and not before.is_set()
     assert seen == [notes(database)] == [[7] if order == "lose_reply" else []]
 
