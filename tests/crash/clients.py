@@ -85,6 +85,8 @@ class _Clients:
         while not ending.is_set():
             change, answer = self.change_once(account)
             if answer is None:
+                if self._lane.has_second:
+                    continue  # the other one goes on
                 return
             status, body = answer
             if is_alone and status == 404 and None not in account.history.possible():

@@ -16,6 +16,7 @@ from tests.crash.history import Account
 from tests.crash.state import Finding, Pictures, State
 from tests.support import warm
 from tests.support.postgres import PostgresProxy
+from tests.support.postgres_server import kill_server
 from tests.support.s3 import FakeS3
 from tests.support.services import Bucket, free_port
 
@@ -57,14 +58,22 @@ class Lane:
     """A database and a store that outlive the services
     which use them; `findings` is what was broken.
 
-    The services are of the code in that folder, which may be a copy with a fault in it.
+    The services are of the code in that folder, which may be a copy with a fault in it. A lane
+    whose database server is its own can kill that as well: `server_dir` is where it lies.
     """
 
     def __init__(
-        self, folder: Path, database_url: str, s3_endpoint: str | None, code: Path
+        self,
+        folder: Path,
+        database_url: str,
+        s3_endpoint: str | None,
+        code: Path,
+        server_dir: Path | None,
     ) -> None:
         self.random = random.Random()
         self.port = free_port()
+        self._second_port = free_port()
+        self._server_dir = server_dir
         self.findings: list[Finding] = []
         self.kills = 0  # of a service under load
         self.postgres = PostgresProxy(database_url)
@@ -86,6 +95,7 @@ class Lane:
         self._reaper = _Host("reap", code=code, settings=settings, log=self._log)
         self.pid: int | None = None
         self._end_of_service = -1
+        self._second_pid: int | None = None
         self.accounts: list[Account] = []
         self.short_lived: list[Account] = []  # of one trial, beside the others
         self.sent = 0
@@ -122,6 +132,27 @@ class Lane:
                     f"the service did not start:\n{Path(self._log.name).read_text()[-4000:]}"
                 )
             time.sleep(0.01)
+
+    def start_second(self) -> None:
+        """Start another service beside it, without a fault, on the same database and store."""
+        pid = int(self._host.ask(json.dumps({"faults": "", "port": self._second_port})))
+        self._second_pid = pid
+        deadline = time.monotonic() + FAULT_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                if self.request("GET", "/health/live", port=self._second_port)[0] == 200:
+                    return
+            time.sleep(0.01)
+        raise AssertionError("the second service did not start")
+
+    @property
+    def has_second(self) -> bool:
+        return self._second_pid is not None
+
+    def kill_server(self) -> None:
+        """Kill -9 the database; its keeper starts it again."""
+        assert self._server_dir is not None
+        kill_server(self._server_dir)
 
     def has_ended(self, wait_seconds: float = 0) -> bool:
         return self.pid is None or bool(
@@ -165,6 +196,10 @@ class Lane:
 
     def kill(self) -> None:
         """End the service, whatever it does, and wait until the database has noticed."""
+        if self._second_pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._second_pid, signal.SIGKILL)
+            self._second_pid = None
         if self.pid is None:
             return
         self.signal(signal.SIGKILL)
@@ -188,19 +223,31 @@ class Lane:
         headers: dict[str, str] | None = None,
         port: int | None = None,
     ) -> tuple[int, bytes]:
-        """One request on a connection of its own.
+        """One request on a connection of its own, to either service where there are two.
 
         Raises OSError or HTTPException when there is no whole answer.
         """
-        connection = http.client.HTTPConnection(
-            "127.0.0.1", port or self.port, timeout=FAULT_SECONDS
-        )
+        connection = self._connect(port)
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:
             connection.close()
+
+    def _connect(self, port: int | None) -> http.client.HTTPConnection:
+        ports = [port or self.port]
+        if port is None and self.has_second:
+            ports = self.random.sample([self.port, self._second_port], 2)
+        for number, each in enumerate(ports, 1):
+            connection = http.client.HTTPConnection("127.0.0.1", each, timeout=FAULT_SECONDS)
+            try:
+                connection.connect()
+                break
+            except ConnectionRefusedError:
+                if number == len(ports):
+                    raise
+        return connection
 
     def register(self, name: str) -> Account:
         name = f"{name}{time.monotonic_ns()}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.crash.state import Kind
+from tests.crash.trials import SERVER_KILLS
 
 CHANGE = "files/change.py"
 DATABASE = "database.py"
@@ -236,6 +237,21 @@ await store.put(key, picture.content, picture.content_type, picture.sha256)
                 STATEMENTS,
                 "(StoredFile.state == FileState.PENDING, func.now() + TOMBSTONE)",
                 '(StoredFile.state == FileState.PENDING, literal_column("NULL::timestamptz"))',
+            ),
+        ),
+    ),
+    Mutant(
+        name="not_durable",
+        breaks="A database that is tuned for speed is taken at its word (G17).",
+        causes="wrong",
+        found_by=tuple(SERVER_KILLS),
+        edits=(
+            Edit(
+                DATABASE,
+                """\
+    "CASE current_setting('synchronous_commit')"
+    " WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END\"""",
+                '    "1"',
             ),
         ),
     ),

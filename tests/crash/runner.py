@@ -19,8 +19,8 @@ from pathlib import Path
 from ops import embedded_postgres
 from tests.crash.lane import Lane, Missed
 from tests.crash.state import Finding, Kind
-from tests.crash.trials import DROPS, DROPS_A_TRIAL, Trial, trials
-from tests.support.databases import make_database
+from tests.crash.trials import DROPS, DROPS_A_TRIAL, SERVER_KILLS, Trial, trials
+from tests.support.databases import execute, make_database
 from tests.support.services import ROOT, s3_server
 
 # Of the longest name of a trial.
@@ -96,8 +96,6 @@ def run(
     report = Report()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        url = stack.enter_context(embedded_postgres.running(folder / "postgres"))
-        template = _migrated(url)
         pool = stack.enter_context(
             ProcessPoolExecutor(lanes, mp_context=multiprocessing.get_context("spawn"))
         )
@@ -106,30 +104,45 @@ def run(
             (folder / f"lane{number}").mkdir()
             mine = plan[number::lanes]
             end = folder / "found" if stops_at_first else None
+            server_dir = folder / f"server{number}"
+            database = stack.enter_context(run_server(server_dir))
             running.append(
                 pool.submit(
                     run_lane,
                     folder / f"lane{number}",
-                    make_database(url, template),
+                    database,
                     store,
                     mine,
                     end,
+                    server_dir=server_dir,
                 )
             )
         for done in as_completed(running):
             for name, line in done.result().lines.items():
                 report.add(name, line)
     report.lines = {
-        name: report.lines[name] for name in [*trials(store), *DROPS] if name in report.lines
+        name: report.lines[name]
+        for name in [*trials(store), *SERVER_KILLS, *DROPS]
+        if name in report.lines
     }
     return report
 
 
-def dealt(kills: int, drops: int, seed: str, store: str, only: str = "") -> list[tuple[str, str]]:
+def dealt(
+    kills: int,
+    drops: int,
+    seed: str,
+    store: str,
+    only: str = "",
+    *,
+    has_server: bool = True,
+) -> list[tuple[str, str]]:
     """A seed and a name for each trial: those that drop
     answers, then the kills, one point after the other.
+
+    Without a server of its own a lane kills the service only.
     """
-    known = trials(store)
+    known = trials(store) | (SERVER_KILLS if has_server else {})
     names = [name for name in known | DROPS if name == only] or [
         name for name in known if only in name
     ]
@@ -146,15 +159,16 @@ def run_lane(
     end: Path | None = None,
     code: Path = ROOT,
     ends_at: Kind | None = None,
+    server_dir: Path | None = None,
 ) -> Report:
     """One trial after another on one database and one store.
 
     With `end`, until a lane has made that file, which it does at its first finding; with `ends_at`
     at the first of this kind.
     """
-    known = trials(store) | DROPS
+    known = trials(store) | SERVER_KILLS | DROPS
     report = Report()
-    with _lane(folder, database, store, code) as lane:
+    with _lane(folder, database, store, code, server_dir) as lane:
         lane.start()
         lane.ensure_accounts()
         lane.kill()
@@ -199,13 +213,29 @@ def _try(lane: Lane, trial: Trial) -> Line:
 
 
 @contextlib.contextmanager
-def _lane(folder: Path, database: str, store: str, code: Path) -> Iterator[Lane]:
+def _lane(
+    folder: Path, database: str, store: str, code: Path, server_dir: Path | None
+) -> Iterator[Lane]:
     with s3_server("moto") if store == "s3" else contextlib.nullcontext() as endpoint:
-        lane = Lane(folder, database, endpoint, code)
+        lane = Lane(folder, database, endpoint, code, server_dir)
         try:
             yield lane
         finally:
             lane.close()
+
+
+@contextlib.contextmanager
+def run_server(folder: Path) -> Iterator[str]:
+    """Run a Postgres of a lane's own, and yield the URL of a migrated database there.
+
+    It is tuned for speed: what does not insist on waiting for the disk is on it only after ten
+    seconds, and so not there after a kill.
+    """
+    with embedded_postgres.running(folder) as url:
+        tuning = ("synchronous_commit = off", "wal_writer_delay = '10s'")
+        execute(url, *(f"ALTER SYSTEM SET {setting}" for setting in tuning))
+        execute(url, "SELECT pg_reload_conf()")
+        yield make_database(url, _migrated(url))
 
 
 def _migrated(url: str) -> str:

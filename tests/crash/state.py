@@ -4,11 +4,13 @@ import asyncio
 import hashlib
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import asyncpg
 
+from database import is_outage
 from image_utils import process_profile_image
 from tests.crash.history import GONE, History
 from tests.support.pictures import encoded, numbered
@@ -16,6 +18,8 @@ from tests.support.services import Bucket
 
 # More than clients send between two comparisons.
 PICTURES = 500
+# After a kill -9; the log that it replays is short.
+RECOVERY_SECONDS = 30.0
 
 
 # Lost: an account shows what is not stored · leaked: rows or objects that nothing shows or will
@@ -36,7 +40,8 @@ class State:
     def __init__(self, folder: Path, database_url: str, bucket: Bucket | None) -> None:
         self._media = folder / "media"
         self._runner = asyncio.Runner()
-        self._connection = self._runner.run(asyncpg.connect(database_url.replace("+asyncpg", "")))
+        self._url = database_url.replace("+asyncpg", "")
+        self._connection = self._runner.run(asyncpg.connect(self._url))
         self._bucket = bucket
         self._s3 = bucket.client() if bucket else None
 
@@ -45,8 +50,22 @@ class State:
         self._runner.close()
 
     def sql(self, statement: str) -> list[asyncpg.Record]:
-        rows: list[asyncpg.Record] = self._runner.run(self._connection.fetch(statement))
-        return rows
+        """Ask the database; while a killed server recovers, for as long as that takes."""
+        return self._runner.run(self._ask(statement))
+
+    async def _ask(self, statement: str) -> list[asyncpg.Record]:
+        deadline = time.monotonic() + RECOVERY_SECONDS
+        while True:
+            try:
+                if self._connection.is_closed():
+                    self._connection = await asyncpg.connect(self._url)
+                rows: list[asyncpg.Record] = await self._connection.fetch(statement)
+                return rows
+            except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as err:
+                is_away = is_outage(err) if isinstance(err, asyncpg.PostgresError) else True
+                if not is_away or time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.05)
 
     def objects(self) -> dict[str, str]:
         """The checksum of every object, by key; on disk also of every file that is none."""

@@ -1,5 +1,6 @@
 """The crash contract, in short: every crash point once, and each mechanism taken out is noticed."""
 
+import contextlib
 import re
 import shutil
 from collections.abc import Callable
@@ -19,19 +20,26 @@ SEED = "short"
 TURNS = 5
 
 
-def short_run(store: str) -> list[tuple[str, str]]:
-    return runner.dealt(len(trials.trials(store)), DROPS, SEED, store)
+def short_run(store: str, *, has_server: bool) -> list[tuple[str, str]]:
+    kills = len(trials.trials(store)) + (len(trials.SERVER_KILLS) if has_server else 0)
+    return runner.dealt(kills, DROPS, SEED, store, has_server=has_server)
 
 
 @pytest.mark.store
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_nothing_is_lost_or_leaked_wherever_the_service_is_killed(
-    request: pytest.FixtureRequest, new_database: Callable[[], str], tmp_path: Path
+    request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     store = request.config.getoption("--store")
-    report = runner.run_lane(tmp_path, new_database(), store, short_run(store))
+    lane = tmp_path / "lane"
+    lane.mkdir()
+    server_dir = tmp_path / "server"
+    with runner.run_server(server_dir) as database:
+        plan = short_run(store, has_server=True)
+        report = runner.run_lane(lane, database, store, plan, server_dir=server_dir)
     assert report.is_clean, f"{report.table()}\n{report.total.findings}"
-    assert set(report.lines) == {*trials.trials(store), *trials.DROPS}, "some point had no turn"
+    every = {*trials.trials(store), *trials.SERVER_KILLS, *trials.DROPS}
+    assert set(report.lines) == every, "some point had no turn"
     assert report.total.drops >= DROPS
     idle = [
         name
@@ -50,7 +58,7 @@ def copy_broken_by(mutant: Mutant, folder: Path) -> Path:
     return copy
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_the_crash_run_notices_that_a_mechanism_is_taken_out(
     mutant: Mutant, new_database: Callable[[], str], tmp_path: Path
@@ -58,20 +66,25 @@ def test_the_crash_run_notices_that_a_mechanism_is_taken_out(
     """The trials that the mutant names come first, since the run ends at the first finding of the
     kind that the mutant must cause; then all others.
     """
-    others = short_run("local")
+    has_server = not trials.SERVER_KILLS.keys().isdisjoint(mutant.found_by)
+    others = short_run("local", has_server=has_server)
     assert set(mutant.found_by) <= {name for _, name in others}
     named = [(f"{SEED}-{turn}", name) for turn in range(TURNS) for name in mutant.found_by]
     lane = tmp_path / "lane"
     lane.mkdir()
-    report = runner.run_lane(
-        lane,
-        new_database(),
-        "local",
-        named + others,
-        end=tmp_path / "found",
-        code=copy_broken_by(mutant, tmp_path),
-        ends_at=mutant.causes,
-    )
+    server_dir = tmp_path / "server" if has_server else None
+    server = runner.run_server(server_dir) if server_dir else contextlib.nullcontext(new_database())
+    with server as database:
+        report = runner.run_lane(
+            lane,
+            database,
+            "local",
+            named + others,
+            end=tmp_path / "found",
+            code=copy_broken_by(mutant, tmp_path),
+            ends_at=mutant.causes,
+            server_dir=server_dir,
+        )
     assert report.total.count(mutant.causes), report.table()
 
 

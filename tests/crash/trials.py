@@ -34,6 +34,35 @@ def killed_at(point: str, lane: Lane) -> int:
     return 0
 
 
+def killed_beside_another(point: str, lane: Lane) -> int:
+    """Two services on one database and one store, one of which is killed there, then the other."""
+    lane.start(f"{point}:kill:{lane.random.randint(1, 4)}")
+    lane.start_second()
+    with load(lane) as ending:
+        _expect_end(lane)
+        time.sleep(lane.random.uniform(0.1, 0.4))
+        ending.set()
+        lane.kill()
+    return 0
+
+
+def server_killed_at(statement: str, lane: Lane) -> int:
+    """Postgres is killed with -9 in the midst of a COMMIT and recovers; the service lives on."""
+    lane.start()
+    crashed = lane.postgres.crash(
+        statement,
+        nth=lane.random.randint(1, 4) if statement != ACCOUNT else 1,
+        seconds=lane.random.uniform(0.0, 0.01),
+        then=lane.kill_server,
+    )
+    with load(lane, deleting_account=statement == ACCOUNT):
+        _expect(lane, crashed.wait)
+        lane.state.sql("SELECT 1")  # it has recovered
+        time.sleep(lane.random.uniform(0.1, 0.4))
+        lane.kill_under_load()
+    return 0
+
+
 def reaper_killed_at(point: str, lane: Lane) -> int:
     """A first kill leaves the reaper something to do, once the lease of the dead is over."""
     killed_at("after_commit", lane)
@@ -265,6 +294,10 @@ def trials(store: str) -> dict[str, Trial]:
     all_trials["kill at object_deleted, by the reaper"] = partial(
         reaper_killed_at, "object_deleted"
     )
+    for point in ("after_put", "inside_swap", "after_commit", "object_deleted"):
+        all_trials[f"kill at {point}, beside another service"] = partial(
+            killed_beside_another, point
+        )
     for name, statement in (
         ("announce", ANNOUNCE),
         ("swap", SWAP),
@@ -301,6 +334,15 @@ def trials(store: str) -> dict[str, Trial]:
     return all_trials
 
 
+# Only where the lane's database server is its own.
+SERVER_KILLS: dict[str, Trial] = {
+    f"Postgres killed in the COMMIT of {name}": partial(server_killed_at, statement)
+    for name, statement in (
+        ("an announcement", ANNOUNCE),
+        ("a swap", SWAP),
+        ("an account deletion", ACCOUNT),
+    )
+}
 DROPS: dict[str, Trial] = {
     "COMMITs without an answer, one client": partial(commit_answers_dropped, False),
     "COMMITs without an answer, many clients": partial(commit_answers_dropped, True),

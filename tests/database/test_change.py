@@ -1,15 +1,28 @@
 """Proves announce, put, swap and release of a service whose store fails by plan."""
 
+import asyncio
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import httpx
 import pytest
 
+from database import Row, Transaction
+from errors import UploadExpired
+from files import Backends, reaper, statements
+from files.change import Change, NewFile
+from files.kinds import PROFILE_PICTURE
+from image_utils import process_profile_image
+from storage.async_store import STORE_DEADLINE_SECONDS
+from tests.support import rows as table_rows
 from tests.support.databases import make_database
 from tests.support.pictures import jpeg
+from tests.support.postgres_server import hold_table
 from tests.support.s3 import FakeS3, Fault
-from tests.support.services import Account, Service, wait_until
+from tests.support.services import SOMEONE_WAITS, Account, Service, wait_until
+from tests.support.stock import Stock
 
 # A call that was given up does not hang any more, and is not repeated within a test.
 ANSWERED_FIRST = "the answer came before the store's call was given up"
@@ -116,7 +129,10 @@ def test_a_first_failed_put_is_retried_under_another_key(
     assert answer.status_code == 200, answer.text
     first, second = store.keys("PUT")
     assert first != second and f"profile_pics/{answer.json()['image_file']}" == second
-    assert rows(planned_service, bob) == {first: "pending", second: "live"}
+    wait_until(
+        lambda: rows(planned_service, bob) == {first: "pending", second: "live"},
+        "what is left of the old picture goes, perhaps behind the answer",
+    )
     assert old_key not in store.objects and second in store.objects
 
 
@@ -218,9 +234,74 @@ def test_an_account_that_is_deleted_between_put_and_swap_leaves_nothing(
 def test_the_row_is_committed_before_the_first_byte(
     planned_service: Service, store: FakeS3, bob: Account
 ) -> None:
+    """While nobody can insert a row nothing is put, however long that is."""
     seen: list[dict[str, str]] = []
     store.plan("PUT", "ok", then=lambda: seen.append(rows(planned_service, bob)))
-    assert planned_service.patch_picture(bob, jpeg()).status_code == 200
+    with ThreadPoolExecutor(1) as pool:
+        with hold_table(planned_service.settings["DATABASE_URL"], "stored_files"):
+            answer = pool.submit(planned_service.patch_picture, bob, jpeg())
+            wait_until(
+                lambda: planned_service.sql(SOMEONE_WAITS)[0][0], "the row waits to be inserted"
+            )
+            for _ in range(20):  # more than time enough for a put
+                assert shown(planned_service, bob) is not None
+            assert store.keys("PUT") == []
+        assert answer.result().status_code == 200
     (found,) = seen
     (key,) = store.keys("PUT")
     assert found[key] == "pending"
+
+
+def test_an_upload_expires_when_the_settings_say(stock: Stock) -> None:
+    stock.change_settings(PENDING_EXPIRY_SECONDS="1234")
+    owner_id = table_rows.account("eve").run(stock.service)
+
+    async def store_only(backends: Backends) -> str:
+        return (await store_picture(Change(backends, owner_id))).key
+
+    row = stock.read(stock.ask(store_only))
+    assert row["state"] == "pending"
+    assert row["next_attempt_at"] - row["created_at"] == timedelta(seconds=1234)
+
+
+def test_what_arrives_after_its_expiry_is_removed_by_the_process_that_put_it(stock: Stock) -> None:
+    """It was stopped before its put; the reaper has taken the row and will come back in a day."""
+    owner_id = table_rows.account("eve").run(stock.service)
+
+    async def put_late(backends: Backends) -> str:
+        async with Change(backends, owner_id) as change:
+            file = await store_picture(change)
+            await asyncio.to_thread(stock.make_due, file.key)
+            assert await reaper.reap(backends) == 1
+            await asyncio.to_thread(stock.put, file.key)
+            with pytest.raises(UploadExpired):
+                await change.commit(show_nothing, "inside_swap")
+            raise UploadExpired
+        return file.key
+
+    with pytest.raises(UploadExpired):
+        stock.ask(put_late, pool_size=2)
+    assert stock.objects() == set()
+    assert list(stock.states().values()) == ["deleting"], "the tombstone stays"
+
+
+async def store_picture(change: Change) -> NewFile:
+    return await change.store(PROFILE_PICTURE, process_profile_image(jpeg()))
+
+
+async def show_nothing(_: Transaction, __: Row) -> list[int]:
+    return []
+
+
+def test_what_was_let_go_of_is_leased_for_longer_than_the_store_may_take(
+    planned_service: Service, store: FakeS3, bob: Account
+) -> None:
+    old_key = f"profile_pics/{shown(planned_service, bob)}"
+    store.always["DELETE"] = "500"
+    assert planned_service.patch_picture(bob, jpeg()).status_code == 200
+    ((lease, attempts),) = planned_service.sql(
+        "SELECT next_attempt_at - state_changed_at, attempts FROM stored_files WHERE key = $1",
+        old_key,
+    )
+    assert (lease, attempts) == (statements.LEASE, 1)
+    assert timedelta(seconds=STORE_DEADLINE_SECONDS) < lease < timedelta(minutes=1)

@@ -18,7 +18,8 @@ from tests.support import rows
 from tests.support.databases import execute, make_database
 from tests.support.launched import launched
 from tests.support.pictures import jpeg
-from tests.support.postgres import PostgresProxy, kill_server
+from tests.support.postgres import PostgresProxy
+from tests.support.postgres_server import kill_server
 from tests.support.services import START_SECONDS, Account, Service, get, wait_until
 from tests.support.stock import Stock
 

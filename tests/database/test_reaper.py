@@ -1,21 +1,21 @@
 """Proves that the reaper finishes what a crash or an outage left, and touches nothing else."""
 
-import asyncio
 import contextlib
 import os
 import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
-import asyncpg
 import httpx
 import pytest
 
 from files import reaper
 from tests.support import rows
 from tests.support.pictures import jpeg
+from tests.support.postgres_server import hold_table
 from tests.support.s3 import BUCKET, FakeS3
 from tests.support.services import SOMEONE_WAITS, Service, wait_until
 from tests.support.stock import HOUR_SECONDS, Stock
@@ -48,9 +48,8 @@ def test_what_arrives_after_its_deletion_is_deleted_a_second_time(stock: Stock) 
     key = stock.row("pending", stored=False)
     assert stock.reap() == 1
     row = stock.read(key)
-    assert (
-        row["state"] == "deleting" and row["next_attempt_at"] == row["tombstone_until"] > row["now"]
-    )
+    assert row["state"] == "deleting" and row["next_attempt_at"] == row["tombstone_until"]
+    assert row["tombstone_until"] - row["state_changed_at"] == timedelta(days=1)
     stock.put(key)  # by a process that was stopped before its put and goes on now
     assert stock.reap() == 0 and stock.objects() == {key}, "a day has not passed"
     stock.make_due(key)
@@ -129,40 +128,19 @@ def test_two_reapers_at_once_share_the_work_and_claim_nothing_twice(
     keys = set(planned_stock.states())
     store.objects.update(dict.fromkeys(keys, b"x"))
     with ThreadPoolExecutor(2) as pool:
-        with Locked(planned_stock.service) as locked:  # so that both begin at the same moment
+        url = planned_stock.settings["DATABASE_URL"]
+        with hold_table(url, "stored_files"):  # so that both begin at the same moment
             reapers = [pool.submit(planned_stock.run, "reap") for _ in range(2)]
-            wait_until(lambda: locked.waiting() == 2, "both reapers want to claim")
+            wait_until(
+                lambda: planned_stock.service.sql(SOMEONE_WAITS)[0][0] == 2,
+                "both reapers want to claim",
+            )
         runs = [reaper.result() for reaper in reapers]
     assert [run.returncode for run in runs] == [0, 0], runs
     tried = [int(run.stdout.split()[0]) for run in runs]
     assert sum(tried) == 200 and min(tried) > 0, tried
     assert sorted(store.keys("DELETE")) == sorted(keys), "some object was deleted twice, or never"
     assert (planned_stock.states(), store.objects) == ({}, {})
-
-
-class Locked:
-    """Keeps everyone from changing the stored files until the context ends."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._loop = asyncio.new_event_loop()
-
-    def __enter__(self) -> "Locked":
-        url = self._service.settings["DATABASE_URL"].replace("+asyncpg", "")
-        self._connection = self._loop.run_until_complete(asyncpg.connect(url))
-        self._loop.run_until_complete(
-            self._connection.execute("BEGIN; LOCK TABLE stored_files IN EXCLUSIVE MODE")
-        )
-        return self
-
-    def waiting(self) -> int:
-        count: int = self._service.sql(SOMEONE_WAITS)[0][0]
-        return count
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.run_until_complete(self._connection.execute("COMMIT"))
-        self._loop.run_until_complete(self._connection.close())
-        self._loop.close()
 
 
 def test_old_drafts_of_the_local_store_are_removed(local_stock: Stock) -> None:

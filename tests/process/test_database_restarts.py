@@ -15,7 +15,7 @@ from image_utils import process_profile_image
 from ops import embedded_postgres
 from tests.support.databases import make_database
 from tests.support.pictures import jpeg
-from tests.support.postgres import hold_account
+from tests.support.postgres_server import hold_account
 from tests.support.services import SOMEONE_WAITS, Service, postmaster, wait_until
 
 CLIENTS = 6

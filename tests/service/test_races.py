@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.support.pictures import jpeg
-from tests.support.postgres import hold_account
+from tests.support.postgres_server import hold_account
 from tests.support.services import SOMEONE_WAITS, Account, Service, wait_until
 
 

@@ -1,16 +1,20 @@
 """The S3 store names public URLs right, asks once, and says every failure in our words."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 from pydantic import SecretStr
 
 from config import StoreSettings
@@ -23,7 +27,9 @@ from errors import (
     StoreRefused,
     StoreUnavailable,
 )
+from files import change, statements
 from storage import Store, s3
+from storage.async_store import STORE_DEADLINE_SECONDS
 from storage.s3 import S3Store
 from tests.support.pictures import jpeg
 from tests.support.s3 import FakeS3, Fault
@@ -33,6 +39,8 @@ from tests.support.services import Account, Bucket, Service, free_port
 KEY = "profile_pics/x.jpg"
 CONTENT = b"picture"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+# Far longer than what is limited takes.
+PATIENCE_SECONDS = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +265,49 @@ def test_a_failure_is_said_after_one_attempt(
     with pytest.raises(StoreUnavailable):
         VERBS[verb](store)
     assert len(recorder.requests) == 1
+
+
+@contextlib.contextmanager
+def ended_sometime(end: Callable[[], object]) -> Iterator[None]:
+    """End what a call waits for after a while, so that a call without a limit ends otherwise."""
+    timer = threading.Timer(PATIENCE_SECONDS, end)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def test_a_store_that_never_answers_is_given_up(
+    recorder: FakeS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "READ_TIMEOUT_SECONDS", 0.2)
+    recorder.say("hang")
+    with ended_sometime(recorder.gate.set), pytest.raises(StoreUnavailable) as refused:
+        put(make_store(recorder.url))
+    assert isinstance(refused.value.__cause__, ReadTimeoutError)
+
+
+def test_a_store_that_takes_no_connection_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "CONNECT_TIMEOUT_SECONDS", 0.2)
+    with socket.socket() as listener, contextlib.ExitStack() as waiting:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = listener.getsockname()
+        for _ in range(4):  # more than the kernel keeps for a listener that accepts nothing
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(address)
+        with ended_sometime(listener.close), pytest.raises(StoreUnavailable) as refused:
+            put(make_store(f"http://127.0.0.1:{address[1]}"))
+    assert isinstance(refused.value.__cause__, ConnectTimeoutError)
+
+
+def test_the_limits_of_a_call_fit_into_each_other() -> None:
+    longest = max(s3.CONNECT_TIMEOUT_SECONDS, s3.READ_TIMEOUT_SECONDS)
+    assert change.PUT_ATTEMPTS * longest < change.PUT_BUDGET_SECONDS
+    assert s3.CONNECT_TIMEOUT_SECONDS + s3.READ_TIMEOUT_SECONDS < STORE_DEADLINE_SECONDS
+    assert timedelta(seconds=STORE_DEADLINE_SECONDS) < statements.LEASE
 
 
 def test_boto3s_own_settings_bring_no_retries_back(

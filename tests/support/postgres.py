@@ -1,27 +1,22 @@
-"""The tests' Postgres as it fails: a proxy before a real one, and locks that somebody holds.
+"""The tests' Postgres as it fails: a proxy before a real one.
 
-The proxy loses a COMMIT, its reply, or every connection, refuses new ones or says nothing any more;
-and it tells what clients waited for.
+It loses a COMMIT, its reply, or every connection, refuses new ones or says nothing any more; and it
+tells what clients waited for.
 """
 
 import asyncio
 import contextlib
-import os
 import re
-import signal
 import struct
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import asyncpg
 from sqlalchemy.engine import make_url
 
 from tests.support.connections import reset_when_closed
 from tests.support.orders import Order, take_due
-from tests.support.services import postmaster
 
 T = TypeVar("T")
 
@@ -104,6 +99,15 @@ class PostgresProxy:
         reaches the server so much later, even after `cut_all`.
         """
         return self._order(Order(statement, "late", nth, seconds=seconds))
+
+    def crash(
+        self, statement: str, *, nth: int = 1, seconds: float, then: Callable[[], object]
+    ) -> threading.Event:
+        """`then` begins, and so much later the COMMIT is passed on in the midst of it.
+
+        The Event is set when both connections have ended.
+        """
+        return self._order(Order(statement, "crash", nth, then, seconds))
 
     def before(
         self, statement: str, *, nth: int = 1, then: Callable[[], object]
@@ -312,6 +316,8 @@ class _Link:
     async def _lose(self, lost: Order, commit: bytes) -> None:
         await self._ready.wait()
         self._is_lost = True
+        if lost.fault == "crash":
+            return await self._crash(lost, commit)
         if lost.fault == "late":
             self.reset_client()
             await asyncio.sleep(lost.seconds)
@@ -325,6 +331,19 @@ class _Link:
         self.reset_client()
         self._to_server.write_eof()
         await self._replies  # until the server has let go of the transaction
+        self._proxy.dropped += 1
+        lost.done.set()
+
+    async def _crash(self, lost: Order, commit: bytes) -> None:
+        assert lost.then is not None
+        crashing = asyncio.create_task(asyncio.to_thread(lost.then))
+        await asyncio.sleep(lost.seconds)
+        with contextlib.suppress(OSError):
+            await self._send(commit)
+            await self._send(_SYNC)
+        await crashing
+        self.reset_client()
+        await self._replies
         self._proxy.dropped += 1
         lost.done.set()
 
@@ -355,30 +374,3 @@ async def _message(reader: asyncio.StreamReader) -> bytes:
 
 def _plain(sql: str) -> str:
     return " ".join(sql.lower().split())
-
-
-@contextlib.contextmanager
-def hold_account(database_url: str, user_id: int) -> Iterator[None]:
-    """Hold the lock of an account's row until the context ends."""
-    with asyncio.Runner() as runner:
-        connection = runner.run(asyncpg.connect(database_url.replace("+asyncpg", "")))
-        try:
-            runner.run(connection.execute("BEGIN"))
-            runner.run(connection.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", user_id))
-            yield
-        finally:
-            runner.run(connection.close())
-
-
-def kill_server(data_dir: Path) -> None:
-    """Kill -9 the embedded server of this folder and all of its processes, which have no say."""
-    server = postmaster(data_dir)
-    children = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdigit():
-                parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
-                children += [int(entry.name)] if int(parent) == server else []
-    for pid in [server, *children]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)

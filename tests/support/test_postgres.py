@@ -218,6 +218,93 @@ def test_a_commit_by_the_extended_protocol_is_lost_as_well(
 
 
 @pytest.mark.parametrize("protocol", ["execute", "fetch"])  # the simple one, the extended one
+@pytest.mark.parametrize("order", ["lose_reply", "lose_request", "late"])
+def test_a_statement_outside_of_any_transaction_is_its_own_commit(
+    proxy: PostgresProxy, database: str, order: str, protocol: str
+) -> None:
+    more = {"seconds": 0.0} if order == "late" else {}
+    done = getattr(proxy, order)("INSERT INTO notes", nth=2, **more)
+
+    async def insert_twice() -> None:
+        connection = await asyncpg.connect(proxy.url.replace("+asyncpg", ""))
+        await getattr(connection, protocol)("INSERT INTO notes VALUES (1)")
+        await connection.execute("BEGIN")
+        await connection.execute("SELECT id FROM notes")
+        await connection.execute("ROLLBACK")
+        with pytest.raises(LOST):
+            await getattr(connection, protocol)("INSERT INTO notes VALUES (2)")
+
+    asyncio.run(insert_twice())
+    assert done.wait(START_SECONDS)
+    assert notes(database) == ([1] if order == "lose_request" else [1, 2])
+
+
+def test_what_is_to_happen_before_a_statement_happens_once_and_loses_nothing(
+    proxy: PostgresProxy, database: str
+) -> None:
+    seen: list[list[int]] = []
+    done = proxy.before("INSERT INTO notes", nth=2, then=lambda: seen.append(notes(database)))
+
+    async def insert_thrice() -> None:
+        engine = create_async_engine(proxy.url, poolclass=NullPool)
+        for number in range(3):
+            await insert(engine, number)
+
+    asyncio.run(insert_thrice())
+    assert done.is_set() and seen == [[0]]
+    assert (notes(database), proxy.dropped) == ([0, 1, 2], 0)
+
+
+def test_a_crash_begins_before_the_commit_that_is_passed_on_all_the_same(
+    proxy: PostgresProxy, database: str
+) -> None:
+    seen: list[list[int]] = []
+    done = proxy.crash("INSERT INTO notes", seconds=0.1, then=lambda: seen.append(notes(database)))
+    insert_and_lose(proxy)
+    assert done.wait(START_SECONDS) and seen == [[]]
+    wait_until(lambda: notes(database) == [1], "the COMMIT arrives")
+
+
+def test_each_message_that_is_waited_for_is_a_round_trip(proxy: PostgresProxy) -> None:
+    async def ask_thrice() -> None:
+        connection = await asyncpg.connect(proxy.url.replace("+asyncpg", ""))
+        await connection.execute("BEGIN;  SELECT 1")
+        for _ in range(2):  # prepared, and executed twice
+            await connection.fetch("SELECT id FROM notes")
+        await connection.execute("COMMIT")
+        await connection.close()
+
+    with proxy.record() as trips:
+        asyncio.run(ask_thrice())
+    asyncio.run(ask_thrice())
+    found = [(trip.sql, trip.is_executed) for trip in trips]
+    read = ("select id from notes", True)
+    prepared = ("select id from notes", False)
+    assert found == [("begin; select 1", True), prepared, read, read, ("commit", True)]
+    assert [trip.begins for trip in trips] == [True, False, False, False, False]
+
+
+def test_in_silence_connections_stay_and_nothing_passes(
+    proxy: PostgresProxy, database: str
+) -> None:
+    async def ask_in_silence() -> None:
+        url = proxy.url.replace("+asyncpg", "")
+        connection = await asyncpg.connect(url)
+        proxy.is_silent = True
+        for asked in (
+            connection.execute("INSERT INTO notes VALUES (1)", timeout=0.3),
+            asyncpg.connect(url, timeout=0.3),
+        ):
+            with pytest.raises(TimeoutError):
+                await asked
+        await asyncio.to_thread(proxy.silence, False)
+        assert await ask(proxy.url, "SELECT 1") == [1]
+
+    asyncio.run(ask_in_silence())
+    assert notes(database) == []
+
+
+@pytest.mark.parametrize("protocol", ["execute", "fetch"])  # the simple one, the extended one
 @pytest.mark.parametrize("order", ["lose_reply", "late"])
 def test_a_commit_that_takes_long_is_waited_for(
     proxy: PostgresProxy, database: str, order: str, protocol: str
