@@ -343,6 +343,8 @@ class _Link:
             await self._send(_SYNC)
         await crashing
         self.reset_client()
+        with contextlib.suppress(OSError):
+            self._to_server.write_eof()  # should the server have survived
         await self._replies
         self._proxy.dropped += 1
         lost.done.set()
