@@ -60,8 +60,15 @@ LOWER_DURABILITY = "set_config('synchronous_commit', 'off', true)"
 # insufficient resources, object not in prerequisite state (a lock that was not had), operator
 # intervention.
 _OUTAGE_CLASSES = ("08", "25", "40", "53", "55", "57")
-# What the driver raises when there is no server, or no connection to it any more.
-_LOST = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, TimeoutError)
+# What the driver raises when there is no server, or no connection to it any more. An "internal"
+# error is one of them: the server has said its last word, but the connection is not yet closed.
+_LOST = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    TimeoutError,
+)
 _DIALECT = asyncpg_dialect()  # type: ignore[no-untyped-call]
 
 

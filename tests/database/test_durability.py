@@ -213,6 +213,44 @@ def test_a_server_that_says_nothing_any_more_makes_503s(
     )
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError,
+        asyncpg.InterfaceError("connection is closed"),
+        asyncpg.InternalClientError("cannot switch to state 15; another operation is in progress"),
+        asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation"),
+    ],
+)
+def test_a_connection_that_died_costs_a_statement_nothing_and_a_transaction_a_503(
+    stock: Stock, monkeypatch: pytest.MonkeyPatch, error: type[Exception] | Exception
+) -> None:
+    real_fetch = database.DatabaseConnection.fetch
+    is_dead = [True]
+
+    async def fetch(self: asyncpg.Connection, *args: object) -> object:
+        if is_dead.pop():
+            is_dead.append(False)
+            raise error
+        is_dead.append(False)
+        return await real_fetch(self, *args)
+
+    monkeypatch.setattr(database.DatabaseConnection, "fetch", fetch)
+    one = Statement(select(1))
+
+    async def read(backends: Backends) -> None:
+        assert await backends.database.fetch(one)
+
+    async def read_in_transaction(backends: Backends) -> None:
+        async with backends.database.transaction() as transaction:
+            await transaction.fetch(one)
+
+    stock.ask(read)
+    is_dead[:] = [True]
+    with pytest.raises(DatabaseUnavailable):
+        stock.ask(read_in_transaction)
+
+
 def test_the_server_ends_a_statement_and_a_wait_for_a_lock_that_take_too_long(
     stock: Stock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
