@@ -120,9 +120,9 @@ class Settings(BaseSettings):
     max_whole_image_pixels: Annotated[int, Field(ge=1)] = 25_000_000
     # The bodies that may be in memory at once: a dozen of the largest, some twenty phone photos.
     upload_budget_bytes: Annotated[int, Field(ge=1)] = UPLOAD_BUDGET_BYTES
-    # For decoding: one of the largest PNGs or several phone
-    # photos at a time. What takes more is decoded alone.
-    decode_budget_bytes: Annotated[int, Field(ge=1)] = 128 * MIB
+    # For decoding. Unset: as much as keeps every core busy with the dearest
+    # pictures, but no more than half of the memory (pictures/budget.py).
+    decode_budget_bytes: Annotated[int, Field(ge=1)] | None = None
     # Longer than a queue of 50 pictures takes on two cores, shorter than the patience of a browser.
     upload_wait_seconds: Seconds = 20.0
     # A phone in a tunnel comes back within ten seconds or not at all.

@@ -8,7 +8,7 @@ import math
 from typing import NamedTuple
 
 import errors
-from pictures.formats import Header, read_header
+from pictures.formats import DEAREST_BYTES_PER_PIXEL, Header, read_header
 from pictures.values import PICTURE_SIDE_PX, Crop
 
 MIB = 1024 * 1024
@@ -101,6 +101,12 @@ def check_size(
     memory_bytes = FIXED_BYTES + reduced_bytes + int(pixels * header.bytes_per_pixel)
     times = 1 if header.is_baseline else _TIMES_A_BASELINE_JPEG[header.format]
     return Cost(memory_bytes, SECONDS_PER_MEGAPIXEL * times * pixels / 1e6)
+
+
+def count_dearest_bytes(max_whole_pixels: int, max_file_bytes: int) -> int:
+    """Count what is set aside for the dearest picture: the largest of the most expensive kind."""
+    pixel_bytes = int(max_whole_pixels * DEAREST_BYTES_PER_PIXEL)
+    return FIXED_BYTES + pixel_bytes + max(_COPIES.values()) * max_file_bytes
 
 
 def _count_reduced_bytes(header: Header, size: tuple[int, int], crop: Crop | None) -> int:

@@ -3,7 +3,8 @@
 import os
 
 from config import Settings
-from pictures.costs import examine
+from pictures.budget import choose_budget_bytes, find_memory_bytes
+from pictures.costs import count_dearest_bytes, examine
 from pictures.pool import DecoderPool
 from pictures.slots import PictureSlots
 from pictures.values import Crop, ProcessedImage
@@ -14,9 +15,9 @@ class Decoding:
 
     def __init__(self, pool: DecoderPool, settings: Settings) -> None:
         self._pool = pool
-        self._slots = PictureSlots(
-            os.cpu_count() or 1, settings.decode_budget_bytes, settings.upload_wait_seconds
-        )
+        cores = os.cpu_count() or 1
+        budget_bytes = settings.decode_budget_bytes or _choose_budget_bytes(settings, cores)
+        self._slots = PictureSlots(cores, budget_bytes, settings.upload_wait_seconds)
         self._max_pixels = settings.max_image_pixels
         self._max_whole_pixels = settings.max_whole_image_pixels
 
@@ -31,3 +32,10 @@ class Decoding:
         work = self._slots.run(cost, self._pool.process_profile_image, content, cost, crop, *limits)
         del content  # so that a refusal on its way through here does not hold it
         return await work
+
+
+def _choose_budget_bytes(settings: Settings, cores: int) -> int:
+    dearest_picture_bytes = count_dearest_bytes(
+        settings.max_whole_image_pixels, settings.max_upload_size_bytes
+    )
+    return choose_budget_bytes(find_memory_bytes(), cores, settings.workers, dearest_picture_bytes)

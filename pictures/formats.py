@@ -14,6 +14,7 @@ from errors import BrokenPicture, EmptyFile, NotAPicture, TruncatedPicture
 from pictures.foreign import PICTURES_TAKEN, refuse_if_foreign
 
 __all__ = [
+    "DEAREST_BYTES_PER_PIXEL",
     "LONGEST_SEARCH_BYTES",
     "MOST_STEPS",
     "PICTURES_TAKEN",
@@ -31,10 +32,11 @@ LONGEST_SEARCH_BYTES = 64 * 1024
 
 # What a decoder and Pillow hold at once for each pixel, measured by
 # tests/process/test_decoding_memory.py, rounded up.
-_BYTES_PER_PIXEL = {"GIF": 3.0, "WEBP": 16.5, "AVIF": 17.5, "HEIF": 20.5}
+_BYTES_PER_PIXEL = {"GIF": 3.0, "WEBP": 12.5, "AVIF": 17.5, "HEIF": 20.5}
 # PNG by its colour type (PNG 3, table 8); Pillow keeps colour in four bytes. Transparency is worked
 # on in strips.
 _PNG_BYTES_PER_PIXEL = {0: 2, 2: 4, 3: 1, 4: 4, 6: 4}
+DEAREST_BYTES_PER_PIXEL = max(_BYTES_PER_PIXEL.values())
 # Of a JPEG that cannot be decoded line by line: its coefficients are kept, two bytes each.
 _COEFFICIENT_BYTES = 2
 

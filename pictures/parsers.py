@@ -39,12 +39,26 @@ class AvifPicture(AvifImageFile):
             super()._open()
 
 
+class WebPPicture(WebPImageFile):
+    """A WebP of which the first frame is all that is ever wanted.
+
+    Pillow keeps libwebp's decoder for the next frame, and with it two canvases of the whole
+    picture, while it makes its own: eight of twenty bytes a pixel.
+    """
+
+    def _get_next(self) -> tuple[bytes, int, int]:
+        try:
+            return super()._get_next()
+        finally:
+            del self._decoder
+
+
 # A phone's MPO is read as the JPEG that it begins with.
 _PARSERS: dict[str, Callable[[io.BytesIO], ImageFile]] = {
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
     "GIF": GifImageFile,
-    "WEBP": WebPImageFile,
+    "WEBP": WebPPicture,
     "AVIF": AvifPicture,
     "HEIF": HeifImageFile,
 }

@@ -3,16 +3,14 @@
 import base64
 
 from PIL import Image
-from thumbhash import rgba_to_thumb_hash
 
+from pictures import thumbhash
 from pictures.values import PICTURE_SIDE_PX
 
 # Of so many shades in a 30 x 30 picture the most frequent one is the dominant colour.
 DOMINANT_SHADES = 8
 DOMINANT_FACTOR = PICTURE_SIDE_PX // 30
-# 15 x 15 pixels carry all that a ThumbHash keeps of brightness (7 x 7 waves), at a fraction of the
-# work.
-THUMBHASH_FACTOR = PICTURE_SIDE_PX // 15
+THUMBHASH_FACTOR = PICTURE_SIDE_PX // thumbhash.SIDE_PX
 
 
 def find_dominant_colour(upright: Image.Image) -> str:
@@ -27,6 +25,5 @@ def find_dominant_colour(upright: Image.Image) -> str:
 
 def hash_thumbnail(upright: Image.Image) -> str:
     """Make a blurred miniature (evanw.github.io/thumbhash), in base64."""
-    small = upright.reduce(THUMBHASH_FACTOR).convert("RGBA")
-    thumbhash = rgba_to_thumb_hash(small.width, small.height, list(small.tobytes()))
-    return base64.b64encode(bytes(thumbhash)).decode()
+    miniature = upright.reduce(THUMBHASH_FACTOR)
+    return base64.b64encode(thumbhash.hash_miniature(miniature.tobytes())).decode()

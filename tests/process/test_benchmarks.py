@@ -17,6 +17,7 @@ from PIL import Image, ImageFilter
 from benchmarks import image_step, memory, replace
 from benchmarks.load import Answer
 from benchmarks.textbook import textbook_image
+from pictures import examine
 from tests.support.pictures import corners, encoded, phone_photo
 from tests.support.services import ROOT, Account, Service
 
@@ -156,9 +157,17 @@ def test_the_memory_is_checked_in_every_phase() -> None:
         )
 
     good = row(200, 60, 250_000_000)
-    assert memory.find_shortfalls([good, good]) == []
+    assert memory.find_shortfalls([good, good], 250_000_000) == []
     for bad in (row(503, 60, 1), row(200, 60.1, 1), row(200, 60, 250_000_001)):
-        assert len(memory.find_shortfalls([good, bad])) == 1
+        assert len(memory.find_shortfalls([good, bad], 250_000_000)) == 1
+
+
+def test_each_core_but_one_may_take_the_dearest_picture_more(tmp_path: Path) -> None:
+    files = memory.make_pictures(tmp_path, 20).values()
+    dearest_bytes = max(examine(file.read_bytes())[1].memory_bytes for file in files)
+    assert memory.find_most_over_idle_bytes(files, 1) == 250_000_000
+    assert memory.find_most_over_idle_bytes(files, 2) == 250_000_000 + dearest_bytes
+    assert memory.find_most_over_idle_bytes(files, 5) == 250_000_000 + 4 * dearest_bytes
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="a copy without its history")

@@ -76,7 +76,11 @@ def test_the_prices_of_pictures_are_those_that_are_set_aside() -> None:
         assert {float(formats._PNG_BYTES_PER_PIXEL[each]) for each in types} == {float(rows[kind])}
     assert f"{costs.FIXED_BYTES // config.MIB} MiB, the file" in page
     defaults = {name: field.default for name, field in config.Settings.model_fields.items()}
-    assert f"`DECODE_BUDGET_BYTES` ({defaults['decode_budget_bytes'] // config.MIB} MiB)" in page
+    dearest_bytes = costs.count_dearest_bytes(
+        defaults["max_whole_image_pixels"], defaults["max_upload_size_bytes"]
+    )
+    for text in (page, (ROOT / ".env.example").read_text()):
+        assert f"{dearest_bytes / config.MIB:.0f} MiB" in text
     for name in ("max_image_pixels", "max_whole_image_pixels"):
         assert f"{defaults[name] / 1e6:g} million | `{name.upper()}`" in page
 

@@ -1,0 +1,95 @@
+"""A blurred miniature of a picture in some 24 bytes: a ThumbHash (evanw.github.io/thumbhash).
+
+Only of what is served: small, square and opaque. That spares the format's other cases, and a
+separable transform with tables made once takes a tenth of the time of the general encoder.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from operator import add, mul, sub
+
+# Sides of the miniature that is hashed: enough for all that is kept of brightness, which is 7 x 7
+# waves, at a fraction of the work.
+SIDE_PX = 15
+# Waves on a side: of brightness in a square opaque picture, and of each of both colours.
+BRIGHTNESS_WAVES = 7
+COLOUR_WAVES = 3
+# Bits that the format gives to what stands in its head.
+_MEAN_STEPS = 63
+_COLOUR_SCALE_STEPS = 63
+_BRIGHTNESS_SCALE_STEPS = 31
+_AMPLITUDE_STEPS = 15
+
+# One row for each wave: its value at the middle of each pixel.
+_COSINES = [
+    [math.cos(math.pi / SIDE_PX * wave * (position + 0.5)) for position in range(SIDE_PX)]
+    for wave in range(BRIGHTNESS_WAVES)
+]
+
+
+@dataclass(frozen=True)
+class _Channel:
+    """The mean, the amplitudes in multiples of the largest, -1 to 1, and that largest."""
+
+    mean: float
+    amplitudes: list[float]
+    scale: float
+
+
+def hash_miniature(rgb: bytes) -> bytes:
+    """Hash a picture of SIDE_PX x SIDE_PX pixels, three bytes each."""
+    reds = rgb[0::3]
+    greens = rgb[1::3]
+    blues = rgb[2::3]
+    sums = list(map(add, map(add, reds, greens), blues))
+    # Red and green against blue, doubled, and red against green.
+    yellows = [total - 3 * blue for total, blue in zip(sums, blues, strict=True)]
+    differences = list(map(sub, reds, greens))
+    brightness = _transform(sums, 3 * 255, BRIGHTNESS_WAVES)
+    yellow = _transform(yellows, 2 * 255, COLOUR_WAVES)
+    red = _transform(differences, 255, COLOUR_WAVES)
+    head = (
+        _to_steps(brightness.mean, _MEAN_STEPS)
+        | _to_steps((1 + yellow.mean) / 2, _MEAN_STEPS) << 6
+        | _to_steps((1 + red.mean) / 2, _MEAN_STEPS) << 12
+        | _to_steps(brightness.scale, _BRIGHTNESS_SCALE_STEPS) << 18
+    )
+    # Then the waves of the shorter side, and whether the picture is wider than high.
+    second_head = (
+        BRIGHTNESS_WAVES
+        | _to_steps(yellow.scale, _COLOUR_SCALE_STEPS) << 3
+        | _to_steps(red.scale, _COLOUR_SCALE_STEPS) << 9
+    )
+    amplitudes = chain(brightness.amplitudes, yellow.amplitudes, red.amplitudes)
+    return head.to_bytes(3, "little") + second_head.to_bytes(2, "little") + _pack(amplitudes)
+
+
+def _transform(values: Sequence[int], unit: int, waves: int) -> _Channel:
+    """Find how much of each wave is in it: first along the rows, then down the columns."""
+    exact = list(map(float, values))  # a fifth faster to multiply than whole numbers
+    rows = [exact[start : start + SIDE_PX] for start in range(0, SIDE_PX**2, SIDE_PX)]
+    # By the wave along the rows: its amount in each row.
+    along = [[sum(map(mul, row, cosines)) for row in rows] for cosines in _COSINES[:waves]]
+    found = [
+        sum(map(mul, along[across], _COSINES[down])) / (unit * SIDE_PX**2)
+        for down in range(waves)
+        for across in range(waves - down)
+    ]
+    mean = found[0]
+    amplitudes = found[1:]
+    scale = max(map(abs, amplitudes))
+    return _Channel(mean, [each / scale if scale else 0.0 for each in amplitudes], scale)
+
+
+def _to_steps(share: float, steps: int) -> int:
+    return math.floor(share * steps + 0.5)
+
+
+def _pack(amplitudes: Iterator[float]) -> bytes:
+    """Four bits each, the first of two in the lower half of its byte."""
+    steps = [_to_steps((1 + each) / 2, _AMPLITUDE_STEPS) for each in amplitudes]
+    if len(steps) % 2:
+        steps.append(0)
+    return bytes(low | high << 4 for low, high in zip(steps[0::2], steps[1::2], strict=True))
