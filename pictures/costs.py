@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import errors
 from pictures.formats import DEAREST_BYTES_PER_PIXEL, Header, read_header
-from pictures.values import PICTURE_SIDE_PX, Crop
+from pictures.values import PICTURE_SIDE_PX, Content, Crop
 
 MIB = 1024 * 1024
 # A decoder that scales leaves the last factor of two to the better filter.
@@ -25,9 +25,9 @@ REDUCED_BYTES = 9 * MIB
 _REDUCED_BYTES_PER_PIXEL = 4
 # Python's objects, the small pictures at the end, colour tables.
 FIXED_BYTES = 10 * MIB
-# Copies of the file: the decoder's, and some libraries' own. Pillow makes more of what stands
-# beside the pixels.
-_COPIES = {"JPEG": 1, "PNG": 1, "GIF": 1, "WEBP": 2, "AVIF": 1, "HEIF": 2}
+# Copies of the file: the decoder's, and where libraries want it in one piece, theirs. Pillow makes
+# more of what stands beside the pixels.
+_COPIES = {"JPEG": 1, "PNG": 1, "GIF": 1, "WEBP": 2, "AVIF": 2, "HEIF": 3}
 _METADATA_COPIES = 4
 
 # The time of a baseline JPEG on one core; the others are told in multiples of it, measured by
@@ -56,7 +56,7 @@ class Cost(NamedTuple):
 
 
 def examine(
-    content: bytes,
+    content: Content,
     crop: Crop | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     max_whole_pixels: int = DEFAULT_MAX_WHOLE_PIXELS,

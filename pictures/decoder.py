@@ -16,7 +16,9 @@ from pathlib import Path
 import image_utils
 from errors import DarkroomError, UndecodablePicture
 from pictures import pillow
-from pictures.messages import READY, Job, Made, Refused
+from pictures.messages import MEMORY_SHARED, READY, Job, Made, Refused
+from pictures.shared_file import fits_shared_file, map_shared_file
+from pictures.values import Content
 
 # Where all cores are busy the service, which answers everybody, comes first: a third of the weight
 # for a decoder.
@@ -26,11 +28,18 @@ NICENESS = 5
 def serve(connection: socket.socket) -> None:
     """Answer one job after the other until the service closes the connection."""
     pillow.configure()
+    memory = _receive_memory(connection)
     with connection.makefile("rwb") as stream:
         own_bytes = _confine()
         connection.sendall(READY)
         while line := stream.readline():
-            _answer(stream, Job.from_line(line), own_bytes)
+            _answer(stream, memory, Job.from_line(line), own_bytes)
+
+
+def _receive_memory(connection: socket.socket) -> memoryview | None:
+    """Receive the service's first word, and map the memory that it shares, if it does."""
+    _, descriptors, _, _ = socket.recv_fds(connection, len(MEMORY_SHARED), 1)
+    return map_shared_file(descriptors[0]) if descriptors else None
 
 
 def _confine() -> int:
@@ -55,10 +64,13 @@ def _count_address_space() -> int:
     return int(pages) * resource.getpagesize()
 
 
-def _answer(stream: BufferedRWPair, job: Job, own_bytes: int) -> None:
+def _answer(stream: BufferedRWPair, memory: memoryview | None, job: Job, own_bytes: int) -> None:
     # The limits come before the file: it is a part of what was set aside.
     _limit(job.cpu_seconds, own_bytes + job.memory_bytes)
-    answer, jpeg = _decode(stream.read(job.content_bytes), job)
+    if memory is not None and fits_shared_file(job.content_bytes):
+        answer, jpeg = _decode(memory[: job.content_bytes], job)
+    else:
+        answer, jpeg = _decode(stream.read(job.content_bytes), job)
     signal.setitimer(signal.ITIMER_PROF, 0)
     stream.write(answer.to_line() + jpeg)
     stream.flush()
@@ -73,7 +85,7 @@ def _limit(cpu_seconds: float, memory_bytes: int) -> None:
     signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
 
 
-def _decode(content: bytes, job: Job) -> tuple[Made | Refused, bytes]:
+def _decode(content: Content, job: Job) -> tuple[Made | Refused, bytes]:
     """Make the picture, or the refusal of one. Nothing of the file is left afterwards."""
     try:
         picture = image_utils.process_profile_image(

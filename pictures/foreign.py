@@ -6,6 +6,7 @@ The beginnings are those of the formats' own specifications.
 import re
 
 from errors import UnsupportedFormat
+from pictures.values import Content
 
 PICTURES_TAKEN = "JPEG, PNG, GIF, WebP, AVIF or HEIC"
 # Every beginning lies within it, with the white space, comments and declarations before it.
@@ -99,7 +100,7 @@ KINDS = (
 )
 
 
-def refuse_if_foreign(content: bytes) -> None:
+def refuse_if_foreign(content: Content) -> None:
     """Raise UnsupportedFormat, with name and advice, for a file of any of these kinds."""
     beginning = content[:SEARCHED_BYTES]
     for kind in KINDS:

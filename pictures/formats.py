@@ -12,6 +12,7 @@ from typing import Literal
 
 from errors import BrokenPicture, EmptyFile, NotAPicture, TruncatedPicture
 from pictures.foreign import PICTURES_TAKEN, refuse_if_foreign
+from pictures.values import Content
 
 __all__ = [
     "DEAREST_BYTES_PER_PIXEL",
@@ -39,6 +40,7 @@ _PNG_BYTES_PER_PIXEL = {0: 2, 2: 4, 3: 1, 4: 4, 6: 4}
 DEAREST_BYTES_PER_PIXEL = max(_BYTES_PER_PIXEL.values())
 # Of a JPEG that cannot be decoded line by line: its coefficients are kept, two bytes each.
 _COEFFICIENT_BYTES = 2
+_MARKER = re.compile(rb"\xff")
 
 ByteOrder = Literal["big", "little"]
 
@@ -59,7 +61,7 @@ class Header:
     is_baseline: bool = False  # a JPEG that can be decoded line by line
 
 
-def read_header(content: bytes) -> Header:
+def read_header(content: Content) -> Header:
     """Tell what the file is.
 
     Raises EmptyFile, NotAPicture, UnsupportedFormat, TruncatedPicture or BrokenPicture.
@@ -73,7 +75,7 @@ def read_header(content: bytes) -> Header:
     raise NotAPicture
 
 
-def _read_or_refuse(read: "_Reader", content: bytes) -> Header:
+def _read_or_refuse(read: "_Reader", content: Content) -> Header:
     header = read(content)
     if header is not None:
         return header
@@ -82,23 +84,23 @@ def _read_or_refuse(read: "_Reader", content: bytes) -> Header:
     raise BrokenPicture
 
 
-def make_truncated(content: bytes) -> TruncatedPicture:
+def make_truncated(content: Content) -> TruncatedPicture:
     """Make the refusal of a file that ends too early, with how far it got."""
     return TruncatedPicture(
         f"The picture ends too early, after {len(content):,} bytes. Please send all of it."
     )
 
 
-def is_cut_short(content: bytes) -> bool:
+def is_cut_short(content: Content) -> bool:
     """Whether a file announces more than it has, or its format's own end is missing."""
-    if content.startswith(b"GIF"):
+    if content[:3] == b"GIF":
         return False
-    if content.startswith(b"RIFF"):
+    if content[:4] == b"RIFF":
         return _read_uint(content, 4, 4, "little") + 8 > len(content)
     if content[4:8] == b"ftyp":
         return any(box.end > len(content) for box in _walk_boxes(content, 0, len(content)))
-    end_mark = b"IEND" if content.startswith(b"\x89PNG") else b"\xff\xd9"
-    return end_mark not in content[-LONGEST_SEARCH_BYTES:]
+    end_mark = b"IEND" if content[:4] == b"\x89PNG" else b"\xff\xd9"
+    return end_mark not in bytes(content[-LONGEST_SEARCH_BYTES:])
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class _Frame:
     """A JPEG's frame header (ITU T.81, B.2.2), behind its length."""
 
     marker: int
-    body: bytes
+    body: Content
 
     def read_samplings(self) -> list[tuple[int, int]]:
         """Read how many samples across and down each component has in a block."""
@@ -114,15 +116,16 @@ class _Frame:
         return [divmod(both, 16) for both in self.body[7 : 6 + 3 * count : 3]]
 
 
-def _read_jpeg(content: bytes) -> Header | None:
+def _read_jpeg(content: Content) -> Header | None:
     """Read the frame header, and whether one scan holds all components (ITU T.81, B.2)."""
     position = 2
     frame: _Frame | None = None
     for _ in range(MOST_STEPS):
         # Junk is passed over, as libjpeg does.
-        position = content.find(b"\xff", position, position + LONGEST_SEARCH_BYTES)
-        if position < 0 or position + 4 > len(content):
+        found = _MARKER.search(content, position, position + LONGEST_SEARCH_BYTES)
+        if found is None or found.start() + 4 > len(content):
             return None
+        position = found.start()
         marker = content[position + 1]
         if marker == 0xFF:  # a fill byte
             position += 1
@@ -157,7 +160,7 @@ def _tell_jpeg(frame: _Frame, components_in_scan: int, metadata_bytes: int) -> H
     return Header("JPEG", width_px, height_px, bytes_per_pixel, metadata_bytes)
 
 
-def _read_png(content: bytes) -> Header | None:
+def _read_png(content: Content) -> Header | None:
     if content[12:16] != b"IHDR" or len(content) < 33:
         return None
     colour_type = content[25]
@@ -172,12 +175,12 @@ def _read_png(content: bytes) -> Header | None:
     )
 
 
-def read_png_depth(content: bytes) -> int:
+def read_png_depth(content: Content) -> int:
     """Read how many bits a sample of a PNG has, whose header was read before."""
     return content[24]
 
 
-def _count_png_pixel_bytes(content: bytes) -> int:
+def _count_png_pixel_bytes(content: Content) -> int:
     """Count what the chunks hold that hold pixels (PNG 3, 5.3)."""
     count = 0
     position = 33
@@ -191,7 +194,7 @@ def _count_png_pixel_bytes(content: bytes) -> int:
     return count
 
 
-def _read_gif(content: bytes) -> Header | None:
+def _read_gif(content: Content) -> Header | None:
     """Read the size of the screen and of the first frame, as Pillow takes it.
 
     The first frame counts where it reaches beyond the screen (GIF89a, 18 and 20).
@@ -226,7 +229,7 @@ def _read_gif(content: bytes) -> Header | None:
     return None
 
 
-def _count_first_gif_block(content: bytes, position: int) -> int:
+def _count_first_gif_block(content: Content, position: int) -> int:
     """Count the bytes of the first block of the extension that stands here, its length included.
 
     Pillow reads on behind an empty first block, but for a comment.
@@ -236,7 +239,7 @@ def _count_first_gif_block(content: bytes, position: int) -> int:
     return 1 + _read_uint(content, position + 2, 1)
 
 
-def _read_webp(content: bytes) -> Header | None:
+def _read_webp(content: Content) -> Header | None:
     """Read the canvas, from whichever of the three kinds of first chunk there is (RFC 9649)."""
     if len(content) < 30:
         return None
@@ -254,7 +257,7 @@ def _read_webp(content: bytes) -> Header | None:
     return Header("WEBP", width_px, height_px, _BYTES_PER_PIXEL["WEBP"])
 
 
-def _read_heif(content: bytes) -> Header | None:
+def _read_heif(content: Content) -> Header | None:
     """Read the largest of the image sizes that the file declares (ISO/IEC 23008-12, 6.5.3).
 
     Of whichever codec they are.
@@ -270,11 +273,11 @@ def _read_heif(content: bytes) -> Header | None:
     return Header(codec, width_px, height_px, _BYTES_PER_PIXEL[codec])
 
 
-def _tell_codec(content: bytes) -> str:
+def _tell_codec(content: Content) -> str:
     """Tell AVIF from HEIF by the file's brands, the first of which counts most."""
-    first = content[8:12]
+    first = bytes(content[8:12])
     end = min(_read_uint(content, 0), 256)
-    brands = {first, *(content[at : at + 4] for at in range(16, end, 4))}
+    brands = {first, *(bytes(content[at : at + 4]) for at in range(16, end, 4))}
     return "AVIF" if brands & _AVIF_BRANDS and first not in _HEIC_BRANDS else "HEIF"
 
 
@@ -287,7 +290,7 @@ class _Box:
     end: int
 
 
-def _find_boxes(content: bytes, *path: bytes) -> list[_Box]:
+def _find_boxes(content: Content, *path: bytes) -> list[_Box]:
     """Find the boxes at the end of this path; on the way there is one of each."""
     found = [_Box(b"", 0, len(content))]
     for kind in path:
@@ -303,7 +306,7 @@ def _find_boxes(content: bytes, *path: bytes) -> list[_Box]:
     return found
 
 
-def _walk_boxes(content: bytes, position: int, end: int) -> Iterator[_Box]:
+def _walk_boxes(content: Content, position: int, end: int) -> Iterator[_Box]:
     """Walk through the boxes in a stretch."""
     for _ in range(MOST_STEPS):
         if position + 8 > end:
@@ -317,16 +320,16 @@ def _walk_boxes(content: bytes, position: int, end: int) -> Iterator[_Box]:
             size = end - position
         if size < head_bytes:
             return
-        kind = content[position + 4 : position + 8]
+        kind = bytes(content[position + 4 : position + 8])
         yield _Box(kind, position + head_bytes, position + size)
         position += size
 
 
-def _read_uint(content: bytes, at: int, length: int = 4, order: ByteOrder = "big") -> int:
+def _read_uint(content: Content, at: int, length: int = 4, order: ByteOrder = "big") -> int:
     return int.from_bytes(content[at : at + length], order)
 
 
-_Reader = Callable[[bytes], Header | None]
+_Reader = Callable[[Content], Header | None]
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"}
 _HEIF_SIGNATURE = (

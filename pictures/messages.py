@@ -1,7 +1,7 @@
 """What the service and a decoder say to each other, and how it becomes bytes and is read again.
 
-A job is a line, and the file behind it; an answer is a line, and behind that of a picture its
-bytes. A decoder may have been taken over by its file: of what it answers only that is taken which
+A job is a line, and the file behind it or in memory that both share; an answer is a line, and
+behind that of a picture its bytes. A decoder may have been taken over by its file: of what it answers only that is taken which
 can be nothing worse than a poor picture.
 """
 
@@ -16,6 +16,9 @@ from errors import DarkroomError
 from pictures.costs import MIB
 from pictures.values import METADATA_NAMES, Crop, MetadataName, ProcessedImage
 
+# What the service says first: whether a descriptor of shared memory comes with it.
+MEMORY_SHARED = b"+"
+NOTHING_SHARED = b"-"
 # What a decoder says when it can take a picture.
 READY = b"!"
 # Ten times what a noisy 300 x 300 JPEG takes; a decoder that says more was taken over by its file.
@@ -39,7 +42,9 @@ class Nonsense(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """A picture to make of the file that follows, of `content_bytes`.
+    """A picture to make of a file of `content_bytes`.
+
+    It follows, unless memory is shared and it fits in.
 
     While it works on it, a decoder may take `memory_bytes` more than by itself.
     """

@@ -11,7 +11,7 @@ import re
 import PIL.TiffImagePlugin  # noqa: F401
 from PIL import Image
 
-from pictures.values import MetadataName
+from pictures.values import Content, MetadataName
 
 _ORIENTATION_TAG = 0x0112
 _GPS_TAG = 0x8825
@@ -24,7 +24,7 @@ EXIF_ITEM = re.compile(rb"(infe[\x02\x03]...(?:..|....)..)Exif", re.DOTALL)
 # announces XMP.
 _HEIF_LISTS_BYTES = 64 * 1024
 _HEIF_THUMBNAIL = b"thmb"
-_GIF_XMP = b"XMP DataXMP"
+_GIF_XMP = re.compile(rb"XMP DataXMP")
 # As which ImageMagick keeps in a PNG's text what once had no chunk, and where XMP stands.
 _PNG_EXIF_TEXT = "Raw profile type exif"
 _PNG_IPTC_TEXT = "Raw profile type iptc"
@@ -41,7 +41,7 @@ def read_orientation(picture: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def name_metadata(picture: Image.Image, content: bytes) -> tuple[MetadataName, ...]:
+def name_metadata(picture: Image.Image, content: Content) -> tuple[MetadataName, ...]:
     """Name what the file carries, in alphabetical order.
 
     The pixels must have been loaded: a PNG has texts behind them.
@@ -61,21 +61,23 @@ def name_metadata(picture: Image.Image, content: bytes) -> tuple[MetadataName, .
     return tuple(name for name, is_there in carries.items() if is_there)
 
 
-def _has_exif(picture: Image.Image, content: bytes) -> bool:
+def _has_exif(picture: Image.Image, content: Content) -> bool:
     # Pillow makes some up for an AVIF whose container says how to turn it.
     if picture.format == "AVIF":
         return EXIF_ITEM.search(content, 0, _HEIF_LISTS_BYTES) is not None
     return bool(picture.info.get("exif"))
 
 
-def _has_thumbnail(picture: Image.Image, content: bytes) -> bool:
-    if picture.format == "HEIF" and _HEIF_THUMBNAIL in content[:_HEIF_LISTS_BYTES]:
+def _has_thumbnail(picture: Image.Image, content: Content) -> bool:
+    if picture.format == "HEIF" and _HEIF_THUMBNAIL in bytes(content[:_HEIF_LISTS_BYTES]):
         return True
     return _has_tag(picture, _THUMBNAIL_TAG, _THUMBNAIL_IFD)
 
 
-def _has_xmp(picture: Image.Image, content: bytes) -> bool:
-    return bool(picture.info.get("xmp")) or (picture.format == "GIF" and _GIF_XMP in content)
+def _has_xmp(picture: Image.Image, content: Content) -> bool:
+    if picture.format == "GIF" and _GIF_XMP.search(content):
+        return True
+    return bool(picture.info.get("xmp"))
 
 
 def _has_tag(picture: Image.Image, tag: int, ifd: int | None = None) -> bool:

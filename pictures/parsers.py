@@ -19,8 +19,45 @@ from pillow_heif.as_plugin import HeifImageFile
 from errors import BadCrop, BadPicture, BrokenPicture, TooLarge
 from pictures.formats import Header, is_cut_short, make_truncated
 from pictures.metadata import EXIF_ITEM
+from pictures.values import Content
 
 _CUT_SHORT_IN_PILLOWS_WORDS = ("image file is truncated", "Truncated File Read")
+
+
+class FileView(io.RawIOBase):
+    """A file that is read where it lies: an io.BytesIO would begin with a copy of it."""
+
+    def __init__(self, content: Content) -> None:
+        super().__init__()
+        self.content = content
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        end = None if size is None or size < 0 else self._position + size
+        piece = bytes(self.content[self._position : end])
+        self._position += len(piece)
+        return piece
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        starts = {
+            io.SEEK_SET: 0,
+            io.SEEK_CUR: self._position,
+            io.SEEK_END: len(self.content),
+        }
+        position = starts[whence] + offset
+        if position < 0:
+            raise ValueError("a position before the beginning")
+        self._position = position
+        return position
+
+    def tell(self) -> int:
+        return self._position
 
 
 class AvifPicture(AvifImageFile):
@@ -28,14 +65,14 @@ class AvifPicture(AvifImageFile):
 
     def _open(self) -> None:
         file = self.fp
-        assert isinstance(file, io.BytesIO)
+        assert isinstance(file, FileView)
         try:
             super()._open()
         except Exception:
-            hidden, count = EXIF_ITEM.subn(rb"\1none", file.getvalue())
+            hidden, count = EXIF_ITEM.subn(rb"\1none", file.content)
             if not count:
                 raise
-            self.fp = io.BytesIO(hidden)
+            self.fp = FileView(hidden)
             super()._open()
 
 
@@ -54,7 +91,7 @@ class WebPPicture(WebPImageFile):
 
 
 # A phone's MPO is read as the JPEG that it begins with.
-_PARSERS: dict[str, Callable[[io.BytesIO], ImageFile]] = {
+_PARSERS: dict[str, Callable[..., ImageFile]] = {
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
     "GIF": GifImageFile,
@@ -66,13 +103,13 @@ FORMATS = tuple(_PARSERS)
 
 
 @contextmanager
-def open_picture(content: bytes, header: Header) -> Iterator[Image.Image]:
+def open_picture(content: Content, header: Header) -> Iterator[Image.Image]:
     """Open with the one parser.
 
     Whatever that raises, here or within the `with` block, becomes a BadPicture.
     """
     try:
-        with _PARSERS[header.format](io.BytesIO(content)) as picture:
+        with _PARSERS[header.format](FileView(content)) as picture:
             yield picture
     except (BadPicture, TooLarge, BadCrop, MemoryError):
         raise
@@ -83,5 +120,5 @@ def open_picture(content: bytes, header: Header) -> Iterator[Image.Image]:
         raise BrokenPicture from err
 
 
-def _is_cut_short(content: bytes, message: str) -> bool:
+def _is_cut_short(content: Content, message: str) -> bool:
     return any(words in message for words in _CUT_SHORT_IN_PILLOWS_WORDS) or is_cut_short(content)

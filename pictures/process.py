@@ -4,6 +4,7 @@ Neither this module nor what it imports loads a decoding library: what a file ma
 it cannot do to the service.
 """
 
+import os
 import signal
 import socket
 import subprocess
@@ -14,20 +15,30 @@ from pathlib import Path
 import faults
 from errors import DarkroomError, DecoderUnavailable
 from pictures.costs import MIB
-from pictures.messages import MOST_ANSWER_BYTES, READY, Job, Nonsense, Refused, read_answer
+from pictures.messages import (
+    MEMORY_SHARED,
+    MOST_ANSWER_BYTES,
+    NOTHING_SHARED,
+    READY,
+    Job,
+    Nonsense,
+    Refused,
+    read_answer,
+)
+from pictures.shared_file import SharedFile, fits_shared_file, make_shared_file
 from pictures.values import ProcessedImage
 
 # How long a decoder may take until it is ready: it loads Python and Pillow.
 START_SECONDS = 30.0
 # An idle decoder ends at once; whoever does not is killed.
 END_SECONDS = 1.0
-# No credentials. One arena, which grows by large pages where the system has them: a fault for each
-# 4 KiB of the megabytes that a picture fills is up to a third of all work. What is free at its end
-# goes back to the system. The threshold is the highest: what is mapped apart gets small pages.
+# No credentials. One arena, and large pieces returned to the system as soon as they are free, so
+# that nothing of a large file or its pixels is left for the next. The tunable asks for large pages
+# where the system has them: a fault for each 4 KiB is up to a third of all work.
 ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(32 * MIB),
-    "MALLOC_TRIM_THRESHOLD_": str(MIB),
+    "MALLOC_MMAP_THRESHOLD_": str(MIB),
+    "MALLOC_TRIM_THRESHOLD_": str(4 * MIB),
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 
@@ -74,11 +85,13 @@ class DecoderProcess:
         """Start Python with these arguments. Raises DecoderUnavailable."""
         self.pictures = 0
         self._is_ready = False
+        self._shared: SharedFile | None = None
         try:
             self._socket, theirs = socket.socketpair()
         except OSError as err:
             raise DecoderUnavailable from err
         try:
+            self._share_memory()
             self._process = subprocess.Popen(
                 [sys.executable, "-W", "ignore", *program],
                 stdin=theirs.fileno(),
@@ -89,10 +102,27 @@ class DecoderProcess:
                 start_new_session=True,
             )
         except OSError as err:
-            self._socket.close()
+            self._close()
             raise DecoderUnavailable from err
         finally:
             theirs.close()
+
+    def _share_memory(self) -> None:
+        """Give the decoder what it maps before it is confined, or tell it that there is nothing."""
+        self._shared = make_shared_file()
+        if self._shared is None:
+            self._socket.sendall(NOTHING_SHARED)
+            return
+        descriptor = self._shared.open_for_reading()
+        try:
+            socket.send_fds(self._socket, [MEMORY_SHARED], [descriptor])
+        finally:
+            os.close(descriptor)
+
+    def _close(self) -> None:
+        self._socket.close()
+        if self._shared is not None:
+            self._shared.close()
 
     @property
     def pid(self) -> int:
@@ -123,8 +153,12 @@ class DecoderProcess:
         self.pictures += 1
         self._socket.settimeout(patience_seconds)
         try:
-            self._socket.sendall(job.to_line())
-            self._socket.sendall(content)
+            if self._shared is not None and fits_shared_file(len(content)):
+                self._shared.fill(content)
+                self._socket.sendall(job.to_line())
+            else:
+                self._socket.sendall(job.to_line())
+                self._socket.sendall(content)
             faults.reached("during_decode")
             return self._receive()
         except TimeoutError as err:
@@ -142,7 +176,7 @@ class DecoderProcess:
 
     def end(self) -> Ending:
         """End the process, if it has not ended by itself, and tell how that was."""
-        self._socket.close()  # which an idle or dying one takes as its end
+        self._close()  # which an idle or dying one takes as its end
         try:
             return Ending.from_status(self._process.wait(END_SECONDS))
         except subprocess.TimeoutExpired:

@@ -11,6 +11,9 @@ from typing import Literal, NamedTuple, get_args
 PICTURE_SIDE_PX = 300
 CONTENT_TYPE = "image/jpeg"
 
+# A file: as the service has it, or as a decoder sees it in memory that both share.
+Content = bytes | memoryview
+
 MetadataName = Literal["comment", "exif", "gps", "icc_profile", "iptc", "text", "thumbnail", "xmp"]
 METADATA_NAMES: tuple[MetadataName, ...] = get_args(MetadataName)
 

