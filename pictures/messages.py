@@ -1,8 +1,8 @@
 """What the service and a decoder say to each other, and how it becomes bytes and is read again.
 
 A job is a line, and the file behind it or in memory that both share; an answer is a line, and
-behind that of a picture its bytes. A decoder may have been taken over by its file: of what it answers only that is taken which
-can be nothing worse than a poor picture.
+behind that of a picture its bytes. A decoder may have been taken over by its file: of what it
+answers only that is taken which can be nothing worse than a poor picture.
 """
 
 import dataclasses
