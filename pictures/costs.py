@@ -25,9 +25,9 @@ REDUCED_BYTES = 9 * MIB
 _REDUCED_BYTES_PER_PIXEL = 4
 # Python's objects, the small pictures at the end, colour tables.
 FIXED_BYTES = 10 * MIB
-# Copies of the file: the decoder's, and where libraries want it in one piece, theirs. Pillow makes
-# more of what stands beside the pixels.
-_COPIES = {"JPEG": 1, "PNG": 1, "GIF": 1, "WEBP": 2, "AVIF": 2, "HEIF": 3}
+# Copies of the file, which a decoder makes beside the memory that it shares, or has from the socket:
+# its own, and some libraries' as well. Pillow makes more of what stands beside the pixels.
+_COPIES = {"JPEG": 1, "PNG": 1, "GIF": 1, "WEBP": 2, "AVIF": 1, "HEIF": 2}
 _METADATA_COPIES = 4
 
 # The time of a baseline JPEG on one core; the others are told in multiples of it, measured by

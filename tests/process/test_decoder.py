@@ -347,7 +347,11 @@ def test_a_decoder_holds_nothing_of_the_service_and_is_limited(
         each.partition(b"=")[0] for each in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     }
     assert {name.decode() for name in names - {b""}} <= set(ENVIRONMENT), names
-    assert sorted(os.listdir(f"/proc/{pid}/fd")) == ["0", "1", "2"]
+    held = {each.name: each for each in Path(f"/proc/{pid}/fd").iterdir()}
+    (shared,) = (held.pop(name) for name in held.keys() - {"0", "1", "2"})
+    assert sorted(held) == ["0", "1", "2"]
+    assert os.readlink(shared).startswith("/memfd:darkroom-file")
+    assert "flags:\t02" not in (shared.parent.parent / "fdinfo" / shared.name).read_text()
     rows = re.findall(
         r"^Max (.+?)  +(\w+) +(\w+)", Path(f"/proc/{pid}/limits").read_text(), re.MULTILINE
     )
