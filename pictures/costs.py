@@ -25,8 +25,8 @@ REDUCED_BYTES = 9 * MIB
 _REDUCED_BYTES_PER_PIXEL = 4
 # Python's objects, the small pictures at the end, colour tables.
 FIXED_BYTES = 10 * MIB
-# Copies of the file, which a decoder makes beside the memory that it shares, or has from the socket:
-# its own, and some libraries' as well. Pillow makes more of what stands beside the pixels.
+# Copies of the file, beside the memory that a decoder shares: one that came through the socket, or
+# that a parser made; and some libraries' own. Pillow makes more of what stands beside the pixels.
 _COPIES = {"JPEG": 1, "PNG": 1, "GIF": 1, "WEBP": 2, "AVIF": 1, "HEIF": 2}
 _METADATA_COPIES = 4
 

@@ -74,7 +74,8 @@ for line in sys.stdin.buffer:
         before = bytes_of("VmRSS")
         with open("/proc/self/clear_refs", "w") as peak:
             peak.write("5")
-        image_utils.process_profile_image(memoryview(content), Crop(*crop) if crop else None, *limits)
+        crop = Crop(*crop) if crop else None
+        image_utils.process_profile_image(memoryview(content), crop, *limits)
         print(bytes_of("VmHWM") - before, flush=True)
         os._exit(0)
     if os.waitpid(pid, 0)[1]:
