@@ -54,11 +54,12 @@ class Generated:
     first: int
     last: int
     text: str
+    function: str
     what: str  # the code that it is about, in one line
 
     @property
     def name(self) -> str:
-        return f"{self.sort}: {self.file}: {self.what}"
+        return f"{self.sort}: {self.file}, {self.function}: {self.what}"
 
     def apply(self, folder: Path, marker: Path) -> None:
         """Write it into the copy in this folder; when it is reached it makes the marker."""
@@ -82,29 +83,33 @@ def generate(file: str) -> Iterator[Generated]:
         for node in ast.walk(function):
             for block in (getattr(node, name, []) for name in ("body", "orelse", "finalbody")):
                 if isinstance(block, list):
-                    yield from _change_block(file, lines, block)
+                    yield from _change_block(file, function.name, lines, block)
             if isinstance(node, ast.If | ast.While):
-                yield from _turn(file, lines, node)
+                yield from _turn(file, function.name, lines, node)
 
 
-def _change_block(file: str, lines: list[str], block: list[ast.stmt]) -> Iterator[Generated]:
+def _change_block(
+    file: str, function: str, lines: list[str], block: list[ast.stmt]
+) -> Iterator[Generated]:
     simple = [statement for statement in block if _is_simple(statement)]
     for statement in simple:
         indent = " " * statement.col_offset
         first, last = _span(statement)
-        what = ast.unparse(statement)
-        yield Generated(file, "deleted", first, last, indent + _TOUCH, _shorten(what))
+        what = _shorten(ast.unparse(statement))
+        yield Generated(file, "deleted", first, last, indent + _TOUCH, function, what)
     for one, other in pairwise(block):
         if not (_is_simple(one) and _is_simple(other)):
             continue
         indent = " " * one.col_offset
         swapped = [_cut(lines, other), _cut(lines, one)]
         text = "\n".join([indent + _TOUCH, *swapped])
-        what = f"{ast.unparse(one)} | {ast.unparse(other)}"
-        yield Generated(file, "swapped", one.lineno, _span(other)[1], text, _shorten(what))
+        what = _shorten(f"{ast.unparse(one)} | {ast.unparse(other)}")
+        yield Generated(file, "swapped", one.lineno, _span(other)[1], text, function, what)
 
 
-def _turn(file: str, lines: list[str], node: ast.If | ast.While) -> Iterator[Generated]:
+def _turn(
+    file: str, function: str, lines: list[str], node: ast.If | ast.While
+) -> Iterator[Generated]:
     word = "while" if isinstance(node, ast.While) else "if"
     if lines[node.lineno - 1].lstrip().startswith("elif"):
         word = "elif"
@@ -113,7 +118,7 @@ def _turn(file: str, lines: list[str], node: ast.If | ast.While) -> Iterator[Gen
     last = node.body[0].lineno - 1  # a condition may stand on several lines, and a comment after it
     test = ast.unparse(node.test)
     text = f"{' ' * node.col_offset}{word} {_TOUCH} or not ({test}):"
-    yield Generated(file, "turned", node.lineno, last, text, _shorten(test))
+    yield Generated(file, "turned", node.lineno, last, text, function, _shorten(test))
 
 
 def _is_simple(statement: ast.stmt) -> bool:
@@ -187,8 +192,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--lanes", type=int, default=2)
     parser.add_argument("--list", action="store_true", help="print them and try none")
     given = parser.parse_args(arguments)
-    # Some do not import or are not reached: twice as many are enough.
-    chosen = choose(2 * given.count, given.seed, given.store)
+    # Some do not import or are not reached: three times as many are enough.
+    chosen = choose(3 * given.count, given.seed, given.store)
     if given.list:
         print("\n".join(mutant.name for mutant in chosen))
         return 0
