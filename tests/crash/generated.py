@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -54,7 +54,7 @@ class Generated:
     first: int
     last: int
     text: str
-    function: str
+    function: str = field(compare=False)
     what: str  # the code that it is about, in one line
 
     @property
