@@ -37,13 +37,13 @@ class Edit:
 class Mutant:
     """A fault in the product; `found_by` are the trials that show it in most of their turns.
 
-    It is noticed by a finding of the kind that it `causes`, and by no other: a machine that is too
+    It is noticed by a finding of a kind that it `causes`, and by no other: a machine that is too
     slow makes findings too.
     """
 
     name: str
     breaks: str
-    causes: Kind
+    causes: tuple[Kind, ...]
     found_by: tuple[str, ...]
     edits: tuple[Edit, ...]
 
@@ -62,14 +62,14 @@ MUTANTS = (
     Mutant(
         name="account_told_though_lost",
         breaks="A deletion of an account whose COMMIT was lost is answered as done (G3).",
-        causes="wrong",
+        causes=("wrong",),
         found_by=("COMMITs without an answer, accounts",),
         edits=(Edit(PICTURES, "lambda user: user is None", "lambda _: True"),),
     ),
     Mutant(
         name="announced_beside_the_put",
         breaks="The bytes are stored while the row is being announced (G2).",
-        causes="leaked",
+        causes=("leaked",),
         found_by=("kill before the announcement arrives",),
         edits=(
             Edit(
@@ -92,7 +92,7 @@ faults.reached("before_announce")
     Mutant(
         name="delete_before_commit",
         breaks="The old object is deleted before the commit that lets go of it (G6).",
-        causes="lost",
+        causes=("lost",),
         found_by=("kill at inside_swap", "COMMITs without an answer, one client"),
         edits=(
             Edit(
@@ -109,7 +109,7 @@ for row in detached:
         name="delete_on_commit_error",
         breaks="A commit without an answer is taken for one that failed, and the new object is "
         "deleted (G3).",
-        causes="lost",
+        causes=("lost",),
         found_by=("COMMITs without an answer, one client",),
         edits=(
             Edit(
@@ -125,7 +125,7 @@ if self._new is not None:
     Mutant(
         name="expired_goes_live",
         breaks="The swap does not look whether the reaper has claimed the file (G1).",
-        causes="lost",
+        causes=("lost",),
         found_by=("SIGSTOP past the expiry at after_put", "reaper before the swap attaches"),
         edits=(
             Edit(
@@ -142,14 +142,15 @@ if self._new is not None:
     Mutant(
         name="expired_told_as_done",
         breaks="A lost commit of a file that has expired since is answered as done (G3).",
-        causes="wrong",
+        # Whoever had a picture before loses it as well: it is deleted as if it had been replaced.
+        causes=("wrong", "lost"),
         found_by=("COMMIT of the swap lost, SIGSTOP past the expiry",),
         edits=(Edit(CHANGE, ' or file["tombstone_until"]', ""),),
     ),
     Mutant(
         name="forgotten_expiry",
         breaks="The reaper passes over what was announced and never finished (G2).",
-        causes="leaked",
+        causes=("leaked",),
         found_by=("kill at after_announce",),
         edits=(
             Edit(
@@ -162,7 +163,7 @@ if self._new is not None:
     Mutant(
         name="long_lease",
         breaks="What was let go of belongs for days to a process that may be dead (G6).",
-        causes="leaked",
+        causes=("leaked",),
         found_by=("kill at after_commit",),
         edits=(Edit(STATEMENTS, "LEASE = timedelta(seconds=30)", "LEASE = timedelta(days=3)"),),
     ),
@@ -170,7 +171,7 @@ if self._new is not None:
         name="looks_then_attaches",
         breaks="The swap reads the new file without its lock, and attaches whatever it is by then"
         " (G1).",
-        causes="lost",
+        causes=("lost",),
         found_by=("reaper before the swap attaches",),
         edits=(
             Edit(
@@ -196,7 +197,7 @@ file = await transaction.fetch_row(statements.READ_FILE, file_id=file_id)
     Mutant(
         name="no_lock",
         breaks="The old picture is read without the lock of the account (G4).",
-        causes="leaked",
+        causes=("leaked",),
         found_by=("COMMITs without an answer, many clients", "kill at release_claimed"),
         edits=(
             Edit(
@@ -209,7 +210,7 @@ file = await transaction.fetch_row(statements.READ_FILE, file_id=file_id)
     Mutant(
         name="no_pending_row",
         breaks="The bytes are stored before any row knows of them (G2).",
-        causes="leaked",
+        causes=("leaked",),
         found_by=("kill at before_announce", "kill at during_put"),
         edits=(
             Edit(
@@ -230,7 +231,7 @@ await store.put(key, picture.content, picture.content_type, picture.sha256)
     Mutant(
         name="no_tombstone",
         breaks="An expired row is forgotten at once, though its bytes may still come (G2).",
-        causes="leaked",
+        causes=("leaked",),
         found_by=("SIGSTOP past the expiry, kill at after_put",),
         edits=(
             Edit(
@@ -243,7 +244,7 @@ await store.put(key, picture.content, picture.content_type, picture.sha256)
     Mutant(
         name="not_durable",
         breaks="A database that is tuned for speed is taken at its word (G17).",
-        causes="wrong",
+        causes=("wrong",),
         found_by=tuple(SERVER_KILLS),
         edits=(
             Edit(
@@ -258,7 +259,7 @@ await store.put(key, picture.content, picture.content_type, picture.sha256)
     Mutant(
         name="removal_told_though_lost",
         breaks="A removal of a picture whose COMMIT was lost is answered as done (G3).",
-        causes="wrong",
+        causes=("wrong",),
         found_by=("COMMITs without an answer, removals",),
         edits=(
             Edit(
@@ -271,7 +272,7 @@ await store.put(key, picture.content, picture.content_type, picture.sha256)
     Mutant(
         name="reused_key",
         breaks="The key is made from the account, and so used again (G8).",
-        causes="wrong",
+        causes=("wrong",),
         found_by=("kill at after_announce",),
         edits=(
             Edit(
@@ -284,7 +285,7 @@ await store.put(key, picture.content, picture.content_type, picture.sha256)
     Mutant(
         name="row_goes_first",
         breaks="The row of a deletion goes before its object (G6).",
-        causes="leaked",
+        causes=("leaked",),
         found_by=("kill at object_deleted",),
         edits=(
             Edit(DELETIONS, 'faults.reached("object_deleted")', "pass"),
@@ -301,7 +302,7 @@ await database.fetch(statements.FORGET, ids=[file.row["id"] for file in claimed]
     Mutant(
         name="swap_before_put",
         breaks="The row is made live first and the bytes are stored after the commit (G1).",
-        causes="lost",
+        causes=("lost",),
         found_by=("kill with the COMMIT of the swap sent",),
         edits=(
             Edit(
@@ -328,7 +329,7 @@ if self._new is not None:
     Mutant(
         name="told_though_lost",
         breaks="A commit without an answer is answered as done, whether it was or not (G3).",
-        causes="wrong",
+        causes=("wrong",),
         found_by=("COMMITs without an answer, one client",),
         edits=(Edit(CHANGE, "await self._settle(has_happened)", "pass"),),
     ),

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import asyncpg
 
@@ -25,6 +25,7 @@ RECOVERY_SECONDS = 30.0
 # Lost: an account shows what is not stored · leaked: rows or objects that nothing shows or will
 # ever remove · wrong: an answer that is not true
 Kind = Literal["lost", "leaked", "wrong"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Finding(NamedTuple):

@@ -85,7 +85,7 @@ def test_the_crash_run_notices_that_a_mechanism_is_taken_out(
             ends_at=mutant.causes,
             server_dir=server_dir,
         )
-    assert report.total.count(mutant.causes), report.table()
+    assert report.total.count(*mutant.causes), report.table()
 
 
 def test_the_command_ends_with_1_when_something_was_found(tmp_path: Path) -> None:

@@ -27,10 +27,10 @@ def test_a_mutant_fits_the_code_of_today(mutant: Mutant, tmp_path: Path) -> None
 def test_a_text_that_is_not_there_exactly_once_is_refused(tmp_path: Path) -> None:
     (tmp_path / "module.py").write_text("a = 1\nb = 1\nc = 2\n")
     for old in ("= 3", "= 1"):
-        mutant = Mutant("wrong", "", "lost", (), (Edit("module.py", old, "= 4"),))
+        mutant = Mutant("wrong", "", ("lost",), (), (Edit("module.py", old, "= 4"),))
         with pytest.raises(ValueError, match=r"module\.py has"):
             mutants.apply(mutant, tmp_path)
-    mutants.apply(Mutant("right", "", "lost", (), (Edit("module.py", "= 2", "= 4"),)), tmp_path)
+    mutants.apply(Mutant("right", "", ("lost",), (), (Edit("module.py", "= 2", "= 4"),)), tmp_path)
     assert (tmp_path / "module.py").read_text() == "a = 1\nb = 1\nc = 4\n"
 
 
