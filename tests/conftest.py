@@ -46,11 +46,6 @@ from tests.support.services import Account, Bucket, Service, s3_server  # noqa: 
 loopback.refuse_others()
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One more worker than there are cores: the tests wait for a third of their time."""
-    return (os.cpu_count() or 1) + 1
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--store",
