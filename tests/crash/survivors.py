@@ -20,7 +20,8 @@ REASONS: dict[str, str] = {
         "begins without"
     ),
     "deleted: database.py, _refuse_closed: raise DisconnectionError('closed by the server')": (
-        "what is closed is found by the first statement, which is then tried on a new connection"
+        "a first statement that meets a closed connection is tried on a new one; of sessions, "
+        "which try nothing again, tests/service/test_responses.py notices it"
     ),
     "swapped: files/change.py, __init__: self._backends = backends | self._owner_id = owner_id": (
         "two values that do not depend on each other"
