@@ -39,8 +39,8 @@ RELEASE_PATIENCE_SECONDS = 2.0
 OUTCOME_LOCK_TIMEOUT_MS = 2_000
 # One more attempt, under a new key: a store that failed twice in a row is away.
 PUT_ATTEMPTS = 2
-# For both attempts. A store that takes no connection (3
-# seconds) or gives no answer (8) fails twice within it.
+# For both attempts. A store that takes no connection (3 seconds), or one that gives no answer (8),
+# fails twice within it.
 PUT_BUDGET_SECONDS = 20.0
 
 # What a noun does in the transaction, told the locked row of `users`; it returns the ids of the
@@ -60,8 +60,8 @@ class NewFile:
 class Change:
     """One change of what an owner has: at most one file comes, others go, in one commit.
 
-    As a context it ends what it began: it deletes what the commit let go of, or undoes what it
-    stored for a change that was refused. After an unknown outcome it deletes nothing.
+    As a context it ends what it began: it deletes what the commit let go of, or what it stored if
+    then the owner was gone or the file had expired. After an unknown outcome it deletes nothing.
     """
 
     def __init__(self, backends: Backends, owner_id: int) -> None:
@@ -78,7 +78,7 @@ class Change:
             await self._release()
             faults.reached("before_answer")
         elif issubclass(kind, UserNotFound | UploadExpired) and self._new is not None:
-            # Nobody refers to it: the owner is gone, or the reaper came before our bytes. It
+            # Nobody refers to it: the owner is gone, or the reaper came before our commit. It
             # would be deleted anyway, but why wait.
             backends = self._backends
             work = deletions.delete_unused(backends.database, backends.stores, self._new.id)
@@ -115,11 +115,11 @@ class Change:
     ) -> bool:
         """Attach the new file and apply the change, in one commit under the owner's lock.
 
-        Returns whether the commit was answered; if not, the change has happened all the same, but
-        the owner may have changed since. `has_happened` tells that from the owner as it is now,
-        for changes without a new file. Raises UserNotFound if the owner is gone and UploadExpired
-        if the reaper has claimed the new file; both leave everything as it was. Raises
-        OutcomeUnknown if the change has not happened though it was sent, or nobody can tell.
+        Returns False if the answer to the commit was lost and the change has happened all the
+        same; then the owner may have changed since. `has_happened` tells that from the owner as
+        it is now, for changes without a new file. Raises UserNotFound if the owner is gone and
+        UploadExpired if the reaper has claimed the new file; then nothing of the change is left.
+        Raises OutcomeUnknown if it has not happened though it was sent, or nobody can tell.
         """
         detached: list[Row] = []
         is_answered = True
@@ -184,8 +184,8 @@ class Change:
                 raise OutcomeUnknown
         elif owner is None:
             raise UserNotFound
-        # What was live and is not any more was replaced since. What never was live is still
-        # pending, or has expired, which makes a tombstone.
+        # What was live, and now is not or is gone, was replaced since. What never was live is
+        # still pending, or has expired, which makes a tombstone.
         elif file and (file["state"] == FileState.PENDING or file["tombstone_until"]):
             raise OutcomeUnknown
 
