@@ -60,8 +60,8 @@ LOWER_DURABILITY = "set_config('synchronous_commit', 'off', true)"
 # insufficient resources, object not in prerequisite state (a lock that was not had), operator
 # intervention.
 _OUTAGE_CLASSES = ("08", "25", "40", "53", "55", "57")
-# What the driver raises when there is no server, or no connection to it any more. An "internal"
-# error is one of them: the server has said its last word, but the connection is not yet closed.
+# What the driver raises when there is no server, or no connection to it any more. So, most often,
+# is an "internal" error: the server has said its last word, but the connection is not yet closed.
 _LOST = (
     OSError,
     asyncpg.InterfaceError,
@@ -343,13 +343,7 @@ async def migrate(url: str) -> None:
     try:
         async with engine.connect() as connection:
             await connection.run_sync(_upgrade)
-    except (
-        DBAPIError,
-        OSError,
-        asyncpg.InterfaceError,
-        asyncpg.PostgresError,
-        CommandError,
-    ) as err:
+    except (DBAPIError, asyncpg.PostgresError, CommandError, *_LOST) as err:
         cause = (str(getattr(err, "orig", None) or err).splitlines() or ["it does not answer"])[0]
         raise StartupError(
             f"The database {engine.url.render_as_string()} cannot be used: {cause}"

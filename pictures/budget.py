@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 # The other half is for the service, an embedded Postgres, what the decoders are by themselves, and
 # the system's cache.
 _SHARE_OF_MEMORY = 1 / 2
-_UNLIMITED = "max"
 
 
 def choose_budget_bytes(
@@ -38,12 +37,13 @@ def read_cgroup_limits(root: Path) -> list[int]:
     then only the uppermost folder is there, which is the container's own.
     """
     try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
+        text = (root / "proc/self/cgroup").read_text(errors="replace")
     except OSError:
         return []
     limits = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
+    for line in text.splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
         if controllers == "":
             limits += _read_limits(root / "sys/fs/cgroup", path, "memory.max")
         elif "memory" in controllers.split(","):
@@ -57,9 +57,10 @@ def _read_limits(mount: Path, path: str, name: str) -> list[int]:
     limits = []
     for folder in (group, *group.parents):
         try:
-            text = (mount / folder / name).read_text().strip()
+            text = (mount / folder / name).read_text(errors="replace").strip()
         except OSError:
             continue
-        if text != _UNLIMITED:
+        # Else it is "max", or nothing that a limit can be.
+        if text.isdecimal() and int(text) > 0:
             limits.append(int(text))
     return limits

@@ -104,7 +104,10 @@ def check_size(
 
 
 def count_dearest_bytes(max_whole_pixels: int, max_file_bytes: int) -> int:
-    """Count what is set aside for the dearest picture: the largest of the most expensive kind."""
+    """Count what is set aside for the dearest picture: the largest of the most expensive kind.
+
+    Where files of tens of megabytes are taken, one full of metadata may need more.
+    """
     pixel_bytes = int(max_whole_pixels * DEAREST_BYTES_PER_PIXEL)
     return FIXED_BYTES + pixel_bytes + max(_COPIES.values()) * max_file_bytes
 

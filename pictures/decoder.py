@@ -17,7 +17,7 @@ import image_utils
 from errors import DarkroomError, UndecodablePicture
 from pictures import pillow
 from pictures.messages import MEMORY_SHARED, READY, Job, Made, Refused
-from pictures.shared_file import fits_shared_file, map_shared_file
+from pictures.shared_file import map_shared_file
 from pictures.values import Content
 
 # Where all cores are busy the service, which answers everybody, comes first: a third of the weight
@@ -38,7 +38,9 @@ def serve(connection: socket.socket) -> None:
 
 def _receive_memory(connection: socket.socket) -> memoryview | None:
     """Receive the service's first word, and map the memory that it shares, if it does."""
-    _, descriptors, _, _ = socket.recv_fds(connection, len(MEMORY_SHARED), 1)
+    word, descriptors, _, _ = socket.recv_fds(connection, len(MEMORY_SHARED), 1)
+    if (word == MEMORY_SHARED) != bool(descriptors):
+        sys.exit("The memory that the service shares did not arrive.")
     return map_shared_file(descriptors[0]) if descriptors else None
 
 
@@ -67,7 +69,7 @@ def _count_address_space() -> int:
 def _answer(stream: BufferedRWPair, memory: memoryview | None, job: Job, own_bytes: int) -> None:
     # The limits come before the file: it is a part of what was set aside.
     _limit(job.cpu_seconds, own_bytes + job.memory_bytes)
-    if memory is not None and fits_shared_file(job.content_bytes):
+    if memory is not None and job.is_shared:
         answer, jpeg = _decode(memory[: job.content_bytes], job)
     else:
         answer, jpeg = _decode(stream.read(job.content_bytes), job)

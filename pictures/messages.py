@@ -44,9 +44,8 @@ class Nonsense(Exception):
 class Job:
     """A picture to make of a file of `content_bytes`.
 
-    It follows, unless memory is shared and it fits in.
-
-    While it works on it, a decoder may take `memory_bytes` more than by itself.
+    It follows, unless it `is_shared`. While it works on it, a decoder may take `memory_bytes` more
+    than by itself.
     """
 
     content_bytes: int
@@ -55,6 +54,7 @@ class Job:
     crop: Crop | None
     max_pixels: int
     max_whole_pixels: int
+    is_shared: bool = False
 
     def to_line(self) -> bytes:
         return _to_line(dataclasses.asdict(self))

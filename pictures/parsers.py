@@ -69,7 +69,7 @@ class AvifPicture(AvifImageFile):
         try:
             super()._open()
         except Exception:
-            hidden, count = EXIF_ITEM.subn(rb"\1none", file.content)
+            hidden, count = EXIF_ITEM.subn(rb"\1none", bytes(file.content))
             if not count:
                 raise
             self.fp = FileView(hidden)

@@ -4,6 +4,7 @@ Neither this module nor what it imports loads a decoding library: what a file ma
 it cannot do to the service.
 """
 
+import dataclasses
 import os
 import signal
 import socket
@@ -25,7 +26,7 @@ from pictures.messages import (
     Refused,
     read_answer,
 )
-from pictures.shared_file import SharedFile, fits_shared_file, make_shared_file
+from pictures.shared_file import SharedFile, make_shared_file
 from pictures.values import ProcessedImage
 
 # How long a decoder may take until it is ready: it loads Python and Pillow.
@@ -34,7 +35,8 @@ START_SECONDS = 30.0
 END_SECONDS = 1.0
 # No credentials. One arena, which grows by large pages where the system has them: a fault for each
 # 4 KiB of the megabytes that a picture fills is up to a third of all work. What is free at its end
-# goes back to the system. The threshold is the highest: what is mapped apart gets small pages.
+# goes back to the system. The threshold is the highest: what is mapped apart has small pages at
+# its edges.
 ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(32 * MIB),
@@ -113,11 +115,10 @@ class DecoderProcess:
         if self._shared is None:
             self._socket.sendall(NOTHING_SHARED)
             return
-        descriptor = self._shared.open_for_reading()
         try:
-            socket.send_fds(self._socket, [MEMORY_SHARED], [descriptor])
+            socket.send_fds(self._socket, [MEMORY_SHARED], [self._shared.descriptor])
         finally:
-            os.close(descriptor)
+            os.close(self._shared.descriptor)
 
     def _close(self) -> None:
         self._socket.close()
@@ -153,11 +154,9 @@ class DecoderProcess:
         self.pictures += 1
         self._socket.settimeout(patience_seconds)
         try:
-            if self._shared is not None and fits_shared_file(len(content)):
-                self._shared.fill(content)
-                self._socket.sendall(job.to_line())
-            else:
-                self._socket.sendall(job.to_line())
+            is_shared = self._shared is not None and self._shared.fill(content)
+            self._socket.sendall(dataclasses.replace(job, is_shared=is_shared).to_line())
+            if not is_shared:
                 self._socket.sendall(content)
             faults.reached("during_decode")
             return self._receive()

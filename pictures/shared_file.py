@@ -6,36 +6,51 @@ an earlier file the next one finds nothing. Where a system has no such memory, t
 
 import mmap
 import os
-import sys
 
 # Longer files take the socket, as all do where nothing is shared. Half as much again as the longest
 # that is taken by default; an idle decoder holds as much as the longest that it had.
 SHARED_BYTES = 8 * 1024 * 1024
+_ZEROS = bytes(64 * 1024)
 
 
 class SharedFile:
-    """The service's side of it. Used by one thread at a time."""
+    """The service's side of it. Used by one thread at a time.
+
+    Whoever sends its `descriptor` to the decoder closes that; it can neither write nor change the
+    size.
+    """
 
     def __init__(self) -> None:
         """Make the memory, yet without pages. Raises OSError."""
         # A name for whoever lists the descriptors of a process.
         self._memory = os.fdopen(os.memfd_create("darkroom-file"), "wb", buffering=0)
-        os.ftruncate(self._memory.fileno(), SHARED_BYTES)
+        try:
+            os.ftruncate(self._memory.fileno(), SHARED_BYTES)
+            path = f"/proc/self/fd/{self._memory.fileno()}"
+            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._memory.close()
+            raise
         self._filled_bytes = 0
 
-    def open_for_reading(self) -> int:
-        """Open a descriptor that can neither write nor change the size. Raises OSError."""
-        return os.open(f"/proc/self/fd/{self._memory.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
+    def fill(self, content: bytes) -> bool:
+        """Write the file, and zeros over what another has left; return whether it is there.
 
-    def fill(self, content: bytes) -> None:
-        """Write the file, and zeros over what a longer one has left. Raises OSError."""
-        left_bytes = max(0, self._filled_bytes - len(content))
+        It is not if it is too long, or if there is no memory for it.
+        """
+        fitting = content if len(content) <= SHARED_BYTES else b""
         # Before the first byte: what is not written to the end is written over the next time.
-        self._filled_bytes = max(self._filled_bytes, len(content))
-        self._write(content, 0)
-        # Pages that are given back and had again cost more than zeros.
-        self._write(bytes(left_bytes), len(content))
-        self._filled_bytes = len(content)
+        left_bytes = self._filled_bytes
+        self._filled_bytes = max(left_bytes, len(fitting))
+        try:
+            self._write(fitting, 0)
+            # Pages that are given back and had again cost more than zeros.
+            for position in range(len(fitting), left_bytes, len(_ZEROS)):
+                self._write(_ZEROS[: left_bytes - position], position)
+        except OSError:
+            return False
+        self._filled_bytes = len(fitting)
+        return len(fitting) == len(content)
 
     def _write(self, content: bytes, position: int) -> None:
         if os.pwrite(self._memory.fileno(), content, position) != len(content):
@@ -47,8 +62,13 @@ class SharedFile:
 
 
 def make_shared_file() -> SharedFile | None:
-    """Make one where the system can. Raises OSError."""
-    return SharedFile() if sys.platform == "linux" else None
+    """Make one, where the system and this Python can."""
+    if not hasattr(os, "memfd_create"):
+        return None
+    try:
+        return SharedFile()
+    except OSError:
+        return None
 
 
 def map_shared_file(descriptor: int) -> memoryview:
@@ -60,8 +80,3 @@ def map_shared_file(descriptor: int) -> memoryview:
         return memoryview(mmap.mmap(descriptor, SHARED_BYTES, access=mmap.ACCESS_READ))
     finally:
         os.close(descriptor)
-
-
-def fits_shared_file(content_bytes: int) -> bool:
-    """Whether a file of this length goes through the memory, where there is some."""
-    return content_bytes <= SHARED_BYTES

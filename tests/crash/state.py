@@ -62,7 +62,12 @@ class State:
                     self._connection = await asyncpg.connect(self._url)
                 rows: list[asyncpg.Record] = await self._connection.fetch(statement)
                 return rows
-            except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError) as err:
+            except (
+                OSError,
+                asyncpg.InterfaceError,
+                asyncpg.InternalClientError,
+                asyncpg.PostgresError,
+            ) as err:
                 is_away = is_outage(err) if isinstance(err, asyncpg.PostgresError) else True
                 if not is_away or time.monotonic() > deadline:
                     raise

@@ -21,9 +21,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from image_utils import process_profile_image
 from tests.fuzz.files import Files, make_seeds
-from tests.fuzz.runs import HANG_SECONDS, Report, judge, limit_memory, run_functions, run_http
+from tests.fuzz.runs import (
+    HANG_SECONDS,
+    Report,
+    judge,
+    limit_memory,
+    process_as_seen,
+    run_functions,
+    run_http,
+)
 from tests.support.services import ROOT, Service
 
 
@@ -54,10 +61,10 @@ def repeat(report: Report, number: int) -> None:
     faulthandler.enable(sys.stdout)
     faulthandler.dump_traceback_later(HANG_SECONDS, exit=True, file=sys.stdout)
     try:
-        process_profile_image(content)
+        process_as_seen(content)
     except BaseException:
         traceback.print_exc(file=sys.stdout)
-    report.add(number, judge(process_profile_image, content))
+    report.add(number, judge(process_as_seen, content))
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ from pictures.costs import DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS
 from pictures.messages import MOST_ANSWER_BYTES
 from pictures.pool import DecoderLimits, DecoderPool
 from pictures.process import ENVIRONMENT
+from pictures.shared_file import SHARED_BYTES
 from tests.support.launched import launched
 from tests.support.pictures import corners, encoded, jpeg, phone_photo, quarters
 from tests.support.services import ROOT, assert_problem, wait_until
@@ -331,6 +333,50 @@ def test_a_decoder_ends_with_its_service(end: signal.Signals | None) -> None:
         assert is_running(pid)
         service.stdin.close() if end is None else service.send_signal(end)
         wait_until(lambda: not is_running(pid), "the decoder ended")
+
+
+def read_shared_memory(pool: DecoderPool) -> bytes:
+    """What its decoder sees there, which changes with the next file only."""
+    shared = pool._idle[-1]._shared
+    assert shared is not None
+    return os.pread(shared._memory.fileno(), SHARED_BYTES, 0)
+
+
+def test_no_file_sees_the_one_before_whichever_way_either_came() -> None:
+    wanted = image_utils.process_profile_image(PICTURE).content
+    with contextlib.closing(DecoderPool()) as pool:
+        for length in (5_000, SHARED_BYTES, 6_000, SHARED_BYTES + 1, 7_000):
+            content = PICTURE + os.urandom(length - len(PICTURE))
+            made = make_picture(pool, content, cost=Cost(64 * MIB, 1))
+            assert made.content == wanted
+            seen = content if length <= SHARED_BYTES else b""
+            assert read_shared_memory(pool) == seen + bytes(SHARED_BYTES - len(seen))
+
+
+def test_where_memory_cannot_be_shared_the_file_comes_through_the_socket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted = image_utils.process_profile_image(PICTURE).content
+    with monkeypatch.context() as patch, contextlib.closing(DecoderPool()) as pool:
+        patch.delattr(os, "memfd_create")
+        assert make_picture(pool, PICTURE).content == wanted
+        assert pool._idle[-1]._shared is None
+    with monkeypatch.context() as patch, contextlib.closing(DecoderPool()) as pool:
+        pool.warm()
+        (pid,) = idle_pids(pool)
+        patch.setattr(os, "pwrite", lambda *_: 0)
+        assert make_picture(pool, PICTURE).content == wanted
+        assert idle_pids(pool) == [pid], "no decoder was blamed for it"
+
+
+def test_a_decoder_whose_memory_does_not_arrive_does_not_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socket, "send_fds", lambda link, words, _: link.sendall(words[0]))
+    with contextlib.closing(DecoderPool()) as pool:
+        pool.warm()
+        with pytest.raises(StartupError):
+            pool.wait_until_warm()
 
 
 def test_a_decoder_holds_nothing_of_the_service_and_is_limited(

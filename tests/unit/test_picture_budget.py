@@ -19,7 +19,7 @@ def make_tree(root: Path, files: dict[str, str]) -> Path:
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, errors="surrogateescape")
     return root
 
 
@@ -92,6 +92,12 @@ def test_nothing_is_dearer_than_the_dearest() -> None:
             [GIB // 2],
         ),
         ({"proc/self/cgroup": "0::/\n"}, []),
+        # What no limit is, and no line.
+        *(
+            ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": text}, [])
+            for text in ("", "0", "-1", "max\n", "\udcff")
+        ),
+        ({"proc/self/cgroup": "\nnonsense\n:\n"}, []),
         ({}, []),
     ],
 )

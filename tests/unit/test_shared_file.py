@@ -3,71 +3,89 @@
 import io
 import mmap
 import os
-import sys
 
 import pytest
 
 from pictures.parsers import FileView
-from pictures.shared_file import (
-    SHARED_BYTES,
-    SharedFile,
-    fits_shared_file,
-    make_shared_file,
-    map_shared_file,
-)
+from pictures.shared_file import SHARED_BYTES, SharedFile, make_shared_file, map_shared_file
 
 
 def test_a_file_is_seen_by_whoever_mapped_the_memory_before() -> None:
     shared = SharedFile()
-    view = map_shared_file(shared.open_for_reading())
-    shared.fill(b"a picture")
+    view = map_shared_file(shared.descriptor)
+    assert shared.fill(b"a picture")
     assert bytes(view[:9]) == b"a picture"
     shared.close()
     assert bytes(view[:9]) == b"a picture", "the mapping outlives the service's side"
 
 
-def test_nothing_is_left_of_a_longer_file() -> None:
+def test_nothing_is_left_of_an_earlier_file() -> None:
     shared = SharedFile()
-    view = map_shared_file(shared.open_for_reading())
-    for content in (b"x" * 100_000, b"a picture", b"y" * 50_000, b""):
-        shared.fill(content)
-        assert bytes(view[: len(content)]) == content
-        assert bytes(view[len(content) :]).count(0) == SHARED_BYTES - len(content)
+    view = map_shared_file(shared.descriptor)
+    for length in (100_000, 9, 70_000, 0, 5, SHARED_BYTES, 1):
+        content = os.urandom(length)
+        assert shared.fill(content)
+        assert bytes(view) == content + bytes(SHARED_BYTES - length)
     shared.close()
 
 
-def test_nothing_is_left_of_a_file_that_broke_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_too_long_is_not_there_and_neither_is_the_one_before() -> None:
     shared = SharedFile()
-    view = map_shared_file(shared.open_for_reading())
-    real = os.pwrite
+    view = map_shared_file(shared.descriptor)
+    assert shared.fill(b"a picture")
+    assert not shared.fill(bytes(SHARED_BYTES) + b"x")
+    assert bytes(view) == bytes(SHARED_BYTES)
+    shared.close()
+
+
+@pytest.mark.parametrize("written_bytes", [0, 60_000])
+def test_without_memory_a_file_is_not_there_and_nothing_of_it_later(
+    written_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = SharedFile()
+    view = map_shared_file(shared.descriptor)
+    write = os.pwrite
+
+    def write_a_part(descriptor: int, content: bytes, position: int) -> int:
+        if not written_bytes:
+            raise OSError("no space is left")
+        return write(descriptor, content[:written_bytes], position)
+
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", lambda fd, content, at: real(fd, content[:60_000], at))
-        with pytest.raises(OSError, match="no memory"):
-            shared.fill(b"x" * 100_000)
-    shared.fill(b"a picture")
+        patch.setattr(os, "pwrite", write_a_part)
+        assert not shared.fill(b"x" * 100_000)
+    assert shared.fill(b"a picture")
     assert bytes(view).rstrip(b"\0") == b"a picture"
     shared.close()
 
 
 def test_a_decoder_can_neither_write_nor_change_the_size() -> None:
     shared = SharedFile()
-    descriptor = shared.open_for_reading()
     for attempt in (
-        lambda: os.write(descriptor, b"x"),
-        lambda: os.ftruncate(descriptor, 0),
-        lambda: mmap.mmap(descriptor, SHARED_BYTES),
+        lambda: os.write(shared.descriptor, b"x"),
+        lambda: os.ftruncate(shared.descriptor, 0),
+        lambda: mmap.mmap(shared.descriptor, SHARED_BYTES),
     ):
         with pytest.raises(OSError):
             attempt()
-    assert map_shared_file(descriptor).readonly
+    assert map_shared_file(shared.descriptor).readonly
     shared.close()
 
 
-def test_where_a_system_has_no_such_memory_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
+@pytest.mark.parametrize("missing", ["memfd_create", "ftruncate", "open"])
+def test_where_a_system_has_no_such_memory_there_is_none(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+
+    def refuse(*_: object) -> None:
+        raise OSError("not here")
+
+    monkeypatch.setattr(os, missing, refuse)
     assert make_shared_file() is None
-    assert fits_shared_file(SHARED_BYTES)
-    assert not fits_shared_file(SHARED_BYTES + 1)
+    assert set(os.listdir("/proc/self/fd")) == before
+    monkeypatch.delattr(os, "memfd_create")
+    assert make_shared_file() is None
 
 
 def test_a_view_is_read_as_a_file_is() -> None:
