@@ -57,8 +57,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--postgres",
         type=Path,
         metavar="FOLDER",
-        help="the folder of the server's programs, if not of the embedded one: of Debian's "
-        "PostgreSQL 15 it is /usr/lib/postgresql/15/bin",
+        help="the folder of the server's programs, if not of the embedded one; with Debian's "
+        "PostgreSQL 15: --postgres=/usr/lib/postgresql/15/bin",
     )
 
 
