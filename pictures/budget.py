@@ -58,7 +58,7 @@ def _read_limits(mount: Path, path: str, name: str) -> list[int]:
     for folder in (group, *group.parents):
         try:
             text = (mount / folder / name).read_text(errors="replace").strip()
-        except OSError:
+        except (OSError, ValueError):
             continue
         # Else it is "max", or nothing that a limit can be.
         if text.isdecimal() and int(text) > 0:

@@ -6,6 +6,7 @@ Nothing is registered or guessed, and no other plugin loaded.
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
@@ -20,6 +21,9 @@ from errors import BadCrop, BadPicture, BrokenPicture, TooLarge
 from pictures.formats import Header, is_cut_short, make_truncated
 from pictures.metadata import EXIF_ITEM
 from pictures.values import Content
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _CUT_SHORT_IN_PILLOWS_WORDS = ("image file is truncated", "Truncated File Read")
 
@@ -43,6 +47,13 @@ class FileView(io.RawIOBase):
         piece = bytes(self.content[self._position : end])
         self._position += len(piece)
         return piece
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        target = memoryview(buffer).cast("B")
+        piece = self.content[self._position : self._position + len(target)]
+        target[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         starts = {
@@ -109,7 +120,7 @@ def open_picture(content: Content, header: Header) -> Iterator[Image.Image]:
     Whatever that raises, here or within the `with` block, becomes a BadPicture.
     """
     try:
-        with _PARSERS[header.format](FileView(content)) as picture:
+        with _PARSERS[header.format](_open_file(content, header)) as picture:
             yield picture
     except (BadPicture, TooLarge, BadCrop, MemoryError):
         raise
@@ -118,6 +129,12 @@ def open_picture(content: Content, header: Header) -> Iterator[Image.Image]:
         if _is_cut_short(content, str(err)):
             raise make_truncated(content) from err
         raise BrokenPicture from err
+
+
+def _open_file(content: Content, header: Header) -> FileView | io.BufferedReader:
+    # Pillow passes over what stands between a JPEG's segments a byte at a time.
+    view = FileView(content)
+    return io.BufferedReader(view) if header.format == "JPEG" else view
 
 
 def _is_cut_short(content: Content, message: str) -> bool:

@@ -115,10 +115,15 @@ class DecoderProcess:
         if self._shared is None:
             self._socket.sendall(NOTHING_SHARED)
             return
+        descriptor = self._shared.descriptor
         try:
-            socket.send_fds(self._socket, [MEMORY_SHARED], [self._shared.descriptor])
+            socket.send_fds(self._socket, [MEMORY_SHARED], [descriptor])
+        except OSError:  # a system that passes no descriptors on
+            self._shared.close()
+            self._shared = None
+            self._socket.sendall(NOTHING_SHARED)
         finally:
-            os.close(self._shared.descriptor)
+            os.close(descriptor)
 
     def _close(self) -> None:
         self._socket.close()

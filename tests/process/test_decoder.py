@@ -357,8 +357,16 @@ def test_where_memory_cannot_be_shared_the_file_comes_through_the_socket(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wanted = image_utils.process_profile_image(PICTURE).content
+
+    def refuse(*_: object) -> None:
+        raise OSError("not here")
+
     with monkeypatch.context() as patch, contextlib.closing(DecoderPool()) as pool:
         patch.delattr(os, "memfd_create")
+        assert make_picture(pool, PICTURE).content == wanted
+        assert pool._idle[-1]._shared is None
+    with monkeypatch.context() as patch, contextlib.closing(DecoderPool()) as pool:
+        patch.setattr(socket, "send_fds", refuse)
         assert make_picture(pool, PICTURE).content == wanted
         assert pool._idle[-1]._shared is None
     with monkeypatch.context() as patch, contextlib.closing(DecoderPool()) as pool:

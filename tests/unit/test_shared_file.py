@@ -6,8 +6,10 @@ import os
 
 import pytest
 
+from image_utils import process_profile_image
 from pictures.parsers import FileView
 from pictures.shared_file import SHARED_BYTES, SharedFile, make_shared_file, map_shared_file
+from tests.support.pictures import jpeg
 
 
 def test_a_file_is_seen_by_whoever_mapped_the_memory_before() -> None:
@@ -100,5 +102,25 @@ def test_a_view_is_read_as_a_file_is() -> None:
         assert view.read(3) == file.read(3)
     with pytest.raises(ValueError, match="before the beginning"):
         view.seek(-1)
+    buffered = io.BufferedReader(FileView(memoryview(content)))
+    assert buffered.read(10) + buffered.read() == content
     assert view.readable()
     assert view.seekable()
+
+
+def test_what_stands_between_the_segments_of_a_jpeg_is_not_read_byte_by_byte(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = jpeg(64, 48)
+    content = memoryview(plain[:2] + (b"\xff\xfe\0\2" + bytes(60_000)) * 5 + plain[2:])
+    reads = 0
+    read = FileView.readinto
+
+    def count(self: FileView, buffer: bytearray) -> int:
+        nonlocal reads
+        reads += 1
+        return read(self, buffer)
+
+    monkeypatch.setattr(FileView, "readinto", count)
+    assert process_profile_image(content).content == process_profile_image(plain).content
+    assert 0 < reads < 200
