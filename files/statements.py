@@ -49,16 +49,22 @@ LOCK_OWNER = Statement(
 READ_FILE = Statement(select(StoredFile.__table__).where(StoredFile.id == bindparam("file_id")))
 
 # A transaction of its own, durable by itself: RETURNING is evaluated before its commit. Returns no
-# row where the key is taken.
+# row where the key is taken; a pending row of the same owner is what a first try left whose answer
+# was lost.
+_reservation = insert(StoredFile)
 RESERVE = Statement(
-    insert(StoredFile)
-    .values(
+    _reservation.values(
         state=FileState.PENDING,
         next_attempt_at=func.now()
         + func.make_interval(0, 0, 0, 0, 0, 0, bindparam("expiry_seconds", type_=Float)),
         **{name: bindparam(name) for name in (*_PLACE, "owner_id", "size_bytes", *FACTS)},
     )
-    .on_conflict_do_nothing(constraint="stored_files_place_key")
+    .on_conflict_do_update(
+        constraint="stored_files_place_key",
+        set_={"next_attempt_at": _reservation.excluded.next_attempt_at},
+        where=(StoredFile.state == FileState.PENDING)
+        & (StoredFile.owner_id == _reservation.excluded.owner_id),
+    )
     .returning(StoredFile.id, literal_column(RAISE_DURABILITY))
 )
 ATTACH = Statement(

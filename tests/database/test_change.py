@@ -9,7 +9,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from database import Row, Transaction
+from database import DatabaseConnection, Row, Transaction
 from errors import UploadExpired
 from files import Backends, reaper, statements
 from files.change import Change, NewFile
@@ -262,6 +262,50 @@ def test_an_upload_expires_when_the_settings_say(stock: Stock) -> None:
     row = stock.read(stock.ask(store_only))
     assert row["state"] == "pending"
     assert row["next_attempt_at"] - row["created_at"] == timedelta(seconds=1234)
+
+
+def test_a_reservation_whose_answer_was_lost_is_known_again(
+    stock: Stock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner_id = table_rows.account("eve").run(stock.service)
+    fetch = DatabaseConnection.fetch
+    lost: list[list[Row]] = []
+
+    async def fetch_and_lose(self: DatabaseConnection, query: str, *args: object) -> object:
+        rows: list[Row] = await fetch(self, query, *args)
+        if query == statements.RESERVE.sql and not lost:
+            lost.append(rows)
+            raise ConnectionResetError
+        return rows
+
+    monkeypatch.setattr(DatabaseConnection, "fetch", fetch_and_lose)
+
+    async def store_only(backends: Backends) -> int:
+        return (await store_picture(Change(backends, owner_id))).id
+
+    assert stock.ask(store_only) == lost[0][0]["id"]
+    assert len(stock.states()) == 1
+
+
+@pytest.mark.parametrize("taken", ["another account's", "live"])
+def test_a_key_that_is_taken_is_not_given_away(
+    stock: Stock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, taken: str
+) -> None:
+    picture = process_profile_image(jpeg())
+    owner_id = table_rows.account("eve").run(stock.service)
+    other_id = table_rows.account("mallory").run(stock.service) if taken != "live" else owner_id
+
+    async def store_twice(backends: Backends) -> tuple[str, str]:
+        first = Change(backends, other_id)
+        file = await first.store(PROFILE_PICTURE, picture)
+        if taken == "live":
+            await first.commit(show_nothing, "inside_swap")
+        second = await Change(backends, owner_id).store(PROFILE_PICTURE, picture)
+        return file.key, second.key
+
+    one, other = stock.ask(store_twice)
+    assert one != other
+    assert f"the key {one} is taken" in caplog.text
 
 
 def test_what_arrives_after_its_expiry_is_removed_by_the_process_that_put_it(stock: Stock) -> None:
