@@ -273,7 +273,7 @@ await store.put(key, picture.content, picture.content_type, picture.sha256)
         name="reused_key",
         breaks="The key is made from the account, and so used again (G8).",
         causes=("wrong",),
-        found_by=("kill at after_announce",),
+        found_by=("COMMITs without an answer, one client",),
         edits=(
             Edit(
                 CHANGE,

@@ -89,11 +89,11 @@ def test_the_crash_run_notices_that_a_mechanism_is_taken_out(
 
 
 def test_the_command_ends_with_1_when_something_was_found(tmp_path: Path) -> None:
-    (mutant,) = (mutant for mutant in MUTANTS if mutant.name == "reused_key")
+    (mutant,) = (mutant for mutant in MUTANTS if mutant.name == "forgotten_expiry")
     (point,) = mutant.found_by
     command = ["tests.crash", "--kills", "1", "--drops", "0", "--lanes", "1"]
     command += ["--only", point, "--stop-at-first"]
     run = warm.run("-m", *command, env={}, cwd=copy_broken_by(mutant, tmp_path))
     said = run.stdout + run.stderr
     assert run.returncode == 1, said
-    assert re.search(f"^wrong at «{point}», ", run.stdout, re.MULTILINE), said
+    assert re.search(f"^leaked at «{point}», ", run.stdout, re.MULTILINE), said
