@@ -88,7 +88,7 @@ def _limit(cpu_seconds: float, memory_bytes: int) -> None:
 
 
 def _decode(content: Content, job: Job) -> tuple[Made | Refused, bytes]:
-    """Make the picture, or the refusal of one. Nothing of the file is left afterwards."""
+    """Make the picture, or the refusal of one. No memory of ours keeps anything of the file."""
     try:
         picture = image_utils.process_profile_image(
             content, job.crop, job.max_pixels, job.max_whole_pixels

@@ -5,7 +5,6 @@ it cannot do to the service.
 """
 
 import dataclasses
-import os
 import signal
 import socket
 import subprocess
@@ -115,15 +114,12 @@ class DecoderProcess:
         if self._shared is None:
             self._socket.sendall(NOTHING_SHARED)
             return
-        descriptor = self._shared.descriptor
         try:
-            socket.send_fds(self._socket, [MEMORY_SHARED], [descriptor])
+            socket.send_fds(self._socket, [MEMORY_SHARED], [self._shared.descriptor])
         except OSError:  # a system that passes no descriptors on
             self._shared.close()
             self._shared = None
             self._socket.sendall(NOTHING_SHARED)
-        finally:
-            os.close(descriptor)
 
     def _close(self) -> None:
         self._socket.close()

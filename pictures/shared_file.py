@@ -14,11 +14,7 @@ _ZEROS = bytes(64 * 1024)
 
 
 class SharedFile:
-    """The service's side of it. Used by one thread at a time.
-
-    Whoever sends its `descriptor` to the decoder closes that; it can neither write nor change the
-    size.
-    """
+    """The service's side of it. Used by one thread at a time."""
 
     def __init__(self) -> None:
         """Make the memory, yet without pages. Raises OSError."""
@@ -27,11 +23,16 @@ class SharedFile:
         try:
             os.ftruncate(self._memory.fileno(), SHARED_BYTES)
             path = f"/proc/self/fd/{self._memory.fileno()}"
-            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._reader = os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC), "rb", buffering=0)
         except OSError:
             self._memory.close()
             raise
         self._filled_bytes = 0
+
+    @property
+    def descriptor(self) -> int:
+        """What the decoder gets, which can neither write nor change the size."""
+        return self._reader.fileno()
 
     def fill(self, content: bytes) -> bool:
         """Write the file, and zeros over what another has left; return whether it is there.
@@ -59,6 +60,7 @@ class SharedFile:
     def close(self) -> None:
         """Let go of the memory, which ends with the decoder's mapping. More than once is fine."""
         self._memory.close()
+        self._reader.close()
 
 
 def make_shared_file() -> SharedFile | None:

@@ -172,7 +172,7 @@ def test_main_py_with_two_workers_survives_kill_9(
 def test_uvicorn_with_two_workers_serves_with_a_database_url(
     folder: Path, start: Callable[..., Service], new_database: Callable[[], str]
 ) -> None:
-    service = start(uvicorn("--workers", "2"), DATABASE_URL=new_database())
+    service = start(uvicorn("--workers", "2"), WORKERS="2", DATABASE_URL=new_database())
     assert_a_picture_is_served(service)
     service.stop()
     wait_until_none_is_left(folder)

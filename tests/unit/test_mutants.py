@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash import mutants
+from tests.crash import generated, mutants
 from tests.crash.mutants import MUTANTS, Edit, Mutant
+from tests.crash.survivors import REASONS
 from tests.support.services import ROOT
 
 
@@ -51,3 +52,9 @@ def test_each_mechanism_of_the_promise_has_its_mutant() -> None:
         "reused_key",
     }
     assert required <= {mutant.name for mutant in MUTANTS}
+
+
+def test_the_reasons_on_record_are_of_mutants_that_the_script_still_makes() -> None:
+    sources = (*generated.SOURCES, "storage/local.py", "storage/s3.py")
+    made = {mutant.name for source in sources for mutant in generated.generate(source)}
+    assert made >= REASONS.keys()

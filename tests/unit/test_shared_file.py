@@ -14,7 +14,7 @@ from tests.support.pictures import jpeg
 
 def test_a_file_is_seen_by_whoever_mapped_the_memory_before() -> None:
     shared = SharedFile()
-    view = map_shared_file(shared.descriptor)
+    view = map_shared_file(os.dup(shared.descriptor))
     assert shared.fill(b"a picture")
     assert bytes(view[:9]) == b"a picture"
     shared.close()
@@ -23,7 +23,7 @@ def test_a_file_is_seen_by_whoever_mapped_the_memory_before() -> None:
 
 def test_nothing_is_left_of_an_earlier_file() -> None:
     shared = SharedFile()
-    view = map_shared_file(shared.descriptor)
+    view = map_shared_file(os.dup(shared.descriptor))
     for length in (100_000, 9, 70_000, 0, 5, SHARED_BYTES, 1):
         content = os.urandom(length)
         assert shared.fill(content)
@@ -33,7 +33,7 @@ def test_nothing_is_left_of_an_earlier_file() -> None:
 
 def test_a_file_that_is_too_long_is_not_there_and_neither_is_the_one_before() -> None:
     shared = SharedFile()
-    view = map_shared_file(shared.descriptor)
+    view = map_shared_file(os.dup(shared.descriptor))
     assert shared.fill(b"a picture")
     assert not shared.fill(bytes(SHARED_BYTES) + b"x")
     assert bytes(view) == bytes(SHARED_BYTES)
@@ -45,7 +45,7 @@ def test_without_memory_a_file_is_not_there_and_nothing_of_it_later(
     written_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = SharedFile()
-    view = map_shared_file(shared.descriptor)
+    view = map_shared_file(os.dup(shared.descriptor))
     write = os.pwrite
 
     def write_a_part(descriptor: int, content: bytes, position: int) -> int:
@@ -70,20 +70,20 @@ def test_a_decoder_can_neither_write_nor_change_the_size() -> None:
     ):
         with pytest.raises(OSError):
             attempt()
-    assert map_shared_file(shared.descriptor).readonly
+    assert map_shared_file(os.dup(shared.descriptor)).readonly
     shared.close()
 
 
-@pytest.mark.parametrize("missing", ["memfd_create", "ftruncate", "open"])
+@pytest.mark.parametrize("missing", ["os.memfd_create", "os.ftruncate", "os.open"])
 def test_where_a_system_has_no_such_memory_there_is_none(
     missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = set(os.listdir("/proc/self/fd"))
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError("not here")
 
-    monkeypatch.setattr(os, missing, refuse)
+    monkeypatch.setattr(missing, refuse)
     assert make_shared_file() is None
     assert set(os.listdir("/proc/self/fd")) == before
     monkeypatch.delattr(os, "memfd_create")
