@@ -64,10 +64,14 @@ def server_killed_at(statement: str, lane: Lane) -> int:
 
 
 def reaper_killed_at(point: str, lane: Lane) -> int:
-    """A first kill leaves the reaper something to do, once the lease of the dead is over."""
+    """A first kill leaves the reaper something to do, once the lease of the dead is over.
+
+    What it leaves may be nothing, where the change had no old picture: a row of its own is added.
+    """
     killed_at("after_commit", lane)
     lane.kills = 0  # this one does not count
     lane.kill()
+    lane.state.leave_doomed()
     lane.state.make_due()
     lane.start(f"{point}:kill")
     with load(lane):
