@@ -5,10 +5,20 @@ may read the kind, it also reads by the public URL and sees that the file is gon
 than the service does: PutObject and DeleteObject. Exits with 1 if anything failed.
 """
 
+from ops import launch  # isort: split (before all that an old Python cannot read)
+
+if __name__ == "__main__":
+    launch.end_quietly_at_ctrl_c()
+    launch.parse_no_words(
+        "Tells whether the bucket of the settings can do what Darkroom needs: uploads a picture,"
+        " reads it by its public URL, deletes it. Exits with 1 if anything failed."
+    )
+
 import hashlib
 import io
 import sys
 import uuid
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -193,4 +203,4 @@ def main(settings: Settings) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(config.settings))
+    launch.run_command(partial(main, config.settings))

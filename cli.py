@@ -5,6 +5,11 @@ start it for as long as they run. What `check` and `sweep` print,
 their options and their exit statuses are told in docs/maintenance.md.
 """
 
+from ops import launch  # isort: split (before all that an old Python cannot read)
+
+if __name__ == "__main__":
+    launch.end_quietly_at_ctrl_c()
+
 import argparse
 import asyncio
 import dataclasses
@@ -12,6 +17,7 @@ import json
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from sqlalchemy import update
@@ -24,7 +30,7 @@ from database import migrate as migrate_database
 from errors import DatabaseUnavailable, StartupError
 from files import Backends, reaper
 from models import User, fold
-from ops import check, embedded_postgres, failing, sweep
+from ops import check, embedded_postgres, failing, process, sweep
 from ops.inventory import CannotLook, describe_store
 from schemas import normalize_email
 from storage import Stores
@@ -184,8 +190,7 @@ def main(settings: Settings) -> int:
     options = _parse_arguments()
     name = options.pop("name")
     # Leave through the contexts, so that an embedded database is ended in order.
-    terminated_status = 0 if name == "worker" else 128 + signal.SIGTERM
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(terminated_status))
+    process.leave_at_signals(0 if name == "worker" else 128 + signal.SIGTERM)
     try:
         with embedded_postgres.running_unless(settings.database_url, settings.data_dir) as url:
             return asyncio.run(_run(settings, url, COMMANDS[name], options))
@@ -198,4 +203,4 @@ def main(settings: Settings) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(config.settings))
+    launch.run_command(partial(main, config.settings))

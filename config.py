@@ -1,21 +1,42 @@
 """Every setting once, with its unit and its reason.
 
-Values come from the environment or from a `.env` file in the working
-directory; `.env.example` lists them all. Outside production whatever
-is unset gets a working default; in production nothing is assumed.
+Values come from the environment, or from a `.env` in the working directory or beside main.py;
+`.env.example` lists them all and says which one wins. Outside production whatever is unset gets a
+working default; in production nothing is assumed.
 """
 
+import ipaddress
 import os
+import re
 import secrets
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn, Self
+from typing import Annotated, Any, Literal, NoReturn, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+
+from errors import StartupError
+from locations import (
+    DATA_FOLDER,
+    check_env_files,
+    count_from_root,
+    find_env_files,
+    refuse_other_data,
+)
+from postgres import parse_postgres_url
+
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 (chosen by who sets it, or where a host assigns ports)
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -31,17 +52,24 @@ ROOM_BESIDE_BYTES = 8 * MIB
 # In characters; RFC 7518 asks HS256 for as many bytes as its hash has.
 SHORTEST_SECRET = 32
 
-# Of a Postgres URL: those that asyncpg takes, and those
-# of libpq that hosting services add and nothing depends on.
-ASYNCPG_OPTIONS = {"host", "port", "ssl", "target_session_attrs", "prepared_statement_cache_size"}
-SPARED_OPTIONS = ("channel_binding", "connect_timeout", "gssencmode", "application_name")
-
 # The exit status that makes uvicorn's process manager give
 # up instead of starting the same failing worker for ever.
 STARTUP_FAILURE_STATUS = 3
 
 
+# Those of S3, and the looser ones of its older buckets and of other services.
+_BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}|arn:\S+")
+
+
+def _check_bucket_name(name: str) -> str:
+    if not _BUCKET_NAME.fullmatch(name):
+        raise ValueError("must be the bucket's name alone, as in my-pictures")
+    return name
+
+
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+BucketName = Annotated[str, AfterValidator(_check_bucket_name)]
+Folder = Annotated[Path, AfterValidator(count_from_root)]
 
 
 class StoreSettings(BaseModel):
@@ -51,8 +79,8 @@ class StoreSettings(BaseModel):
     """
 
     storage: Literal["local", "s3"]
-    directory: Path | None = None
-    bucket_name: str = ""
+    directory: Folder | None = None
+    bucket_name: BucketName = ""
     region: str = "us-east-1"
     access_key_id: SecretStr | None = None
     secret_access_key: SecretStr | None = None
@@ -77,15 +105,23 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_file=os.environ.get("DARKROOM_ENV_FILE", ".env"), env_ignore_empty=True, extra="ignore"
+        env_file=find_env_files(),
+        # With the mark that editors of Windows put first, or without.
+        env_file_encoding="utf-8-sig",
+        env_ignore_empty=True,
+        extra="ignore",
     )
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     # One process keeps two cores busy, because Pillow lets go
     # of the GIL; more help only where there are many cores.
-    workers: Annotated[int, Field(ge=1)] = 1
-    data_dir: Path = Path(".data")
+    workers: Annotated[
+        int, Field(ge=1, validation_alias=AliasChoices("workers", "web_concurrency"))
+    ] = 1
+    # Only these proxies are believed when they say who asks; one on this machine, by default.
+    forwarded_allow_ips: str = "127.0.0.1,::1"
+    data_dir: Annotated[Folder, Field(validate_default=True)] = Path(DATA_FOLDER)
     environment: Literal["development", "production"] = "development"
     api_prefix: str = ""
     cors_origins: Annotated[list[str], NoDecode] = []
@@ -103,7 +139,7 @@ class Settings(BaseSettings):
     # a store of the same kind moves to another endpoint.
     storage_name: Annotated[str, Field(max_length=50)] | None = None
     previous_stores: dict[str, StoreSettings] = {}
-    s3_bucket_name: str | None = None
+    s3_bucket_name: BucketName | None = None
     s3_region: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] = "us-east-1"
     s3_access_key_id: SecretStr | None = None
     s3_secret_access_key: SecretStr | None = None
@@ -143,10 +179,16 @@ class Settings(BaseSettings):
         origins = (origin.strip() for origin in value.split(","))
         return [origin for origin in origins if origin]
 
-    @field_validator("data_dir")
+    @field_validator("host")
     @classmethod
-    def _make_absolute(cls, value: Path) -> Path:
-        return value.expanduser().resolve()
+    def _check_host(cls, value: str) -> str:
+        bare = value.removeprefix("[").removesuffix("]")
+        if "/" in bare or (":" in bare and not _is_ipv6(bare)):
+            raise ValueError(
+                "must be only the address to listen on, such as 127.0.0.1, or"
+                f" {EVERY_ADDRESS} for every address of this machine"
+            )
+        return bare
 
     @field_validator("api_prefix")
     @classmethod
@@ -176,6 +218,7 @@ class Settings(BaseSettings):
     def _check_whole(self) -> Self:
         if self.environment == "production":
             self._check_production()
+            self._listen_where_ports_are_assigned()
         self._check_s3()
         self._fit_upload_budget()
         self._check_store_names()
@@ -196,6 +239,15 @@ class Settings(BaseSettings):
                 "with ENVIRONMENT=production SECRET_KEY needs at least"
                 f" {SHORTEST_SECRET} characters"
             )
+
+    def _listen_where_ports_are_assigned(self) -> None:
+        """Listen on every address where a host gives PORT to the process, and sends requests there.
+
+        Whoever writes PORT into a file of settings is no such host.
+        """
+        is_assigned = any(name.upper() == "PORT" and value for name, value in os.environ.items())
+        if is_assigned and "host" not in self.model_fields_set:
+            self.host = EVERY_ADDRESS
 
     def _check_s3(self) -> None:
         if self.storage == "s3" and not self.s3_bucket_name:
@@ -266,75 +318,76 @@ class Settings(BaseSettings):
     def signing_secret(self) -> str:
         """The secret that signs tokens.
 
-        It is `secret_key`, or one that is made once and kept in `data_dir`.
+        It is `secret_key`, or one that is made once and kept in `data_dir`. Raises StartupError.
         """
         if self.secret_key is not None:
             return self.secret_key.get_secret_value()
         path = self.data_dir / "secret_key"
-        if not path.exists():
-            self.data_dir.mkdir(parents=True, exist_ok=True)
-            draft = self.data_dir / f"secret_key.{secrets.token_hex(8)}"
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_urlsafe(48))
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                # Two processes may start at once: the first link wins, both read it.
-                os.link(draft, path)
-            except FileExistsError:
-                pass
-            finally:
-                draft.unlink()
-        secret = path.read_text().strip()
+        try:
+            if not path.exists():
+                _make_secret(path)
+            secret = path.read_text().strip()
+        except OSError as err:
+            raise StartupError(
+                f"The secret that signs tokens cannot be kept in {path}: {err.strerror}."
+                " Set SECRET_KEY, or correct DATA_DIR."
+            ) from err
         if len(secret) < SHORTEST_SECRET:
-            _refuse(f"{path} is damaged: delete it, and everyone has to log in again")
+            raise StartupError(f"{path} is damaged: delete it, and everyone has to log in again.")
         return secret
 
 
-def parse_postgres_url(url: str) -> URL:
-    """Turn a Postgres URL into what SQLAlchemy's asyncpg dialect takes.
+def _make_secret(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"secret_key.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(48))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        # Two processes may start at once: the first link wins, both read it.
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
 
-    Takes the usual ways to write one: `postgres://`, `?sslmode=`.
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 6
+    except ValueError:
+        return False
+
+
+def load(**given: Any) -> Settings:
+    """Load the settings, of which these are given; end the process in a sentence if they are bad.
+
+    Empty text counts as not given, and so does None.
     """
     try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError) as err:
-        # ValueError: the port is no number, perhaps part of a password.
-        raise ValueError("must look like postgresql://user:password@host:5432/name") from err
-    if parsed.get_backend_name() not in ("postgres", "postgresql"):
-        raise ValueError(
-            "must be a PostgreSQL URL, as in postgresql://user:password@host:5432/name"
-        )
-    query = dict(parsed.query)
-    if "sslmode" in query:
-        # asyncpg's name for libpq's sslmode, with the same values.
-        query["ssl"] = query.pop("sslmode")
-    for spared in SPARED_OPTIONS:
-        query.pop(spared, None)
-    unknown = set(query) - ASYNCPG_OPTIONS
-    if unknown:
-        raise ValueError(f"takes no {', '.join(sorted(unknown))} after its question mark")
-    return parsed.set(drivername="postgresql+asyncpg", query=query)
-
-
-def _load() -> Settings:
-    try:
-        return Settings()
+        check_env_files()
+        loaded = Settings(**{name: value for name, value in given.items() if value})
+        if "data_dir" not in loaded.model_fields_set:
+            refuse_other_data()
+        return loaded
+    except StartupError as err:
+        _refuse(str(err))
     except ValidationError as err:
         problems = []
         for error in err.errors(include_input=False):
             name = ".".join(str(part).upper() for part in error["loc"])
             problem = error["msg"].replace("Value error, ", "")
             problems.append(f"{name}: {problem}" if name else problem)
-        _refuse("; ".join(problems))
+        _refuse("; ".join(problems) + ".")
     except SettingsError as err:
-        _refuse(f"{err}: it must be JSON")
+        _refuse(f"{err}: it must be JSON.")
 
 
 def _refuse(sentence: str) -> NoReturn:
-    print(f"Darkroom cannot start. {sentence}.", file=sys.stderr)
+    print(f"Darkroom cannot start. {sentence}", file=sys.stderr)
     sys.exit(STARTUP_FAILURE_STATUS)
 
 
-settings = _load()
+settings = load()

@@ -16,7 +16,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from fastapi import Depends, Request
-from sqlalchemy import Connection, Executable, event
+from sqlalchemy import Connection, Executable, event, text
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -30,6 +30,7 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import NullPool
 
 from errors import DatabaseUnavailable, OutcomeUnknown, StartupError
+from postgres import explain_refusal, explain_unknown_revision
 
 logger = logging.getLogger(__name__)
 
@@ -343,11 +344,12 @@ async def migrate(url: str) -> None:
     try:
         async with engine.connect() as connection:
             await connection.run_sync(_upgrade)
-    except (DBAPIError, asyncpg.PostgresError, CommandError, *_LOST) as err:
-        cause = (str(getattr(err, "orig", None) or err).splitlines() or ["it does not answer"])[0]
-        raise StartupError(
-            f"The database {engine.url.render_as_string()} cannot be used: {cause}"
-        ) from err
+    except CommandError as err:
+        async with engine.connect() as connection:
+            is_ours = await connection.scalar(text("SELECT to_regclass('stored_files')"))
+        raise StartupError(explain_unknown_revision(engine.url, is_ours is not None)) from err
+    except (DBAPIError, asyncpg.PostgresError, *_LOST) as err:
+        raise StartupError(explain_refusal(err, engine.url)) from err
 
 
 def _upgrade(connection: Connection) -> None:

@@ -5,6 +5,14 @@ embedded database for as many workers as are set, and a single process that is s
 way keeps it for itself.
 """
 
+from ops import launch  # isort: split (before all that an old Python cannot read)
+
+if __name__ == "__main__":
+    launch.end_quietly_at_ctrl_c()
+    words = launch.parse_serving_words()
+elif __name__ == "__mp_main__":  # a worker
+    launch.leave_signals_to_parent()
+
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, nullcontext
@@ -155,4 +163,4 @@ app = create_app(config.settings, owns_process=True)
 
 
 if __name__ == "__main__":
-    serving.serve(app)
+    serving.serve(app, **vars(words))

@@ -8,6 +8,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from typing import Any
 
 import logs
 from config import MIB
+from ops.launch import INTERRUPTED_STATUS
 
 M_MMAP_THRESHOLD = -3  # its number in malloc.h
 
@@ -53,6 +55,33 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     loop.add_reader(sentinel, end)
+
+
+def leave_at_signals(terminated_status: int = 0) -> None:
+    """Leave through the contexts when a signal ends the process.
+
+    A second Ctrl-C leaves at once: what is in the middle of its end then is ready for that. A lost
+    terminal counts as SIGTERM, except below nohup.
+    """
+    is_leaving = False
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        nonlocal is_leaving
+        if is_leaving and number == signal.SIGINT:
+            os._exit(INTERRUPTED_STATUS)
+        if not is_leaving:
+            is_leaving = True
+            sys.exit(INTERRUPTED_STATUS if number == signal.SIGINT else terminated_status)
+
+    signal.signal(signal.SIGINT, leave)
+    signal.signal(signal.SIGTERM, leave)
+    if hasattr(signal, "SIGHUP") and not ignores_hang_up():
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+
+
+def ignores_hang_up() -> bool:
+    """Whether it was started to outlive its terminal, as by nohup."""
+    return hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 @contextmanager

@@ -1,17 +1,31 @@
-"""Serving: uvicorn around the application, and the embedded database around both."""
+"""Serving: uvicorn around the application, and the embedded database around both.
 
+Whatever would keep the service from starting is found out before anything listens, and said in one
+sentence; what is printed of the address is printed once it listens.
+"""
+
+import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
+from socket import socket
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors import ChangeReload, Multiprocess
 
+import config
+import database
 from config import STARTUP_FAILURE_STATUS, Settings
 from errors import StartupError
-from ops import embedded_postgres
+from locations import ROOT
+from ops import embedded_postgres, process
+from ops.launch import INTERRUPTED_STATUS
+from ops.listening import bind, describe_where, explain_taken
+from storage import Stores
 
 # How long accepted requests may go on after SIGTERM; then they are answered 503. Most
 # orchestrators kill after 30, and the last call to a store may hold its thread for 8 more.
@@ -19,10 +33,65 @@ GRACE_SECONDS = 15
 # uvicorn ends a worker that does not answer for so long,
 # also while it still imports: its 5 are too few when busy.
 WORKER_START_SECONDS = 60
+# For whether a worker serves yet; one that does answers in a moment.
+WORKER_ANSWER_SECONDS = 5
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which says when it listens."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        except OSError as err:  # another has begun to listen since the address was bound
+            await self.lifespan.shutdown()
+            raise StartupError(explain_taken(self.config.host, self.config.port)) from err
+        if not self.should_exit:
+            self._announce()
 
 
 class _Workers(Multiprocess):
-    """uvicorn's process manager, but while its workers finish it refuses new connections."""
+    """uvicorn's process manager, which says when the first worker listens.
+
+    While its workers finish it refuses new connections.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, sockets: list[socket], announce: Callable[[], None]
+    ) -> None:
+        ignores_hang_up = process.ignores_hang_up()
+        super().__init__(config, sockets)
+        if ignores_hang_up:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self._announce = announce
+        self._is_announced = False
+        self._status = 0
+
+    def run(self) -> None:
+        super().run()
+        if any(worker.exitcode == STARTUP_FAILURE_STATUS for worker in self.processes):
+            sys.exit(STARTUP_FAILURE_STATUS)
+        sys.exit(self._status)
+
+    def keep_subprocess_alive(self) -> None:
+        super().keep_subprocess_alive()
+        if self._is_announced or self.should_exit.is_set():
+            return
+        if any(worker.is_ready(WORKER_ANSWER_SECONDS) for worker in self.processes):
+            self._announce()
+            self._is_announced = True
+
+    def handle_int(self) -> None:
+        super().handle_int()
+        self._status = INTERRUPTED_STATUS
+
+    def handle_hup(self) -> None:
+        """End, as one process does; uvicorn would start the workers anew."""
+        self.handle_term()
 
     def terminate_all(self) -> None:
         super().terminate_all()
@@ -30,50 +99,77 @@ class _Workers(Multiprocess):
             listening.close()
 
 
-def serve(app: FastAPI) -> None:
-    """Run the application until SIGTERM or Ctrl-C; several workers load `main:app` themselves."""
+def serve(
+    app: FastAPI, host: str | None = None, port: str | None = None, reload: bool = False
+) -> None:
+    """Run the application until a signal ends it; several workers load `main:app` themselves.
+
+    `host` and `port` count before the settings.
+    """
     settings: Settings = app.state.settings
-    # After uvicorn's own handling: leave through the context.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if host or port:
+        settings = config.load(host=host, port=port)
+    # After uvicorn's own handling, too: leave through the contexts.
+    process.leave_at_signals()
     given_url = settings.database_url
     try:
+        sockets = bind(settings.host, settings.port)
         with embedded_postgres.running_unless(given_url, settings.data_dir) as url:
-            _print_where(settings, is_embedded=given_url is None)
-            options: dict[str, Any] = {
-                "host": settings.host,
-                "port": settings.port,
-                "log_config": None,
-                "server_header": False,
-                "timeout_graceful_shutdown": GRACE_SECONDS,
-            }
-            if settings.workers > 1:
-                os.environ["DATABASE_URL"] = url
-                config = uvicorn.Config(
-                    "main:app",
-                    workers=settings.workers,
-                    timeout_worker_healthcheck=WORKER_START_SECONDS,
-                    **options,
-                )
-                _Workers(config, [config.bind_socket()]).run()
+            _find_obstacles(settings, url)
+            settings = settings.model_copy(update={"database_url": url})
+            where = describe_where(settings, is_embedded=given_url is None)
+            announce = partial(print, where, flush=True)
+            if reload:
+                _run_and_reload(settings, sockets, announce)
+            elif settings.workers > 1:
+                _run_workers(settings, sockets, announce)
             else:
-                app.state.settings = settings.model_copy(update={"database_url": url})
-                uvicorn.run(app, **options)
+                app.state.settings = settings
+                server = _Server(_make_config(app, settings), announce)
+                server.run(sockets)
     except StartupError as err:
         print(f"Darkroom cannot start. {err}", file=sys.stderr)
         sys.exit(STARTUP_FAILURE_STATUS)
 
 
-def _print_where(settings: Settings, *, is_embedded: bool) -> None:
-    current = settings.stores()[settings.store_name]
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    if current.storage == "s3":
-        store = f"bucket {current.bucket_name}"
-    else:
-        store = f"folder {current.directory}"
-    print(
-        f"Darkroom listens on http://{host}:{settings.port} (try it: /docs)\n"
-        f"  data      {settings.data_dir}\n"
-        f"  database  {'embedded PostgreSQL' if is_embedded else 'DATABASE_URL'}\n"
-        f"  store     {settings.store_name}: {store}",
-        flush=True,
+def _find_obstacles(settings: Settings, url: str) -> None:
+    """Do once what each process will do when it starts. Raises StartupError."""
+    settings.signing_secret()
+    Stores(settings)
+    asyncio.run(database.migrate(url))
+
+
+def _make_config(app: FastAPI | str, settings: Settings, **more: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        # Given, or uvicorn takes it from WEB_CONCURRENCY.
+        workers=settings.workers,
+        forwarded_allow_ips=settings.forwarded_allow_ips,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        **more,
     )
+
+
+def _run_workers(settings: Settings, sockets: list[socket], announce: Callable[[], None]) -> None:
+    _tell_children(settings)
+    options = _make_config("main:app", settings, timeout_worker_healthcheck=WORKER_START_SECONDS)
+    _Workers(options, sockets, announce).run()
+
+
+def _run_and_reload(
+    settings: Settings, sockets: list[socket], announce: Callable[[], None]
+) -> None:
+    _tell_children(settings)
+    alone = settings.model_copy(update={"workers": 1})
+    options = _make_config("main:app", alone, reload=True, reload_dirs=[str(ROOT)])
+    announce()
+    ChangeReload(options, target=uvicorn.Server(options).run, sockets=sockets).run()
+
+
+def _tell_children(settings: Settings) -> None:
+    assert settings.database_url is not None
+    os.environ["DATABASE_URL"] = settings.database_url

@@ -59,7 +59,7 @@ def refusal(
         for name, value in environment.items():
             load.setenv(name, value)
         with pytest.raises(SystemExit) as ended:
-            config._load()
+            config.load()
         assert ended.value.code == STARTUP_FAILURE_STATUS
         printed = capsys.readouterr()
         assert printed.out == ""
