@@ -69,7 +69,8 @@ async def work(backends: Backends) -> int:
 
 async def reap(backends: Backends) -> int:
     """Delete what is due now, once, as the service does by itself every few seconds."""
-    print(f"{await reaper.reap(backends)} files were due.")
+    due = await reaper.reap(backends)
+    print(f"{due} files were due.")
     return 0
 
 
@@ -87,7 +88,8 @@ async def list_failing(backends: Backends) -> int:
 
 async def requeue(backends: Backends) -> int:
     """Make what `failing` lists due now, as if it had never been tried."""
-    print(f"{await failing.requeue(backends)} deletions are due now.")
+    requeued = await failing.requeue(backends)
+    print(f"{requeued} deletions are due now.")
     return 0
 
 

@@ -31,9 +31,9 @@ POINTS: Final = (
     "sweep_listed",
 )
 ACTIONS: Final = {
-    "kill": signal.SIGKILL,
-    "stop": signal.SIGSTOP,
-    "term": signal.SIGTERM,
+    "kill": "SIGKILL",
+    "stop": "SIGSTOP",
+    "term": "SIGTERM",
     "raise": None,
 }
 
@@ -73,10 +73,10 @@ def reached(point: str) -> None:
         _armed[point] = (action, left - 1)
     if left != 1:
         return
-    number = ACTIONS[action]
-    if number is None:
+    name = ACTIONS[action]
+    if name is None:
         raise FaultInjected(point)
-    os.kill(os.getpid(), number)
+    os.kill(os.getpid(), signal.Signals[name])
 
 
 arm(os.environ.get(VARIABLE, ""))

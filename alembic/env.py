@@ -6,15 +6,20 @@ embedded database, or starts it for as long as it runs.
 
 import asyncio
 
+import asyncpg
 from alembic import context
+from alembic.util import CommandError
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 import models  # noqa: F401 (registers the tables)
 from config import settings
 from database import Base
+from errors import StartupError
 from ops import embedded_postgres
+from postgres import explain_refusal
 
 # Any number that no one else uses for an advisory lock in the same database.
 MIGRATION_LOCK = 4_118_111_815
@@ -31,14 +36,21 @@ def run(connection: Connection) -> None:
 
 async def run_by_url(url: str) -> None:
     engine = create_async_engine(url, poolclass=NullPool)
-    async with engine.connect() as connection:
-        await connection.run_sync(run)
-    await engine.dispose()
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(run)
+    except (DBAPIError, asyncpg.PostgresError, OSError) as err:
+        raise CommandError(explain_refusal(err, engine.url)) from err
+    finally:
+        await engine.dispose()
 
 
 given_connection = context.config.attributes.get("connection")
 if given_connection is not None:
     run(given_connection)
 else:
-    with embedded_postgres.running_unless(settings.database_url, settings.data_dir) as url:
-        asyncio.run(run_by_url(url))
+    try:
+        with embedded_postgres.running_unless(settings.database_url, settings.data_dir) as url:
+            asyncio.run(run_by_url(url))
+    except StartupError as err:
+        raise CommandError(str(err)) from err

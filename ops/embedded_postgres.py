@@ -4,7 +4,6 @@
 it for as long as the context lasts. It survives `kill -9` on either side.
 """
 
-import fcntl
 import multiprocessing
 import os
 import signal
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from errors import StartupError
+from ops.file_locks import try_to_lock, unlock
 from ops.postgres_cluster import (
     INSTEAD,
     Cluster,
@@ -146,11 +146,9 @@ class _Keeper(threading.Thread):
         return True
 
     def _try_to_own(self) -> bool:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_to_lock(self._lock):
             return False
-        fcntl.flock(self._joined, fcntl.LOCK_UN)
+        unlock(self._joined)
         self._cluster.forget_reused_number()
         self._lock.truncate(0)
         self._lock.write(f"{os.getpid()} {os.getppid()}\n")
@@ -158,13 +156,11 @@ class _Keeper(threading.Thread):
         return True
 
     def _try_to_join(self) -> bool:
-        try:
-            fcntl.flock(self._joined, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_to_lock(self._joined, is_shared=True):
             return False  # its owner is about to end it
         if self._cluster.accepts_connections():
             return True
-        fcntl.flock(self._joined, fcntl.LOCK_UN)
+        unlock(self._joined)
         return False
 
     def _serve(self) -> subprocess.Popen[bytes]:
@@ -185,11 +181,9 @@ class _Keeper(threading.Thread):
     def _let_joined_finish(self) -> None:
         deadline = time.monotonic() + JOINED_SECONDS
         while time.monotonic() < deadline:
-            try:
-                fcntl.flock(self._joined, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if try_to_lock(self._joined):
                 return  # held until the server is down, so that nobody joins it any more
-            except BlockingIOError:
-                time.sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
 
 
 def _refuse_sibling(lock: IO[str]) -> None:

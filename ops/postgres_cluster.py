@@ -17,6 +17,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 
 from errors import StartupError
+from ops.postgres_messages import find_cause
 
 DATABASE = "darkroom"
 PORT = 5432  # names the socket file; nothing listens on the network
@@ -83,7 +84,7 @@ class Cluster:
         )
         if ended.returncode != 0:
             said = ended.stderr.strip() or ended.stdout.strip() or f"status {ended.returncode}"
-            cause = said.splitlines()[-1]
+            cause = find_cause(said, self.folder.parent)
             raise StartupError(f"The embedded database cannot be made: {cause}. {INSTEAD}")
         return ended.stdout
 

@@ -5,6 +5,7 @@ it cannot do to the service.
 """
 
 import dataclasses
+import os
 import signal
 import socket
 import subprocess
@@ -42,6 +43,14 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(MIB),
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
+
+
+def find_modules() -> str:
+    """Find where this process has its modules from, for one that starts without an environment.
+
+    PYTHONPATH may have named them, or the user's home, or a program that changed the path.
+    """
+    return os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path if entry)
 
 
 class Ending(Enum):
@@ -98,7 +107,7 @@ class DecoderProcess:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 cwd=Path(__file__).parents[1],
-                env=ENVIRONMENT,
+                env={**ENVIRONMENT, "PYTHONPATH": find_modules()},
                 # Ctrl-C in a terminal is for the service, which ends its decoders itself.
                 start_new_session=True,
             )

@@ -4,7 +4,7 @@ import logging
 
 from concurrency import ThreadSlots
 from config import Settings, StoreSettings
-from errors import StartupError, StoreRefused
+from errors import StoreRefused
 from storage.async_store import AsyncStore
 from storage.contract import STORE_THREADS, Store
 
@@ -26,10 +26,9 @@ class Stores:
         name = settings.store_name
         folder = self._settings[name].directory
         if folder is not None:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as err:
-                raise StartupError(f"The folder {folder} cannot be made: {err.strerror}.") from err
+            from storage.local import prove_volume
+
+            prove_volume(folder)
         self.current = self.of(name, self._stores[name].bucket)
 
     def of(self, name: str, bucket: str) -> AsyncStore:

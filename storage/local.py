@@ -17,7 +17,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import faults
-from errors import DarkroomError, ObjectExists, ObjectNotFound, StoreUnavailable
+from errors import (
+    DarkroomError,
+    ObjectExists,
+    ObjectNotFound,
+    StartupError,
+    StoreUnavailable,
+)
 from storage.contract import FoundObject, OpenObject, check_key
 
 DRAFTS = ".drafts"
@@ -39,10 +45,7 @@ class LocalStore:
             self._make_folder(self._root / DRAFTS)
             draft = self._root / DRAFTS / uuid.uuid4().hex
             try:
-                with open(draft, "xb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
+                _write_draft(draft, content)
                 faults.reached("during_put")
                 os.link(draft, path)
                 faults.reached("after_link")
@@ -129,6 +132,30 @@ class LocalStore:
                         )
 
 
+def prove_volume(root: Path) -> None:
+    """Do once, below this folder, what every put rests on; make the folder where it is missing.
+
+    Raises StartupError where its volume cannot do that: some that come over a network or from other
+    systems give a file no second name, or cannot tell when a folder is on the disk.
+    """
+    draft = root / DRAFTS / uuid.uuid4().hex
+    linked = root / f".{draft.name}"  # in another folder, as all objects are
+    try:
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _write_draft(draft, b"")
+            os.link(draft, linked)
+            _sync_folder(root)
+        finally:
+            linked.unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
+    except OSError as err:
+        raise StartupError(
+            f"The folder {root} cannot keep pictures safe: {err.strerror}."
+            " Let DATA_DIR be on a disk of this machine, or set STORAGE to s3."
+        ) from err
+
+
 @contextmanager
 def _translate_errors(missing: type[DarkroomError] = ObjectNotFound) -> Iterator[None]:
     try:
@@ -141,6 +168,13 @@ def _translate_errors(missing: type[DarkroomError] = ObjectNotFound) -> Iterator
         if err.errno in (errno.ENAMETOOLONG, errno.ENOTDIR):
             raise missing from err
         raise StoreUnavailable from err
+
+
+def _write_draft(draft: Path, content: bytes) -> None:
+    with open(draft, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 os.environ["DARKROOM_ENV_FILE"] = ""
 SETTINGS = set(re.findall(r"^(?:# )?([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.M))
 for name in list(os.environ):
-    if name.upper() in SETTINGS or name.startswith(("AWS_", "UV_", "PG")):
+    if name.upper() in SETTINGS or name.startswith(("AWS_", "UV_", "PG", "WEB_")):
         del os.environ[name]
 # Without keys boto3 asks the cloud's metadata service, which is outside, and waits for seconds
 # where there is none.

@@ -1,0 +1,365 @@
+"""Each reason not to start, made for real: one sentence, as docs/start.md has it, and no password.
+
+The page's table is the list of what is tried here.
+"""
+
+import asyncio
+import functools
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+import pytest
+from sqlalchemy.engine import URL, make_url
+
+from config import STARTUP_FAILURE_STATUS
+from tests.support import warm
+from tests.support.databases import database_url, execute, make_database
+from tests.support.services import ROOT, free_port
+
+PAGE = (ROOT / "docs" / "start.md").read_text()
+TABLE = PAGE.split("## When it does not start", 1)[1]
+SENTENCES = dict(re.findall(r"^\| ([^|]+) \| ([A-Z][^|]+\.) \|$", TABLE, re.MULTILINE))
+SECRET = "hunter2"
+# In megabytes: less than half of what a new cluster takes.
+SMALL_DISK_MB = 16
+# Lets every call that gives a file a second name fail, as on a disk that knows no second names.
+# The numbers are those of prctl(2), seccomp(2), and of link and linkat on x86-64 and on arm64.
+WITHOUT_LINKS = """
+import ctypes, os, platform, struct, sys
+link, linkat = {"x86_64": (86, 265), "aarch64": (37, 37)}[platform.machine()]
+LOAD, IS_EQUAL, ANSWER = 0x20, 0x15, 0x06
+ALLOW, NOT_PERMITTED = 0x7FFF0000, 0x00050001
+program = b"".join(struct.pack("HBBI", *order) for order in (
+    (LOAD, 0, 0, 0),
+    (IS_EQUAL, 1, 0, link),
+    (IS_EQUAL, 0, 1, linkat),
+    (ANSWER, 0, 0, NOT_PERMITTED),
+    (ANSWER, 0, 0, ALLOW),
+))
+held = ctypes.create_string_buffer(program)
+described = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(held))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.create_string_buffer(described)) == 0
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+NO_ANSWER = {
+    "TEST_PROGRAM": json.dumps(
+        {"by": "main.py", "constants": {"database.CONNECT_TIMEOUT_SECONDS": 0.3}}
+    ),
+    "PYTHONPATH": str(ROOT),
+}
+
+
+@dataclass
+class Start:
+    """A start that must fail, and what the page calls the things that the test has."""
+
+    settings: dict[str, str] = field(default_factory=dict)
+    called: dict[str, str] = field(default_factory=dict)
+    words: tuple[str, ...] = (str(ROOT / "main.py"),)
+    cwd: Path | None = None
+    # The words before them, up to the Python, where the tests' warm process cannot fork it.
+    before: tuple[str, ...] | None = None
+
+
+@dataclass
+class Machine:
+    """What the tests start on."""
+
+    folder: Path
+    request: pytest.FixtureRequest
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def make_database(self, *statements: str) -> URL:
+        """Make an empty database and do this in it."""
+        server: str = self.request.getfixturevalue("postgres")
+        url = make_url(make_database(server, None))
+        self.run(url, *statements)
+        return url
+
+    def run(self, url: URL, *statements: str) -> None:
+        async def run() -> None:
+            dsn = url.render_as_string(hide_password=False).replace("+asyncpg", "")
+            connection = await asyncpg.connect(dsn)
+            try:
+                for statement in statements:
+                    await connection.execute(statement)
+            finally:
+                await connection.close()
+
+        asyncio.run(run())
+
+
+CASES: dict[str, Callable[[Machine], Start]] = {}
+
+
+def case(name: str) -> Callable[[Callable[[Machine], Start]], Callable[[Machine], Start]]:
+    def add(make: Callable[[Machine], Start]) -> Callable[[Machine], Start]:
+        CASES[name] = make
+        return make
+
+    return add
+
+
+def on_database(url: URL, **more: str) -> Start:
+    """A start on this database, whose address the page calls by a name."""
+    host = url.host or url.query["host"]
+    port = url.port or url.query.get("port", 5432)
+    called = {
+        "db.example.com:5432": f"{host}:{port}",
+        "pictures": str(url.database),
+        "alice": str(url.username),
+    }
+    given = {"DATABASE_URL": url.render_as_string(hide_password=False)}
+    return Start({**given, **more}, called)
+
+
+@case("the port is taken")
+def take_the_port(machine: Machine) -> Start:
+    listener = socket.create_server(("127.0.0.1", 0))
+    machine.request.addfinalizer(listener.close)
+    port = str(listener.getsockname()[1])
+    return Start({"PORT": port}, {"8000": port})
+
+
+@case("HOST is the address of a page")
+def listen_on_a_page(machine: Machine) -> Start:
+    return Start({"HOST": "http://localhost:8000/"})
+
+
+@case("HOST is another machine's")
+def listen_elsewhere(machine: Machine) -> Start:
+    return Start({"HOST": "192.0.2.1"})
+
+
+@case("HOST is a name that nobody knows")
+def listen_nowhere(machine: Machine) -> Start:
+    return Start({"HOST": "nowhere.invalid"}, before=(sys.executable,))
+
+
+@case("the file of settings is missing")
+def miss_the_file(machine: Machine) -> Start:
+    path = str(machine.folder / "missing.env")
+    return Start({"DARKROOM_ENV_FILE": path}, {"/etc/darkroom.env": path})
+
+
+@case("the file of settings is in Latin-1")
+def write_in_latin_1(machine: Machine) -> Start:
+    path = machine.folder / "latin.env"
+    path.write_bytes("S3_PUBLIC_BASE_URL=https://café.example.com\n".encode("latin-1"))
+    return Start({"DARKROOM_ENV_FILE": str(path)}, {"/etc/darkroom.env": str(path)})
+
+
+@case("data lies in the working directory")
+def leave_data_behind(machine: Machine) -> Start:
+    checkout: Path = machine.request.getfixturevalue("checkout")
+    here = machine.folder / "here"
+    (here / ".data").mkdir(parents=True)
+    called = {"/srv/.data": str(here / ".data"), "/opt/darkroom/.data": str(checkout / ".data")}
+    return Start({"DATA_DIR": ""}, called, (str(checkout / "main.py"),), cwd=here)
+
+
+@case("the bucket's name is an address")
+def name_a_bucket_by_its_address(machine: Machine) -> Start:
+    return Start({"S3_BUCKET_NAME": "s3://pictures"})
+
+
+@case("an @ in the database's password")
+def write_an_at(machine: Machine) -> Start:
+    return Start({"DATABASE_URL": f"postgresql://alice:a@{SECRET}@127.0.0.1:1/pictures"})
+
+
+@case("the database's host is not known")
+def name_no_host(machine: Machine) -> Start:
+    url = f"postgresql://alice:{SECRET}@nowhere.invalid/pictures"
+    return Start({"DATABASE_URL": url}, before=(sys.executable,))
+
+
+@case("no database server is there")
+def ask_nobody(machine: Machine) -> Start:
+    url = f"postgresql+asyncpg://alice:{SECRET}@127.0.0.1:{free_port()}/pictures"
+    return on_database(make_url(url))
+
+
+@case("the database does not answer")
+def ask_the_silent(machine: Machine) -> Start:
+    listener = socket.create_server(("127.0.0.1", 0))
+    machine.request.addfinalizer(listener.close)
+    port = listener.getsockname()[1]
+    url = f"postgresql+asyncpg://alice:{SECRET}@127.0.0.1:{port}/pictures"
+    start = on_database(make_url(url), **NO_ANSWER)
+    start.words = ("-m", "tests.support.program")
+    return start
+
+
+@case("the database's password is wrong")
+def say_a_wrong_password(machine: Machine) -> Start:
+    role: str = machine.request.getfixturevalue("careful_role")
+    return on_database(machine.make_database().set(username=role, password=SECRET))
+
+
+@case("there is no such database")
+def name_no_database(machine: Machine) -> Start:
+    return on_database(machine.make_database().set(database="nothing_here"))
+
+
+@case("no rights in the schema public")
+def allow_nothing(machine: Machine) -> Start:
+    # As in PostgreSQL 15 and newer by default, unless the server's template says otherwise.
+    url = machine.make_database("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    role = f"alice_{machine.folder.name[-8:]}".replace("-", "_")
+    execute(machine.request.getfixturevalue("postgres"), f"CREATE ROLE {role} LOGIN")
+    return on_database(url.set(username=role))
+
+
+@case("tables of another application")
+def share_a_database(machine: Machine) -> Start:
+    return on_database(machine.make_database("CREATE TABLE users (name text)"))
+
+
+@case("migrations of another application")
+def share_migrations(machine: Machine) -> Start:
+    made = ("CREATE TABLE alembic_version (version_num text)", "INSERT INTO alembic_version")
+    return on_database(machine.make_database(made[0], f"{made[1]} VALUES ('a1b2c3d4')"))
+
+
+@case("tables of a newer version")
+def go_back_a_version(machine: Machine) -> Start:
+    url = make_url(machine.request.getfixturevalue("new_database")())
+    machine.run(url, "UPDATE alembic_version SET version_num = '9999'")
+    return on_database(url)
+
+
+@case("the disk is full")
+def fill_the_disk(machine: Machine) -> Start:
+    disk = machine.folder / "disk"
+    disk.mkdir()
+    options = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
+    mount = f"mount -t tmpfs -o size={SMALL_DISK_MB}m,mode=755 tmpfs {disk}"
+    if subprocess.run(["unshare", *options, "sh", "-c", mount], check=False).returncode != 0:
+        pytest.skip("this machine lets nobody make a small disk")
+    before = ("unshare", *options, "sh", "-c", f'{mount} && exec "$@"', "sh", sys.executable)
+    data = disk / "data"
+    return Start({"DATA_DIR": str(data)}, {"/opt/darkroom/.data": str(data)}, before=before)
+
+
+@case("the disk knows no hard links")
+def forbid_links(machine: Machine) -> Start:
+    given = {"DATABASE_URL": machine.request.getfixturevalue("new_database")()}
+    called = {"/opt/darkroom/.data": str(machine.data)}
+    before = (sys.executable, "-c", WITHOUT_LINKS)
+    words = (str(ROOT / "main.py"),)
+    return Start({**given, "SECRET_KEY": SECRET}, called, words, before=before)
+
+
+@case("a file lies where the data should")
+def put_a_file_in_its_place(machine: Machine) -> Start:
+    machine.data.touch()
+    given = {"DATABASE_URL": machine.request.getfixturevalue("new_database")()}
+    return Start(given, {"/opt/darkroom/.data": str(machine.data)})
+
+
+@case("Python is too old")
+def start_an_old_python(machine: Machine) -> Start:
+    python, version = find_old_python()
+    called = {"/usr/bin/python3.9": python, " 3.9": f" {version}"}
+    return Start({}, called, before=(python,))
+
+
+@functools.cache
+def find_old_python() -> tuple[str, str]:
+    """Find one that is too old, its whole path and its version; skips where there is none."""
+    versions = Path.home() / ".pyenv" / "versions"
+    found = [shutil.which(f"python3.{minor}") for minor in range(6, 11)]
+    found += [str(path) for path in sorted(versions.glob("3.[6-9].*/bin/python"))]
+    tell = "import sys; print(sys.executable, '%d.%d' % sys.version_info[:2])"
+    for python in filter(None, found):
+        told = subprocess.run([python, "-c", tell], capture_output=True, text=True, check=False)
+        if told.returncode == 0:
+            path, version = told.stdout.split()
+            return path, version
+    pytest.skip("this machine has no old Python")
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what is served, in which nothing was started yet."""
+    ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().split()]
+    ignore = shutil.ignore_patterns(".git", "tests", "docs", *ignored)
+    return shutil.copytree(ROOT, tmp_path_factory.mktemp("opt") / "darkroom", ignore=ignore)
+
+
+@pytest.fixture
+def careful_role(postgres: str) -> Iterator[str]:
+    """A role of whom the server wants a password."""
+    role = "careful"
+    dsn = database_url(postgres, "postgres").replace("+asyncpg", "")
+
+    async def find_rules() -> Path:
+        connection = await asyncpg.connect(dsn)
+        try:
+            return Path(await connection.fetchval("SHOW hba_file"))
+        finally:
+            await connection.close()
+
+    rules = asyncio.run(find_rules())
+    before = rules.read_text()
+    rules.write_text(f"local all {role} scram-sha-256\n{before}")
+    execute(postgres, f"CREATE ROLE {role} LOGIN PASSWORD 'right'", "SELECT pg_reload_conf()")
+    yield role
+    rules.write_text(before)
+    execute(postgres, f"DROP ROLE {role}", "SELECT pg_reload_conf()")
+
+
+def run(start: Start, machine: Machine) -> subprocess.CompletedProcess[str]:
+    settings = {"DATA_DIR": str(machine.data), "PORT": str(free_port()), **start.settings}
+    given = {**os.environ, **settings}
+    cwd = start.cwd or machine.folder
+    if start.before is None:
+        return warm.run(*start.words, env=given, cwd=cwd)
+    command = [*start.before, *start.words]
+    return subprocess.run(command, env=given, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, request: pytest.FixtureRequest) -> Machine:
+    return Machine(tmp_path, request)
+
+
+def test_every_reason_of_the_page_is_tried() -> None:
+    assert set(SENTENCES) == set(CASES)
+    assert len(SENTENCES) == TABLE.count("\n| ") - 2  # its head
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_start_that_cannot_be_is_refused_in_one_sentence(name: str, machine: Machine) -> None:
+    start = CASES[name](machine)
+    sentence = SENTENCES[name]
+    for theirs, ours in start.called.items():
+        sentence = sentence.replace(theirs, ours)
+    done = run(start, machine)
+    assert (done.stdout, done.stderr) == ("", f"Darkroom cannot start. {sentence}\n")
+    assert done.returncode == STARTUP_FAILURE_STATUS
+    assert SECRET not in done.stderr
+
+
+@pytest.mark.parametrize("program", ["cli.py", "check_s3.py"])
+def test_an_old_python_can_read_each_command(program: str, machine: Machine) -> None:
+    python, version = find_old_python()
+    command = [python, str(ROOT / program), "migrate"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == STARTUP_FAILURE_STATUS
+    assert f"is {version}:" in done.stderr and len(done.stderr.splitlines()) == 1
