@@ -134,9 +134,9 @@ def serve(
 
 def _find_obstacles(settings: Settings, url: str) -> None:
     """Do once what each process will do when it starts. Raises StartupError."""
+    asyncio.run(database.migrate(url))
     settings.signing_secret()
     Stores(settings)
-    asyncio.run(database.migrate(url))
 
 
 def _make_config(app: FastAPI | str, settings: Settings, **more: Any) -> uvicorn.Config:

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.skipif(
     not Path("/proc/self/cwd").exists(), reason="looks for processes in Linux' /proc"
 )
 
-MAIN = ["env", "-u", "DATA_DIR", sys.executable, str(ROOT / "main.py")]
+MAIN = [sys.executable, str(ROOT / "main.py")]
 PICTURE = ["red", "green", "blue", "white"]
 
 
@@ -133,10 +133,13 @@ def test_main_py_needs_nothing_and_says_where_it_is(
     folder: Path, start: Callable[..., Service]
 ) -> None:
     service = start(MAIN)
-    data = folder / ".data"
-    said = [line.split() for line in service.log().splitlines()[:4]]
-    assert service.url in said[0]
-    assert said[1:] == [
+    data = folder
+    said = [line.split() for line in service.log().splitlines()]
+    (first,) = (number for number, words in enumerate(said) if words[0] == "Darkroom")
+    assert said[first][1:3] == ["listens", "on"] and service.url in said[first]
+    assert said[first + 1 : first + 6] == [
+        ["for", "development"],
+        ["settings", "of", "the", "environment", "only"],
         ["data", str(data)],
         ["database", "embedded", "PostgreSQL"],
         ["store", "local:", "folder", str(data / "media")],
@@ -289,7 +292,8 @@ def test_several_instances_that_migrate_at_the_same_time_do_no_harm(
 @pytest.mark.parametrize("command", [["cli.py", "migrate"], ["main.py"]], ids=["cli.py", "main.py"])
 def test_a_database_that_is_away_is_one_sentence(folder: Path, command: list[str]) -> None:
     url = f"postgresql://darkroom:hunter2@127.0.0.1:{free_port()}/darkroom"
-    environment = {**os.environ, "DATABASE_URL": url, "PORT": str(free_port())}
+    given = {"DATABASE_URL": url, "PORT": str(free_port()), "DATA_DIR": str(folder)}
+    environment = {**os.environ, **given}
     done = run(sys.executable, ROOT / command[0], *command[1:], cwd=folder, environment=environment)
     assert done.returncode in (1, STARTUP_FAILURE_STATUS)
     said = done.stdout + done.stderr

@@ -4,6 +4,7 @@ No secret gets into that sentence; production assumes nothing.
 """
 
 import inspect
+import json
 import os
 import re
 import shutil
@@ -209,6 +210,99 @@ def test_several_bad_values_are_named_in_one_sentence(refusal: Callable[..., str
     assert all(name in said for name in ("PORT", "WORKERS", "DATABASE_URL"))
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("S3_BUCKET_NAME", "s3://pictures", "my-pictures"),
+        ("S3_BUCKET_NAME", "pictures/avatars", "my-pictures"),
+        ("HOST", "https://example.com", "127.0.0.1"),
+        ("HOST", "localhost:8000", "127.0.0.1"),
+        ("HOST", "example.com/api", "127.0.0.1"),
+        ("DATABASE_URL", f"postgresql://me:a@{SECRET}@db/name", "%40"),
+    ],
+)
+def test_what_is_no_name_is_refused_with_an_example(
+    refusal: Callable[..., str], name: str, value: str, says: str
+) -> None:
+    said = refusal(**{name: value})
+    assert name in said and says in said
+
+
+@pytest.mark.parametrize("host", ["localhost", "0.0.0.0", "::", "::1", "[::1]", "fe80::1%eth0"])
+def test_every_address_to_listen_on_is_taken(load: pytest.MonkeyPatch, host: str) -> None:
+    assert load_settings(load, HOST=host).host == host.strip("[]")
+
+
+# Where settings come from
+
+
+def read_by_a_process(main: Path, cwd: Path, **environment: str) -> dict[str, object]:
+    """The settings of a process that imports `config` beside this main.py."""
+    tell = "import config; print(config.settings.model_dump_json())"
+    given = {name: value for name, value in os.environ.items() if name != "DARKROOM_ENV_FILE"}
+    done = warm.run(
+        "-c", tell, cwd=cwd, env={**given, "PYTHONPATH": str(main.parent), **environment}
+    )
+    assert done.returncode == 0, done.stderr
+    read: dict[str, object] = json.loads(done.stdout)
+    return read
+
+
+def test_two_files_of_settings_are_read_and_the_one_of_the_working_directory_wins(
+    tmp_path: Path,
+) -> None:
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    for name in ("config.py", "locations.py", "postgres.py", "errors.py"):
+        shutil.copy(ROOT / name, checkout)
+    main = checkout / "main.py"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (checkout / ".env").write_text("PORT=1111\nWORKERS=3\nAPI_PREFIX=/beside\n")
+    assert read_by_a_process(main, elsewhere)["port"] == 1111
+    # With the mark that an editor of Windows puts before the first name.
+    (elsewhere / ".env").write_text("PORT=2222\nAPI_PREFIX=/here\n", encoding="utf-8-sig")
+    read = read_by_a_process(main, elsewhere, API_PREFIX="/environment")
+    assert (read["port"], read["workers"], read["api_prefix"]) == (2222, 3, "/environment")
+    named = tmp_path / "named.env"
+    named.write_text("PORT=3333\n")
+    read = read_by_a_process(main, elsewhere, DARKROOM_ENV_FILE=str(named))
+    assert (read["port"], read["workers"]) == (3333, 1)
+    read = read_by_a_process(main, elsewhere, DARKROOM_ENV_FILE="")
+    assert (read["port"], read["workers"]) == (8000, 1)
+
+
+# Hosts that say where to listen
+
+
+@pytest.mark.parametrize(
+    ("given", "host"),
+    [
+        ({**PRODUCTION, "PORT": "5000"}, "0.0.0.0"),
+        ({**PRODUCTION, "PORT": "5000", "HOST": "127.0.0.1"}, "127.0.0.1"),
+        ({**PRODUCTION, "PORT": ""}, "127.0.0.1"),
+        ({"PORT": "5000"}, "127.0.0.1"),
+    ],
+)
+def test_where_a_host_assigns_the_port_production_listens_on_every_address(
+    load: pytest.MonkeyPatch, given: dict[str, str], host: str
+) -> None:
+    assert load_settings(load, **given).host == host
+
+
+def test_a_port_from_a_file_is_no_hosts_doing(load: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "some.env").write_text(
+        "".join(f"{name}={value}\n" for name, value in {**PRODUCTION, "PORT": "5000"}.items())
+    )
+    read = Settings(_env_file=tmp_path / "some.env")
+    assert (read.host, read.port) == ("127.0.0.1", 5000)
+
+
+def test_web_concurrency_is_another_name_of_workers(load: pytest.MonkeyPatch) -> None:
+    assert load_settings(load, WEB_CONCURRENCY="3").workers == 3
+    assert load_settings(load, WEB_CONCURRENCY="3", WORKERS="2").workers == 2
+
+
 # Ways to write a Postgres URL
 
 
@@ -269,10 +363,14 @@ def test_an_empty_value_is_as_good_as_none(load: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_data_dir_is_absolute_and_knows_the_home_folder(
+def test_paths_count_from_the_folder_of_main_py_and_know_the_home_folder(
     load: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert load_settings(load).data_dir == tmp_path / ".data"
+    assert load_settings(load).data_dir == ROOT / ".data"
+    assert load_settings(load, DATA_DIR="kept").data_dir == ROOT / "kept"
+    previous = json.dumps({"old": {"storage": "local", "directory": "old"}})
+    stores = load_settings(load, PREVIOUS_STORES=previous).stores()
+    assert stores["old"].directory == ROOT / "old"
     load.setenv("HOME", str(tmp_path / "home"))
     assert load_settings(load, DATA_DIR="~/pictures").data_dir == tmp_path / "home" / "pictures"
 
@@ -300,7 +398,7 @@ def test_the_secret_is_made_once_and_readable_by_its_owner_only(
 ) -> None:
     before = os.umask(0)
     try:
-        secret = Settings().signing_secret()
+        secret = load_settings(load, DATA_DIR=str(tmp_path / ".data")).signing_secret()
     finally:
         os.umask(before)
     path = tmp_path / ".data" / "secret_key"
@@ -347,7 +445,7 @@ def test_processes_that_make_the_secret_at_once_all_get_the_same(tmp_path: Path)
         subprocess.Popen(
             [sys.executable, "-c", code],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "DATA_DIR": str(tmp_path / ".data")},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
