@@ -6,7 +6,6 @@ picture is made stands in image_utils.
 """
 
 import os
-import resource
 import signal
 import socket
 import sys
@@ -49,6 +48,8 @@ def _confine() -> int:
 
     Return the address space that it takes by itself.
     """
+    import resource  # of POSIX only: where there is none nothing can be confined, or decoded
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # its service ends it, after the last picture
     os.nice(NICENESS)
@@ -59,6 +60,8 @@ def _confine() -> int:
 
 
 def _count_address_space() -> int:
+    import resource
+
     statm = Path("/proc/self/statm")
     if not statm.exists():
         return 0
@@ -80,6 +83,8 @@ def _answer(stream: BufferedRWPair, memory: memoryview | None, job: Job, own_byt
 
 def _limit(cpu_seconds: float, memory_bytes: int) -> None:
     """Allow from now on this much address space, and processor time until SIGPROF."""
+    import resource
+
     _, most_bytes = resource.getrlimit(resource.RLIMIT_AS)
     is_unlimited = most_bytes == resource.RLIM_INFINITY
     soft_bytes = memory_bytes if is_unlimited else min(memory_bytes, most_bytes)
