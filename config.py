@@ -232,11 +232,11 @@ class Settings(BaseSettings):
         ]
         if missing:
             names = ", ".join(name.upper() for name in missing)
-            raise ValueError(f"with ENVIRONMENT=production nothing is assumed: set {names}")
+            raise ValueError(f"With ENVIRONMENT=production nothing is assumed: set {names}")
         assert self.secret_key is not None
         if len(self.secret_key.get_secret_value()) < SHORTEST_SECRET:
             raise ValueError(
-                "with ENVIRONMENT=production SECRET_KEY needs at least"
+                "With ENVIRONMENT=production SECRET_KEY needs at least"
                 f" {SHORTEST_SECRET} characters"
             )
 

@@ -205,6 +205,26 @@ def test_uvicorn_with_one_worker_keeps_the_embedded_database(
     assert not processes_below(folder)
 
 
+def test_gunicorn_with_two_workers_keeps_the_embedded_database_and_starts_them_anew(
+    folder: Path, start: Callable[..., Service]
+) -> None:
+    pytest.importorskip("uvicorn_worker")
+    words = ("-m", "gunicorn", "main:app", "-k", "uvicorn_worker.UvicornWorker", "--chdir")
+    service = start(
+        [sys.executable, *words, str(ROOT), "--bind", "127.0.0.1:PORT"], WEB_CONCURRENCY="2"
+    )
+    wait_until(lambda: service.log().count("startup complete") == 2, "both workers started")
+    _, path = assert_a_picture_is_served(service)
+    assert service.process is not None
+    service.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: service.log().count("startup complete") == 4, "both were started anew")
+    service.wait_until_ready()
+    assert corners(service.get_picture(path).content) == PICTURE
+    assert service.stop() == 0
+    assert "Traceback" not in service.log()
+    wait_until_none_is_left(folder)
+
+
 def test_fastapi_dev_works_in_the_checkout(folder: Path, start: Callable[..., Service]) -> None:
     fastapi_dev = [
         "sh",
