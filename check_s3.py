@@ -25,10 +25,11 @@ import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 
 import config
-from config import Settings, StoreSettings
+from config import Settings
 from errors import ObjectNotFound, StartupError, StoreError
 from files import kinds
 from files.kinds import Kind
+from locations import StoreSettings
 from storage.s3 import S3Store
 
 PICTURE = Path(__file__).parent / "static" / "profile_pics" / "default.jpg"

@@ -7,17 +7,13 @@ working default; in production nothing is assumed.
 
 import ipaddress
 import os
-import re
-import secrets
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
     AliasChoices,
-    BaseModel,
     Field,
     SecretStr,
     ValidationError,
@@ -29,9 +25,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 from errors import StartupError
 from locations import (
     DATA_FOLDER,
+    BucketName,
+    Folder,
+    StoreSettings,
     check_env_files,
-    count_from_root,
     find_env_files,
+    make_secret,
     refuse_other_data,
 )
 from postgres import parse_postgres_url
@@ -57,45 +56,7 @@ SHORTEST_SECRET = 32
 STARTUP_FAILURE_STATUS = 3
 
 
-# Those of S3, and the looser ones of its older buckets and of other services.
-_BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}|arn:\S+")
-
-
-def _check_bucket_name(name: str) -> str:
-    if not _BUCKET_NAME.fullmatch(name):
-        raise ValueError("must be the bucket's name alone, as in my-pictures")
-    return name
-
-
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-BucketName = Annotated[str, AfterValidator(_check_bucket_name)]
-Folder = Annotated[Path, AfterValidator(count_from_root)]
-
-
-class StoreSettings(BaseModel):
-    """Where one store is.
-
-    What `previous_stores` lists for each store that is still read and deleted from.
-    """
-
-    storage: Literal["local", "s3"]
-    directory: Folder | None = None
-    bucket_name: BucketName = ""
-    region: str = "us-east-1"
-    access_key_id: SecretStr | None = None
-    secret_access_key: SecretStr | None = None
-    endpoint_url: str | None = None
-    public_base_url: str | None = None
-    addressing_style: Literal["auto", "path", "virtual"] = "auto"
-    checksums: Literal["when_supported", "when_required"] = "when_supported"
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if self.storage == "s3" and not self.bucket_name:
-            raise ValueError("an S3 store needs a bucket_name")
-        if self.storage == "local" and self.directory is None:
-            raise ValueError("a local store needs a directory")
-        return self
 
 
 class Settings(BaseSettings):
@@ -325,7 +286,7 @@ class Settings(BaseSettings):
         path = self.data_dir / "secret_key"
         try:
             if not path.exists():
-                _make_secret(path)
+                make_secret(path)
             secret = path.read_text().strip()
         except OSError as err:
             raise StartupError(
@@ -335,23 +296,6 @@ class Settings(BaseSettings):
         if len(secret) < SHORTEST_SECRET:
             raise StartupError(f"{path} is damaged: delete it, and everyone has to log in again.")
         return secret
-
-
-def _make_secret(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"secret_key.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_urlsafe(48))
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        # Two processes may start at once: the first link wins, both read it.
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
 
 
 def _is_ipv6(text: str) -> bool:

@@ -1,11 +1,16 @@
-"""Where settings and data are looked for: beside main.py, and in the working directory.
+"""Where things are: the files of settings, the folder of data, the secret in it, the stores.
 
-The one beside main.py is there from wherever a service is started, and so nothing that counts for
-it may depend on the working directory in silence.
+Beside main.py is the same from wherever a service is started, and so nothing that counts may depend
+on the working directory in silence.
 """
 
 import os
+import re
+import secrets
 from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, SecretStr, model_validator
 
 from errors import StartupError
 
@@ -13,6 +18,8 @@ ROOT = Path(__file__).parent
 # Names the one file of settings, in place of the two that are looked for; empty, there is none.
 ENV_FILE_VARIABLE = "DARKROOM_ENV_FILE"
 DATA_FOLDER = ".data"
+# Those of S3, and the looser ones of its older buckets and of other services.
+_BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}|arn:\S+")
 
 
 def count_from_root(path: Path) -> Path:
@@ -21,6 +28,42 @@ def count_from_root(path: Path) -> Path:
         return (ROOT / path.expanduser()).resolve()
     except RuntimeError as err:  # nobody's home is known by this name
         raise ValueError("must be a whole path, for ~ leads nowhere here") from err
+
+
+def _check_bucket_name(name: str) -> str:
+    if not _BUCKET_NAME.fullmatch(name):
+        raise ValueError("must be the bucket's name alone, as in my-pictures")
+    return name
+
+
+BucketName = Annotated[str, AfterValidator(_check_bucket_name)]
+Folder = Annotated[Path, AfterValidator(count_from_root)]
+
+
+class StoreSettings(BaseModel):
+    """Where one store is.
+
+    What `previous_stores` lists for each store that is still read and deleted from.
+    """
+
+    storage: Literal["local", "s3"]
+    directory: Folder | None = None
+    bucket_name: BucketName = ""
+    region: str = "us-east-1"
+    access_key_id: SecretStr | None = None
+    secret_access_key: SecretStr | None = None
+    endpoint_url: str | None = None
+    public_base_url: str | None = None
+    addressing_style: Literal["auto", "path", "virtual"] = "auto"
+    checksums: Literal["when_supported", "when_required"] = "when_supported"
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.storage == "s3" and not self.bucket_name:
+            raise ValueError("an S3 store needs a bucket_name")
+        if self.storage == "local" and self.directory is None:
+            raise ValueError("a local store needs a directory")
+        return self
 
 
 def find_env_files() -> list[Path]:
@@ -63,3 +106,21 @@ def refuse_other_data() -> None:
             f"There is data in {here}, but without DATA_DIR it is kept in {beside_main}:"
             " set DATA_DIR to the one that you mean."
         )
+
+
+def make_secret(path: Path) -> None:
+    """Make the file of the secret, readable by its owner only, unless another process does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"secret_key.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(48))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        # Two processes may start at once: the first link wins, both read it.
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()

@@ -6,6 +6,8 @@ As long as it is only bound, whoever asks is refused at once.
 import errno
 import os
 import socket
+import time
+from collections.abc import Callable
 from typing import Any
 
 from config import EVERY_ADDRESS, Settings
@@ -13,6 +15,7 @@ from errors import StartupError
 from locations import find_env_files
 
 LOWEST_OPEN_PORT = 1024
+POLL_SECONDS = 0.1
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -72,6 +75,19 @@ def explain_taken(host: str, port: int) -> str:
     return (
         f"Another program listens on port {port} of {host}: end that one, or set PORT to another."
     )
+
+
+def call_when_open(bound: socket.socket, announce: Callable[[], None]) -> None:
+    """Wait until a process accepts connections at this address, and call; blocks."""
+    while True:
+        try:
+            with socket.socket(bound.family, bound.type) as asking:
+                asking.connect(bound.getsockname())
+        except OSError:
+            time.sleep(POLL_SECONDS)
+        else:
+            announce()
+            return
 
 
 def describe_where(settings: Settings, *, is_embedded: bool) -> str:

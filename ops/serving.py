@@ -8,6 +8,7 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 from socket import socket
@@ -24,7 +25,7 @@ from errors import StartupError
 from locations import ROOT
 from ops import embedded_postgres, process
 from ops.launch import INTERRUPTED_STATUS
-from ops.listening import bind, describe_where, explain_taken
+from ops.listening import bind, call_when_open, describe_where, explain_taken
 from storage import Stores
 
 # How long accepted requests may go on after SIGTERM; then they are answered 503. Most
@@ -166,7 +167,9 @@ def _run_and_reload(
     _tell_children(settings)
     alone = settings.model_copy(update={"workers": 1})
     options = _make_config("main:app", alone, reload=True, reload_dirs=[str(ROOT)])
-    announce()
+    # The reloader tells nobody when its process listens.
+    call = partial(call_when_open, sockets[0], announce)
+    threading.Thread(target=call, daemon=True).start()
     ChangeReload(options, target=uvicorn.Server(options).run, sockets=sockets).run()
 
 

@@ -3,8 +3,9 @@
 import logging
 
 from concurrency import ThreadSlots
-from config import Settings, StoreSettings
+from config import Settings
 from errors import StoreRefused
+from locations import StoreSettings
 from storage.async_store import AsyncStore
 from storage.contract import STORE_THREADS, Store
 

@@ -24,8 +24,8 @@ from botocore.exceptions import (
 )
 from urllib3.exceptions import HTTPError
 
-from config import StoreSettings
 from errors import ObjectExists, ObjectNotFound, StartupError, StoreRefused, StoreUnavailable
+from locations import StoreSettings
 from storage.contract import (
     CACHE_CONTROL,
     STORE_THREADS,

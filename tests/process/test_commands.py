@@ -50,6 +50,9 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     wait_until_none_is_left(tmp_path)
 
 
+NAMELESS = ("unshare", "--user", "--map-user=54321", "--map-group=54321")
+
+
 @pytest.fixture
 def start(folder: Path) -> Iterator[Callable[..., Service]]:
     """Starts a service by a command, in a process group of its own as a terminal does."""
@@ -153,6 +156,16 @@ def test_main_py_needs_nothing_and_says_where_it_is(
     assert service.stop() == 0
     assert not processes_below(folder)
     assert len([found for found in (data / "media").rglob("*") if found.is_file()]) == 1
+
+
+def test_a_user_without_a_name_serves_with_its_own_database(
+    folder: Path, start: Callable[..., Service]
+) -> None:
+    if run(*NAMELESS, "true").returncode != 0:
+        pytest.skip("this machine lets nobody be a user without a name")
+    service = start([*NAMELESS, *MAIN])
+    assert_a_picture_is_served(service)
+    assert service.stop() == 0
 
 
 def test_main_py_with_two_workers_survives_kill_9(

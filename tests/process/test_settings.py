@@ -21,6 +21,7 @@ from sqlalchemy.engine import make_url
 
 import config
 from config import STARTUP_FAILURE_STATUS, Settings
+from ops.listening import describe_where
 from tests.support import warm
 from tests.support.services import ROOT
 
@@ -287,7 +288,11 @@ def test_two_files_of_settings_are_read_and_the_one_of_the_working_directory_win
 def test_where_a_host_assigns_the_port_production_listens_on_every_address(
     load: pytest.MonkeyPatch, given: dict[str, str], host: str
 ) -> None:
-    assert load_settings(load, **given).host == host
+    settings = load_settings(load, **given)
+    assert settings.host == host
+    said = describe_where(settings, is_embedded=False)
+    assert ("every address" in said) == (host == "0.0.0.0")
+    assert settings.environment in said
 
 
 def test_a_port_from_a_file_is_no_hosts_doing(load: pytest.MonkeyPatch, tmp_path: Path) -> None:

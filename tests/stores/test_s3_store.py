@@ -17,7 +17,6 @@ import pytest
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 from pydantic import SecretStr
 
-from config import StoreSettings
 from errors import (
     DarkroomError,
     ObjectExists,
@@ -28,6 +27,7 @@ from errors import (
     StoreUnavailable,
 )
 from files import change, statements
+from locations import StoreSettings
 from storage import Store, s3
 from storage.async_store import STORE_DEADLINE_SECONDS
 from storage.s3 import S3Store

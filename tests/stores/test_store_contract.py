@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from config import MIB, StoreSettings
+from config import MIB
 from errors import DarkroomError, ObjectExists, ObjectNotFound, StoreError
+from locations import StoreSettings
 from storage import OpenObject, Store
 from storage.local import LocalStore
 from storage.memory import MemoryStore
