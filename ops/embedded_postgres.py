@@ -158,7 +158,7 @@ class _Keeper(threading.Thread):
     def _try_to_join(self) -> bool:
         if not try_to_lock(self._joined, is_shared=True):
             return False  # its owner is about to end it
-        if self._cluster.accepts_connections():
+        if self._cluster.has_role and self._cluster.accepts_connections():
             return True
         unlock(self._joined)
         return False
@@ -176,6 +176,13 @@ class _Keeper(threading.Thread):
                 cause = find_last_error(self._log)
                 raise StartupError(f"The embedded database does not start: {cause}. {INSTEAD}")
             time.sleep(POLL_SECONDS)
+        if not self._cluster.has_role:
+            try:
+                self._cluster.make_role()
+            except StartupError:
+                server.send_signal(signal.SIGINT)
+                server.wait()
+                raise
         return server
 
     def _let_joined_finish(self) -> None:

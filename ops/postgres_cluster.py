@@ -1,8 +1,8 @@
 """A Postgres cluster in a folder, and the programs out of a wheel that make and run it.
 
-Needs no account and, as root, no system user: Postgres then runs in a user namespace of its own, in
-which it is nobody. Where that is impossible one sentence asks for DATABASE_URL. Who keeps the
-server, and for how long, is embedded_postgres.py's.
+The service connects as a role that owns its database and is never a superuser. As whom the
+programs run is postgres_account.py's; who keeps the server, and for how long, is
+embedded_postgres.py's.
 """
 
 import hashlib
@@ -12,19 +12,29 @@ import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from sqlalchemy.engine import URL
 
 from errors import StartupError
 from ops.postgres_messages import find_cause
+from ops.postgres_account import OWN_UID, Account, choose_account
 
 DATABASE = "darkroom"
+ROLE = "darkroom"  # the service's; owns the database
+SUPERUSER = "postgres"  # for whoever dumps or repairs by hand
+# A file in the cluster: the role is there and owns all that it should.
+ROLE_MARK = "darkroom.role"
 PORT = 5432  # names the socket file; nothing listens on the network
 # In bytes: the kernel takes 107 for a socket's path, of which Postgres' own file name needs 16.
 LONGEST_SOCKET_DIR = 90
 # Ends each sentence that says why there can be no embedded database.
 INSTEAD = "Set DATABASE_URL to a PostgreSQL of yours instead."
+
+
+# Earlier versions connected as the superuser, who owns what they made.
+MAKE_ROLE = Path(__file__).with_name("embedded_role.sql")
 
 
 @dataclass(frozen=True)
@@ -46,35 +56,52 @@ class Cluster:
         whole.
         """
         if self.folder.exists():
-            self._check_version(lock_fd)
+            self._check_version()
+            self._account.take_over(self.folder)
             return
         draft = self.folder.with_name("postgres.draft")
         shutil.rmtree(draft, ignore_errors=True)
-        options = ("-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C")
-        self._run("initdb", "-D", str(draft), *options, lock_fd=lock_fd)
-        create = f"CREATE DATABASE {DATABASE}\n"
-        self._run(
-            "postgres", "--single", "-D", str(draft), "postgres", lock_fd=lock_fd, stdin=create
-        )
-        draft.rename(self.folder)
+        cluster = draft / "cluster"
+        cluster.mkdir(mode=0o700, parents=True)
+        maker = self._account.with_a_name()
+        # initdb needs a user with a name, who may have other processes:
+        # only this one has the group that enters.
+        draft.chmod(0o710)
+        os.chown(draft, -1, maker.owner[1])
+        os.chown(cluster, *maker.owner)
+        options = ("-U", SUPERUSER, "--auth=trust", "-E", "UTF8", "--locale=C")
+        self._run(maker, "initdb", "-D", str(cluster), *options, lock_fd=lock_fd)
+        create = f"CREATE ROLE {ROLE} LOGIN\nCREATE DATABASE {DATABASE} OWNER {ROLE}\n"
+        single = ("--single", "-D", str(cluster), "postgres")
+        self._run(maker, "postgres", *single, lock_fd=lock_fd, stdin=create)
+        (cluster / ROLE_MARK).touch()
+        self._account.take_over(cluster)
+        cluster.rename(self.folder)
+        draft.rmdir()
 
-    def _check_version(self, lock_fd: int) -> None:
+    def _check_version(self) -> None:
         version_file = self.folder / "PG_VERSION"
         if not version_file.exists():
             raise StartupError(
                 f"{self.folder} is not a PostgreSQL cluster: move it away. {INSTEAD}"
             )
         made_by = version_file.read_text().strip()
-        own = self._run("postgres", "--version", lock_fd=lock_fd).split()[-1].split(".")[0]
+        command = [str(self.programs / "postgres"), "--version"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        own = said.split()[-1].split(".")[0]
         if made_by != own:
             raise StartupError(
                 f"{self.folder} was made by PostgreSQL {made_by}, this is {own}:"
                 f" dump it with the old one. {INSTEAD}"
             )
 
-    def _run(self, program: str, *arguments: str, lock_fd: int, stdin: str = "") -> str:
+    def _run(
+        self, maker: Account, program: str, *arguments: str, lock_fd: int, stdin: str = ""
+    ) -> None:
+        draft = self.folder.with_name("postgres.draft") / "cluster"
+        prefix = maker.prefix(self.programs, (draft,))
         ended = subprocess.run(
-            [*prefix_unprivileged(), str(self.programs / program), *arguments],
+            [*prefix, str(self.programs / program), *arguments],
             env=_make_environment(),
             input=stdin,
             capture_output=True,
@@ -82,19 +109,21 @@ class Cluster:
             check=False,
             pass_fds=[lock_fd],
         )
-        if ended.returncode != 0:
+        # As a single user Postgres goes on after an error, and ends with 0.
+        if ended.returncode != 0 or "ERROR:" in ended.stderr:
             said = ended.stderr.strip() or ended.stdout.strip() or f"status {ended.returncode}"
             cause = find_cause(said, self.folder.parent)
             raise StartupError(f"The embedded database cannot be made: {cause}. {INSTEAD}")
-        return ended.stdout
 
     def start(self, log: Path, lock_fd: int) -> subprocess.Popen[bytes]:
         """Start the server; it ends with the thread that calls this."""
         self.socket_dir.mkdir(mode=0o700, exist_ok=True)
+        self._account.take_over(self.socket_dir)
+        prefix = self._account.prefix(self.programs, (self.folder, self.socket_dir))
         with open(log, "ab") as log_file:
             return subprocess.Popen(
                 [
-                    *prefix_unprivileged(),
+                    *prefix,
                     str(self.programs / "postgres"),
                     *("-D", str(self.folder), "-k", str(self.socket_dir), "-p", str(PORT)),
                     *("-c", "listen_addresses=", "-c", "unix_socket_permissions=0700"),
@@ -112,9 +141,38 @@ class Cluster:
         command = [
             str(self.programs / "pg_isready"),
             "-q",
-            *("-h", str(self.socket_dir), "-p", str(PORT), "-d", DATABASE),
+            # The name spares it to look for ours, which a user of a container may not have.
+            *("-h", str(self.socket_dir), "-p", str(PORT), "-d", DATABASE, "-U", ROLE),
         ]
         return subprocess.run(command, env=_make_environment(), check=False).returncode == 0
+
+    @property
+    def has_role(self) -> bool:
+        """Whether the service's role is there, and so whether it can connect."""
+        return (self.folder / ROLE_MARK).exists()
+
+    def make_role(self) -> None:
+        """Give all that an earlier version made to the service's role, which is made.
+
+        The server must accept connections. Raises StartupError.
+        """
+        command = [
+            str(self.programs / "psql"),
+            *("-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", str(MAKE_ROLE)),
+            *("-U", SUPERUSER, "-d", DATABASE, "-h", str(self.socket_dir), "-p", str(PORT)),
+        ]
+        ended = subprocess.run(
+            command, env=_make_environment(), capture_output=True, text=True, check=False
+        )
+        if ended.returncode != 0:
+            cause = ended.stderr.strip().splitlines()[0]
+            raise StartupError(
+                "The embedded database of an earlier version cannot be taken over:"
+                f" {cause}. {INSTEAD}"
+            )
+        mark = self.folder / ROLE_MARK
+        mark.touch()
+        os.chown(mark, *self._account.owner)
 
     def forget_reused_number(self) -> None:
         """Remove the dead server's own lock if its process number is another program's by now.
@@ -135,11 +193,15 @@ class Cluster:
     def url(self) -> str:
         url = URL.create(
             "postgresql+asyncpg",
-            "postgres",
+            ROLE,
             database=DATABASE,
             query={"host": str(self.socket_dir), "port": str(PORT)},
         )
         return url.render_as_string()
+
+    @cached_property
+    def _account(self) -> Account:
+        return choose_account(self.programs, self.folder)
 
 
 def find_programs() -> Path:
@@ -160,24 +222,12 @@ def choose_socket_dir(folder: Path) -> Path:
         return folder
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()
     short = Path(tempfile.gettempdir()) / f"darkroom-{digest[:16]}"
-    if short.exists() and (short.is_symlink() or short.stat().st_uid != os.geteuid()):
+    trusted = {os.geteuid(), OWN_UID}
+    if folder.exists():
+        trusted.add(folder.stat().st_uid)
+    if short.is_symlink() or (short.exists() and short.stat().st_uid not in trusted):
         raise StartupError(f"{short} belongs to someone else. Choose a shorter DATA_DIR.")
     return short
-
-
-def prefix_unprivileged() -> list[str]:
-    """Give the words before every command; raises StartupError.
-
-    Postgres refuses to be root, and must end with the thread that started it.
-    """
-    setpriv = ["setpriv", "--pdeathsig", "INT"] if shutil.which("setpriv") else []
-    if os.geteuid() != 0:
-        return setpriv
-    if not setpriv or not shutil.which("unshare"):
-        raise StartupError(
-            f"As root the embedded database needs unshare and setpriv (util-linux). {INSTEAD}"
-        )
-    return ["unshare", "--user", "--map-user=65534", "--map-group=65534", *setpriv]
 
 
 def find_last_error(log: Path) -> str:

@@ -24,6 +24,7 @@ from sqlalchemy.pool import NullPool
 import database
 import models
 from config import STARTUP_FAILURE_STATUS
+from ops.postgres_cluster import SUPERUSER
 from tests.support import rows
 from tests.support.databases import make_database
 from tests.support.services import ROOT, SOMEONE_WAITS, Service, free_port
@@ -163,7 +164,7 @@ def test_four_processes_that_migrate_at_once_do_no_harm(
     async def start_together() -> None:
         """All of them have looked at the empty database before any of them can make a table."""
         url = empty_database.replace("+asyncpg", "")
-        holder = await asyncpg.connect(url)
+        holder = await asyncpg.connect(url, user=SUPERUSER)
         watcher = await asyncpg.connect(url)
         try:
             await holder.execute("BEGIN; LOCK TABLE pg_catalog.pg_class IN SHARE MODE")

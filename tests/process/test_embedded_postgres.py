@@ -5,7 +5,10 @@ It copes with odd folders and two starts at once, and leaves no process behind.
 
 import asyncio
 import importlib.util
+import json
 import os
+import pwd
+import shutil
 import signal
 import stat
 import subprocess
@@ -18,14 +21,16 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import database
 from config import STARTUP_FAILURE_STATUS
 from errors import StartupError
-from ops import embedded_postgres, postgres_cluster
+from ops import embedded_postgres, postgres_account, postgres_cluster
 from tests.support import warm
+from tests.support.databases import execute
 from tests.support.pictures import jpeg
 from tests.support.services import (
     ROOT,
@@ -43,7 +48,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 only_as_root = pytest.mark.skipif(
-    os.geteuid() != 0, reason="only root needs a user namespace for the database"
+    os.geteuid() != 0, reason="only root has to become somebody else for the database"
 )
 
 HOLDER = """
@@ -300,16 +305,17 @@ def test_the_next_start_waits_until_a_killed_making_of_the_cluster_has_ended(
     second = hold()
     draft = data_dir / "postgres.draft"
     first.go()
-    wait_until((draft / "global").exists, "the making of the cluster began")
+    cluster = draft / "cluster"
+    wait_until((cluster / "global").exists, "the making of the cluster began")
     first.process.send_signal(signal.SIGSTOP)  # else it would start what comes next
     try:
         makers = stop_all_below(data_dir)
         assert makers, "it was made before it could be stopped"
-        (draft / "mark").touch()
+        (cluster / "mark").touch()
         first.kill()
         second.go()
         time.sleep(0.5)  # enough for a hasty one to begin anew
-        assert (draft / "mark").exists()
+        assert (cluster / "mark").exists()
     finally:
         for pid in processes_below(data_dir):
             signal_to(pid, signal.SIGCONT)
@@ -389,10 +395,11 @@ def test_a_server_that_somebody_started_by_hand_is_not_overrun(
         pass
     folder = data_dir / "postgres"
     sockets = tmp_path_factory.mktemp("s")
-    postgres = str(postgres_cluster.find_programs() / "postgres")
+    programs = postgres_cluster.find_programs()
+    account = postgres_account.choose_account(programs, folder)
     command = [
-        *postgres_cluster.prefix_unprivileged(),
-        postgres,
+        *account.prefix(programs, (folder, sockets)),
+        str(programs / "postgres"),
         "-D",
         str(folder),
         "-k",
@@ -404,7 +411,8 @@ def test_a_server_that_somebody_started_by_hand_is_not_overrun(
     try:
         wait_until(lambda: (sockets / ".s.PGSQL.5432").exists(), "the server listens")
         with (
-            pytest.raises(StartupError, match=r"postmaster\.pid"),
+            # A fenced one cannot send the other a signal, and sees its shared memory instead.
+            pytest.raises(StartupError, match=r"postmaster\.pid|shared memory block"),
             embedded_postgres.running(data_dir),
         ):
             pass
@@ -459,9 +467,40 @@ def test_a_signal_ends_the_service_and_then_its_database(
     )
 
 
-@only_as_root
-def test_as_root_nothing_outside_of_data_dir_is_changed(data_dir: Path) -> None:
+@pytest.fixture
+def open_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that every user can enter, unlike pytest's; the programs lie in such a one too."""
+    folder = Path(tempfile.mkdtemp(prefix="darkroom-open-"))
+    folder.chmod(0o755)
+    programs = postgres_cluster.find_programs()
+    if not all(parent.stat().st_mode & stat.S_IXOTH for parent in programs.parents):
+        package = programs.parent.parent
+        for each in (package, package.with_name(f"{package.name}.libs")):
+            shutil.copytree(each, folder / each.name)
+        programs = folder / programs.relative_to(package.parent)
+        for module in (embedded_postgres, postgres_cluster):
+            monkeypatch.setattr(module, "find_programs", lambda: programs)
+    yield folder
+    wait_until_none_is_left(folder)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["a user of its own", "a fenced namespace"])
+def folder_of_root(
+    request: pytest.FixtureRequest, data_dir: Path, open_folder: Path
+) -> tuple[Path, int]:
+    """A data folder to be, and the user to whom its cluster will belong."""
+    if request.param == "a user of its own":
+        return open_folder / "data", postgres_account.OWN_UID
     data_dir.parent.chmod(0o700)
+    return data_dir, 0
+
+
+@only_as_root
+def test_as_root_nothing_outside_of_the_cluster_is_changed(
+    folder_of_root: tuple[Path, int],
+) -> None:
+    data_dir, owner = folder_of_root
     binaries = postgres_cluster.find_programs()
     watched = [*data_dir.parents, *binaries.parents, *binaries.iterdir()]
     accounts = [
@@ -480,7 +519,164 @@ def test_as_root_nothing_outside_of_data_dir_is_changed(data_dir: Path) -> None:
         ask(url, "CREATE TABLE notes (body text)")
         assert look() == before
     assert look() == before
-    assert {path.lstat().st_uid for path in data_dir.rglob("*")} == {0}
+    assert {path.lstat().st_uid for path in data_dir.glob("postgres/**/*")} == {owner}
+    assert {path.lstat().st_uid for path in data_dir.iterdir() if path.is_file()} == {0}
+
+
+@only_as_root
+def test_as_root_the_database_can_touch_nothing_of_roots(folder_of_root: tuple[Path, int]) -> None:
+    data_dir, _ = folder_of_root
+    private = data_dir / "private"
+    data_dir.mkdir()
+    private.write_text("for root alone")
+    private.chmod(0o600)
+    with (
+        subprocess.Popen(["sleep", "600"]) as bystander,
+        embedded_postgres.running(data_dir) as url,
+    ):
+        commands = (
+            "cat /etc/shadow",
+            f"cat {private}",
+            f"touch {data_dir}/made",
+            f"kill -0 {bystander.pid}",
+            f"cat /proc/{bystander.pid}/environ >/dev/null",
+        )
+        superuser = make_url(url).set(username=postgres_cluster.SUPERUSER).render_as_string()
+        assert ask(url, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") == [False]
+        for connection in (url, superuser):
+            for path in ("/etc/shadow", str(private)):
+                with pytest.raises(DBAPIError, match=r"[Pp]ermission denied"):
+                    ask(connection, f"SELECT pg_read_file('{path}')")
+            for command in commands:
+                with pytest.raises(DBAPIError, match=r"permission denied to COPY|failed"):
+                    ask(connection, f"COPY (SELECT 1) TO PROGRAM '{command}'")
+        # The superuser may run what harms nobody: so it was the fence that refused the others.
+        assert ask(superuser, "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null'") == []
+        bystander.kill()
+    assert not (data_dir / "made").exists()
+
+
+@only_as_root
+def test_a_folder_of_an_earlier_version_is_taken_over_and_whoever_can_enter_it_runs_it(
+    open_folder: Path,
+) -> None:
+    data_dir = open_folder / "data"
+    mark = data_dir / "postgres" / postgres_cluster.ROLE_MARK
+
+    def find_owners() -> set[int]:
+        return {path.lstat().st_uid for path in data_dir.glob("postgres/**/*")}
+
+    open_folder.chmod(0o700)
+    with embedded_postgres.running(data_dir) as url:
+        old_url = make_url(url).set(username="postgres").render_as_string()
+        execute(url, "ALTER DATABASE darkroom OWNER TO postgres", "DROP ROLE darkroom")
+        asyncio.run(database.migrate(old_url))
+        ask(
+            old_url,
+            "CREATE TYPE mood AS ENUM ('good', 'bad')",
+            "CREATE SCHEMA more",
+            "CREATE TABLE more.notes (id serial, body text, felt mood) PARTITION BY LIST (felt)",
+            "CREATE TABLE more.good PARTITION OF more.notes FOR VALUES IN ('good')",
+            "CREATE VIEW shown AS SELECT body FROM more.notes",
+            "CREATE SEQUENCE loose",
+            "CREATE FUNCTION one() RETURNS int LANGUAGE sql RETURN 1",
+            "INSERT INTO more.notes (body, felt) VALUES ('kept', 'good')",
+        )
+    mark.unlink()
+    assert find_owners() == {0}
+
+    open_folder.chmod(0o755)
+    with embedded_postgres.running(data_dir) as url:
+        assert make_url(url).username == postgres_cluster.ROLE
+        asyncio.run(database.migrate(url))
+        assert ask(url, "SELECT count(*) FROM users") == [0]
+        assert ask(
+            url,
+            "ALTER TYPE mood ADD VALUE 'mixed'",
+            "ALTER FUNCTION one() RENAME TO two",
+            "ALTER SEQUENCE loose RESTART",
+            "ALTER TABLE more.good ALTER body SET NOT NULL",
+            "ALTER VIEW shown RENAME TO seen",
+            "SELECT body FROM seen",
+        ) == ["kept"]
+    assert find_owners() == {postgres_account.OWN_UID} and mark.exists()
+
+    open_folder.chmod(0o700)
+    with embedded_postgres.running(data_dir) as url:
+        assert ask(url, "SELECT body FROM seen") == ["kept"]
+    assert find_owners() == {0}
+
+
+@only_as_root
+def test_a_cluster_is_made_where_no_other_process_of_the_same_user_can_enter(
+    open_folder: Path,
+) -> None:
+    programs = open_folder / "bin"
+    programs.mkdir()
+    (programs / "postgres").symlink_to(postgres_cluster.find_programs() / "postgres")
+    initdb = programs / "initdb"
+    initdb.write_text("""#!/bin/sh
+echo "error: user $(id -u) groups $(id -G) folder $(stat -c '%a %u %g' "$2/..")" >&2
+exit 1
+""")
+    initdb.chmod(0o755)
+    folder = open_folder / "data" / "postgres"
+    folder.parent.mkdir()
+    cluster = postgres_cluster.Cluster(programs, folder, folder)
+    with (
+        open(open_folder / "lock", "w") as lock,
+        pytest.raises(StartupError) as caught,
+    ):
+        cluster.make(lock.fileno())
+    nobody = pwd.getpwnam("nobody").pw_uid
+    own = postgres_account.OWN_UID
+    assert f"user {nobody} groups {own} folder 710 0 {own}." in str(caught.value)
+
+
+def test_a_program_whose_starter_has_died_meanwhile_does_not_run() -> None:
+    programs = postgres_cluster.find_programs()
+    prefix = postgres_account.Account().prefix(programs, ())
+    orders = json.loads(prefix[-1])
+    for parent, said in ((os.getpid(), "it runs\n"), (1, "")):
+        ordered = json.dumps({**orders, "parent": parent})
+        command = [*prefix[:-1], ordered, "/bin/echo", "it runs"]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == said
+
+
+@only_as_root
+def test_root_runs_an_ordinary_users_database_as_that_user(open_folder: Path) -> None:
+    data_dir = open_folder / "data"
+    with embedded_postgres.running(data_dir):
+        pass
+    ordinary = 54_321
+    for path in (data_dir, *data_dir.rglob("*")):
+        os.chown(path, ordinary, ordinary)
+    with embedded_postgres.running(data_dir) as url:
+        assert ask(url, "SELECT 1") == [1]
+        assert Path(f"/proc/{postmaster(data_dir)}").stat().st_uid == ordinary
+    assert {path.lstat().st_uid for path in data_dir.glob("postgres/**/*")} == {ordinary}
+
+
+@only_as_root
+def test_an_ordinary_user_without_a_name_makes_and_keeps_a_database(open_folder: Path) -> None:
+    data_dir = open_folder / "data"
+    data_dir.mkdir()
+    os.chown(data_dir, 54_321, 54_321)
+    programs = postgres_cluster.find_programs()
+    program = (
+        "import os, sys\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "from pathlib import Path\n"
+        "from ops import embedded_postgres\n"
+        f"embedded_postgres.find_programs = lambda: Path({str(programs)!r})\n"
+        "sys.executable = '/usr/bin/python3'\n"  # this one may lie in a folder of root's
+        "os.setgroups([]); os.setgid(54321); os.setuid(54321)\n"
+        f"with embedded_postgres.running(Path({str(data_dir)!r})): print('it runs')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd="/", capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("it runs\n", "")
 
 
 def test_without_the_wheel_one_sentence_asks_for_a_database(
@@ -494,43 +690,24 @@ def test_without_the_wheel_one_sentence_asks_for_a_database(
 
 
 @only_as_root
-@pytest.mark.parametrize("missing", ["unshare", "setpriv"])
-def test_as_root_without_its_tools_one_sentence_asks_for_a_database(
-    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
-) -> None:
-    for tool in {"unshare", "setpriv"} - {missing}:
-        (tmp_path / tool).symlink_to("/bin/true")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(StartupError, match=missing) as caught, embedded_postgres.running(data_dir):
-        pass
-    assert_is_a_sentence(str(caught.value))
-
-
-@only_as_root
-def test_where_namespaces_are_forbidden_the_service_says_one_sentence_and_ends(
+def test_as_root_where_nothing_works_one_sentence_names_both_cures(
     data_dir: Path, tmp_path: Path
 ) -> None:
-    forbidden = tmp_path / "unshare"
-    forbidden.write_text(
-        "#!/bin/sh\necho 'unshare: unshare failed: Operation not permitted' >&2\nexit 1\n"
-    )
-    forbidden.chmod(0o755)
-    environment = {
-        **os.environ,
-        "PATH": f"{tmp_path}:{os.environ['PATH']}",
-        "DATA_DIR": str(data_dir),
-    }
+    # In a namespace with one user there is no other to become, and it may forbid those below it.
+    forbid = "echo 0 >/proc/sys/user/max_user_namespaces"
+    command = f"{forbid} && exec {sys.executable} {ROOT / 'main.py'}"
     done = subprocess.run(
-        [sys.executable, ROOT / "main.py"],
+        ["unshare", "--user", "--map-root-user", "sh", "-c", command],
         cwd=tmp_path,
-        env=environment,
+        env={**os.environ, "DATA_DIR": str(data_dir)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == STARTUP_FAILURE_STATUS
+    assert done.returncode == STARTUP_FAILURE_STATUS, done.stderr
     problem = done.stderr.strip()
-    assert problem.startswith("Darkroom cannot start. ") and "Operation not permitted" in problem
+    assert problem.startswith("Darkroom cannot start. ") and "user namespace" in problem
+    assert "ordinary user" in problem
     assert_is_a_sentence(problem)
     assert not (data_dir / "postgres").exists()
 

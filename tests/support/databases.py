@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 from sqlalchemy.engine import make_url
 
-from ops.postgres_cluster import Cluster, choose_socket_dir
+from ops.postgres_cluster import ROLE, SUPERUSER, Cluster, choose_socket_dir
 from tests.support.services import wait_until
 
 
@@ -36,7 +36,8 @@ def running_server(programs: Path, folder: Path) -> Iterator[str]:
 def make_database(server_url: str, template: str | None) -> str:
     """Make a database, empty or like the template, and return its URL."""
     name = f"test_{uuid.uuid4().hex}"
-    execute(server_url, f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+    like = f" TEMPLATE {template}" if template else ""
+    execute(server_url, f"CREATE DATABASE {name} OWNER {ROLE}{like}")
     return database_url(server_url, name)
 
 
@@ -46,11 +47,11 @@ def database_url(server_url: str, name: str) -> str:
 
 
 def execute(server_url: str, *statements: str) -> None:
-    """Tell the server, not one of its databases, to do this."""
+    """Tell the server, not one of its databases, to do this, as its superuser."""
 
     async def run() -> None:
         url = database_url(server_url, "postgres").replace("+asyncpg", "")
-        connection = await asyncpg.connect(url)
+        connection = await asyncpg.connect(url, user=SUPERUSER)
         try:
             for statement in statements:
                 await connection.execute(statement)
