@@ -85,6 +85,12 @@ class Settings(BaseSettings):
     data_dir: Annotated[Folder, Field(validate_default=True)] = Path(DATA_FOLDER)
     environment: Literal["development", "production"] = "development"
     api_prefix: str = ""
+    # The address under which browsers reach the service, with the path below which a proxy serves
+    # it. Unset: pictures of the local store and the default one are paths.
+    public_url: str | None = None
+    # Longer than the 60 of nginx and of load balancers: who closes an idle connection first must be
+    # who sends requests over it, or one is sent into the closing and lost.
+    keep_alive_seconds: Annotated[int, Field(ge=1)] = 75
     cors_origins: Annotated[list[str], NoDecode] = []
 
     database_url: str | None = None
@@ -165,13 +171,14 @@ class Settings(BaseSettings):
             return None
         return parse_postgres_url(value).render_as_string(hide_password=False)
 
-    @field_validator("s3_endpoint_url", "s3_public_base_url")
+    @field_validator("s3_endpoint_url", "s3_public_base_url", "public_url")
     @classmethod
     def _check_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
         parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        is_address = parts.scheme in ("http", "https") and parts.hostname
+        if not is_address or parts.query or parts.fragment:
             raise ValueError("must be an address like https://s3.example.com")
         return value.rstrip("/")
 

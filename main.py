@@ -23,8 +23,7 @@ from typing import Any
 from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import FileResponse, RedirectResponse
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 import config
 import database
@@ -41,8 +40,10 @@ from storage import Stores
 from web.admission import Admission
 from web.middleware import CatchAll, OneErrorShape, PoliteEnd, RequestContext
 from web.problems import HANDLERS, PROBLEM_MEDIA_TYPE
+from web.static_files import CachedStaticFiles, add_hashes
 
 STATIC = Path(__file__).parent / "static"
+DOCS_PAGE = (STATIC / "docs.html").read_text()
 # The reaper stops between two of its statements, and a store may answer late; what it leaves
 # comes due again.
 REAPER_STOP_SECONDS = 2.0
@@ -62,6 +63,9 @@ def create_app(settings: Settings, *, owns_process: bool = False) -> FastAPI:
         summary="Takes people's pictures in, and never loses one.",
         version="0.1.0",
         lifespan=partial(_run, owns_process),
+        # To whom a proxy hides our scheme and host a redirect would name others.
+        redirect_slashes=False,
+        servers=[{"url": settings.public_url}] if settings.public_url else None,
         docs_url=None,
         redoc_url=None,
         exception_handlers=HANDLERS,
@@ -89,8 +93,8 @@ def create_app(settings: Settings, *, owns_process: bool = False) -> FastAPI:
     app.include_router(health.router)
     app.add_api_route("/", _read_root, include_in_schema=False)
     app.add_api_route("/docs", _read_docs, include_in_schema=False)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    _prefix_token_url(app, settings.api_prefix)
+    app.mount("/static", CachedStaticFiles(directory=STATIC), name="static")
+    _prefix_token_url(app, f"{settings.public_url or ''}{settings.api_prefix}")
     return app
 
 
@@ -137,12 +141,12 @@ async def _run(owns_process: bool, app: FastAPI) -> AsyncIterator[None]:
 
 async def _read_root() -> RedirectResponse:
     """Whoever opens the address in a browser wants to try it."""
-    return RedirectResponse("/docs")
+    return RedirectResponse("docs")  # relative, for we may be below a path of a proxy
 
 
-async def _read_docs() -> FileResponse:
+async def _read_docs() -> HTMLResponse:
     """The try-it-out page; all that it loads is our own."""
-    return FileResponse(STATIC / "docs.html")
+    return HTMLResponse(add_hashes(DOCS_PAGE, STATIC))
 
 
 def _prefix_token_url(app: FastAPI, prefix: str) -> None:

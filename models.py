@@ -144,8 +144,8 @@ class StoredFile(Base):
 @event.listens_for(Session, "loaded_as_persistent")
 @event.listens_for(Session, "after_attach")
 def _tell_stores(session: Session, row: object) -> None:
-    """Let a file's row know its application's stores, also once its session has ended."""
-    if isinstance(row, StoredFile):
+    """Let a row know its application's stores, also once its session has ended."""
+    if isinstance(row, StoredFile | User):
         row.know(session.info["stores"])
 
 
@@ -176,6 +176,13 @@ class User(Base):
     )
     picture: Mapped[StoredFile | None] = relationship(lazy="joined")
 
+    if TYPE_CHECKING:
+        _stores: Stores
+
+    def know(self, stores: Stores) -> None:
+        """Tell the row its application's stores, as its session does to those that it reads."""
+        self._stores = stores
+
     @property
     def image_file(self) -> str | None:
         """The picture's file name, or None."""
@@ -184,7 +191,8 @@ class User(Base):
     @property
     def image_path(self) -> str:
         """The URL that a browser loads: the picture's public one, or the default picture's."""
-        return (self.picture.url if self.picture else None) or DEFAULT_IMAGE_PATH
+        url = self.picture.url if self.picture else None
+        return url or f"{self._stores.public_url}{DEFAULT_IMAGE_PATH}"
 
     @property
     def image_placeholder(self) -> dict[str, Any] | None:

@@ -35,6 +35,7 @@ async def replace_picture(backends: Backends, user_id: int, picture: ProcessedIm
         key=file.key,
         **{fact: getattr(picture, fact) for fact in statements.FACTS},
     )
+    account.know(backends.stores)
     account.picture.know(backends.stores)
     return account
 
@@ -60,7 +61,11 @@ async def remove_picture(backends: Backends, user_id: int) -> User:
 
     async with Change(backends, user_id) as change:
         is_answered = await change.commit(remove, "inside_removal", is_removed)
-    return User(**shown[0]) if is_answered else await _read_account(backends, user_id)
+    if not is_answered:
+        return await _read_account(backends, user_id)
+    account = User(**shown[0])
+    account.know(backends.stores)
+    return account
 
 
 async def delete_account(backends: Backends, user_id: int) -> None:

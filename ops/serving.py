@@ -151,6 +151,7 @@ def _make_config(app: FastAPI | str, settings: Settings, **more: Any) -> uvicorn
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=settings.keep_alive_seconds,
         **more,
     )
 

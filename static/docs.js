@@ -1,6 +1,6 @@
-// Shows /openapi.json with Swagger UI 5.35.0 (Apache-2.0), whose files lie beside this one: nothing is loaded from elsewhere.
+// Shows openapi.json with Swagger UI 5.35.0 (Apache-2.0), whose files lie beside this one: nothing is loaded from elsewhere.
 SwaggerUIBundle({
-  url: "/openapi.json",
+  url: "openapi.json",
   dom_id: "#swagger-ui",
   deepLinking: true,
   validatorUrl: null,

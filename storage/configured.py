@@ -20,7 +20,10 @@ class Stores:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings.stores()
-        self._stores = {name: _make_store(given) for name, given in self._settings.items()}
+        self.public_url = settings.public_url or ""  # before the paths of this service
+        self._stores = {
+            name: _make_store(given, self.public_url) for name, given in self._settings.items()
+        }
         # A bound for each: a previous store that hangs takes nothing from the current one.
         self._threads = {name: ThreadSlots(STORE_THREADS) for name in self._stores}
         self._faces: dict[tuple[str, str], AsyncStore] = {}
@@ -62,7 +65,7 @@ class Stores:
         return STORE_THREADS * len(self._stores)
 
 
-def _make_store(settings: StoreSettings) -> Store:
+def _make_store(settings: StoreSettings, public_url: str) -> Store:
     # Imported here, because boto3 costs a local installation
     # 20 MB and a third of a second for nothing.
     if settings.storage == "s3":
@@ -72,4 +75,4 @@ def _make_store(settings: StoreSettings) -> Store:
     from storage.local import LocalStore
 
     assert settings.directory is not None
-    return LocalStore(settings.directory)
+    return LocalStore(settings.directory, public_url)

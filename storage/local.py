@@ -34,8 +34,10 @@ class LocalStore:
 
     bucket = ""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, public_url: str = "") -> None:
+        """Keep objects below `root`; `public_url` comes before the paths of this service."""
         self._root = root
+        self._public_url = public_url
         self._synced: set[Path] = set()  # folders whose names this process has seen onto the disk
 
     def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
@@ -79,7 +81,7 @@ class LocalStore:
                 _sync_folder(path.parent)
 
     def url(self, key: str) -> str:
-        return f"/media/{key}"
+        return f"{self._public_url}/media/{key}"
 
     def find(self, prefix: str) -> Iterator[FoundObject]:
         with _translate_errors():

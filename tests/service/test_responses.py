@@ -152,15 +152,6 @@ def test_a_wrong_method_is_told_which_are_right(
     assert set(answer.headers["allow"].split(", ")) == methods
 
 
-@pytest.mark.parametrize("path", ["/users/", "/docs/", "/health/live/"])
-def test_a_redirect_carries_the_headers_and_stays_here(api: httpx.Client, path: str) -> None:
-    answer = api.get(path, headers={"X-Request-ID": SANE_ID})
-    assert answer.status_code in (307, 404, 405)
-    check_headers(answer)
-    if answer.status_code == 307:
-        assert httpx.URL(answer.headers["location"]).host in ("", api.base_url.host)
-
-
 def test_a_body_too_large_is_refused_in_the_one_shape(api: httpx.Client) -> None:
     headers = {"Content-Type": "application/json"}
     check_problem(
