@@ -18,8 +18,8 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 
 from errors import StartupError
-from ops.postgres_messages import find_cause
 from ops.postgres_account import OWN_UID, Account, choose_account
+from ops.postgres_messages import find_cause
 
 DATABASE = "darkroom"
 ROLE = "darkroom"  # the service's; owns the database
