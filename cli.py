@@ -57,7 +57,7 @@ async def work(backends: Backends) -> int:
 
     Any number may share the work.
     """
-    logs.configure()
+    logs.configure(backends.settings.log_format)
     reaping = asyncio.ensure_future(reaper.reap_forever(backends))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, reaping.cancel)

@@ -84,6 +84,7 @@ class Settings(BaseSettings):
     forwarded_allow_ips: str = "127.0.0.1,::1"
     data_dir: Annotated[Folder, Field(validate_default=True)] = Path(DATA_FOLDER)
     environment: Literal["development", "production"] = "development"
+    log_format: Literal["auto", "text", "json"] = "auto"
     api_prefix: str = ""
     # The address under which browsers reach the service, with the path below which a proxy serves
     # it. Unset: pictures of the local store and the default one are paths.

@@ -107,7 +107,7 @@ async def _run(owns_process: bool, app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     with ExitStack() as stack:
         if owns_process:
-            process.prepare()
+            process.prepare(settings.log_format)
         app.state.tokens = Tokens(settings.signing_secret(), settings.access_token_expire_minutes)
         app.state.passwords = Passwords()
         stores = Stores(settings)

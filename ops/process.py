@@ -22,9 +22,9 @@ from ops.launch import INTERRUPTED_STATUS
 M_MMAP_THRESHOLD = -3  # its number in malloc.h
 
 
-def prepare() -> None:
-    """Log as JSON, return memory to the system, and end with the process manager."""
-    logs.configure()
+def prepare(log_format: logs.LogFormat) -> None:
+    """Log in this format, return memory to the system, and end with the process manager."""
+    logs.configure(log_format)
     _return_large_blocks()
     _end_with_parent()
 

@@ -58,6 +58,7 @@ class RequestContext:
         request_id = given if _SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         logs.request_id.set(request_id)
+        client = scope.get("client")
         started = time.perf_counter()
         status = 0
 
@@ -81,6 +82,7 @@ class RequestContext:
                 scope["path"],
                 status or "no answer",
                 extra={
+                    "client": client[0] if client else None,
                     "method": scope["method"],
                     "path": scope["path"],
                     "status": status,
