@@ -1,7 +1,5 @@
 # The commands, each of which brings uv along if it is not installed. Make, because a machine with git usually has it.
 
-RUN = . scripts/find_uv && "$$UV" run --locked
-
 .DEFAULT_GOAL := help
 .PHONY: help serve test unit test-s3 coverage lint types check crash fuzz benchmarks
 
@@ -24,19 +22,19 @@ coverage:  ## all tests, and which branches of the product they take
 	scripts/coverage
 
 lint:  ## the linter and the formatter, which only looks
-	$(RUN) ruff check .
-	$(RUN) ruff format --check .
+	scripts/dev ruff check .
+	scripts/dev ruff format --check .
 
 types:  ## the strict type checker
-	$(RUN) mypy .
+	scripts/dev mypy .
 
 check: lint types unit  ## what every commit must pass
 
 crash:  ## kill the service a hundred times, and count what is lost or left over
-	$(RUN) python -m tests.crash --kills 100
+	scripts/dev python -m tests.crash --kills 100
 
 fuzz:  ## ten thousand damaged files through the image step
-	$(RUN) python -m tests.fuzz --files 10000 --over functions
+	scripts/dev python -m tests.fuzz --files 10000 --over functions
 
 benchmarks:  ## the image step beside a textbook's: time, memory, likeness
-	$(RUN) python -m benchmarks.image_step
+	scripts/dev python -m benchmarks.image_step

@@ -397,6 +397,32 @@ def index(bare: dict[str, str], folder: Path) -> None:
         pytest.skip(f"the package index cannot be reached: {asked.stderr[-300:]}")
 
 
+# Each line that a script tells uv: it installs what is needed, and then runs the program.
+UV_IS_TOLD = {
+    "serve": ["run --locked --no-dev sh -c :", "run --no-sync main.py"],
+    "run": ["run --locked --no-dev sh -c :", "run --no-sync"],
+    "test": ["run --locked sh -c :", "run --no-sync pytest"],
+    "dev": ["run --locked sh -c :", "run --no-sync"],
+}
+
+
+# Some more than there are: what comes with a library that serving has already.
+MOST_SERVING_PACKAGES = 60
+
+
+def installed_packages(checkout: Path) -> set[str]:
+    """The names of the packages in the environment of this checkout."""
+    found = (checkout / ".venv").glob("lib/python*/site-packages/*.dist-info")
+    return {path.name.partition("-")[0] for path in found}
+
+
+def put_uv(environment: dict[str, str], body: str) -> None:
+    """Put a uv on the PATH, which is this piece of shell."""
+    uv = Path(environment["PATH"]) / "uv"
+    uv.write_text(f"#!/bin/sh\n{body}\n")
+    uv.chmod(0o755)
+
+
 def fake_python(environment: dict[str, str], body: str) -> None:
     """Put another python3 on the PATH, which is this piece of shell.
 
@@ -443,10 +469,18 @@ fi
 def test_without_uv_the_scripts_bring_it_into_the_checkout(
     checkout: Path, bare: dict[str, str], index: None, folder: Path
 ) -> None:
+    data = {"DATA_DIR": str(folder)}
+    command = (checkout / "scripts" / "run", "cli.py", "migrate")
+    migrated = run(*command, cwd=folder, environment={**bare, **data})
+    assert migrated.returncode == 0, migrated.stderr
+    assert os.access(checkout / ".uv" / "bin" / "uv", os.X_OK)
+    serving = installed_packages(checkout)
+    assert len(serving) <= MOST_SERVING_PACKAGES and "pytest" not in serving
     tested = run(checkout / "scripts" / "test", "--version", cwd=folder, environment=bare)
     assert tested.returncode == 0, tested.stderr
     assert tested.stdout.startswith("pytest ")
-    assert os.access(checkout / ".uv" / "bin" / "uv", os.X_OK)
+    everything = installed_packages(checkout)
+    assert everything > serving and "pytest" in everything
     service = Service({"DATA_DIR": str(folder)}, command=[str(checkout / "scripts" / "serve")])
     command = [
         "env",
@@ -460,6 +494,7 @@ def test_without_uv_the_scripts_bring_it_into_the_checkout(
     finally:
         service.stop()
     wait_until_none_is_left(folder)
+    assert installed_packages(checkout) == everything
 
 
 @pytest.mark.timeout(600)
@@ -472,7 +507,7 @@ def test_without_uv_and_pip_a_virtual_environment_brings_it(
         "[project]\nname = 'x'\nversion = '1'\nrequires-python = '>=3.11'\n"
     )
     (checkout / "uv.lock").unlink()
-    script = checkout / "scripts" / "serve"
+    script = checkout / "scripts" / "find_uv"
     script.write_text(script.read_text().replace(" --locked", ""))  # for nothing is locked
     done = run(checkout / "scripts" / "serve", cwd=folder, environment=bare)
     assert (done.returncode, done.stdout.strip()) == (0, "it runs"), done.stderr
@@ -489,10 +524,8 @@ def test_where_the_systems_pip_refuses_uv_comes_into_the_checkout(
     )
     for _ in range(2):
         done = run(checkout / "scripts" / script, "--some", "words", cwd=folder, environment=bare)
-        program = {"serve": "main.py", "test": "pytest"}[script]
-        assert done.stdout == f"uv-of-the-checkout run --locked {program} --some words\n", (
-            done.stderr
-        )
+        said = [f"uv-of-the-checkout {line}" for line in UV_IS_TOLD[script]]
+        assert done.stdout.splitlines() == [*said[:-1], f"{said[-1]} --some words"], done.stderr
     assert done.stderr == ""  # the second time it is there, and there is nothing to say
     assert not any(folder.iterdir())
 
@@ -509,13 +542,52 @@ def test_where_neither_pip_nor_venv_works_the_scripts_say_one_sentence(
         assert len(sentences) == 1 and "Install uv" in sentences[0], done.stderr
 
 
-@pytest.mark.parametrize(("script", "runs"), [("serve", "main.py"), ("test", "pytest")])
+@pytest.mark.parametrize("script", list(UV_IS_TOLD))
 def test_a_uv_on_the_path_is_used(
-    checkout: Path, bare: dict[str, str], folder: Path, script: str, runs: str
+    checkout: Path, bare: dict[str, str], folder: Path, script: str
 ) -> None:
-    uv = Path(bare["PATH"]) / "uv"
-    uv.write_text('#!/bin/sh\necho "$@"\n')
-    uv.chmod(0o755)
+    put_uv(bare, 'echo "$@"')
     done = run(checkout / "scripts" / script, "a b", cwd=folder, environment=bare)
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"run --locked {runs} a b\n", "")
+    *installs, runs = UV_IS_TOLD[script]
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [*installs, f"{runs} a b".strip()]
     assert not (checkout / ".uv").exists()
+
+
+def test_a_home_that_cannot_be_written_to_is_no_place_for_the_cache(
+    checkout: Path, bare: dict[str, str], folder: Path
+) -> None:
+    put_uv(bare, 'echo "${UV_CACHE_DIR:-}"')
+    (folder / "home").write_text("a file")
+    kept = {name: value for name, value in bare.items() if name != "XDG_CACHE_HOME"}
+    for home, cache in ((folder / "home", f"{checkout}/.uv/cache"), (folder / "good", "")):
+        environment = {**kept, "HOME": str(home)}
+        done = run(checkout / "scripts" / "run", "it", cwd=folder, environment=environment)
+        assert (done.returncode, done.stdout) == (0, f"{cache}\n" * 2), done.stderr
+    given = {**environment, "UV_CACHE_DIR": "/given"}
+    done = run(checkout / "scripts" / "run", "it", cwd=folder, environment=given)
+    assert done.stdout == "/given\n" * 2
+
+
+@pytest.mark.parametrize(
+    ("fails", "cure"), [("python find", "Python 3.11 or newer"), ("run --locked", "HTTPS_PROXY")]
+)
+def test_what_uv_cannot_do_ends_with_a_sentence(
+    checkout: Path, bare: dict[str, str], folder: Path, fails: str, cure: str
+) -> None:
+    put_uv(bare, f'case "$*" in "{fails}"*) exit 2;; esac')
+    for script in ("serve", "run", "test"):
+        done = run(checkout / "scripts" / script, "it", cwd=folder, environment=bare)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert cure in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_without_python_or_network_the_scripts_say_one_sentence(
+    checkout: Path, bare: dict[str, str], folder: Path
+) -> None:
+    fake_python(bare, 'if [ "$3" = --version ]; then exit 0; fi\n' + NO_VENV + "exit 1")
+    for cure in ("network", "Install Python 3.11 or newer"):
+        done = run(checkout / "scripts" / "serve", cwd=folder, environment=bare)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert cure in done.stderr.splitlines()[-1], done.stderr
+        (Path(bare["PATH"]) / "python3").unlink(missing_ok=True)
