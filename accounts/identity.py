@@ -4,7 +4,7 @@ Each dependency settles the identity in a short transaction of its own, which is
 byte of a body is read.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Depends, Path, Request
 from fastapi.security import OAuth2PasswordBearer
@@ -21,6 +21,9 @@ from schemas import LARGEST_ID, normalize_email
 
 _bearer = OAuth2PasswordBearer(tokenUrl="users/token", auto_error=False)
 UserId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
+# In place of the own id. (GET /users/me is a route of its own: it shows more than others see.)
+ME = "me"
+UserIdOrMe = Annotated[UserId | Literal["me"], Path()]
 
 
 def _get_passwords(request: Request) -> Passwords:
@@ -91,9 +94,9 @@ CurrentUser = Annotated[User, Depends(_read_current_user)]
 
 
 async def _read_editable_user(
-    user_id: UserId, current: CurrentUser, database: RequestDatabase
+    user_id: UserIdOrMe, current: CurrentUser, database: RequestDatabase
 ) -> User:
-    if current.id == user_id:
+    if user_id in (ME, current.id):
         return current
     if not current.is_admin:
         raise NotYours

@@ -101,8 +101,9 @@ async def _answer_validation_error(request: Request, error: Exception) -> JSONRe
     """
     assert isinstance(error, RequestValidationError)
     errors = [
-        {"loc": list(item["loc"]), "msg": item["msg"], "type": item["type"]}
+        {"loc": list(item["loc"][:2]), "msg": item["msg"], "type": item["type"]}
         for item in error.errors()
+        if item["type"] != "literal_error"  # `me` is no number; that it is none is said already
     ]
     first = errors[0]
     where = ".".join(part for part in first["loc"][1:] if isinstance(part, str)) or str(

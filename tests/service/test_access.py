@@ -185,9 +185,9 @@ def call(
         case "POST", "/users/token":
             form = {"username": owner.email, "password": owner.password}
             return people.client.post(url, data=form, headers=headers)
-        case "PATCH", "/users/{user_id}":
+        case "PATCH", "/users/{user_id}" | "/users/me":
             return people.client.patch(url, json={"username": name}, headers=headers)
-        case "PATCH", "/users/{user_id}/picture":
+        case "PATCH", "/users/{user_id}/picture" | "/users/me/picture":
             return people.client.patch(url, files={"file": ("photo.jpg", PICTURE)}, headers=headers)
         case _:
             return people.client.request(method, url, headers=headers)
@@ -213,3 +213,25 @@ def test_an_unknown_account_is_unknown_to_an_admin_and_not_ones_own_to_others(
                 else:
                     answer = client.patch(path, json={"username": "nobody"})
             assert (answer.status_code, answer.json()["code"]) == expected
+
+
+@pytest.mark.parametrize(
+    "method, tail",
+    [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("PATCH", "/picture"), ("DELETE", "/picture")],
+)
+def test_me_stands_for_the_callers_own_id_whoever_it_is(
+    people: Cast, method: str, tail: str
+) -> None:
+    path = f"/users/me{tail}"
+    assert call(people, method, path, people.owner, None).status_code == 401
+    assert call(people, method, path, people.owner, people.deleted).status_code == 401
+    for role in ("own", "admin"):
+        caller = people.service.register(
+            f"{role}-{uuid.uuid4().hex[:12]}", is_admin=role == "admin"
+        )
+        people.service.patch_picture(caller, PICTURE).raise_for_status()
+        answer = call(people, method, path, people.owner, caller)
+        assert answer.status_code == (204 if (method, tail) == ("DELETE", "") else 200), answer.text
+        assert not answer.content or answer.json()["id"] == caller.id
+        is_left = people.client.get(f"/users/{caller.id}").status_code == 200
+        assert is_left == bool(answer.content)
