@@ -3,29 +3,23 @@
 Of what it cannot it says the cause and the cure; two permissions suffice.
 """
 
-import contextlib
-import json
 import os
 import re
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import boto3
-import httpx
 import pytest
-from botocore.exceptions import ClientError
 
 import check_s3
 from files import kinds
 from files.kinds import Kind
 from tests.support.backends import make_settings
-from tests.support.services import ROOT, Bucket, free_port, s3_server
-from tests.support.web import WebPage, serve_pages
+from tests.support.guarded_s3 import Front, GuardedS3, guarded_s3
+from tests.support.services import ROOT, Bucket, free_port
+from tests.support.web import serve_pages
 
 UPLOAD = "upload"
 READ = "read by the public URL"
@@ -206,37 +200,6 @@ def test_a_bucket_that_the_public_cannot_read(bucket: Bucket, run_here: Run) -> 
     )
 
 
-@dataclass
-class Front:
-    """A web server before a bucket, as a CDN is; how it is wrong is set by a test."""
-
-    client: Any
-    bucket: str
-    is_stale: bool = False
-    content: bytes | None = None
-    content_type: str | None = None
-    status: int | None = None
-    url: str = ""
-
-    def __post_init__(self) -> None:
-        self._kept: dict[str, WebPage] = {}
-
-    def get(self, path: str) -> WebPage:
-        key = path.lstrip("/")
-        if self.status is not None:
-            return WebPage(self.status, b"", "text/plain")
-        if self.is_stale and key in self._kept:
-            return self._kept[key]
-        try:
-            found = self.client.get_object(Bucket=self.bucket, Key=key)
-        except ClientError as err:
-            status = err.response["ResponseMetadata"]["HTTPStatusCode"]
-            return WebPage(status, b"", "application/xml")
-        content = self.content or found["Body"].read()
-        self._kept[key] = WebPage(200, content, self.content_type or found["ContentType"])
-        return self._kept[key]
-
-
 @pytest.fixture
 def front(bucket: Bucket) -> Iterator[Front]:
     front = Front(bucket.client(), bucket.name)
@@ -320,80 +283,15 @@ def test_a_cache_that_keeps_what_was_deleted(front: Front, bucket: Bucket, run_h
     )
 
 
-class GuardedS3:
-    """moto with its permissions switched on.
-
-    They are off while a test prepares something as the owner of it all.
-    """
-
-    def __init__(self, endpoint: str) -> None:
-        self.endpoint = endpoint
-
-    @contextlib.contextmanager
-    def unguarded(self) -> Iterator[None]:
-        self._let_pass("inf")
-        try:
-            yield
-        finally:
-            self._let_pass("0")
-
-    def _let_pass(self, actions: str) -> None:
-        httpx.post(
-            f"{self.endpoint}/moto-api/reset-auth", content=actions, trust_env=False
-        ).raise_for_status()
-
-    def user(self, *allowed: tuple[str, str]) -> dict[str, str]:
-        """Make a user that may do these actions on these resources and nothing else.
-
-        Returns the settings with its keys.
-        """
-        iam = boto3.client(
-            "iam",
-            endpoint_url=self.endpoint,
-            region_name="us-east-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
-        name = f"user-{uuid.uuid4().hex}"
-        statements = [
-            {"Effect": "Allow", "Action": action, "Resource": resource}
-            for action, resource in allowed
-        ]
-        with self.unguarded():
-            iam.create_user(UserName=name)
-            if statements:
-                document = json.dumps({"Version": "2012-10-17", "Statement": statements})
-                iam.put_user_policy(UserName=name, PolicyName="allowed", PolicyDocument=document)
-            made = iam.create_access_key(UserName=name)["AccessKey"]
-        return {
-            "S3_ACCESS_KEY_ID": made["AccessKeyId"],
-            "S3_SECRET_ACCESS_KEY": made["SecretAccessKey"],
-        }
-
-    def bucket(self) -> Bucket:
-        with self.unguarded():
-            return Bucket.make(self.endpoint)
-
-    def keys(self, bucket: Bucket) -> list[str]:
-        with self.unguarded():
-            return list(bucket.objects())
-
-
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[GuardedS3]:
-    with s3_server("moto") as endpoint:
-        guarded = GuardedS3(endpoint)
-        with guarded.unguarded():
-            pass  # from here on all is guarded
+    with guarded_s3() as guarded:
         yield guarded
 
 
 @dataclass
 class Guarded:
-    """A bucket behind permissions, and a web server with a reader's own keys.
-
-    The web server is there because moto guards public reads too.
-    """
+    """A bucket behind permissions, and a web server with a reader's own keys."""
 
     s3: GuardedS3
     bucket: Bucket
@@ -412,15 +310,7 @@ class Guarded:
 @pytest.fixture
 def guarded_bucket(guarded: GuardedS3) -> Iterator[Guarded]:
     bucket = guarded.bucket()
-    reader = guarded.user(("s3:GetObject", f"arn:aws:s3:::{bucket.name}/*"))
-    client = boto3.client(
-        "s3",
-        endpoint_url=bucket.endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=reader["S3_ACCESS_KEY_ID"],
-        aws_secret_access_key=reader["S3_SECRET_ACCESS_KEY"],
-    )
-    with serve_pages(Front(client, bucket.name).get) as url:
+    with guarded.serving(bucket) as url:
         yield Guarded(guarded, bucket, url)
 
 

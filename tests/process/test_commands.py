@@ -470,8 +470,11 @@ def test_without_uv_the_scripts_bring_it_into_the_checkout(
     checkout: Path, bare: dict[str, str], index: None, folder: Path
 ) -> None:
     data = {"DATA_DIR": str(folder)}
-    command = (checkout / "scripts" / "run", "cli.py", "migrate")
-    migrated = run(*command, cwd=folder, environment={**bare, **data})
+    migrated = run(
+        *(checkout / "scripts" / "run", "cli.py", "migrate"),
+        cwd=folder,
+        environment={**bare, **data},
+    )
     assert migrated.returncode == 0, migrated.stderr
     assert os.access(checkout / ".uv" / "bin" / "uv", os.X_OK)
     serving = installed_packages(checkout)

@@ -195,19 +195,23 @@ class Bucket:
     def make(cls, endpoint: str) -> "Bucket":
         bucket = cls(endpoint, f"bucket-{uuid.uuid4().hex}")
         bucket.client().create_bucket(Bucket=bucket.name)
-        everyone_reads = {
-            "Effect": "Allow",
-            "Principal": "*",
-            "Action": "s3:GetObject",
-            "Resource": f"arn:aws:s3:::{bucket.name}/profile_pics/*",
-        }
-        policy = {"Version": "2012-10-17", "Statement": [everyone_reads]}
-        bucket.client().put_bucket_policy(Bucket=bucket.name, Policy=json.dumps(policy))
+        bucket.client().put_bucket_policy(Bucket=bucket.name, Policy=json.dumps(bucket.policy))
         return bucket
 
     @classmethod
     def of(cls, settings: dict[str, str]) -> "Bucket":
         return cls(settings["S3_ENDPOINT_URL"], settings["S3_BUCKET_NAME"])
+
+    @property
+    def policy(self) -> dict[str, Any]:
+        """Lets everyone read the pictures."""
+        everyone_reads = {
+            "Effect": "Allow",
+            "Principal": "*",
+            "Action": "s3:GetObject",
+            "Resource": f"arn:aws:s3:::{self.name}/profile_pics/*",
+        }
+        return {"Version": "2012-10-17", "Statement": [everyone_reads]}
 
     def settings(self) -> dict[str, str]:
         return {

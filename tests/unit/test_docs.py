@@ -43,9 +43,9 @@ def page_name(page: Path) -> str:
 
 
 def blocks(heading: str) -> str:
-    """The shell lines under a heading of the README."""
+    """The lines of settings under a heading of the README."""
     section = README.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
-    return "\n".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL))
+    return "\n".join(re.findall(r"```ini\n(.*?)```", section, re.DOTALL))
 
 
 def test_the_settings_that_are_named_exist() -> None:

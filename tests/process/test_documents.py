@@ -1,0 +1,284 @@
+"""Proves that README and docs/ can be followed: each block is run as pasted, again and again.
+
+A block is fenced as `sh` if it is to be typed beside a running service, as `sh serves` if it is
+what serves, as `sh no-test` if it cannot be run here, and as something else if it is none of these.
+"""
+
+import functools
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import warm
+from tests.support.guarded_s3 import guarded_s3
+from tests.support.pictures import phone_photo
+from tests.support.services import ROOT, Bucket, Service
+
+README = ROOT / "README.md"
+PAGES = [README, *sorted(ROOT.glob("docs/**/*.md"))]
+FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MARKS = {"sh", "sh serves", "sh no-test"}
+PRODUCTION = "In production"
+OUR_ADDRESS = "http://127.0.0.1:8000"
+# Of README's example of production.
+BUCKET_NAME = "my-pictures"
+# Long enough for a slow machine, and shorter than a test may take.
+SHELL_SECONDS = 200
+
+# As somebody types, so without the options that scripts set, and with no prompts. Every command
+# that fails is reported, and those too whose failure a pipe would hide.
+SHELLS = {
+    "bash": ["bash", "--norc", "--noprofile", "-i", "-s"],
+    "zsh": ["zsh", "-f", "-i", "-s"],
+}
+REPORT_FAILURES = {
+    "bash": "PS1= PS2=\nset -o pipefail\ntrap 'echo FAILED with $?' ERR\n",
+    "zsh": "PS1= PS2=\nset -o pipefail\nTRAPZERR() { echo FAILED with $? }\n",
+}
+# What a shell says of what it could not even run, but not of there being no terminal.
+COMPLAINT = re.compile(r"\b(?:bash|zsh): (?!cannot set terminal|no job control)|^FAILED", re.M)
+
+# In place of uv, so that a test neither reaches an index nor changes the environment that it is
+# run in; tests/process/test_commands.py has the real one.
+INSTALLED_UV = f"""#!/bin/sh
+case "$*" in
+    "python find" | "run --locked --no-dev sh -c :" | "run --locked sh -c :") exit ;;
+    "run --no-sync "*) shift 2 ;;
+    *) echo "uv has not been told so before: $*" >&2; exit 1 ;;
+esac
+case "$1" in
+    *.py) exec {sys.executable} "$@" ;;
+esac
+PATH="{Path(sys.executable).parent}:$PATH" exec "$@"
+"""
+
+needs_zsh = pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+shells = pytest.mark.parametrize("shell", ["bash", pytest.param("zsh", marks=needs_zsh)])
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block, where it stands, and the heading that it stands below."""
+
+    page: Path
+    line: int
+    heading: str
+    mark: str
+    text: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+@functools.cache
+def find_blocks(page: Path) -> list[Block]:
+    """All blocks of a page, in their order."""
+    text = page.read_text()
+    blocks = []
+    for found in FENCE.finditer(text):
+        before = text[: found.start()]
+        headings = re.findall(r"^## (.+)$", before, re.MULTILINE)
+        heading = headings[-1] if headings else ""
+        line = before.count("\n") + 1
+        blocks.append(Block(page, line, heading, found[1].strip(), found[2]))
+    return blocks
+
+
+def find_typed(page: Path) -> list[Block]:
+    """The blocks that are to be typed beside a running service, but those for production."""
+    blocks = find_blocks(page)
+    return [each for each in blocks if each.mark == "sh" and each.heading != PRODUCTION]
+
+
+def find_for_production(mark: str) -> list[Block]:
+    blocks = find_blocks(README)
+    return [each for each in blocks if each.mark == mark and each.heading == PRODUCTION]
+
+
+def paste(
+    shell: str, blocks: Sequence[Block], folder: Path, environment: dict[str, str], url: str = ""
+) -> None:
+    """Give the blocks to an interactive shell as a person would, and see that nothing fails."""
+    typed = [REPORT_FAILURES[shell]]
+    for block in blocks:
+        typed += [f"echo '-- {block.name}'\n", block.text.replace(OUR_ADDRESS, url)]
+    done = subprocess.run(
+        SHELLS[shell],
+        input="".join(typed),
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=SHELL_SECONDS,
+        check=False,
+        start_new_session=True,  # with no terminal, which an interactive shell would take
+    )
+    complaint = COMPLAINT.search(done.stdout)
+    said = done.stdout[-3000:]
+    assert complaint is None, f"{shell} complained of a block that it was given:\n{said}"
+    assert done.stdout.count("\n-- ") + done.stdout.startswith("-- ") == len(blocks), said
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A PATH on which a uv has everything installed."""
+    folder = tmp_path_factory.mktemp("programs")
+    (folder / "uv").write_text(INSTALLED_UV)
+    (folder / "uv").chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+@pytest.fixture(scope="module")
+def served(programs: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service in a checkout of its own, as README tells how to start it.
+
+    Everything is as it comes: the embedded database, the local store, the folder of the data.
+    """
+    checkout = tmp_path_factory.mktemp("documents") / "checkout"
+    ignored = {line.strip("/") for line in (ROOT / ".gitignore").read_text().split()}
+    ignored -= {"__pycache__"}  # else all is compiled again
+    shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".git", *ignored))
+    (checkout / "photo.jpg").write_bytes(phone_photo(1200, 900))
+    [block] = [each for each in find_blocks(README) if each.mark == "sh serves"]
+    log_folder = str(tmp_path_factory.mktemp("log"))
+    service = Service({"DATA_DIR": log_folder, "PATH": programs})
+    service.command = ["env", "-u", "DATA_DIR", "-C", str(checkout), *shlex.split(block.text)]
+    service.start()
+    yield service
+    service.stop()
+
+
+def test_every_block_says_whether_it_is_to_be_run() -> None:
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+        blocks = find_blocks(page)
+        assert page.read_text().count("```") == 2 * len(blocks), page
+        for block in blocks:
+            is_shell = block.mark.split()[:1] in (["sh"], ["bash"], ["zsh"], ["shell"], ["console"])
+            assert block.mark in MARKS if is_shell else block.mark, block.name
+            assert not is_shell or not re.search(r"(^|\s)#", block.text), (
+                f"{block.name} has a comment, which zsh takes for a command's words"
+            )
+
+
+@pytest.mark.timeout(500)
+@shells
+def test_what_the_pages_show_can_be_pasted_twice(
+    shell: str, served: Service, programs: str
+) -> None:
+    checkout = Path(served.command[4])
+    environment = {**os.environ, "PATH": programs, "HOME": str(checkout)}
+    assert len(find_typed(README)) >= 6
+    # Whoever stops before the last block begins again all the same.
+    paste(shell, find_typed(README)[:-1], checkout, environment, served.url)
+    for page in PAGES:
+        for _ in range(2):
+            (checkout / "picture.jpg").unlink(missing_ok=True)
+            paste(shell, find_typed(page), checkout, environment, served.url)
+            if any("picture.jpg" in block.text for block in find_typed(page)):
+                assert (checkout / "picture.jpg").read_bytes().startswith(b"\xff\xd8")
+
+
+@pytest.mark.parametrize(
+    ("typed", "is_well"),
+    [
+        ("echo well", True),
+        ("false | cat", False),
+        ("TOKEN=$(false | cat)", False),
+        ("no-such-command", False),
+        ("echo 'not finished", False),
+        pytest.param("true # a comment\nls # another", False, marks=needs_zsh),
+        pytest.param("# a comment", False, marks=needs_zsh),
+        pytest.param("echo http://host/?w=1", False, marks=needs_zsh),
+    ],
+)
+def test_a_block_that_fails_is_noticed(typed: str, is_well: bool, tmp_path: Path) -> None:
+    block = Block(README, 1, "", "sh", f"{typed}\n")
+    verdicts = []
+    for shell in [each for each in SHELLS if shutil.which(each)]:
+        try:
+            paste(shell, [block, block], tmp_path, {**os.environ, "HOME": str(tmp_path)})
+            verdicts.append(True)
+        except AssertionError:
+            verdicts.append(False)
+    assert all(verdicts) == is_well
+
+
+# Production.
+
+
+@dataclass(frozen=True)
+class Production:
+    """A bucket with README's policies and a picture in it, and the settings of its service."""
+
+    statements: list[dict[str, object]]
+    settings: dict[str, str]
+    change_key: Callable[[list[dict[str, object]]], dict[str, str]]
+
+
+def read_policies(bucket_name: str) -> list[list[dict[str, Any]]]:
+    """The statements of both policies that README shows, for this bucket."""
+    shown = [block.text.replace(BUCKET_NAME, bucket_name) for block in find_for_production("json")]
+    return [json.loads(text)["Statement"] for text in shown]
+
+
+@pytest.fixture
+def production(start_service: Callable[..., Service], tmp_path: Path) -> Iterator[Production]:
+    with guarded_s3() as guarded:
+        bucket = guarded.bucket()
+        _, statements = read_policies(bucket.name)
+        with guarded.serving(bucket) as url:
+            keys = guarded.user_with(statements[:1])
+            given = {**bucket.settings(), "S3_PUBLIC_BASE_URL": url}
+            service = start_service(**{**given, **keys})
+            alice = service.register()
+            answer = service.patch_picture(alice, phone_photo(400, 300))
+            assert answer.status_code == 200, answer.text
+            answer = service.patch_picture(alice, phone_photo(300, 400))
+            assert answer.status_code == 200, answer.text
+            assert len(guarded.keys(bucket)) == 1, "what it replaced was not deleted"
+
+            def change_key(allowed: list[dict[str, object]]) -> dict[str, str]:
+                return {**service.environment, **given, **guarded.user_with(allowed)}
+
+            yield Production(statements, change_key(statements), change_key)
+
+
+@pytest.mark.timeout(500)
+def test_the_policies_permit_what_the_blocks_after_them_need(
+    production: Production, programs: str, tmp_path: Path
+) -> None:
+    blocks = find_for_production("sh")
+    environment = {**production.settings, "PATH": programs, "HOME": str(tmp_path)}
+    assert len(blocks) >= 2
+    for shell in [each for each in SHELLS if shutil.which(each)]:
+        paste(shell, blocks, ROOT, environment)
+    # And nothing that none of them needs.
+    commands = [line for block in blocks for line in block.text.splitlines()]
+    for statement in production.statements:
+        others = [each for each in production.statements if each is not statement]
+        settings = production.change_key(others)
+        succeed = (is_successful(command, settings) for command in commands)
+        assert not all(succeed), f"no block needs {statement}"
+
+
+def is_successful(command: str, settings: dict[str, str]) -> bool:
+    """Whether a command of README ends well with these settings."""
+    name, *words = shlex.split(command.removeprefix("scripts/run "))
+    return warm.run(ROOT / name, *words, env=settings, cwd=ROOT).returncode == 0
+
+
+def test_the_policy_of_the_bucket_is_the_one_that_tests_have() -> None:
+    bucket = Bucket(endpoint="", name=BUCKET_NAME)
+    assert read_policies(bucket.name)[0] == bucket.policy["Statement"]
