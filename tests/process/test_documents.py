@@ -46,7 +46,7 @@ REPORT_FAILURES = {
     "zsh": "PS1= PS2=\nset -o pipefail\nTRAPZERR() { echo FAILED with $? }\n",
 }
 # What a shell says of what it could not even run, but not of there being no terminal.
-COMPLAINT = re.compile(r"\b(?:bash|zsh): (?!cannot set terminal|no job control)|^FAILED", re.M)
+COMPLAINT = re.compile(r"\b(?:bash|zsh): (?!cannot set terminal|no job control)|FAILED with \d")
 
 # In place of uv, so that a test neither reaches an index nor changes the environment that it is
 # run in; tests/process/test_commands.py has the real one.
@@ -195,6 +195,7 @@ def test_what_the_pages_show_can_be_pasted_twice(
     [
         ("echo well", True),
         ("false | cat", False),
+        ("printf '{no end of a line}' && false", False),
         ("TOKEN=$(false | cat)", False),
         ("no-such-command", False),
         ("echo 'not finished", False),
