@@ -165,7 +165,7 @@ def test_every_block_says_whether_it_is_to_be_run() -> None:
         blocks = find_blocks(page)
         assert page.read_text().count("```") == 2 * len(blocks), page
         for block in blocks:
-            is_shell = block.mark.split()[:1] in (["sh"], ["bash"], ["zsh"], ["shell"], ["console"])
+            is_shell = block.mark.split()[:1] in (["sh"], ["bash"], ["zsh"], ["shell"])
             assert block.mark in MARKS if is_shell else block.mark, block.name
             assert not is_shell or not re.search(r"(^|\s)#", block.text), (
                 f"{block.name} has a comment, which zsh takes for a command's words"
