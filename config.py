@@ -6,7 +6,9 @@ working default; in production nothing is assumed.
 """
 
 import ipaddress
+import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self
@@ -93,6 +95,7 @@ class Settings(BaseSettings):
     # who sends requests over it, or one is sent into the closing and lost.
     keep_alive_seconds: Annotated[int, Field(ge=1)] = 75
     cors_origins: Annotated[list[str], NoDecode] = []
+    cors_headers: Annotated[list[str], NoDecode] = []
 
     database_url: str | None = None
     # Connections are held for milliseconds, never across a
@@ -139,13 +142,32 @@ class Settings(BaseSettings):
     # run, `cli.py worker` may do it for all of them.
     embedded_reaper: bool = True
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "cors_headers", mode="before")
     @classmethod
-    def _split_commas(cls, value: object) -> object:
+    def _split_list(cls, value: object) -> object:
+        """Commas or a JSON list between them; both are common."""
         if not isinstance(value, str):
             return value
-        origins = (origin.strip() for origin in value.split(","))
-        return [origin for origin in origins if origin]
+        if value.lstrip().startswith("["):
+            try:
+                return json.loads(value)
+            except ValueError as err:
+                raise ValueError('is no JSON list, as in ["https://app.example.com"]') from err
+        items = (item.strip() for item in value.split(","))
+        return [item for item in items if item]
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, values: list[str]) -> list[str]:
+        return [check_origin(value) for value in values]
+
+    @field_validator("cors_headers")
+    @classmethod
+    def _check_headers(cls, values: list[str]) -> list[str]:
+        for value in values:
+            if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", value) or value == "*":
+                raise ValueError("must be names of headers, as in X-My-Header, separated by commas")
+        return values
 
     @field_validator("host")
     @classmethod
@@ -304,6 +326,29 @@ class Settings(BaseSettings):
         if len(secret) < SHORTEST_SECRET:
             raise StartupError(f"{path} is damaged: delete it, and everyone has to log in again.")
         return secret
+
+
+def check_origin(origin: str) -> str:
+    """Return an origin as browsers send it. Raises ValueError for what is none.
+
+    Takes `*` for every origin, and `null`, which pages without an origin send.
+    """
+    if origin in ("*", "null"):
+        return origin
+    parts = urlsplit(origin.rstrip("/"))
+    if not parts.scheme or not parts.netloc or parts.path or parts.query or parts.fragment:
+        raise ValueError(
+            "must be origins, which have a scheme and no path, as in https://app.example.com"
+        )
+    try:
+        port = parts.port
+    except ValueError as err:
+        raise ValueError("has an origin whose port is no number") from err
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    if parts.username is not None or not host:
+        raise ValueError("must be origins, without a name or a password in them")
+    is_default = port is None or (parts.scheme, port) in (("http", 80), ("https", 443))
+    return f"{parts.scheme}://{host}" + ("" if is_default else f":{port}")
 
 
 def _is_ipv6(text: str) -> bool:

@@ -6,7 +6,7 @@ the log. Their JSON body is in web/problems.py.
     DarkroomError
     ├── BadPicture (400)         EmptyFile · NotAPicture · UnsupportedFormat · TruncatedPicture
     │                            BrokenPicture · UndecodablePicture
-    ├── MalformedBody (400)
+    ├── MalformedBody (400) · PreflightRefused (400)
     ├── NotAuthenticated (401)   InvalidToken · TokenExpired · WrongCredentials
     ├── Forbidden (403)          NotYours · WrongPassword
     ├── NotFound (404)           UserNotFound · NoPicture · ObjectNotFound
@@ -17,6 +17,7 @@ the log. Their JSON body is in web/problems.py.
     ├── RangeNotSatisfiable (416)
     ├── BadForm (422)            NotAForm · MalformedForm · FileMissing · FileIsAField
     │                            TooManyFiles · BadCrop
+    ├── InvalidRequest (422)
     └── Unavailable (503)        Busy · ShuttingDown · DecoderUnavailable · DatabaseUnavailable
                                  OutcomeUnknown · UploadExpired
                                  StoreError: StoreUnavailable · StoreRefused · ObjectExists
@@ -30,7 +31,10 @@ RETRY_AFTER_SECONDS = 2
 
 
 class DarkroomError(HTTPException):
-    """The root. A subclass sets `status`, `code`, `title` and the default `sentence`."""
+    """The root. A subclass sets `status`, `code`, `title` and the default `sentence`.
+
+    One that sets no title of its own is a branch: it is caught, and never raised.
+    """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
@@ -106,6 +110,15 @@ class MalformedBody(DarkroomError):
     sentence = "The request cannot be read. Please check its format."
 
 
+class PreflightRefused(DarkroomError):
+    """A browser asked on behalf of another origin's page, before its request itself."""
+
+    status = 400
+    code = "preflight_refused"
+    title = "Page of another origin"
+    sentence = "Pages of this origin may not call this service; CORS_ORIGINS names those that may."
+
+
 class NotAuthenticated(DarkroomError):
     status = 401
     code = "not_authenticated"
@@ -131,7 +144,7 @@ class TokenExpired(NotAuthenticated):
 class WrongCredentials(NotAuthenticated):
     code = "wrong_credentials"
     title = "Wrong login"
-    sentence = "The e-mail address or the password is wrong."
+    sentence = "The name, the e-mail address or the password is wrong."
 
 
 class Forbidden(DarkroomError):
@@ -256,7 +269,10 @@ class BadForm(DarkroomError):
 class NotAForm(BadForm):
     code = "not_a_form"
     title = "Not a form"
-    sentence = "Please send the picture as multipart/form-data, in a field named file."
+    sentence = (
+        "Please send the picture as multipart/form-data, in a field named file;"
+        " or bare, with its own Content-Type, as in image/jpeg."
+    )
 
 
 class MalformedForm(BadForm):
@@ -287,6 +303,15 @@ class BadCrop(BadForm):
     code = "bad_crop"
     title = "Crop not usable"
     sentence = "crop must be x,y,size: three whole numbers, a square inside the upright picture."
+
+
+class InvalidRequest(DarkroomError):
+    """Input does not fit its schema; the answer adds `errors`, one for each field."""
+
+    status = 422
+    code = "invalid_request"
+    title = "Input not valid"
+    sentence = "The request is not valid."
 
 
 class Unavailable(DarkroomError):
@@ -335,7 +360,6 @@ class UploadExpired(Unavailable):
 
 class StoreError(Unavailable):
     code = "store_error"
-    title = "Store unavailable"
     sentence = "Pictures cannot be stored right now. Please try again in a moment."
 
 
@@ -343,15 +367,26 @@ class StoreUnavailable(StoreError):
     """The store cannot be reached, or fails; whether the call took effect is unknown."""
 
     code = "store_unavailable"
+    title = "Store unavailable"
 
 
 class StoreRefused(StoreError):
     """The store answered that we may not, or that there is no bucket: an operator has to act."""
 
     code = "store_refused"
+    title = "Store unavailable"
 
 
 class ObjectExists(StoreError):
     """A create-only put met an object under its key."""
 
     code = "object_exists"
+    title = "Store unavailable"
+
+
+def find_raised(branch: type[DarkroomError] = DarkroomError) -> list[type[DarkroomError]]:
+    """All errors that are raised, of this branch of the tree: what may be an answer's `code`."""
+    found = [branch] if "title" in vars(branch) else []
+    for error in branch.__subclasses__():
+        found += find_raised(error)
+    return found

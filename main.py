@@ -18,11 +18,9 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from anyio import to_thread
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 import config
@@ -35,11 +33,12 @@ from ops import embedded_postgres, process, serving
 from pictures.decoding import Decoding
 from pictures.pool import DecoderPool
 from routers import health, media, users
-from schemas import Problem
 from storage import Stores
+from web import document
 from web.admission import Admission
+from web.cross_origin import CrossOrigin
 from web.middleware import CatchAll, OneErrorShape, PoliteEnd, RequestContext
-from web.problems import HANDLERS, PROBLEM_MEDIA_TYPE
+from web.problems import HANDLERS
 from web.static_files import CachedStaticFiles, add_hashes
 
 STATIC = Path(__file__).parent / "static"
@@ -57,7 +56,6 @@ def create_app(settings: Settings, *, owns_process: bool = False) -> FastAPI:
     Several may live in one process, each with settings of its own. The one that `owns_process`
     also sets what a process has only one of: logging, signals, the allocator.
     """
-    problem = {"content": {PROBLEM_MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
     app = FastAPI(
         title="Darkroom",
         summary="Takes people's pictures in, and never loses one.",
@@ -69,21 +67,13 @@ def create_app(settings: Settings, *, owns_process: bool = False) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         exception_handlers=HANDLERS,
-        responses={
-            "4XX": {"description": "Refused", **problem},
-            "5XX": {"description": "Failed", **problem},
-        },
+        generate_unique_id_function=document.name_operation,
+        responses=document.refuse_with_any(),
     )
     app.state.settings = settings
     # The last one added is the outermost.
     app.add_middleware(CatchAll)
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=settings.cors_origins,
-        allow_methods=["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
-        expose_headers=["X-Request-ID", "Retry-After"],
-    )
+    app.add_middleware(CrossOrigin, settings=settings)
     app.add_middleware(OneErrorShape)
     app.add_middleware(PoliteEnd)
     app.add_middleware(RequestContext)
@@ -94,7 +84,7 @@ def create_app(settings: Settings, *, owns_process: bool = False) -> FastAPI:
     app.add_api_route("/", _read_root, include_in_schema=False)
     app.add_api_route("/docs", _read_docs, include_in_schema=False)
     app.mount("/static", CachedStaticFiles(directory=STATIC), name="static")
-    _prefix_token_url(app, f"{settings.public_url or ''}{settings.api_prefix}")
+    document.complete_document(app, f"{settings.public_url or ''}{settings.api_prefix}/users/token")
     return app
 
 
@@ -147,20 +137,6 @@ async def _read_root() -> RedirectResponse:
 async def _read_docs() -> HTMLResponse:
     """The try-it-out page; all that it loads is our own."""
     return HTMLResponse(add_hashes(DOCS_PAGE, STATIC))
-
-
-def _prefix_token_url(app: FastAPI, prefix: str) -> None:
-    """Let the API's document name the address of the login as this application has it."""
-    describe = app.openapi
-
-    def describe_with_prefix() -> dict[str, Any]:
-        document = describe()
-        schemes = document["components"]["securitySchemes"]
-        for scheme in schemes.values():
-            scheme["flows"]["password"]["tokenUrl"] = f"{prefix}/users/token"
-        return document
-
-    app.openapi = describe_with_prefix  # type: ignore[method-assign]
 
 
 app = create_app(config.settings, owns_process=True)

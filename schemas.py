@@ -1,10 +1,10 @@
 """What goes in and out as JSON."""
 
 import unicodedata
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import email_validator
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, WithJsonSchema
 
 from models import LONGEST_FOLDED, fold
 from pictures import MetadataName
@@ -14,13 +14,28 @@ from pictures import MetadataName
 email_validator.SPECIAL_USE_DOMAIN_NAMES[:] = ["arpa", "invalid", "onion"]
 
 
-def _check_username(name: str) -> str:
+def normalize_username(name: str) -> str:
+    """The one way to write a name. Raises ValueError with a sentence for who sent it."""
     name = name.strip()
     if not name:
-        raise ValueError("must not be empty")
+        raise ValueError("Please enter a name.")
     if any(unicodedata.category(character).startswith("C") for character in name):
-        raise ValueError("must not contain control or invisible characters")
-    return _check_folded(name)
+        raise ValueError("A name may not hold control or invisible characters.")
+    return name
+
+
+def _check_username(name: str) -> str:
+    return _check_folded(normalize_username(name))
+
+
+def check_new_username(name: str) -> str:
+    """Return the name, or raise ValueError. A name of old may look like an address, a new one not.
+
+    Whoever logs in with what has an @ means an address.
+    """
+    if "@" in fold(name):
+        raise ValueError("A name may not hold an @: it would look like an e-mail address.")
+    return name
 
 
 def _check_email(address: str) -> str:
@@ -29,13 +44,13 @@ def _check_email(address: str) -> str:
 
 def _check_folded(name: str) -> str:
     if len(fold(name)) > LONGEST_FOLDED:
-        raise ValueError("is too long")
+        raise ValueError("This is too long. Please choose a shorter one.")
     return name
 
 
 def _check_password(password: SecretStr) -> SecretStr:
     if not is_text(password.get_secret_value()):
-        raise ValueError("must be valid text")
+        raise ValueError("A password must be valid text.")
     return password
 
 
@@ -52,20 +67,35 @@ def is_text(value: str) -> bool:
 
 
 def normalize_email(address: str) -> str:
-    """The one way to write an address. Raises ValueError with what is wrong with it."""
+    """The one way to write an address. Raises ValueError with a sentence for who sent it."""
     try:
         return email_validator.validate_email(address, check_deliverability=False).normalized
     except email_validator.EmailNotValidError as err:
-        raise ValueError(f"is not an e-mail address: {err}") from err
+        raise ValueError("Please enter an e-mail address, as in name@example.com.") from err
 
 
 Username = Annotated[str, Field(max_length=50), AfterValidator(_check_username)]
 Email = Annotated[str, Field(max_length=254), AfterValidator(_check_email)]
 # The upper bound keeps hashing cheap; NIST SP 800-63B asks
 # for at least eight characters and at least 64 allowed.
+SHORTEST_PASSWORD = 8
+LONGEST_PASSWORD = 256
 Password = Annotated[
-    SecretStr, Field(min_length=8, max_length=256), AfterValidator(_check_password)
+    SecretStr,
+    Field(min_length=SHORTEST_PASSWORD, max_length=LONGEST_PASSWORD),
+    AfterValidator(_check_password),
+    # Not as `writeOnly`: generators would make two types of the one.
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "password",
+            "minLength": SHORTEST_PASSWORD,
+            "maxLength": LONGEST_PASSWORD,
+        }
+    ),
 ]
+# A password that is compared, whatever the rules were when it was chosen.
+GivenPassword = Annotated[SecretStr, WithJsonSchema({"type": "string", "format": "password"})]
 
 # Ids fit the database's bigint, so that no number can become a server error.
 LARGEST_ID = 2**63 - 1
@@ -78,7 +108,7 @@ class Input(BaseModel):
 
 
 class UserCreate(Input):
-    username: Username
+    username: Annotated[Username, AfterValidator(check_new_username)]
     email: Email
     password: Password
 
@@ -92,7 +122,7 @@ class UserUpdate(Input):
     username: Username = Field(default=None)  # type: ignore[assignment]
     email: Email = Field(default=None)  # type: ignore[assignment]
     password: Password = Field(default=None)  # type: ignore[assignment]
-    current_password: SecretStr | None = Field(default=None, max_length=256)
+    current_password: GivenPassword | None = Field(default=None, max_length=LONGEST_PASSWORD)
 
 
 class ImagePlaceholder(BaseModel):
@@ -130,27 +160,36 @@ class UserWithNewPicture(UserPrivate):
     `removed_metadata` names what the original carried and the picture does not.
     """
 
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
     removed_metadata: tuple[MetadataName, ...] = ()
 
 
+class LoginForm(BaseModel):
+    """The OAuth2 password form. `username` is the e-mail address or the name of the account.
+
+    The rest of it is OAuth2's: it is taken, and changes nothing.
+    """
+
+    username: str
+    password: GivenPassword
+    # Without a default in the document, for which openapi-typescript would demand them.
+    grant_type: Literal["password"] = Field(default=None)  # type: ignore[arg-type]
+    scope: str = Field(default=None)  # type: ignore[assignment]
+    client_id: str = Field(default=None)  # type: ignore[assignment]
+    client_secret: GivenPassword = Field(default=None)  # type: ignore[assignment]
+
+
 class Token(BaseModel):
+    """A login: send `access_token` as `Authorization: Bearer`, for `expires_in` seconds."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
     access_token: str
     token_type: Literal["bearer"] = "bearer"
+    expires_in: int
+    user: UserPrivate
 
 
 class Health(BaseModel):
     status: Literal["live", "ready"]
-
-
-class Problem(BaseModel):
-    """The body of every error: RFC 9457, with a stable `code` for programs and the request's id."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    request_id: str | None
-    errors: list[dict[str, Any]] = Field(
-        default=[], description="Where input was not valid: loc, msg and type"
-    )

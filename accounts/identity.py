@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from fastapi import Depends, Path, Request
 from fastapi.security import OAuth2PasswordBearer
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import lazyload
 
@@ -17,7 +17,7 @@ from accounts.tokens import Tokens
 from database import RequestDatabase
 from errors import InvalidToken, NotAuthenticated, NotYours, UserNotFound, WrongCredentials
 from models import User, fold
-from schemas import LARGEST_ID, normalize_email
+from schemas import LARGEST_ID, Token, UserPrivate, normalize_email, normalize_username
 
 _bearer = OAuth2PasswordBearer(tokenUrl="users/token", auto_error=False)
 UserId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
@@ -51,28 +51,41 @@ class Login:
         self._passwords = passwords
         self._tokens = tokens
 
-    async def log_in(self, email: str, password: str) -> str:
-        """Return a token.
+    async def log_in(self, name_or_address: str, password: str) -> Token:
+        """Return a token, and whose it is.
 
-        Raises WrongCredentials, alike for an unknown address and a wrong password.
+        Raises WrongCredentials, alike for an unknown account and a wrong password.
         """
-        try:
-            address = fold(normalize_email(email))
-        except ValueError:
-            address = ""  # no account's, and it costs the same time
         async with self._database.reader() as db:
             # The database's clock, so that tokens and `tokens_valid_after`
             # compare whatever server made them.
             found = await db.execute(
-                select(User.id, User.password_hash, func.clock_timestamp()).where(
-                    User.email_folded == address
-                )
+                select(User, func.clock_timestamp()).where(_names_account(name_or_address))
             )
             account = found.one_or_none()
-        password_hash = account[1] if account else None
+        password_hash = account[0].password_hash if account else None
         if not await self._passwords.match(password, password_hash) or account is None:
             raise WrongCredentials
-        return self._tokens.issue(account[0], account[2])
+        user, now = account
+        return Token(
+            access_token=self._tokens.issue(user.id, now),
+            expires_in=self._tokens.lifetime_seconds,
+            user=UserPrivate.model_validate(user),
+        )
+
+
+def _names_account(name_or_address: str) -> ColumnElement[bool]:
+    """The condition on the account that this names.
+
+    What has an @ is an address: a name of old that looks like one is never taken for it.
+    """
+    is_address = "@" in fold(name_or_address)
+    column = User.email_folded if is_address else User.username_folded
+    normalize = normalize_email if is_address else normalize_username
+    try:
+        return column == fold(normalize(name_or_address))
+    except ValueError:
+        return column == ""  # no account's, and it costs the same time
 
 
 async def _read_current_user(

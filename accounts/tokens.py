@@ -32,6 +32,11 @@ class Tokens:
         self._secret = secret
         self._lifetime = timedelta(minutes=expire_minutes)
 
+    @property
+    def lifetime_seconds(self) -> int:
+        """How long a token is good for."""
+        return int(self._lifetime.total_seconds())
+
     def issue(self, user_id: int, issued_at: datetime) -> str:
         """Sign a token. `issued_at` keeps its microseconds: two of one second are told apart."""
         claims = {

@@ -7,6 +7,7 @@ from database import Statement
 from errors import DatabaseUnavailable
 from files import RequestBackends
 from schemas import Health
+from web.document import refuse_with
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -17,14 +18,14 @@ NOTHING = Statement(select(1))
 
 @router.get("/live")
 @router.head("/live", include_in_schema=False)
-async def live() -> Health:
+async def check_live() -> Health:
     """The process answers: a failure means restart it."""
     return Health(status="live")
 
 
-@router.get("/ready")
+@router.get("/ready", responses=refuse_with(DatabaseUnavailable))
 @router.head("/ready", include_in_schema=False)
-async def ready(backends: RequestBackends) -> Health:
+async def check_ready(backends: RequestBackends) -> Health:
     """The database answers: a failure means send no requests here for now.
 
     The store is not asked: while it is away, reads and logins still work, and uploads say 503 by

@@ -11,20 +11,27 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from config import KIB
-from errors import ObjectNotFound, RangeNotSatisfiable
+from errors import ObjectNotFound, RangeNotSatisfiable, StoreRefused, StoreUnavailable
 from files import RequestBackends
 from files.kinds import is_public
 from storage import CACHE_CONTROL, AsyncStore, OpenObject, Stores
+from web.document import Responses, refuse_with
 
 router = APIRouter(prefix="/media", tags=["media"])
 
 CHUNK_BYTES = 64 * KIB
 
+ANSWERS: Responses = {
+    206: {"description": "The part that `Range` asks for"},
+    304: {"description": "`If-None-Match` names its `ETag`"},
+    **refuse_with(ObjectNotFound, RangeNotSatisfiable, StoreUnavailable, StoreRefused),
+}
+
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
-@router.get("/{key:path}", response_class=Response)
-@router.head("/{key:path}", response_class=Response)
+@router.get("/{key:path}", response_class=Response, responses=ANSWERS)
+@router.head("/{key:path}", response_class=Response, include_in_schema=False)
 async def read_object(key: str, request: Request, backends: RequestBackends) -> Response:
     """One object, or the one range of it that was asked for (RFC 9110, section 14)."""
     etag = f'"{key.rpartition("/")[2]}"'

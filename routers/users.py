@@ -3,8 +3,8 @@
 from contextlib import AsyncExitStack
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
-from fastapi.security import OAuth2PasswordRequestForm
+from fastapi import APIRouter, Depends, Form, Request
+from fastapi.exceptions import RequestValidationError
 from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError
 
@@ -13,24 +13,67 @@ from accounts import (
     CurrentUser,
     EditableUser,
     Login,
-    Passwords,
     RequestPasswords,
     UserId,
     lock_account,
 )
 from database import Db, RequestDatabase, commit
-from errors import EmailTaken, UsernameTaken, UserNotFound, WrongPassword
+from errors import (
+    BadForm,
+    BadPicture,
+    BodyTooLarge,
+    Busy,
+    DatabaseUnavailable,
+    DecoderUnavailable,
+    EmailTaken,
+    FileTooLarge,
+    InvalidRequest,
+    InvalidToken,
+    MalformedBody,
+    NoPicture,
+    NotAuthenticated,
+    NotYours,
+    OutcomeUnknown,
+    ShuttingDown,
+    SideTooLong,
+    StoreError,
+    TokenExpired,
+    TooManyPixels,
+    UploadExpired,
+    UploadStalled,
+    UsernameTaken,
+    UserNotFound,
+    WrongCredentials,
+    WrongPassword,
+    find_raised,
+)
 from files import Backends, RequestBackends
 from models import EMAIL_CONSTRAINT, USERNAME_CONSTRAINT, User, fold
 from pictures import PICTURES_TAKEN
 from pictures.decoding import Decoding
-from schemas import Token, UserCreate, UserPrivate, UserPublic, UserUpdate, UserWithNewPicture
+from schemas import (
+    LoginForm,
+    Token,
+    UserCreate,
+    UserPrivate,
+    UserPublic,
+    UserUpdate,
+    UserWithNewPicture,
+    check_new_username,
+)
 from web.admission import RequestAdmission
 from web.bodies import BoundedRoute
+from web.document import refuse_with
 from web.forms import PictureForm, admit_picture_form
 
 router = APIRouter(prefix="/users", tags=["users"], route_class=BoundedRoute)
 upload_router = APIRouter(prefix="/users", tags=["users"])  # bounds its bodies itself
+
+# Refusals that several routes have in common, for the document.
+SMALL_BODY = (MalformedBody, UploadStalled, BodyTooLarge, InvalidRequest, DatabaseUnavailable)
+LOGIN = (NotAuthenticated, InvalidToken, TokenExpired)
+OWN_ACCOUNT = (*LOGIN, NotYours, UserNotFound)
+TAKEN = (UsernameTaken, EmailTaken, Busy)
 
 CROP_DESCRIPTION = "x,y,size: a square in pixels of the upright picture; else its centre"
 PICTURE_FORM = {
@@ -44,12 +87,14 @@ PICTURE_FORM = {
                     "properties": {
                         "file": {
                             "type": "string",
+                            # Of OpenAPI 3.0, and what every generator of clients understands.
                             "format": "binary",
+                            "contentMediaType": "application/octet-stream",
                             "description": PICTURES_TAKEN,
                         },
                         "crop": {
                             "type": "string",
-                            "pattern": r"^(\d{1,9},\d{1,9},\d{1,9})?$",
+                            "pattern": r"^\d{1,9},\d{1,9},\d{1,9}$",
                             "examples": [""],  # what the try-it-out page fills in
                             "description": CROP_DESCRIPTION,
                         },
@@ -70,7 +115,7 @@ def _get_decoding(request: Request) -> Decoding:
 RequestDecoding = Annotated[Decoding, Depends(_get_decoding)]
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=refuse_with(*SMALL_BODY, *TAKEN, OutcomeUnknown))
 async def register(new: UserCreate, db: Db, passwords: RequestPasswords) -> UserPrivate:
     """Make an account."""
     user = User(
@@ -89,15 +134,17 @@ async def register(new: UserCreate, db: Db, passwords: RequestPasswords) -> User
     return UserPrivate.model_validate(user)
 
 
-@router.post("/token")
-async def log_in(
-    form: Annotated[OAuth2PasswordRequestForm, Depends()], login: Annotated[Login, Depends()]
-) -> Token:
-    """Log in with the OAuth2 password form; `username` is the e-mail address."""
-    return Token(access_token=await login.log_in(form.username, form.password))
+@router.post("/token", responses=refuse_with(*SMALL_BODY, WrongCredentials, Busy))
+async def log_in(form: Annotated[LoginForm, Form()], login: Annotated[Login, Depends()]) -> Token:
+    """Log in with the OAuth2 password form; `username` is the e-mail address or the name."""
+    return await login.log_in(form.username, form.password.get_secret_value())
 
 
-@router.delete("/token", status_code=204)
+@router.delete(
+    "/token",
+    status_code=204,
+    responses=refuse_with(*SMALL_BODY, *LOGIN, UserNotFound, OutcomeUnknown),
+)
 async def end_all_tokens(current: CurrentUser, db: Db) -> None:
     """Log out everywhere: every token of the account ends."""
     user = await lock_account(db, current.id)
@@ -105,13 +152,13 @@ async def end_all_tokens(current: CurrentUser, db: Db) -> None:
     await commit(db)
 
 
-@router.get("/me")
+@router.get("/me", responses=refuse_with(*SMALL_BODY, *LOGIN))
 async def read_me(user: CurrentUser) -> UserPrivate:
     """The account of the token."""
     return UserPrivate.model_validate(user)
 
 
-@router.get("/{user_id}")
+@router.get("/{user_id}", responses=refuse_with(*SMALL_BODY, UserNotFound))
 async def read_user(user_id: UserId, database: RequestDatabase) -> UserPublic:
     """An account as anyone sees it."""
     async with database.reader() as db:
@@ -121,7 +168,10 @@ async def read_user(user_id: UserId, database: RequestDatabase) -> UserPublic:
     return UserPublic.model_validate(user)
 
 
-@router.patch("/{user_id}")
+@router.patch(
+    "/{user_id}",
+    responses=refuse_with(*SMALL_BODY, *OWN_ACCOUNT, WrongPassword, *TAKEN, OutcomeUnknown),
+)
 async def update_user(
     user: EditableUser,
     current: CurrentUser,
@@ -146,6 +196,8 @@ async def update_user(
     if password_hash is not None and changed.password_hash != user.password_hash:
         raise WrongPassword  # someone else changed it while we compared
     if "username" in given:
+        if fold(update.username) != changed.username_folded:
+            _check_new_username(update.username)
         changed.username = update.username
         changed.username_folded = fold(update.username)
     if "email" in given:
@@ -161,13 +213,27 @@ async def update_user(
     return UserPrivate.model_validate(changed)
 
 
-@router.delete("/{user_id}", status_code=204)
+@router.delete(
+    "/{user_id}", status_code=204, responses=refuse_with(*SMALL_BODY, *OWN_ACCOUNT, OutcomeUnknown)
+)
 async def delete_user(user: EditableUser, backends: RequestBackends) -> None:
     """Delete the account with all that it has."""
     await backends.tasks.finish(files.delete_account(backends, user.id))
 
 
-@upload_router.patch("/{user_id}/picture", openapi_extra=PICTURE_FORM)
+@upload_router.patch(
+    "/{user_id}/picture",
+    openapi_extra=PICTURE_FORM,
+    responses=refuse_with(
+        *OWN_ACCOUNT,
+        *find_raised(BadPicture),
+        *find_raised(BadForm),
+        *find_raised(StoreError),
+        *(FileTooLarge, TooManyPixels, SideTooLong, UploadStalled, InvalidRequest),
+        *(Busy, ShuttingDown, DecoderUnavailable, DatabaseUnavailable),
+        *(OutcomeUnknown, UploadExpired),
+    ),
+)
 async def replace_picture(
     user: EditableUser,
     request: Request,
@@ -177,7 +243,8 @@ async def replace_picture(
 ) -> UserWithNewPicture:
     """Replace the picture: resize it, store it, commit its name, delete the old one.
 
-    What was sent becomes a clean, upright 300 x 300 JPEG.
+    What was sent becomes a clean, upright 300 x 300 JPEG. The bare picture as the body, with its
+    own Content-Type (`image/...`), is taken as well.
     """
     async with AsyncExitStack() as reservation:
         form = await reservation.enter_async_context(
@@ -189,7 +256,10 @@ async def replace_picture(
         return await backends.tasks.finish(work)
 
 
-@router.delete("/{user_id}/picture")
+@router.delete(
+    "/{user_id}/picture",
+    responses=refuse_with(*SMALL_BODY, *OWN_ACCOUNT, NoPicture, OutcomeUnknown),
+)
 async def delete_picture(user: EditableUser, backends: RequestBackends) -> UserPrivate:
     """Take the picture away; the default picture shows instead."""
     changed = await backends.tasks.finish(files.remove_picture(backends, user.id))
@@ -214,12 +284,13 @@ async def _finish_replacement(
     return answer.model_copy(update={"removed_metadata": picture.removed_metadata})
 
 
-async def _is_confirmed(update: UserUpdate, user: User, passwords: Passwords) -> bool:
-    """Whether the current password was sent as well."""
-    if update.current_password is None:
-        return False
-    given = update.current_password.get_secret_value()
-    return bool(given) and await passwords.match(given, user.password_hash)
+def _check_new_username(name: str) -> None:
+    """Refuse what may only be kept, in the way in which input is refused."""
+    try:
+        check_new_username(name)
+    except ValueError as err:
+        error = {"type": "value_error", "loc": ("body", "username"), "ctx": {"error": err}}
+        raise RequestValidationError([error]) from err
 
 
 def _raise_taken(err: IntegrityError) -> None:

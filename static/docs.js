@@ -5,4 +5,11 @@ SwaggerUIBundle({
   deepLinking: true,
   validatorUrl: null,
   persistAuthorization: false,
+  // An empty field of the form is sent as well, and an empty crop is refused.
+  requestInterceptor: (request) => {
+    if (request.body?.get?.("crop") === "") {
+      request.body.delete("crop");
+    }
+    return request;
+  },
 });

@@ -9,10 +9,19 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import iter_route_contexts
+from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from errors import DarkroomError, MalformedBody, MethodNotAllowed, NotFound, RangeNotSatisfiable
+from errors import (
+    DarkroomError,
+    InvalidRequest,
+    MalformedBody,
+    MethodNotAllowed,
+    NotFound,
+    RangeNotSatisfiable,
+)
+from web.sentences import explain_body, explain_error, explain_unread_body
 
 logger = logging.getLogger(__name__)
 
@@ -49,12 +58,12 @@ def _make_problem(
     return JSONResponse(body, status, headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
-def make_problem(request: Request, error: DarkroomError) -> JSONResponse:
+def make_problem(request: Request, error: DarkroomError, **more: Any) -> JSONResponse:
     """The answer to one of our own errors; what is behind an outage goes to the log."""
     if error.status >= 500 and error.__cause__ is not None:
         logger.warning("%s: %r", error.code, error.__cause__)
     return _make_problem(
-        request, error.status, error.code, error.title, error.detail, error.headers
+        request, error.status, error.code, error.title, error.detail, error.headers, **more
     )
 
 
@@ -74,6 +83,9 @@ async def _answer_http_error(request: Request, error: Exception) -> JSONResponse
     if isinstance(error, DarkroomError):
         return make_problem(request, error)
     assert isinstance(error, HTTPException)
+    if error.status_code == MalformedBody.status:
+        content_type = request.headers.get("content-type", "")
+        return make_problem(request, MalformedBody(explain_unread_body(content_type)))
     headers = {"Allow": _find_methods(request)} if error.status_code == 405 else error.headers
     return make_status_problem(request, error.status_code, headers)
 
@@ -100,19 +112,18 @@ async def _answer_validation_error(request: Request, error: Exception) -> JSONRe
     What was sent is not repeated: it may be a password.
     """
     assert isinstance(error, RequestValidationError)
+    whole = explain_body(error.body, request.headers.get("content-type", ""))
+    is_login = isinstance(error.body, FormData)
     errors = [
-        {"loc": list(item["loc"][:2]), "msg": item["msg"], "type": item["type"]}
+        {
+            "loc": list(item["loc"][:2]),
+            "msg": (len(item["loc"]) == 1 and whole) or explain_error(item, is_login=is_login),
+            "type": item["type"],
+        }
         for item in error.errors()
-        if item["type"] != "literal_error"  # `me` is no number; that it is none is said already
+        if item["type"] != "literal_error" or item["loc"][0] != "path"  # the number's says it
     ]
-    first = errors[0]
-    where = ".".join(part for part in first["loc"][1:] if isinstance(part, str)) or str(
-        first["loc"][0]
-    )
-    detail = f"{where}: {first['msg'].removeprefix('Value error, ').rstrip('.')}."
-    return _make_problem(
-        request, 422, "invalid_request", "Input not valid", detail, None, errors=errors
-    )
+    return make_problem(request, InvalidRequest(whole or errors[0]["msg"]), errors=errors)
 
 
 HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {

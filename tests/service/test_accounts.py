@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import threading
 import uuid
 from collections.abc import Iterator
@@ -51,6 +52,13 @@ def log_in(api: httpx.Client, email: object, password: object = PASSWORD) -> htt
 
 def me(api: httpx.Client, token: str) -> httpx.Response:
     return api.get("/users/me", headers={"Authorization": f"Bearer {token}"})
+
+
+def is_for_people(sentence: str) -> bool:
+    """Whether it is a whole sentence, without the words of a validator or the names of fields."""
+    words = "input|valid string|items|characters after|Value error|_|@-sign|extra inputs|SecretStr"
+    is_whole = re.fullmatch(r"(A|An|Please|The|This|There) .*\.", sentence)
+    return bool(is_whole) and not re.search(words, sentence, re.IGNORECASE)
 
 
 def refused(answer: httpx.Response) -> tuple[int, str]:
@@ -288,7 +296,8 @@ def test_a_bad_value_is_refused_by_name_and_no_password_repeated(
         problem = answer.json()
         assert [error["loc"] for error in problem["errors"]] == [["body", field]]
         assert all(set(error) == {"loc", "msg", "type"} for error in problem["errors"])
-        assert problem["detail"].startswith(f"{field}: ")
+        assert problem["detail"] == problem["errors"][0]["msg"]
+        assert is_for_people(problem["detail"])
         assert password not in answer.text and account.password not in answer.text
         if field == "password" and isinstance(value, str) and value:
             assert value not in answer.text
@@ -316,6 +325,10 @@ def test_an_unknown_field_is_refused(api: httpx.Client, account: Account, name: 
         assert refused(answer) == (422, "invalid_request")
         problems = [error["type"] for error in answer.json()["errors"]]
         assert problems == ["string_unicode" if name == "\ud800" else "extra_forbidden"]
+        shown = name if name.isascii() and name.isprintable() else "with another name"
+        if name != "\ud800":
+            told = f"There is no field {shown} here. Please leave it out."
+            assert answer.json()["detail"] == told
 
 
 @pytest.mark.parametrize("field", ["username", "email", "password"])
@@ -426,6 +439,98 @@ def test_a_login_without_a_field_is_refused_without_repeating_the_password(
         answer = api.post("/users/token", data=form)
         assert refused(answer) == (422, "invalid_request")
         assert PASSWORD not in answer.text
+
+
+SENTENCES: dict[str, tuple[dict[str, object], str]] = {
+    "no name": ({"username": " "}, "Please enter a name."),
+    "no address": ({"email": ""}, "Please enter an e-mail address, as in name@example.com."),
+    "no password": ({"password": ""}, "Please enter a password."),
+    "nothing for a password": ({"password": None}, "Please enter a password."),
+    "a short password": (
+        {"password": "seven77"},
+        "Please choose a password of at least 8 characters.",
+    ),
+    "a long password": ({"password": "x" * 257}, "A password may have at most 256 characters."),
+    "a long name": ({"username": "x" * 51}, "A name may have at most 50 characters."),
+    "a number for a name": ({"username": 7}, "A name must be text."),
+    "a field that is none": ({"role": 1}, "There is no field role here. Please leave it out."),
+    "a name like an address": (
+        {"username": "ann@example.com"},
+        "A name may not hold an @: it would look like an e-mail address.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_people_are_told_what_to_do(api: httpx.Client, name: str) -> None:
+    changed, sentence = SENTENCES[name]
+    answer = register(api, **changed)
+    assert refused(answer) == (422, "invalid_request")
+    assert answer.json()["detail"] == sentence == answer.json()["errors"][0]["msg"]
+
+
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+BODIES = [
+    ("/users", JSON, b'{"username": ', "not valid JSON: it goes wrong at character 14"),
+    ("/users", JSON, b"[]", "must be a JSON object"),
+    ("/users", JSON, b"", "no body"),
+    ("/users", "", b'{"username": "a"}', "and say so: Content-Type: application/json"),
+    ("/users", FORM, b"username=a", "Please send JSON"),
+    ("/users", JSON, b'{"username": "\xff"}', "JSON in UTF-8"),
+    ("/users/token", JSON, b'{"username": "a"}', "Please send the login as a form"),
+    ("/users/token", FORM, b"username=a&password=", "Please enter a password"),
+    ("/users/token", FORM, b"password=a", "Please enter a name or an e-mail address"),
+    ("/users/token", FORM, b"username=a&password=b&grant_type=x", "must be password, or left out"),
+    ("/users/token", "multipart/form-data", b"--x", "Do not set this header yourself"),
+    ("/users/token", "multipart/form-data; boundary=x", b"username=a", "damaged or cut short"),
+]
+
+
+@pytest.mark.parametrize("path, content_type, body, told", BODIES, ids=ascii)
+def test_a_body_of_another_form_is_told_as_such(
+    api: httpx.Client, path: str, content_type: str, body: bytes, told: str
+) -> None:
+    headers = {"Content-Type": content_type} if content_type else {}
+    answer = api.post(path, content=body, headers=headers)
+    assert refused(answer)[0] in (400, 422)
+    assert told in answer.json()["detail"]
+
+
+def test_a_login_takes_the_name_or_the_address_and_tells_whose_it_is(
+    shared_service: Service, api: httpx.Client
+) -> None:
+    name = fresh("Ada ")
+    email = f"{fresh('ada.')}@example.com"
+    user = register(api, username=name, email=email).json()
+    for said in (name, f" {name.upper()}", email, email.upper()):
+        token = log_in(api, said).json()
+        assert (token["user"], token["token_type"]) == (user, "bearer")
+        assert token["expires_in"] == 60 * 60
+        assert me(api, token["access_token"]).json() == user
+    as_multipart = {"username": (None, email), "password": (None, PASSWORD), "scope": (None, "")}
+    assert api.post("/users/token", files=as_multipart).json()["user"] == user
+    for unknown in (fresh("Ada "), name + "\x00", f"{name}@"):
+        assert refused(log_in(api, unknown)) == (401, "wrong_credentials")
+
+
+def test_a_name_of_old_that_is_anothers_address_opens_nobodys_account(
+    shared_service: Service, api: httpx.Client, account: Account
+) -> None:
+    owner = shared_service.register(fresh("owner-"))
+    renamed = "UPDATE users SET username = $1, username_folded = $1 WHERE id = $2"
+    shared_service.sql(renamed, owner.email, account.id)
+    headers = account.headers
+    assert log_in(api, owner.email, owner.password).json()["user"]["id"] == owner.id
+    assert refused(log_in(api, owner.email, account.password)) == (401, "wrong_credentials")
+    assert log_in(api, account.email, account.password).json()["user"]["id"] == account.id
+    # It may be kept, but no other name with an @ may be taken.
+    path = f"/users/{account.id}"
+    assert api.patch(path, json={"username": owner.email}, headers=headers).status_code == 200
+    answer = api.patch(path, json={"username": f"{fresh()}@example.com"}, headers=headers)
+    assert refused(answer) == (422, "invalid_request")
+    assert answer.json()["detail"].startswith("A name may not hold an @")
+    assert answer.json()["errors"][0]["loc"] == ["body", "username"]
 
 
 def test_unknown_address_and_wrong_password_are_answered_alike(

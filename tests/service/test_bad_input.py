@@ -262,7 +262,22 @@ BAD_FORMS: dict[str, tuple[Send, int, str]] = {
         422,
         "not_a_form",
     ),
-    "the bare picture": (as_body(lambda: jpeg(), content_type="image/jpeg"), 422, "not_a_form"),
+    "a bare picture of no type": (
+        as_body(lambda: jpeg(), content_type="application/octet-stream"),
+        422,
+        "not_a_form",
+    ),
+    "a bare text of a picture's type": (
+        as_body(b"This is no picture.", content_type="image/jpeg"),
+        400,
+        "not_a_picture",
+    ),
+    "nothing, of a picture's type": (as_body(b"", content_type="image/png"), 400, "empty_file"),
+    "a bare file of one byte more than the limit": (
+        as_body(lambda: jpeg().ljust(MAX_UPLOAD_SIZE_BYTES + 1, b"\0"), content_type="image/jpeg"),
+        413,
+        "file_too_large",
+    ),
     "an empty body": (as_body(b""), 422, "malformed_form"),
     "no body and no type": (
         lambda service, account: patch(service, account, account.id),
@@ -462,7 +477,7 @@ def test_a_refused_preflight_has_the_one_shape(shared_service: Service) -> None:
     asked = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "PATCH"}
     with shared_service.client() as client:
         answer = client.options("/users/1/picture", headers=asked)
-    assert_problem(answer, 400, "malformed_body")
+    assert_problem(answer, 400, "preflight_refused")
     assert "access-control-allow-origin" not in answer.headers
 
 

@@ -1,5 +1,7 @@
 """A real browser can use Darkroom: the page at /docs, uploads, refusals, other origins."""
 
+import base64
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.support.pictures import corners, jpeg, phone_photo
-from tests.support.services import Account, Service
+from tests.support.services import ROOT, Account, Service
 from tests.support.web import WebPage, serve_pages
 
 MB = 1_000_000
@@ -261,3 +263,91 @@ def test_a_page_of_any_other_origin_is_blocked(
     assert any("CORS" in complaint for complaint in browser.complaints)
     with shared_service.client(account) as client:
         assert client.get("/users/me").json()["image_file"] is None
+
+
+# Asks the functions of docs/frontend.md for all that they promise.
+TRY_THE_PAGE = """
+async ([name, photo]) => {
+    const bytes = Uint8Array.from(atob(photo), (character) => character.charCodeAt(0));
+    const file = new File([bytes], "photo.jpg", {type: "image/jpeg"});
+    const done = {};
+    const email = `${name}@example.com`;
+    const caught = (promise) => promise.then(() => null, (error) => error);
+
+    const made = await register(name, email, "correct horse");
+    const invalid = await caught(register("", email, "short"));
+    done.invalid = explain(invalid).fields;
+    done.taken = explain(await caught(register(name, "b@example.com", "correct horse"))).sentence;
+    const login = await logIn(name, "correct horse");
+    done.isOwn = login.user.id === made.id && login.expiresAt > Date.now();
+    done.wrong = explain(await caught(logIn(email, "wrong horse"))).mustLogIn;
+
+    const progress = [];
+    const crop = {x: 0, y: 0, size: 300};
+    const onProgress = (share) => progress.push(share);
+    const user = await tryAgain(() => sendPicture(login.token, file, {crop, onProgress}));
+    done.progress = progress.at(-1);
+    const image = document.body.appendChild(new Image());
+    const loaded = new Promise((resolve) => { image.onload = resolve; });
+    showPicture(image, user);
+    done.isPainted = image.style.background !== "" && image.width === 300;
+    await loaded;
+    done.isLoaded = image.naturalWidth === 300;
+
+    const token = login.token;
+    const controller = new AbortController();
+    const {signal} = controller;
+    const cancelled = caught(sendPicture(token, file, {signal}));
+    controller.abort();
+    done.cancelled = (await cancelled).name;
+    done.late = (await caught(sendPicture(token, file, {signal}))).name;
+    done.gone = (await caught(call("GET", "/users/me", {token, signal}))).name;
+    const kept = await call("GET", "/users/me", {token});
+    done.isKept = kept.image_path === user.image_path;
+
+    const text = new File(["This is no picture."], "photo.jpg");
+    let tries = 0;
+    const sendText = () => {
+        tries += 1;
+        return sendPicture(token, text);
+    };
+    const refused = await caught(tryAgain(sendText));
+    done.refused = [explain(refused).sentence, refused.code, tries];
+    const passing = {status: 503, code: "busy", detail: "Busy.", retryAfterSeconds: 0};
+    tries = 0;
+    done.tried = await tryAgain(async () => {
+        tries += 1;
+        if (tries < 3) throw Object.assign(new Error("busy"), passing);
+        return tries;
+    });
+    await call("DELETE", "/users/me", {token});
+    return done;
+}
+"""
+
+
+def test_what_the_page_for_frontends_shows_works_from_another_origin(
+    open_service: Service, elsewhere: str, browser: Browser
+) -> None:
+    page = (ROOT / "docs" / "frontend.md").read_text()
+    sections = page.split("\n## fetch\n", 1)[1].split("\n## axios\n", 1)[0]
+    blocks = re.findall(r"```js\n(.*?)```", sections, re.DOTALL)
+    assert len(blocks) == 6
+    script = "\n".join(blocks).replace("http://127.0.0.1:8000", open_service.url)
+    browser.page.goto(elsewhere)
+    browser.page.add_script_tag(content=script)
+    photo = base64.b64encode(phone_photo(1200, 900)).decode()
+    done = browser.page.evaluate(TRY_THE_PAGE, ["frontend", photo])
+    assert done == {
+        "invalid": {
+            "username": "Please enter a name.",
+            "password": "Please choose a password of at least 8 characters.",
+        },
+        "taken": "This name is taken. Please choose another.",
+        **dict.fromkeys(("isOwn", "wrong", "isPainted", "isLoaded", "isKept"), True),
+        "progress": 1,
+        **dict.fromkeys(("cancelled", "late", "gone"), "AbortError"),
+        "refused": ["Das ist kein Bild.", "not_a_picture", 1],
+        "tried": 3,
+    }
+    assert open_service.objects() == {}

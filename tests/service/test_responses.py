@@ -19,10 +19,10 @@ from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
 
 import errors
-import schemas
 from main import app
 from tests.support.pictures import jpeg
 from tests.support.services import Account, Service
+from web.document import Problem
 
 PATIENCE_SECONDS = 30
 FILE = "/static/profile_pics/default.jpg"
@@ -68,7 +68,7 @@ def check_problem(answer: httpx.Response, status: int, code: str) -> dict[str, A
         "application/problem+json",
     ), answer.text
     body: dict[str, Any] = answer.json()
-    schemas.Problem.model_validate(body)
+    Problem.model_validate(body)
     assert set(body) == FIELDS | ({"errors"} if code == "invalid_request" else set())
     assert re.fullmatch(r"[a-z0-9_]+", body["code"])
     assert (body["status"], body["code"], body["type"]) == (
