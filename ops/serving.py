@@ -74,6 +74,7 @@ class _Workers(Multiprocess):
 
     def run(self) -> None:
         super().run()
+        process.leave_at_signals()  # again, for while the database ends
         if any(worker.exitcode == STARTUP_FAILURE_STATUS for worker in self.processes):
             sys.exit(STARTUP_FAILURE_STATUS)
         sys.exit(self._status)
