@@ -346,8 +346,10 @@ async def migrate(url: str) -> None:
             await connection.run_sync(_upgrade)
     except CommandError as err:
         async with engine.connect() as connection:
-            is_ours = await connection.scalar(text("SELECT to_regclass('stored_files')"))
-        raise StartupError(explain_unknown_revision(engine.url, is_ours is not None)) from err
+            asked = text("SELECT version_num, to_regclass('stored_files') FROM alembic_version")
+            revision, table = (await connection.execute(asked)).one()
+        is_ours = table is not None
+        raise StartupError(explain_unknown_revision(revision, engine.url, is_ours)) from err
     except (DBAPIError, asyncpg.PostgresError, *_LOST) as err:
         raise StartupError(explain_refusal(err, engine.url)) from err
 

@@ -58,17 +58,13 @@ def explain_refusal(err: Exception, url: URL) -> str:
     return f"The database {url.database} at {host}:{port} cannot be used: {_explain(err, url)}."
 
 
-def explain_unknown_revision(url: URL, is_ours: bool) -> str:
+def explain_unknown_revision(revision: str, url: URL, is_ours: bool) -> str:
     """Say what it means that a database's revision is none of ours."""
     if is_ours:
-        return (
-            f"The database {url.database} was made by a newer version of Darkroom:"
-            " install that one, or name an empty database in DATABASE_URL."
-        )
-    return (
-        f"The database {url.database} belongs to another application:"
-        " name an empty one in DATABASE_URL."
-    )
+        cause = "of a newer version of Darkroom; install that one, or name an empty database in"
+    else:
+        cause = "of another application; name an empty database in"
+    return f"The database {url.database} cannot be used: its revision {revision} is {cause} DATABASE_URL."
 
 
 def _explain(err: Exception, url: URL) -> str:
