@@ -61,10 +61,13 @@ def explain_refusal(err: Exception, url: URL) -> str:
 def explain_unknown_revision(revision: str, url: URL, is_ours: bool) -> str:
     """Say what it means that a database's revision is none of ours."""
     if is_ours:
-        cause = "of a newer version of Darkroom; install that one, or name an empty database in"
+        cause = "of a newer version of Darkroom; install that one, or"
     else:
-        cause = "of another application; name an empty database in"
-    return f"The database {url.database} cannot be used: its revision {revision} is {cause} DATABASE_URL."
+        cause = "of another application;"
+    return (
+        f"The database {url.database} cannot be used: its revision {revision} is {cause}"
+        " name an empty database in DATABASE_URL."
+    )
 
 
 def _explain(err: Exception, url: URL) -> str:
