@@ -3,6 +3,7 @@
 It is a form with one picture, which stays in memory, and small text fields; or the bare picture.
 """
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ OTHER_NAME = (
 )
 # What a program writes where a variable has no value.
 NO_VALUES = ("undefined", "null", "None", "NaN", "[object Object]")
+
+_ENCODED_FILENAME = re.compile(rb";\s*filename\*[\d*]*\s*=", re.IGNORECASE)
 
 
 @dataclass
@@ -248,7 +251,7 @@ class FormReader:
             raise MalformedForm
         self._is_other_file = name != b"file"
         # `filename*` is not for forms (RFC 7578, section 4.2), but some clients send only that.
-        if options.get(b"filename") or b"filename*" in disposition.lower():
+        if options.get(b"filename") or _ENCODED_FILENAME.search(disposition):
             self._begin_file()
         elif b"filename" in options or (name == b"file" and self._is_typed_as_file()):
             self._target = None

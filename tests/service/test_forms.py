@@ -33,6 +33,7 @@ UNDERSTOOD: dict[str, Callable[[], bytes]] = {
     "an empty input after": lambda: form(picture(), UNCHOSEN),
     "empty inputs of other names": lambda: form(OTHER_UNCHOSEN, picture(), OTHER_UNCHOSEN),
     "a preamble": lambda: b"This is a form.\r\n" * 100 + form(picture()),
+    "a field of an odd name": lambda: form(part(b"x", 'form-data; name="filename*"'), picture()),
     "an empty line before": lambda: b"\r\n" + form(picture()),
     "a type for the crop": lambda: form(
         picture(), part(b"0,0,200", 'form-data; name="crop"\r\nContent-Type: text/plain')
