@@ -28,6 +28,7 @@ from cryptography.x509.oid import NameOID
 from config import MIB, Settings
 from errors import FileTooLarge, OutcomeUnknown
 from files.kinds import KINDS
+from ops import serving
 from tests.support.pictures import jpeg
 from tests.support.services import (
     ROOT,
@@ -332,6 +333,8 @@ def test_nginx_opens_the_public_prefixes_of_the_table_of_kinds_and_no_others() -
 def test_the_proxy_lets_go_of_a_connection_before_the_service_does() -> None:
     (proxy_seconds,) = re.findall(r"keepalive_timeout (\d+)s;", BLOCK)
     assert int(proxy_seconds) < Settings().keep_alive_seconds
+    settings = Settings(keep_alive_seconds=7)
+    assert serving._make_config("main:app", settings).timeout_keep_alive == 7
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
