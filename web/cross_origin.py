@@ -4,6 +4,7 @@ The browser tells whoever wrote such a page next to nothing, so the log says wha
 """
 
 import logging
+from urllib.parse import urlsplit
 
 from fastapi import Request
 from starlette.datastructures import Headers
@@ -40,6 +41,8 @@ class CrossOrigin(CORSMiddleware):
             allow_headers=[*ALLOWED_HEADERS, *settings.cors_headers],
             expose_headers=EXPOSED_HEADERS,
         )
+        # A proxy may hide the host that browsers ask.
+        self._public_host = urlsplit(settings.public_url or "").netloc
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -60,8 +63,9 @@ class CrossOrigin(CORSMiddleware):
 
     def _is_strange(self, origin: str, headers: Headers) -> bool:
         """Whether it is neither allowed nor the service's own, which the browser does not ask."""
-        own = headers.get("host", "")
-        return not self.is_allowed_origin(origin) and origin.partition("://")[2] != own
+        host = origin.partition("://")[2]
+        is_own = host in (headers.get("host"), self._public_host)
+        return not is_own and not self.is_allowed_origin(origin)
 
     def _refuse(self, request: Request, headers: Headers, refused: Response) -> Response:
         """Say in the one shape of errors what a preflight was refused for."""

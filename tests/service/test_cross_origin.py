@@ -89,6 +89,8 @@ def test_a_refused_origin_is_one_line_that_names_the_setting(
 def test_a_page_of_the_service_itself_is_no_stranger(caplog: pytest.LogCaptureFixture) -> None:
     for origin in ("https://api.example.com", "http://api.example.com", APP):
         assert ask(Settings(cors_origins=APP), "GET", {"Origin": origin}).status_code == 200
+    behind_a_proxy = Settings(public_url="https://example.com/pictures")
+    assert ask(behind_a_proxy, "GET", {"Origin": "https://example.com"}).status_code == 200
     assert lines(caplog) == []
 
 
