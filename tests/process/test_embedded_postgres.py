@@ -26,7 +26,6 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import database
-from config import STARTUP_FAILURE_STATUS
 from errors import StartupError
 from ops import embedded_postgres, postgres_account, postgres_cluster
 from tests.support import warm
@@ -687,32 +686,6 @@ def test_without_the_wheel_one_sentence_asks_for_a_database(
         pass
     assert_is_a_sentence(str(caught.value))
     assert not data_dir.exists()
-
-
-@only_as_root
-def test_as_root_where_nothing_works_one_sentence_names_both_cures(
-    data_dir: Path, tmp_path: Path
-) -> None:
-    # In a namespace with one user there is no other to become, and it may forbid those below it.
-    alone = ["unshare", "--user", "--map-root-user"]
-    if subprocess.run([*alone, "true"], check=False).returncode != 0:
-        pytest.skip("no user namespace can be made here")
-    forbid = "echo 0 >/proc/sys/user/max_user_namespaces"
-    command = f"{forbid} && exec {sys.executable} {ROOT / 'main.py'}"
-    done = subprocess.run(
-        [*alone, "sh", "-c", command],
-        cwd=tmp_path,
-        env={**os.environ, "DATA_DIR": str(data_dir)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == STARTUP_FAILURE_STATUS, done.stderr
-    problem = done.stderr.strip()
-    assert problem.startswith("Darkroom cannot start. ") and "user namespace" in problem
-    assert "ordinary user" in problem
-    assert_is_a_sentence(problem)
-    assert not (data_dir / "postgres").exists()
 
 
 @pytest.mark.parametrize("version", ["14\n", None])

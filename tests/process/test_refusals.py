@@ -21,6 +21,7 @@ import pytest
 from sqlalchemy.engine import URL, make_url
 
 from config import STARTUP_FAILURE_STATUS
+from ops.postgres_cluster import SUPERUSER
 from tests.support import warm
 from tests.support.databases import database_url, execute, make_database
 from tests.support.services import ROOT, free_port
@@ -256,6 +257,16 @@ def fill_the_disk(machine: Machine) -> Start:
     return Start({"DATA_DIR": str(data)}, {"/opt/darkroom/.data": str(data)}, before=before)
 
 
+@case("as root, it can be nobody else")
+def be_alone_as_root(machine: Machine) -> Start:
+    # In a namespace with one user there is no other to become, and it may forbid those below it.
+    alone = ("unshare", "--user", "--map-root-user")
+    if subprocess.run([*alone, "true"], check=False).returncode != 0:
+        pytest.skip("no user namespace can be made here")
+    forbid = 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$@"'
+    return Start(before=(*alone, "sh", "-c", forbid, "sh", sys.executable))
+
+
 @case("the disk knows no hard links")
 def forbid_links(machine: Machine) -> Start:
     given = {"DATABASE_URL": machine.request.getfixturevalue("new_database")()}
@@ -309,7 +320,7 @@ def careful_role(postgres: str) -> Iterator[str]:
     dsn = database_url(postgres, "postgres").replace("+asyncpg", "")
 
     async def find_rules() -> Path:
-        connection = await asyncpg.connect(dsn)
+        connection = await asyncpg.connect(dsn, user=SUPERUSER)
         try:
             return Path(await connection.fetchval("SHOW hba_file"))
         finally:
