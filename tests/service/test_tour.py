@@ -18,7 +18,7 @@ def run(script: str, service: Service, folder: Path) -> str:
     (folder / "photo.jpg").write_bytes(phone_photo(1200, 900))
     script = script.replace("http://127.0.0.1:8000", service.url)
     if service.settings["STORAGE"] == "s3":
-        script = re.sub(r"\$(HOST|API)\$IMAGE", "$IMAGE", script)
+        script = script.replace("$API$IMAGE", "$IMAGE")
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=folder,
