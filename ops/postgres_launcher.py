@@ -159,4 +159,5 @@ def check(result: int) -> int:
     return result
 
 
-main()
+if __name__ == "__main__":
+    main()
