@@ -426,7 +426,10 @@ def test_without_its_database_the_service_says_so_and_comes_back_by_itself(
     del before["removed_metadata"]  # of the upload, not of the account
     url = service.settings["DATABASE_URL"]
     name = re.findall(r"/(test_\w+)", url)[0]
-    close = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+    close = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        f" WHERE datname = '{name}' AND usename = current_user"
+    )
     asyncio.run(administer(url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false", close))
     try:
         with service.client() as client:
