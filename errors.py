@@ -23,7 +23,7 @@ the log. Their JSON body is in web/problems.py.
                                  StoreError: StoreUnavailable · StoreRefused · ObjectExists
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from starlette.exceptions import HTTPException
 
@@ -40,9 +40,16 @@ class DarkroomError(HTTPException):
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Internal error"
     sentence: ClassVar[str] = "Something went wrong on our side. Please try again."
+    # What it says instead where the numbers are known; a decoder may say nothing else.
+    templates: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, sentence: str | None = None, headers: dict[str, str] | None = None) -> None:
         super().__init__(self.status, sentence or self.sentence, headers)
+
+    @classmethod
+    def with_numbers(cls, **numbers: float) -> Self:
+        """Make it with the first of its templates."""
+        return cls(cls.templates[0].format(**numbers))
 
 
 class StartupError(Exception):
@@ -81,6 +88,7 @@ class TruncatedPicture(BadPicture):
     code = "truncated_picture"
     title = "Picture cut short"
     sentence = "The picture ends too early. Please send the whole file again."
+    templates = ("The picture ends too early, after {file_bytes:,} bytes. Please send all of it.",)
 
 
 class BrokenPicture(BadPicture):
@@ -246,12 +254,20 @@ class TooManyPixels(TooLarge):
     code = "too_many_pixels"
     title = "Too many pixels"
     sentence = "The picture is too large. Please send a smaller one."
+    templates = (
+        "The picture has {width_px} x {height_px} pixels, {millions:.1f} million;"
+        " at most {most_millions:g} million are taken of its kind. Please send a smaller one.",
+    )
 
 
 class SideTooLong(TooLarge):
     code = "side_too_long"
     title = "Side too long"
     sentence = "The picture is too long. Please send a smaller one."
+    templates = (
+        "The picture is {width_px} x {height_px} pixels;"
+        " at most {most_px} are taken on a side. Please send a smaller one.",
+    )
 
 
 class RangeNotSatisfiable(DarkroomError):
@@ -303,6 +319,9 @@ class BadCrop(BadForm):
     code = "bad_crop"
     title = "Crop not usable"
     sentence = "crop must be x,y,size: three whole numbers, a square inside the upright picture."
+    templates = (
+        "The crop lies outside the picture, which is {width_px} x {height_px} pixels when upright.",
+    )
 
 
 class InvalidRequest(DarkroomError):

@@ -89,14 +89,15 @@ def check_size(
     is_reduced = header.is_baseline and reduced_bytes <= REDUCED_BYTES
     limit = max_pixels if is_reduced else max_whole_pixels
     if pixels > limit:
-        raise errors.TooManyPixels(
-            f"The picture has {width_px} x {height_px} pixels, {pixels / 1e6:.1f} million; "
-            f"at most {limit / 1e6:g} million are taken of its kind. Please send a smaller one."
+        raise errors.TooManyPixels.with_numbers(
+            width_px=width_px,
+            height_px=height_px,
+            millions=pixels / 1e6,
+            most_millions=limit / 1e6,
         )
     if max(size) > MAX_SIDE_PX:
-        raise errors.SideTooLong(
-            f"The picture is {width_px} x {height_px} pixels; "
-            f"at most {MAX_SIDE_PX} are taken on a side. Please send a smaller one."
+        raise errors.SideTooLong.with_numbers(
+            width_px=width_px, height_px=height_px, most_px=MAX_SIDE_PX
         )
     memory_bytes = FIXED_BYTES + reduced_bytes + int(pixels * header.bytes_per_pixel)
     times = 1 if header.is_baseline else _TIMES_A_BASELINE_JPEG[header.format]

@@ -25,8 +25,7 @@ class Foreign:
         self, name: str, advice: str, *beginnings: bytes, ignores_case: bool = False
     ) -> None:
         flags = re.DOTALL | re.IGNORECASE if ignores_case else re.DOTALL
-        self.name = name
-        self.advice = advice
+        self.sentence = f"This is {name}. {advice}"
         self.beginning = re.compile(b"|".join(beginnings), flags)
 
 
@@ -105,4 +104,4 @@ def refuse_if_foreign(content: Content) -> None:
     beginning = content[:SEARCHED_BYTES]
     for kind in KINDS:
         if kind.beginning.match(beginning):
-            raise UnsupportedFormat(f"This is {kind.name}. {kind.advice}")
+            raise UnsupportedFormat(kind.sentence)

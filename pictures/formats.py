@@ -86,9 +86,7 @@ def _read_or_refuse(read: "_Reader", content: Content) -> Header:
 
 def make_truncated(content: Content) -> TruncatedPicture:
     """Make the refusal of a file that ends too early, with how far it got."""
-    return TruncatedPicture(
-        f"The picture ends too early, after {len(content):,} bytes. Please send all of it."
-    )
+    return TruncatedPicture.with_numbers(file_bytes=len(content))
 
 
 def is_cut_short(content: Content) -> bool:

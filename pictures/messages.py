@@ -1,32 +1,42 @@
 """What the service and a decoder say to each other, and how it becomes bytes and is read again.
 
-A job is a line, and the file behind it or in memory that both share; an answer is a line, and
-behind that of a picture its bytes. A decoder may have been taken over by its file: of what it
-answers only that is taken which can be nothing worse than a poor picture.
+A job is a line, and the file behind it or in memory that both share; an answer is a head of a
+fixed length, and behind it a JPEG or a sentence. A decoder may have been taken over by its file: of
+what it answers only that is taken which can be nothing worse than a poor picture.
 """
 
+import base64
 import dataclasses
 import json
 import re
+import struct
 from dataclasses import dataclass
-from typing import Any
 
 import errors
 from errors import DarkroomError
-from pictures.costs import MIB
+from pictures.confinement import Layer
+from pictures.foreign import KINDS
+from pictures.served_jpeg import MOST_JPEG_BYTES, is_served_jpeg
 from pictures.values import METADATA_NAMES, Crop, MetadataName, ProcessedImage
 
 # What the service says first: whether a descriptor of shared memory comes with it.
 MEMORY_SHARED = b"+"
 NOTHING_SHARED = b"-"
-# What a decoder says when it can take a picture.
-READY = b"!"
-# Ten times what a noisy 300 x 300 JPEG takes; a decoder that says more was taken over by its file.
-MOST_ANSWER_BYTES = MIB
 
-_JPEG_SIGNATURE = b"\xff\xd8"
-_COLOUR = re.compile("#[0-9a-f]{6}")
-_THUMBHASH = re.compile("[A-Za-z0-9+/]{8,40}={0,2}")
+# A mark, the layers of its confinement, and the bytes of address space that it takes by itself.
+_READY = struct.Struct("!1sBQ")
+READY_BYTES = _READY.size
+_READY_MARK = b"!"
+# A mark; how many bytes of JPEG or sentence follow. Of a picture: the dominant colour, a bit for
+# each name of METADATA_NAMES, the ThumbHash. Of a refusal: its code. The last two begin with their
+# length.
+_HEAD = struct.Struct("!1sI3sB33p")
+HEAD_BYTES = _HEAD.size
+_MADE_MARK = b"P"
+_REFUSED_MARK = b"R"
+_THUMBHASH_BYTES = range(5, 31)
+# The longest of ours has some 150.
+_MOST_SENTENCE_BYTES = 400
 # What a decoder may refuse a picture with.
 _REFUSALS: dict[str, type[DarkroomError]] = {
     error.code: error
@@ -57,7 +67,7 @@ class Job:
     is_shared: bool = False
 
     def to_line(self) -> bytes:
-        return _to_line(dataclasses.asdict(self))
+        return json.dumps(dataclasses.asdict(self)).encode() + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes) -> "Job":
@@ -65,6 +75,27 @@ class Job:
         fields = json.loads(line)
         crop = fields.pop("crop")
         return cls(crop=None if crop is None else Crop(*crop), **fields)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a decoder says when it can take a picture, before it has seen a file."""
+
+    layers: Layer
+    own_bytes: int
+
+    def to_bytes(self) -> bytes:
+        return _READY.pack(_READY_MARK, self.layers.value, self.own_bytes)
+
+    @classmethod
+    def from_bytes(cls, said: bytes) -> "Ready":
+        """Raises Nonsense."""
+        try:
+            mark, layers, own_bytes = _READY.unpack(said)
+            _check(mark == _READY_MARK)
+            return cls(Layer(layers), own_bytes)
+        except (struct.error, ValueError) as err:
+            raise Nonsense from err
 
 
 @dataclass(frozen=True)
@@ -76,16 +107,22 @@ class Made:
     thumbhash: str
     removed_metadata: tuple[MetadataName, ...]
 
-    def to_line(self) -> bytes:
-        return _to_line(dataclasses.asdict(self))
+    def to_bytes(self) -> bytes:
+        bits = sum(1 << METADATA_NAMES.index(name) for name in self.removed_metadata)
+        colour = bytes.fromhex(self.dominant_colour.removeprefix("#"))
+        thumbhash = base64.b64decode(self.thumbhash)
+        return _HEAD.pack(_MADE_MARK, self.jpeg_bytes, colour, bits, thumbhash)
+
+    @property
+    def following_bytes(self) -> int:
+        return self.jpeg_bytes
 
     def finish(self, jpeg: bytes) -> ProcessedImage:
         """Put both parts of the answer together; the service itself names and hashes the picture.
 
-        Raises Nonsense when the bytes are not those that were announced.
+        Raises Nonsense when the bytes are no JPEG as we make it.
         """
-        _check(len(jpeg) == self.jpeg_bytes)
-        _check(jpeg.startswith(_JPEG_SIGNATURE))
+        _check(is_served_jpeg(jpeg))
         return ProcessedImage.from_jpeg(
             jpeg, self.dominant_colour, self.thumbhash, self.removed_metadata
         )
@@ -93,51 +130,67 @@ class Made:
 
 @dataclass(frozen=True)
 class Refused:
-    """The answer to a file of which no picture is made."""
+    """The answer to a file of which no picture is made, whose sentence follows."""
 
     code: str
-    sentence: str
+    sentence_bytes: int
 
-    def to_line(self) -> bytes:
-        return _to_line(dataclasses.asdict(self))
+    def to_bytes(self) -> bytes:
+        return _HEAD.pack(_REFUSED_MARK, self.sentence_bytes, bytes(3), 0, self.code.encode())
 
-    def to_error(self) -> DarkroomError:
-        return _REFUSALS[self.code](self.sentence)
+    @property
+    def following_bytes(self) -> int:
+        return self.sentence_bytes
+
+    def finish(self, sentence: bytes) -> DarkroomError:
+        """Make the error of it. Raises Nonsense when it never says that sentence."""
+        error = _REFUSALS[self.code]
+        try:
+            text = sentence.decode()
+        except UnicodeDecodeError as err:
+            raise Nonsense from err
+        _check(any(known.fullmatch(text) for known in _SENTENCES[error]))
+        return error(text)
 
 
-def read_answer(line: bytes) -> Made | Refused:
-    """Read what a decoder said, which is not believed. Raises Nonsense."""
+def refuse(error: DarkroomError) -> tuple[Refused, bytes]:
+    """Give both parts of the answer that becomes this error again."""
+    sentence = error.detail.encode()
+    return Refused(error.code, len(sentence)), sentence
+
+
+def read_head(head: bytes) -> Made | Refused:
+    """Read how a decoder's answer begins, which is not believed. Raises Nonsense."""
     try:
-        fields = json.loads(line)
-        return _read_refused(fields) if "code" in fields else _read_made(fields)
-    except (ValueError, LookupError, TypeError, RecursionError) as err:
+        mark, following_bytes, colour, bits, text = _HEAD.unpack(head)
+    except struct.error as err:
         raise Nonsense from err
+    if mark == _REFUSED_MARK:
+        code = text.decode("ascii", "replace")
+        _check(code in _REFUSALS and 0 < following_bytes <= _MOST_SENTENCE_BYTES)
+        return Refused(code, following_bytes)
+    _check(mark == _MADE_MARK and 0 < following_bytes <= MOST_JPEG_BYTES)
+    _check(len(text) in _THUMBHASH_BYTES)
+    removed = tuple(name for place, name in enumerate(METADATA_NAMES) if bits >> place & 1)
+    return Made(following_bytes, f"#{colour.hex()}", base64.b64encode(text).decode(), removed)
 
 
-def _read_refused(fields: Any) -> Refused:
-    code = fields["code"]
-    sentence = fields["sentence"]
-    _check(isinstance(code, str) and code in _REFUSALS)
-    _check(isinstance(sentence, str))
-    return Refused(code, sentence)
+def _find_sentences(error: type[DarkroomError]) -> list[re.Pattern[str]]:
+    """Find all that this error says of a picture; the numbers in it may be any."""
+    templates = [error.sentence, *error.templates]
+    if error is errors.UnsupportedFormat:
+        templates += [kind.sentence for kind in KINDS]
+    return [
+        re.compile(_NUMBER.join(map(re.escape, _PLACE.split(template)))) for template in templates
+    ]
 
 
-def _read_made(fields: Any) -> Made:
-    jpeg_bytes = fields["jpeg_bytes"]
-    colour = fields["dominant_colour"]
-    thumbhash = fields["thumbhash"]
-    removed = fields["removed_metadata"]
-    _check(type(jpeg_bytes) is int and 0 < jpeg_bytes <= MOST_ANSWER_BYTES)
-    _check(isinstance(colour, str) and _COLOUR.fullmatch(colour) is not None)
-    _check(isinstance(thumbhash, str) and _THUMBHASH.fullmatch(thumbhash) is not None)
-    _check(isinstance(removed, list) and all(name in METADATA_NAMES for name in removed))
-    return Made(jpeg_bytes, colour, thumbhash, tuple(removed))
+# A place for a number in a template, and what may stand there.
+_PLACE = re.compile(r"\{.*?\}")
+_NUMBER = r"[0-9.,e+]{1,16}"
+_SENTENCES = {error: _find_sentences(error) for error in _REFUSALS.values()}
 
 
 def _check(is_sound: bool) -> None:
     if not is_sound:
         raise Nonsense
-
-
-def _to_line(fields: dict[str, Any]) -> bytes:
-    return json.dumps(fields).encode() + b"\n"

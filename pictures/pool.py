@@ -5,12 +5,15 @@ module nor what it imports loads a decoding library: the service does not.
 """
 
 import logging
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from errors import DarkroomError, DecoderUnavailable, ShuttingDown, StartupError, UndecodablePicture
+from pictures.confinement import EVERY_LAYER, NO_LAYER
 from pictures.costs import MIB, Cost
 from pictures.messages import Job
-from pictures.process import DecoderEnded, DecoderProcess
+from pictures.process import DecoderEnded, DecoderProcess, Ending
 from pictures.values import Crop, ProcessedImage
 
 logger = logging.getLogger(__name__)
@@ -31,18 +34,28 @@ class DecoderLimits:
     # Above the cost that was set aside: the address space is counted in whole arenas, and libraries
     # round up.
     spare_bytes: int = 64 * MIB
-    # Starting anew now and then bounds what a leak in a library can take.
-    most_pictures: int = 1000
+    # Starting anew now and then bounds what a leak in a library can take, and how many others'
+    # pictures pass through a decoder that a file took over.
+    most_pictures: int = 300
+    most_seconds: float = 15 * 60
 
 
 class DecoderPool:
     """The decoders of one application. For any number of threads."""
 
     def __init__(
-        self, program: tuple[str, ...] | None = None, limits: DecoderLimits | None = None
+        self,
+        program: tuple[str, ...] | None = None,
+        limits: DecoderLimits | None = None,
+        *,
+        requires_confinement: bool = False,
     ) -> None:
-        """Make a pool, yet without decoders. `program` is what Python runs as one."""
+        """Make a pool, yet without decoders. `program` is what Python runs as one.
+
+        Where whole confinement is required, no decoder is used that lacks a layer of it.
+        """
         self._program = program or PROGRAM
+        self._required_layers = EVERY_LAYER if requires_confinement else NO_LAYER
         self._limits = limits or DecoderLimits()
         # Of these two, each change is atomic.
         self._alive: set[DecoderProcess] = set()
@@ -57,13 +70,28 @@ class DecoderPool:
         self._idle.append(self._start())
 
     def wait_until_warm(self) -> None:
-        """Wait for the one that was started. Raises StartupError when it did not get ready."""
+        """Wait for the one that was started, and log what its confinement lacks here.
+
+        Raises StartupError when it did not get ready.
+        """
         try:
-            self._idle[-1].wait_until_ready()
+            ready = self._idle[-1].wait_until_ready()
         except DecoderEnded as err:
+            if err.ending is Ending.NOT_CONFINED:
+                raise StartupError(
+                    "DECODER_SANDBOX=required, and this system cannot confine decoders wholly"
+                    " (docs/security.md): run it on a kernel with Landlock and seccomp, or leave"
+                    " the setting out."
+                ) from err
             raise StartupError(
                 "The process that decodes pictures does not start; what it said stands above."
             ) from err
+        missing = EVERY_LAYER & ~ready.layers
+        if missing:
+            logger.warning(
+                "decoders are confined without %s, which this system lacks (docs/security.md)",
+                missing.name_each(),
+            )
 
     def process_profile_image(
         self, content: bytes, cost: Cost, crop: Crop | None, max_pixels: int, max_whole_pixels: int
@@ -90,7 +118,7 @@ class DecoderPool:
             except DecoderEnded as err:
                 if self._is_closed:
                     raise ShuttingDown from err
-                logger.warning("a decoder ended: %s, over %d bytes", err, len(content))
+                _log_ending(err.ending, len(content))
                 if err.ending.condemns_file(is_decoder_new=is_second_try):
                     raise UndecodablePicture from err
                 continue
@@ -118,7 +146,7 @@ class DecoderPool:
             self._end(decoder)
 
     def _start(self) -> DecoderProcess:
-        decoder = DecoderProcess(self._program)
+        decoder = DecoderProcess(self._program, self._required_layers)
         self._alive.add(decoder)
         # Looked at afterwards: `close` says so first, and then ends all that are alive.
         if self._is_closed:
@@ -136,11 +164,21 @@ class DecoderPool:
         except BaseException:
             self._end(decoder)
             raise
-        if decoder.pictures < self._limits.most_pictures:
-            self._put_back(decoder)
-        else:
+        if self._is_worn(decoder):
             self._end(decoder)
+            # So that the next picture need not wait for it.
+            with suppress(DecoderUnavailable, ShuttingDown):
+                self._put_back(self._start())
+        else:
+            self._put_back(decoder)
         return answer
+
+    def _is_worn(self, decoder: DecoderProcess) -> bool:
+        age_seconds = time.monotonic() - decoder.started_at
+        return (
+            decoder.pictures >= self._limits.most_pictures
+            or age_seconds >= self._limits.most_seconds
+        )
 
     def _put_back(self, decoder: DecoderProcess) -> None:
         self._idle.append(decoder)
@@ -158,3 +196,14 @@ class DecoderPool:
     def _end(self, decoder: DecoderProcess) -> None:
         decoder.end()
         self._alive.discard(decoder)
+
+
+def _log_ending(ending: Ending, file_bytes: int) -> None:
+    if ending is Ending.FORBIDDEN_CALL:
+        logger.error(
+            "a decoder asked the system for what no picture needs and was ended (SIGSYS), over"
+            " %d bytes: a file may have taken it over",
+            file_bytes,
+        )
+    else:
+        logger.warning("a decoder ended: %s, over %d bytes", ending.name, file_bytes)

@@ -5,34 +5,43 @@ it cannot do to the service.
 """
 
 import dataclasses
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from enum import Enum, auto
+from io import FileIO
 from pathlib import Path
 
 import faults
 from errors import DarkroomError, DecoderUnavailable
+from pictures.confinement import NO_LAYER, Layer
 from pictures.costs import MIB
 from pictures.messages import (
+    HEAD_BYTES,
     MEMORY_SHARED,
-    MOST_ANSWER_BYTES,
     NOTHING_SHARED,
-    READY,
+    READY_BYTES,
     Job,
     Nonsense,
-    Refused,
-    read_answer,
+    Ready,
+    read_head,
 )
 from pictures.shared_file import SharedFile, make_shared_file
 from pictures.values import ProcessedImage
+
+logger = logging.getLogger(__name__)
 
 # How long a decoder may take until it is ready: it loads Python and Pillow.
 START_SECONDS = 30.0
 # An idle decoder ends at once; whoever does not is killed.
 END_SECONDS = 1.0
+# What it writes on its standard error is told in the log, as far as this at a time.
+MOST_SAID_BYTES = 4096
 # No credentials. One arena, which grows by large pages where the system has them: a fault for each
 # 4 KiB of the megabytes that a picture fills is up to a third of all work. What is free at its end
 # goes back to the system. The threshold is the highest: what is mapped apart has small pages at
@@ -57,9 +66,11 @@ class Ending(Enum):
     """How a decoder ended before it answered."""
 
     NOT_READY = auto()  # and so without a file
+    NOT_CONFINED = auto()  # as it was required to be
     KILLED = auto()  # from outside, most often for want of memory
     STOOD_STILL = auto()  # out of time on the clock, but not on the processor
     OUT_OF_TIME = auto()  # on the processor
+    FORBIDDEN_CALL = auto()  # as no decoder makes it that does what it should
     CRASHED = auto()  # or left, or said nonsense
 
     @classmethod
@@ -69,15 +80,18 @@ class Ending(Enum):
             return cls.KILLED
         if status == -signal.SIGPROF:
             return cls.OUT_OF_TIME
+        if status == -signal.SIGSYS:
+            return cls.FORBIDDEN_CALL
         return cls.CRASHED
 
     def condemns_file(self, *, is_decoder_new: bool) -> bool:
         """Whether it is the file's doing.
 
-        The processor's time is counted for each file. A crash may be an earlier file's doing, and
-        counts only in a decoder that had none. All else is the machine's doing.
+        The processor's time is counted for each file. A crash or a forbidden call may be an earlier
+        file's doing, and counts only in a decoder that had none. All else is the machine's doing.
         """
-        return self is Ending.OUT_OF_TIME or (self is Ending.CRASHED and is_decoder_new)
+        is_crash = self in (Ending.CRASHED, Ending.FORBIDDEN_CALL)
+        return self is Ending.OUT_OF_TIME or (is_crash and is_decoder_new)
 
 
 class DecoderEnded(Exception):
@@ -91,14 +105,22 @@ class DecoderEnded(Exception):
 class DecoderProcess:
     """One process. Used by one thread at a time, but for `kill`."""
 
-    def __init__(self, program: tuple[str, ...]) -> None:
+    def __init__(self, program: tuple[str, ...], required_layers: Layer = NO_LAYER) -> None:
         """Start Python with these arguments. Raises DecoderUnavailable."""
         self.pictures = 0
-        self._is_ready = False
+        self._required_layers = required_layers
+        self.started_at = time.monotonic()
+        self._ready: Ready | None = None
         self._shared: SharedFile | None = None
         try:
             self._socket, theirs = socket.socketpair()
         except OSError as err:
+            raise DecoderUnavailable from err
+        try:
+            self._said, said = _make_pipe()
+        except OSError as err:
+            self._socket.close()
+            theirs.close()
             raise DecoderUnavailable from err
         try:
             self._share_memory()
@@ -106,6 +128,7 @@ class DecoderProcess:
                 [sys.executable, "-W", "ignore", *program],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
+                stderr=said.fileno(),
                 cwd=Path(__file__).parents[1],
                 env={**ENVIRONMENT, "PYTHONPATH": find_modules()},
                 # Ctrl-C in a terminal is for the service, which ends its decoders itself.
@@ -116,6 +139,7 @@ class DecoderProcess:
             raise DecoderUnavailable from err
         finally:
             theirs.close()
+            said.close()
 
     def _share_memory(self) -> None:
         """Give the decoder what it maps before it is confined, or tell it that there is nothing."""
@@ -132,6 +156,7 @@ class DecoderProcess:
 
     def _close(self) -> None:
         self._socket.close()
+        self._said.close()
         if self._shared is not None:
             self._shared.close()
 
@@ -143,56 +168,120 @@ class DecoderProcess:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> Ready:
         """Wait for its first word. Raises DecoderEnded."""
-        if self._is_ready:
-            return
-        self._socket.settimeout(START_SECONDS)
-        try:
-            self._is_ready = self._socket.recv(len(READY)) == READY
-        except OSError:
-            pass
-        if not self._is_ready:
-            self.end()
-            raise DecoderEnded(Ending.NOT_READY)
+        if self._ready is None:
+            try:
+                said = self._receive(READY_BYTES, time.monotonic() + START_SECONDS)
+                self._ready = Ready.from_bytes(said)
+            except (OSError, Nonsense) as err:
+                self.end()
+                raise DecoderEnded(Ending.NOT_READY) from err
+            if self._required_layers not in self._ready.layers:
+                self.end()
+                raise DecoderEnded(Ending.NOT_CONFINED)
+        return self._ready
 
     def ask(
         self, job: Job, content: bytes, patience_seconds: float
     ) -> ProcessedImage | DarkroomError:
-        """Send the file and wait for the picture or its refusal. Raises DecoderEnded."""
-        self.wait_until_ready()
+        """Send the file and wait for the picture or its refusal. Raises DecoderEnded.
+
+        The patience is for all of it together.
+        """
+        ready = self.wait_until_ready()
         self.pictures += 1
-        self._socket.settimeout(patience_seconds)
+        deadline = time.monotonic() + patience_seconds
         try:
+            self._check_silence()
+            _limit_memory(self.pid, ready.own_bytes + job.memory_bytes)
             is_shared = self._shared is not None and self._shared.fill(content)
+            self._socket.settimeout(patience_seconds)
             self._socket.sendall(dataclasses.replace(job, is_shared=is_shared).to_line())
             if not is_shared:
+                self._socket.settimeout(_left_until(deadline))
                 self._socket.sendall(content)
             faults.reached("during_decode")
-            return self._receive()
+            head = read_head(self._receive(HEAD_BYTES, deadline))
+            answer = head.finish(self._receive(head.following_bytes, deadline))
         except TimeoutError as err:
             self.end()
             raise DecoderEnded(Ending.STOOD_STILL) from err
         except (OSError, Nonsense) as err:
             raise DecoderEnded(self.end()) from err
+        self._log_what_it_said()
+        return answer
 
-    def _receive(self) -> ProcessedImage | DarkroomError:
-        with self._socket.makefile("rb") as stream:
-            answer = read_answer(stream.readline(MOST_ANSWER_BYTES))
-            if isinstance(answer, Refused):
-                return answer.to_error()
-            return answer.finish(stream.read(answer.jpeg_bytes))
+    def _check_silence(self) -> None:
+        """Raise Nonsense if it answered before it was asked."""
+        self._socket.setblocking(False)
+        with suppress(BlockingIOError):
+            self._socket.recv(1)
+            raise Nonsense
+
+    def _receive(self, wanted_bytes: int, deadline: float) -> bytes:
+        """Receive so many bytes. Raises TimeoutError, and Nonsense where it ends before."""
+        received = bytearray()
+        while len(received) < wanted_bytes:
+            self._socket.settimeout(_left_until(deadline))
+            part = self._socket.recv(wanted_bytes - len(received))
+            if not part:
+                raise Nonsense
+            received += part
+        return bytes(received)
+
+    def _log_what_it_said(self) -> None:
+        """Tell what it wrote on its standard error, as one line that no file can forge."""
+        said = None if self._said.closed else self._said.read(MOST_SAID_BYTES)
+        if said:
+            text = said.decode("utf-8", "replace").strip()
+            escaped = text.encode("unicode_escape").decode("ascii")
+            logger.warning("decoder %d said: %s", self.pid, escaped)
 
     def end(self) -> Ending:
         """End the process, if it has not ended by itself, and tell how that was."""
-        self._close()  # which an idle or dying one takes as its end
+        self._socket.close()  # which an idle or dying one takes as its end
         try:
-            return Ending.from_status(self._process.wait(END_SECONDS))
+            ending = Ending.from_status(self._process.wait(END_SECONDS))
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-            return Ending.CRASHED  # it neither answered nor left
+            ending = Ending.CRASHED  # it neither answered nor left
+        self._log_what_it_said()
+        self._close()
+        return ending
 
     def kill(self) -> None:
         """End the process now, whatever it does; whoever asked it is told that it was killed."""
         self._process.kill()
+
+
+def _make_pipe() -> tuple[FileIO, FileIO]:
+    """Make a pipe on which neither side ever waits: what does not fit in is lost."""
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    os.set_blocking(write_end, False)
+    return FileIO(read_end), FileIO(write_end, "w")
+
+
+def _left_until(deadline: float) -> float:
+    """Tell how many seconds there are. Raises TimeoutError when there are none."""
+    left_seconds = deadline - time.monotonic()
+    if left_seconds <= 0:
+        raise TimeoutError
+    return left_seconds
+
+
+def _limit_memory(pid: int, most_bytes: int) -> None:
+    """Allow a decoder this much address space from now on, where the system can.
+
+    From here, and not in the decoder: one that was taken over cannot raise it.
+    """
+    if sys.platform != "linux":
+        return
+    import resource
+
+    _, hard_bytes = resource.prlimit(pid, resource.RLIMIT_AS)
+    is_unlimited = hard_bytes == resource.RLIM_INFINITY
+    soft_bytes = most_bytes if is_unlimited else min(most_bytes, hard_bytes)
+    resource.prlimit(pid, resource.RLIMIT_AS, (soft_bytes, hard_bytes))

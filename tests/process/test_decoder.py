@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import re
 import signal
@@ -22,16 +23,15 @@ from config import MIB
 from errors import (
     DarkroomError,
     DecoderUnavailable,
-    NotAPicture,
     ShuttingDown,
     StartupError,
     UndecodablePicture,
 )
 from pictures import Cost, Crop, ProcessedImage
 from pictures.costs import DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS
-from pictures.messages import MOST_ANSWER_BYTES
+from pictures.messages import HEAD_BYTES, Made, Refused
 from pictures.pool import DecoderLimits, DecoderPool
-from pictures.process import ENVIRONMENT
+from pictures.process import ENVIRONMENT, MOST_SAID_BYTES
 from pictures.shared_file import SHARED_BYTES
 from tests.support.launched import launched
 from tests.support.pictures import corners, encoded, jpeg, phone_photo, quarters
@@ -39,14 +39,16 @@ from tests.support.services import ROOT, assert_problem, wait_until
 
 pillow_heif.register_heif_opener()
 
-# A decoder that does what the file tells it to, as one does that a file took over.
+# A decoder that does what the file tells it to, as one does that a file took over. It is not
+# confined, so that it can do everything that a decoder may die of.
 OBEYING = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 import ctypes, json, os, signal, socket, time
 import errors, image_utils
-from pictures import decoder
+from pictures import confinement, decoder
 
+decoder.confine = lambda: confinement.NO_LAYER
 real = image_utils.process_profile_image
 
 def process(content, *arguments, **options):
@@ -72,10 +74,10 @@ CRASH = "os.kill(os.getpid(), signal.SIGSEGV)"
 ABORT = "os.abort()"
 LEAVE = "os._exit(0)"
 RAISE = "raise ValueError('not one of ours')"
-BABBLE = "os.write(0, b'nonsense\\n')"
+BABBLE = f"os.write(0, {b'nonsense'.ljust(HEAD_BYTES)!r})"
 BABBLE_AND_STAY = f"{BABBLE}\ntime.sleep(600)"
-NO_OBJECT = "os.write(0, b'[]\\n')"
-NO_SUCH_REFUSAL = """os.write(0, b'{"code": "none", "sentence": ""}\\n')"""
+NO_HEAD = f"os.write(0, bytes({HEAD_BYTES}))"
+NO_SUCH_REFUSAL = f"os.write(0, {Refused('none', 1).to_bytes()!r})"
 KILLED = "os.kill(os.getpid(), signal.SIGKILL)"
 # Enough for a picture of this size; and so little that a test need not wait long for a file that
 # hangs.
@@ -118,10 +120,17 @@ def make_picture(
 
 
 def ask_inside(pool: DecoderPool, code: str) -> object:
-    """What this code, run in the decoder, leaves in `found`; a refusal's sentence brings it out."""
-    with pytest.raises(NotAPicture) as refusal:
-        make_picture(pool, ordered(f"{code}\nraise errors.NotAPicture(json.dumps(found))"))
-    return json.loads(refusal.value.detail)
+    """What this code, run in the decoder, leaves in `found`; the log brings it out."""
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("pictures.process").addHandler(handler)
+    try:
+        make_picture(pool, ordered(f"{code}\nprint(json.dumps(found), file=sys.stderr)"))
+    finally:
+        logging.getLogger("pictures.process").removeHandler(handler)
+    (line,) = said
+    return json.loads(line.partition(" said: ")[2])
 
 
 def idle_pids(pool: DecoderPool) -> list[int]:
@@ -219,7 +228,7 @@ def test_a_decoder_gives_exactly_what_the_image_step_gives(genuine: DecoderPool)
     "order",
     [
         *(HANG, BALLOON, CRASH, ABORT, LEAVE, RAISE),
-        *(BABBLE, BABBLE_AND_STAY, NO_OBJECT, NO_SUCH_REFUSAL),
+        *(BABBLE, BABBLE_AND_STAY, NO_HEAD, NO_SUCH_REFUSAL),
     ],
     ids=str,
 )
@@ -420,29 +429,6 @@ def test_a_decoder_holds_nothing_of_the_service_and_is_limited(
     assert not is_running(pid)
 
 
-def test_code_in_a_decoder_opens_neither_files_nor_connections(obeying: DecoderPool) -> None:
-    tries = (
-        "open('/etc/passwd')",
-        "open('/proc/self/environ')",
-        "socket.socket()",
-        "socket.socketpair()",
-        "os.pipe()",
-        "os.dup(0)",
-        "(os.close(1), os.open('/etc/passwd', os.O_RDONLY))",
-        "(os.close(2), socket.socket())",
-    )
-    code = f"""
-found = []
-for attempt in {tries!r}:
-    try:
-        eval(attempt)
-        found.append(attempt)
-    except OSError:
-        pass
-"""
-    assert ask_inside(obeying, code) == []
-
-
 def test_a_file_is_held_to_the_cost_that_was_set_aside(obeying: DecoderPool) -> None:
     def is_had(size_bytes: int, cost: Cost) -> bool:
         try:
@@ -457,46 +443,100 @@ def test_a_file_is_held_to_the_cost_that_was_set_aside(obeying: DecoderPool) -> 
     assert is_had(8 * MIB, small), "what was set aside can be had"
 
 
-def test_a_decoder_that_was_taken_over_is_not_believed(obeying: DecoderPool) -> None:
-    jpeg_bytes = b"\xff\xd8" + bytes(998)
-    said = {
-        "jpeg_bytes": len(jpeg_bytes),
-        "dominant_colour": "#102030",
-        "thumbhash": "AAAAAAAA",
-        "removed_metadata": ["exif"],
-        # What nobody asks it for:
-        "filename": "../../main.py",
-        "content_type": "text/html",
-        "sha256": "0" * 64,
-        "width_px": 10**9,
-    }
+# A picture that is one of ours, and another's that a decoder may have planted.
+OURS = image_utils.process_profile_image(PICTURE).content
+MADE = Made(len(OURS), "#102030", "A" * 32, ("exif",))
+PLANTED = image_utils.process_profile_image(jpeg(32, 32)).content
+REFUSAL = Refused("broken_picture", 5).to_bytes()
+HOSTILE_ANSWERS = {
+    "HTML behind the signature": MADE.to_bytes() + b"\xff\xd8<html>".ljust(len(OURS)),
+    "a byte less than announced": MADE.to_bytes() + OURS[:-1],
+    "a comment within": dataclasses.replace(MADE, jpeg_bytes=len(OURS) + 8).to_bytes()
+    + OURS[:2]
+    + b"\xff\xfe\0\x06evil"
+    + OURS[2:],
+    "bytes behind the end": dataclasses.replace(MADE, jpeg_bytes=len(OURS) + 5).to_bytes()
+    + OURS
+    + b"<?php",
+    "a length that lies": MADE.to_bytes()[:1] + b"\xff" * 4 + MADE.to_bytes()[5:] + OURS,
+    "nested JSON": b"[" * 900_000,
+    "a sentence that is none": REFUSAL + b"\xff\xfe\0\0\0",
+    "a sentence of its own": Refused("broken_picture", 26).to_bytes()
+    + b"Log in again at evil.test.",
+    "a refusal that is not its own": Refused("wrong_password", 5).to_bytes() + b"Hello",
+}
 
-    def answer(sent: bytes, **changed: object) -> ProcessedImage:
-        line = json.dumps({**said, **changed}).encode() + b"\n"
-        code = f"""
-said = {line!r} + {sent!r}
+
+def said_by_decoder(answer: bytes) -> bytes:
+    """A file whose decoder says this and ends."""
+    return ordered(f"""
+said = {answer!r}
 while said:
     said = said[os.write(0, said):]
 os._exit(0)
-"""
-        return make_picture(obeying, ordered(code))
+""")
 
-    picture = answer(jpeg_bytes)
-    assert picture.content == jpeg_bytes
+
+def test_a_picture_of_ours_is_taken_and_named_by_the_service(obeying: DecoderPool) -> None:
+    picture = make_picture(obeying, said_by_decoder(MADE.to_bytes() + OURS))
+    assert picture.content == OURS
     assert re.fullmatch(r"[0-9a-f]{32}\.jpg", picture.filename)
     assert (picture.content_type, picture.width_px) == ("image/jpeg", 300)
-    assert picture.sha256 == sha256(picture.content).hexdigest()
-    for sent, changed in (
-        (b"<html>".ljust(len(jpeg_bytes)), {}),
-        (jpeg_bytes[:-1], {}),
-        (jpeg_bytes, {"jpeg_bytes": -1}),
-        (jpeg_bytes[:2], {"jpeg_bytes": MOST_ANSWER_BYTES + 1}),
-        (jpeg_bytes, {"dominant_colour": "#10203"}),
-        (jpeg_bytes, {"thumbhash": "<script>"}),
-        (jpeg_bytes, {"removed_metadata": ["something"]}),
-    ):
-        with pytest.raises(UndecodablePicture):
-            answer(sent, **changed)
+    assert picture.sha256 == sha256(OURS).hexdigest()
+
+
+@pytest.mark.parametrize("lie", HOSTILE_ANSWERS)
+def test_a_hostile_answer_is_a_dead_decoder_and_one_refused_upload(
+    obeying: DecoderPool, lie: str
+) -> None:
+    with pytest.raises(UndecodablePicture):
+        make_picture(obeying, said_by_decoder(HOSTILE_ANSWERS[lie]))
+    assert idle_pids(obeying) == []
+    assert make_picture(obeying, PICTURE).content == OURS
+
+
+def test_what_a_decoder_says_before_it_is_asked_is_nobodys_picture(obeying: DecoderPool) -> None:
+    planted = dataclasses.replace(MADE, jpeg_bytes=len(PLANTED)).to_bytes() + PLANTED
+    answered_twice = MADE.to_bytes() + OURS + planted
+    plant = f"decoder.Made.to_bytes = lambda _: {answered_twice!r}"
+    assert make_picture(obeying, ordered(plant)).content == OURS
+    (liar,) = idle_pids(obeying)
+    assert make_picture(obeying, PICTURE).content == OURS
+    assert not is_running(liar)
+
+
+def test_a_byte_a_second_does_not_hold_a_decoder_for_ever(
+    make_obeying: Callable[..., DecoderPool],
+) -> None:
+    patient = DecoderLimits(least_cpu_seconds=SHORT_CPU_SECONDS, times_the_cpu_seconds=4)
+    pool = make_obeying(patient)
+    dribble = f"""
+for byte in {MADE.to_bytes() + OURS!r}:
+    time.sleep(0.2)
+    os.write(0, bytes([byte]))
+"""
+    with pytest.raises(DecoderUnavailable):
+        make_picture(pool, ordered(dribble))
+    assert idle_pids(pool) == []
+
+
+def test_what_a_decoder_writes_is_one_line_of_the_log_and_bounded(
+    obeying: DecoderPool, caplog: pytest.LogCaptureFixture
+) -> None:
+    forge = "sys.stderr.write('\\x1b[31m\\nINFO all is well\\n')"
+    make_picture(obeying, ordered(forge))
+    (line,) = caplog.messages
+    assert line.endswith(r" said: \x1b[31m\nINFO all is well")
+    caplog.clear()
+    flood = """
+for _ in range(1000):
+    try:
+        os.write(2, b'x' * 1000)
+    except BlockingIOError:
+        break
+"""
+    make_picture(obeying, ordered(flood))
+    assert sum(map(len, caplog.messages)) < 2 * MOST_SAID_BYTES
 
 
 def test_a_decoder_is_replaced_now_and_then(make_obeying: Callable[..., DecoderPool]) -> None:
@@ -506,8 +546,19 @@ def test_a_decoder_is_replaced_now_and_then(make_obeying: Callable[..., DecoderP
     assert used[2:5] == [used[2]] * 3
     assert used[5:] == [used[5]] * 3
     assert len(set(used)) == 3
-    assert idle_pids(pool) == []
+    (successor,) = idle_pids(pool)
+    assert successor not in used, "the next picture need not wait for it"
     assert zombies() == []
+
+
+def test_an_old_decoder_is_replaced_behind_its_next_picture(
+    make_obeying: Callable[..., DecoderPool],
+) -> None:
+    pool = make_obeying(DecoderLimits(most_seconds=0))
+    (first,) = idle_pids(pool)
+    make_picture(pool, PICTURE)
+    (second,) = idle_pids(pool)
+    assert first != second and not is_running(first)
 
 
 def test_nothing_is_left_of_two_hundred_pictures_with_failures_among_them(
@@ -574,7 +625,7 @@ def test_two_pools_in_one_process_do_not_disturb_each_other(
     assert idle_pids(other) == theirs
     assert is_running(theirs[0])
     assert ask_inside(other, "found = os.getpid()") == theirs[0]
-    assert idle_pids(other) == [], "its own limit holds"
+    assert theirs[0] not in idle_pids(other), "its own limit holds"
 
 
 def test_whoever_has_a_picture_in_work_or_comes_later_is_told_of_the_end(

@@ -1,0 +1,63 @@
+"""Whether bytes are a JPEG as the image step writes it: these segments, in this order, no others.
+
+A decoder may have been taken over by its file, and what it answers is served under our name: no
+comment, profile or second picture passes, and nothing before or behind. Known to the service, so no
+decoding library is loaded.
+"""
+
+import re
+import struct
+
+from pictures.values import PICTURE_SIDE_PX
+
+# A 300 x 300 picture of pure noise has 66 KB.
+MOST_JPEG_BYTES = 256 * 1024
+
+_START = b"\xff\xd8" + b"\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
+# ITU T.81, B.2.2 and B.2.4.1: two quantisation tables of 64 bytes, and a baseline frame of three
+# components, of which the first has twice the samples of the others on either side.
+_TABLE = b"\xff\xdb\0\x43%c[^\0]{64}"
+_FRAME = (
+    b"\xff\xc0\0\x11\x08"
+    + struct.pack("!HH", PICTURE_SIDE_PX, PICTURE_SIDE_PX)
+    + b"\x03\x01\x22\0\x02\x11\x01\x03\x11\x01"
+)
+_SCAN = b"\xff\xda\0\x0c\x03\x01\0\x02\x11\x03\x11\0\x3f\0"
+_UP_TO_CODES = re.compile(
+    re.escape(_START) + _TABLE % 0 + _TABLE % 1 + re.escape(_FRAME), re.DOTALL
+)
+# B.2.4.2: how many codes there are of each of 16 lengths, then a byte for each code.
+_CODES_HEAD = struct.Struct("!2sHB16s")
+_CODES = (0x00, 0x10, 0x01, 0x11)
+# B.1.1.5: in the coded picture every FF is followed by a zero. No restart markers are written.
+_MARKER = re.compile(rb"\xff[^\0]", re.DOTALL)
+_END = b"\xff\xd9"
+
+
+def is_served_jpeg(jpeg: bytes) -> bool:
+    """Whether it is one of ours, from the first byte to the last. The picture is not decoded."""
+    beginning = _UP_TO_CODES.match(jpeg)
+    if beginning is None:
+        return False
+    position = beginning.end()
+    for number in _CODES:
+        length = _measure_codes(jpeg, position, number)
+        if length is None:
+            return False
+        position += length
+    if not jpeg.startswith(_SCAN, position):
+        return False
+    marker = _MARKER.search(jpeg, position + len(_SCAN))
+    return marker is not None and marker.group() == _END and marker.end() == len(jpeg)
+
+
+def _measure_codes(jpeg: bytes, position: int, number: int) -> int | None:
+    """Measure the segment of these codes, from its marker on; None if it is another."""
+    if position + _CODES_HEAD.size > len(jpeg):
+        return None
+    marker, length, found_number, counts = _CODES_HEAD.unpack_from(jpeg, position)
+    is_sound = marker == b"\xff\xc4" and found_number == number
+    if not is_sound or length != _CODES_HEAD.size - len(marker) + sum(counts):
+        return None
+    whole_bytes: int = len(marker) + length
+    return whole_bytes
