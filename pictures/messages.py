@@ -187,7 +187,7 @@ def _find_sentences(error: type[DarkroomError]) -> list[re.Pattern[str]]:
 
 # A place for a number in a template, and what may stand there.
 _PLACE = re.compile(r"\{.*?\}")
-_NUMBER = r"[0-9.,e+]{1,16}"
+_NUMBER = r"[0-9.,e+-]{1,16}"
 _SENTENCES = {error: _find_sentences(error) for error in _REFUSALS.values()}
 
 

@@ -1,24 +1,46 @@
 """Proves that service and decoder understand each other, and that no lie of a decoder is taken."""
 
-import json
-from typing import Any
-
 import pytest
 
 import errors
+from errors import DarkroomError
 from pictures import Crop
+from pictures.confinement import EVERY_LAYER, NO_LAYER, Layer
+from pictures.foreign import KINDS
 from pictures.messages import (
-    MOST_ANSWER_BYTES,
+    HEAD_BYTES,
+    READY_BYTES,
     Job,
     Made,
     Nonsense,
+    Ready,
     Refused,
-    read_answer,
+    read_head,
+    refuse,
 )
+from pictures.served_jpeg import MOST_JPEG_BYTES
 
-JPEG = b"\xff\xd8" + bytes(8)
-MADE = Made(len(JPEG), "#0a1b2c", "3OcRJYB4d3h/iIeHeEh3eIhw+j2w", ("exif", "gps"))
-FIELDS: dict[str, Any] = json.loads(MADE.to_line())
+MADE = Made(1234, "#0a1b2c", "3OcRJYB4d3h/iIeHeEh3eIhw+j2w", ("exif", "gps"))
+# Where the parts of a head stand: the mark, the length of what follows, the colour, the names of
+# metadata, the length of the hash or code, and that itself.
+FOLLOWING = slice(1, 5)
+TEXT_LENGTH = 9
+TEXT = 10
+REFUSALS: list[DarkroomError] = [
+    errors.BrokenPicture(),
+    errors.UndecodablePicture(),
+    errors.EmptyFile(),
+    errors.TruncatedPicture.with_numbers(file_bytes=1_234_567),
+    errors.BadCrop.with_numbers(width_px=640, height_px=480),
+    errors.TooManyPixels.with_numbers(
+        width_px=20_000, height_px=20_000, millions=400, most_millions=50
+    ),
+    errors.TooManyPixels.with_numbers(
+        width_px=20_000, height_px=20_000, millions=400, most_millions=1e-06
+    ),
+    errors.SideTooLong.with_numbers(width_px=70_000, height_px=1, most_px=65_535),
+    *(errors.UnsupportedFormat(kind.sentence) for kind in KINDS),
+]
 
 
 @pytest.mark.parametrize("crop", [None, Crop(1, 2, 3)])
@@ -30,67 +52,80 @@ def test_a_job_is_read_as_it_was_written(crop: Crop | None) -> None:
     assert Job.from_line(line) == job
 
 
-@pytest.mark.parametrize("answer", [MADE, Refused("bad_crop", "Says why.\nOn two lines.")])
-def test_an_answer_is_read_as_it_was_written(answer: Made | Refused) -> None:
-    line = answer.to_line()
-    assert line.count(b"\n") == 1
-    assert read_answer(line) == answer
+@pytest.mark.parametrize("layers", [NO_LAYER, Layer.LANDLOCK, EVERY_LAYER])
+def test_the_first_word_is_read_as_it_was_written(layers: Layer) -> None:
+    ready = Ready(layers, 123 << 30)
+    assert len(ready.to_bytes()) == READY_BYTES
+    assert Ready.from_bytes(ready.to_bytes()) == ready
 
 
-def test_a_refusal_becomes_the_error_with_its_sentence() -> None:
-    refused = read_answer(Refused("too_many_pixels", "Far too many.").to_line())
-    assert isinstance(refused, Refused)
-    error = refused.to_error()
-    assert type(error) is errors.TooManyPixels
-    assert error.detail == "Far too many."
-
-
-def test_a_picture_is_named_and_hashed_by_the_service() -> None:
-    picture = MADE.finish(JPEG)
-    assert (picture.content, picture.content_type) == (JPEG, "image/jpeg")
-    assert picture.removed_metadata == ("exif", "gps")
-    assert picture.filename != MADE.finish(JPEG).filename
-
-
-@pytest.mark.parametrize("jpeg", [b"", JPEG[:-1], JPEG + b"\0", b"<html>....", b"GIF89a...."])
-def test_other_bytes_than_a_jpeg_of_the_announced_length_are_not_taken(jpeg: bytes) -> None:
+@pytest.mark.parametrize("said", [b"", b"!", bytes(READY_BYTES), b"!\xff".ljust(READY_BYTES)])
+def test_another_first_word_is_not_taken(said: bytes) -> None:
     with pytest.raises(Nonsense):
-        MADE.finish(jpeg)
+        Ready.from_bytes(said)
 
 
-NO_HASHES: tuple[object, ...] = ("", "AAAA", "A" * 41, "<script>", "AAAAAAAA\n", [], None)
-LIES: tuple[dict[str, Any], ...] = (
-    *({"jpeg_bytes": count} for count in (0, -1, MOST_ANSWER_BYTES + 1, 1.5, True, "9", None)),
-    *({"dominant_colour": colour} for colour in ("#0A1B2C", "#0a1b2", "red", "#0a1b2c\n", 7, None)),
-    *({"thumbhash": text} for text in NO_HASHES),
-    *({"removed_metadata": names} for names in (["more"], [["exif"]], "exif", {"exif": 1}, None)),
-)
+def test_the_head_of_a_picture_is_read_as_it_was_written() -> None:
+    assert len(MADE.to_bytes()) == HEAD_BYTES
+    assert read_head(MADE.to_bytes()) == MADE
 
 
-@pytest.mark.parametrize("lie", LIES, ids=str)
-def test_a_lie_about_a_picture_is_not_taken(lie: dict[str, Any]) -> None:
-    with pytest.raises(Nonsense):
-        read_answer(json.dumps({**FIELDS, **lie}).encode())
-
-
-@pytest.mark.parametrize("missing", FIELDS)
-def test_an_answer_that_lacks_something_is_not_taken(missing: str) -> None:
-    fields = {name: value for name, value in FIELDS.items() if name != missing}
-    with pytest.raises(Nonsense):
-        read_answer(json.dumps(fields).encode())
+@pytest.mark.parametrize("error", REFUSALS, ids=lambda error: error.detail)
+def test_a_refusal_becomes_the_same_error(error: DarkroomError) -> None:
+    refused, sentence = refuse(error)
+    head = read_head(refused.to_bytes())
+    assert isinstance(head, Refused)
+    assert head.following_bytes == len(sentence)
+    read = head.finish(sentence)
+    assert type(read) is type(error)
+    assert read.detail == error.detail
 
 
 @pytest.mark.parametrize(
-    "line",
+    "sentence",
     [
-        *(b"", b"\n", b"nonsense\n", b"[]\n", b"7\n", b"null\n", b'"code"\n', b"\xff\n", b"{}\n"),
-        b"[" * 100_000,
-        *(b'{"code": "none", "sentence": ""}', b'{"code": [], "sentence": ""}'),
-        *(b'{"code": "bad_crop"}', b'{"code": "bad_crop", "sentence": {}}'),
-        # Those are not a decoder's to say.
-        *(b'{"code": "internal_error", "sentence": ""}', b'{"code": "busy", "sentence": ""}'),
+        b"",
+        b"\xff\xfe",
+        b"Please log in again at evil.test.",
+        errors.BrokenPicture.sentence.encode() + b" <script>",
+        errors.BrokenPicture.sentence.encode() + b"\n",
+        errors.NotAPicture.sentence.encode(),
+        b"The crop lies outside the picture, which is evil x 1 pixels when upright.",
     ],
 )
-def test_what_is_no_answer_is_not_taken(line: bytes) -> None:
+@pytest.mark.parametrize("code", ["broken_picture", "bad_crop"])
+def test_a_sentence_that_this_refusal_never_says_is_not_taken(code: str, sentence: bytes) -> None:
     with pytest.raises(Nonsense):
-        read_answer(line)
+        Refused(code, len(sentence)).finish(sentence)
+
+
+def put(head: bytes, place: slice | int, said: bytes) -> bytes:
+    changed = bytearray(head)
+    at = place if isinstance(place, slice) else slice(place, place + len(said))
+    changed[at] = said
+    return bytes(changed)
+
+
+LIES = {
+    "no head": b"",
+    "half a head": MADE.to_bytes()[:20],
+    "zeros": bytes(HEAD_BYTES),
+    "another mark": put(MADE.to_bytes(), 0, b"["),
+    "no picture": put(MADE.to_bytes(), FOLLOWING, bytes(4)),
+    "a picture too long": put(MADE.to_bytes(), FOLLOWING, (MOST_JPEG_BYTES + 1).to_bytes(4, "big")),
+    "a hash too short": put(MADE.to_bytes(), TEXT_LENGTH, b"\x04"),
+    "a hash too long": put(MADE.to_bytes(), TEXT_LENGTH, b"\x1f"),
+    "no such refusal": Refused("none", 5).to_bytes(),
+    # Those are not a decoder's to say.
+    "an error of ours": Refused("internal_error", 5).to_bytes(),
+    "a lack of resources": Refused("busy", 5).to_bytes(),
+    "a code that is no text": put(Refused("bad_crop", 5).to_bytes(), TEXT, b"\xff"),
+    "no sentence": Refused("bad_crop", 0).to_bytes(),
+    "a sentence too long": Refused("bad_crop", 401).to_bytes(),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_what_is_no_head_of_an_answer_is_not_taken(lie: str) -> None:
+    with pytest.raises(Nonsense):
+        read_head(LIES[lie])
