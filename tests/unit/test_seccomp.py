@@ -123,9 +123,11 @@ def test_the_numbers_are_those_of_the_kernels_table(machine: str) -> None:
     if not TABLES[machine].exists():
         pytest.skip("the kernel's headers are not installed")
     text = TABLES[machine].read_text()
+    defined = dict(re.findall(r"#define (__NR\w+)\s+(\w+)", text))
     numbers = {
-        name: int(number)
-        for name, number in re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", text)
+        name.removeprefix("__NR_"): int(defined.get(number, number))
+        for name, number in defined.items()
+        if name.startswith("__NR_") and defined.get(number, number).isdigit()
     }
     assert {name: numbers.get(name) for name in ARCHITECTURES[machine].numbers} == dict(
         ARCHITECTURES[machine].numbers
