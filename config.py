@@ -130,6 +130,8 @@ class Settings(BaseSettings):
     # For decoding. Unset: as much as keeps every core busy with the dearest
     # pictures, but no more than half of the memory (pictures/budget.py).
     decode_budget_bytes: Annotated[int, Field(ge=1)] | None = None
+    # What a kernel lacks of a decoder's confinement is logged, or refused at start.
+    decoder_sandbox: Literal["available", "required"] = "available"
     # Longer than a queue of 50 pictures takes on two cores, shorter than the patience of a browser.
     upload_wait_seconds: Seconds = 20.0
     # A phone in a tunnel comes back within ten seconds or not at all.

@@ -102,7 +102,7 @@ async def _run(owns_process: bool, app: FastAPI) -> AsyncIterator[None]:
         app.state.passwords = Passwords()
         stores = Stores(settings)
         to_thread.current_default_thread_limiter().total_tokens += stores.threads
-        decoders = DecoderPool()
+        decoders = DecoderPool(requires_confinement=settings.decoder_sandbox == "required")
         decoders.warm()
         stack.callback(decoders.close)
         app.state.decoding = Decoding(decoders, settings)

@@ -1,4 +1,4 @@
-"""What a process has only one of: logging, signals, the allocator, its parent.
+"""What a process has only one of: logging, signals, the allocator, its parent, its memory.
 
 Only the application that owns its process sets them.
 """
@@ -20,13 +20,26 @@ from config import MIB
 from ops.launch import INTERRUPTED_STATUS
 
 M_MMAP_THRESHOLD = -3  # its number in malloc.h
+PR_SET_DUMPABLE = 4  # in linux/prctl.h
+# Set by tests and benchmarks that read the service's /proc as its own user.
+DUMPABLE_VARIABLE = "DARKROOM_DUMPABLE"
 
 
 def prepare(log_format: logs.LogFormat) -> None:
-    """Log in this format, return memory to the system, and end with the process manager."""
+    """Log in this format, keep memory from others, return it in time, end with the manager."""
     logs.configure(log_format)
+    _hide_memory()
     _return_large_blocks()
     _end_with_parent()
+
+
+def _hide_memory() -> None:
+    """Let no other process of the same user read the secrets in this one's memory.
+
+    Nor does a crash write them to a file. On Linux; root with all its rights still can.
+    """
+    if sys.platform == "linux" and DUMPABLE_VARIABLE not in os.environ:
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _return_large_blocks() -> None:

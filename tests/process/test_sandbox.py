@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from errors import StartupError, UndecodablePicture
+from ops.process import DUMPABLE_VARIABLE
 from pictures import Cost
 from pictures.confinement import EVERY_LAYER, NO_LAYER, Layer
 from pictures.costs import MIB
@@ -301,3 +302,23 @@ def test_a_forbidden_call_has_its_own_line_in_the_log(
         pool.process_profile_image(b"file", Cost(MIB, 0.1), None, 1, 1)
     assert all("SIGSYS" in message for message in caplog.messages)
     assert len(caplog.messages) == 2, "the picture was tried again in a new one"
+
+
+@pytest.mark.parametrize(("variable", "is_dumpable"), [({}, "0"), ({DUMPABLE_VARIABLE: "1"}, "1")])
+def test_the_services_own_memory_is_kept_from_others(
+    variable: dict[str, str], is_dumpable: str
+) -> None:
+    code = (
+        "import ctypes\nfrom ops import process\n"
+        "process.prepare('json')\nprint(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != DUMPABLE_VARIABLE}
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**environment, **variable},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.strip() == is_dumpable

@@ -21,6 +21,7 @@ import asyncpg
 import boto3
 import httpx
 
+from ops.process import DUMPABLE_VARIABLE
 from tests.support import warm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,7 +110,8 @@ class Service:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "PORT": str(self.port), "HOST": self.host, **self.settings}
+        given = {"PORT": str(self.port), "HOST": self.host, DUMPABLE_VARIABLE: "1"}
+        return {**os.environ, **given, **self.settings}
 
     @property
     def url(self) -> str:
