@@ -3,17 +3,19 @@
 An object is written to a draft, synced, linked to its final name (which never replaces) and the
 folder synced: after a crash or a power cut it is there whole or not at all. Drafts lie in one
 folder beside the objects, on the same file system, so that what a crash left is found without
-walking a million pictures.
+walking a million pictures. Below its root it follows no link and knows regular files only.
 """
 
 import errno
 import mimetypes
 import os
+import stat
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import faults
@@ -25,6 +27,7 @@ from errors import (
     StoreUnavailable,
 )
 from storage.contract import FoundObject, OpenObject, check_key
+from storage.folders import NO_LINK, Folders, enter, sync_folder
 
 DRAFTS = ".drafts"
 
@@ -37,101 +40,129 @@ class LocalStore:
     def __init__(self, root: Path, public_url: str = "") -> None:
         """Keep objects below `root`; `public_url` comes before the paths of this service."""
         self._root = root
+        self._folders = Folders(root)
         self._public_url = public_url
-        self._synced: set[Path] = set()  # folders whose names this process has seen onto the disk
 
     def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
-        path = self._path(key)
-        with _translate_errors(missing=StoreUnavailable):  # a folder that went away under us
-            self._make_folder(path.parent)
-            self._make_folder(self._root / DRAFTS)
-            draft = self._root / DRAFTS / uuid.uuid4().hex
+        path, name = _split(key)
+        with (
+            _translate_errors(missing=StoreUnavailable),  # a folder that went away under us
+            self._folders.open(*path, makes=True) as folder,
+            self._folders.open(DRAFTS, makes=True) as drafts,
+        ):
+            draft = uuid.uuid4().hex
             try:
-                _write_draft(draft, content)
+                _write_draft(draft, drafts, content)
                 faults.reached("during_put")
-                os.link(draft, path)
+                os.link(draft, name, src_dir_fd=drafts, dst_dir_fd=folder)
                 faults.reached("after_link")
             finally:
-                draft.unlink(missing_ok=True)
-            _sync_folder(path.parent)
+                with suppress(FileNotFoundError):
+                    os.unlink(draft, dir_fd=drafts)
+            os.fsync(folder)
 
     def open(self, key: str) -> OpenObject:
-        with _translate_errors():
-            path = self._path(key)
-            if path.is_dir():
+        path, name = _split(key)
+        with _translate_errors(), self._folders.open(*path) as folder:
+            # Whatever it is, it is not waited for: a pipe has no other end here.
+            descriptor = os.open(name, os.O_RDONLY | NO_LINK | os.O_NONBLOCK, dir_fd=folder)
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                os.close(descriptor)
                 raise ObjectNotFound
-            stream = open(path, "rb")  # noqa: SIM115 (the caller closes it)
-            content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-            return OpenObject(stream, os.fstat(stream.fileno()).st_size, content_type)
+            content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+            return OpenObject(os.fdopen(descriptor, "rb"), found.st_size, content_type)
 
     def exists(self, key: str) -> bool:
-        with _translate_errors():
-            return self._path(key).is_file()
+        path, name = _split(key)
+        try:
+            with _translate_errors(), self._folders.open(*path) as folder:
+                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except ObjectNotFound:
+            return False
+        return stat.S_ISREG(found.st_mode)
 
     def delete(self, key: str) -> None:
+        path, name = _split(key)
         with _translate_errors():
-            path = self._path(key)
             if not self._root.is_dir():
                 raise StoreUnavailable  # a disk that is not mounted: what it holds is not gone
-            with suppress(FileNotFoundError, NotADirectoryError):
-                if not path.is_dir():
-                    path.unlink(missing_ok=True)
-                    faults.reached("after_unlink")
+            with (
+                suppress(FileNotFoundError, NotADirectoryError),
+                self._folders.open(*path) as folder,
+            ):
+                _unlink_file(name, folder)
+                faults.reached("after_unlink")
                 # Also when the file is gone: an earlier unlink may not be on disk yet.
-                _sync_folder(path.parent)
+                os.fsync(folder)
 
     def url(self, key: str) -> str:
         return f"{self._public_url}/media/{key}"
 
     def find(self, prefix: str) -> Iterator[FoundObject]:
-        with _translate_errors():
-            yield from self._walk(self._root, "", prefix)
+        with _translate_errors(), suppress(FileNotFoundError), self._folders.open() as root:
+            yield from _walk(root, "", prefix)
 
     def remove_leftovers(self, older_than_seconds: float) -> None:
-        with _translate_errors():
-            drafts = self._root / DRAFTS
-            if not drafts.exists():
-                return
-            for draft in drafts.iterdir():
+        with (
+            _translate_errors(),
+            suppress(FileNotFoundError),
+            self._folders.open(DRAFTS) as drafts,
+            os.scandir(drafts) as entries,
+        ):
+            for draft in entries:
                 with suppress(FileNotFoundError):  # its put has just finished
-                    if time.time() - draft.stat().st_mtime > older_than_seconds:
-                        draft.unlink()
+                    age_seconds = time.time() - draft.stat(follow_symlinks=False).st_mtime
+                    if age_seconds > older_than_seconds:
+                        os.unlink(draft.name, dir_fd=drafts)
 
     def in_bucket(self, bucket: str) -> "LocalStore":
         return self
 
-    def _path(self, key: str) -> Path:
-        return self._root / check_key(key)
 
-    def _make_folder(self, folder: Path) -> None:
-        if folder.is_dir() and (folder in self._synced or not folder.is_relative_to(self._root)):
-            return
-        self._make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        # Also if it was there: whoever made it may not have come to this line.
-        _sync_folder(folder.parent)
-        self._synced.add(folder)
+def _split(key: str) -> tuple[list[str], str]:
+    """Split a key into the names of its folders and that of the file. Raises ObjectNotFound."""
+    *path, name = check_key(key).split("/")
+    return path, name
 
-    def _walk(self, folder: Path, path: str, prefix: str) -> Iterator[FoundObject]:
-        try:
-            entries = os.scandir(folder)
-        except FileNotFoundError:
-            return
-        with entries:
-            for entry in entries:
-                key = path + entry.name
-                if entry.is_dir():
-                    inside = key + "/"
-                    if entry.name != DRAFTS and (
-                        inside.startswith(prefix) or prefix.startswith(inside)
-                    ):
-                        yield from self._walk(Path(entry.path), inside, prefix)
-                elif key.startswith(prefix):
-                    with suppress(FileNotFoundError):  # deleted since it was listed
-                        stat = entry.stat()
-                        yield FoundObject(
-                            key, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC)
-                        )
+
+def _unlink_file(name: str, folder: int) -> None:
+    """Take the name of a file, or of a link; a folder of that name is no object of ours."""
+    try:
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(found.st_mode):
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
+
+
+def _walk(folder: int, path: str, prefix: str) -> Iterator[FoundObject]:
+    """Find regular files below an open folder whose keys begin like this; links are passed over."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            key = path + entry.name
+            inside = key + "/"
+            if entry.is_dir(follow_symlinks=False):
+                is_wanted = inside.startswith(prefix) or prefix.startswith(inside)
+                if entry.name != DRAFTS and is_wanted:
+                    yield from _walk_into(entry.name, folder, inside, prefix)
+            elif key.startswith(prefix) and entry.is_file(follow_symlinks=False):
+                with suppress(FileNotFoundError):  # deleted since it was listed
+                    found = entry.stat(follow_symlinks=False)
+                    modified_at = datetime.fromtimestamp(found.st_mtime, UTC)
+                    yield FoundObject(key, found.st_size, modified_at)
+
+
+def _walk_into(name: str, parent: int, path: str, prefix: str) -> Iterator[FoundObject]:
+    try:
+        folder = enter(name, parent)
+    except FileNotFoundError:  # deleted since it was listed
+        return
+    try:
+        yield from _walk(folder, path, prefix)
+    finally:
+        os.close(folder)
 
 
 def prove_volume(root: Path) -> None:
@@ -145,9 +176,10 @@ def prove_volume(root: Path) -> None:
     try:
         draft.parent.mkdir(parents=True, exist_ok=True)
         try:
-            _write_draft(draft, b"")
+            with draft.open("xb") as file:
+                os.fsync(file.fileno())
             os.link(draft, linked)
-            _sync_folder(root)
+            sync_folder(root)
         finally:
             linked.unlink(missing_ok=True)
             draft.unlink(missing_ok=True)
@@ -167,21 +199,13 @@ def _translate_errors(missing: type[DarkroomError] = ObjectNotFound) -> Iterator
     except FileNotFoundError as err:
         raise missing from err
     except OSError as err:
-        if err.errno in (errno.ENAMETOOLONG, errno.ENOTDIR):
+        if err.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP):
             raise missing from err
         raise StoreUnavailable from err
 
 
-def _write_draft(draft: Path, content: bytes) -> None:
-    with open(draft, "xb") as file:
+def _write_draft(name: str, folder: int, content: bytes) -> None:
+    with open(name, "xb", opener=partial(os.open, mode=0o666, dir_fd=folder)) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,8 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
-from errors import ObjectExists, StoreError, StoreUnavailable
-from storage import local
+from errors import ObjectExists, ObjectNotFound, StoreError, StoreUnavailable
 from storage.local import DRAFTS, LocalStore
 from tests.support.pictures import jpeg
 from tests.support.services import ROOT, Service
@@ -77,7 +76,8 @@ def steps(monkeypatch: pytest.MonkeyPatch, media: Path) -> list[Step]:
 
     def record_mkdir(path: Any, *rest: Any, **more: Any) -> None:
         mkdir(path, *rest, **more)
-        seen.append(Step("mkdir in", os.stat(Path(path).parent).st_ino))
+        parent = os.fstat(more["dir_fd"]) if "dir_fd" in more else os.stat(Path(path).parent)
+        seen.append(Step("mkdir in", parent.st_ino))
 
     def record_fsync(descriptor: int) -> None:
         found = os.fstat(descriptor)
@@ -93,13 +93,12 @@ def steps(monkeypatch: pytest.MonkeyPatch, media: Path) -> list[Step]:
         fsync(descriptor)
 
     def record_link(source: Any, target: Any, **more: Any) -> None:
-        seen.append(
-            Step("link", os.stat(source).st_ino, os.stat(source).st_size, (media / KEY).exists())
-        )
+        found = os.stat(source, dir_fd=more["src_dir_fd"])
+        seen.append(Step("link", found.st_ino, found.st_size, (media / KEY).exists()))
         link(source, target, **more)
 
     def record_unlink(path: Any, *rest: Any, **more: Any) -> None:
-        inode = os.stat(path).st_ino if os.path.exists(path) else 0
+        inode = os.stat(path, dir_fd=more["dir_fd"]).st_ino
         unlink(path, *rest, **more)
         seen.append(Step("unlink", inode))
 
@@ -194,7 +193,7 @@ def killed_at(call: str, media: Path) -> None:
         "import os, pathlib, signal, stat, sys\n"
         "from storage.local import LocalStore\n"
         f"real = os.{call}\n"
-        "def die(first, *rest):\n"
+        "def die(first, *rest, **more):\n"
         "    if isinstance(first, int) and stat.S_ISDIR(os.fstat(first).st_mode):\n"
         "        return real(first)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -313,7 +312,7 @@ def test_a_disk_that_fails_the_other_verbs_is_a_store_that_is_unavailable(
     (media / DRAFTS / "left").write_bytes(b"left")
     fail = failing(getattr(errno, name))
     verbs: list[tuple[object, str, Callable[[], object]]] = [
-        (local, "open", lambda: store.open(KEY)),
+        (os, "open", lambda: store.open(KEY)),
         (os, "unlink", lambda: store.delete(KEY)),
         (os, "scandir", lambda: list(store.find(""))),
         (os, "unlink", lambda: store.remove_leftovers(-1)),
@@ -606,3 +605,71 @@ def test_nothing_but_a_picture_can_be_reached(served: Served, bait: bytes, targe
     assert (status, content_type) == (404, "application/problem+json")
     assert json.loads(body)["code"] in ("object_not_found", "not_found")
     assert secret not in body and bait not in body and b"root:" not in body
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A file outside the store, which somebody linked into it."""
+    (tmp_path / "elsewhere").mkdir()
+    path = tmp_path / "elsewhere" / "secret.jpg"
+    path.write_text("the signing key")
+    return path
+
+
+def test_a_linked_file_is_no_object(store: LocalStore, media: Path, secret: Path) -> None:
+    put(store, "profile_pics/earlier.jpg")
+    (media / KEY).symlink_to(secret)
+    with pytest.raises(ObjectNotFound):
+        store.open(KEY)
+    assert not store.exists(KEY)
+    assert [found.key for found in store.find("")] == ["profile_pics/earlier.jpg"]
+    with pytest.raises(ObjectExists):
+        put(store)
+    store.delete(KEY)
+    assert not (media / KEY).is_symlink() and secret.exists()
+
+
+@pytest.mark.parametrize("key", ["profile_pics/secret.jpg", "profile_pics/deep/secret.jpg"])
+def test_a_linked_folder_is_never_entered(
+    store: LocalStore, media: Path, secret: Path, key: str
+) -> None:
+    linked = (media / key).parent
+    linked.parent.mkdir(parents=True)
+    linked.symlink_to(secret.parent)
+    with pytest.raises(StoreUnavailable):
+        store.open(key)
+    with pytest.raises(StoreUnavailable):
+        store.delete(key)
+    with pytest.raises(StoreUnavailable):
+        put(store, str(Path(key).with_name("new.jpg")))
+    assert list(store.find("")) == []
+    assert [each.name for each in secret.parent.iterdir()] == [secret.name]
+
+
+def test_a_linked_folder_of_drafts_is_never_entered(
+    store: LocalStore, media: Path, secret: Path
+) -> None:
+    media.mkdir(parents=True)
+    (media / DRAFTS).symlink_to(secret.parent)
+    with pytest.raises(StoreUnavailable):
+        put(store)
+    with pytest.raises(StoreUnavailable):
+        store.remove_leftovers(-1)
+    assert secret.exists()
+
+
+def test_what_is_no_regular_file_is_no_object(store: LocalStore, media: Path) -> None:
+    (media / KEY).parent.mkdir(parents=True)
+    os.mkfifo(media / KEY)
+    with pytest.raises(ObjectNotFound):
+        store.open(KEY)
+    assert not store.exists(KEY) and list(store.find("")) == []
+
+
+def test_the_folder_of_all_may_be_a_link(tmp_path: Path) -> None:
+    """As operators move it to another disk."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "media").symlink_to(tmp_path / "disk")
+    linked = LocalStore(tmp_path / "media")
+    put(linked)
+    assert read(linked) == CONTENT
