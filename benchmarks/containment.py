@@ -1,11 +1,12 @@
-"""What the decoder process costs a picture, beside the same step in the thread.
+"""What a confined decoder costs a picture, beside one that is not confined, and beside a thread.
 
-`python -m benchmarks.containment` prints for each file, measured in turns, the least processor time
-of both and its ratio, the median time on the clock, and the processor time that the service itself
-spends. It needs Linux.
+`python -m benchmarks.containment` measures all three in turns. For each file it prints the least
+processor time of each, the median and the middle half of what confinement adds in a round, and the
+processor time that the service itself spends. It needs Linux.
 """
 
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -25,32 +26,36 @@ FILES = (
     *(("progressive", 12), ("png", 2), ("webp", 4)),
 )
 HEADING = (
-    f"{'CPU ms:':>29}{'':>32}{'clock, ms:':>14}\n"
-    f"{'file':>18}{'thread':>11}{'decoder':>12}{'ratio':>8}{'service':>12}"
-    f"{'thread':>14}{'decoder':>12}"
+    f"{'CPU ms:':>29}{'':>22}{'by confinement:':>34}\n"
+    f"{'file':>18}{'thread':>11}{'unconfined':>12}{'confined':>10}"
+    f"{'median':>10}{'middle half':>18}{'service':>10}"
 )
+# A decoder as it is, but for its confinement.
+UNCONFINED = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+import socket
+from pictures import confinement, decoder
+
+decoder.confine = lambda: confinement.NO_LAYER
+with socket.socket(fileno=0) as to_service:
+    decoder.serve(to_service)
+"""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """Milliseconds on the clock, and of this process and of the decoder on the processor."""
+    """Milliseconds on the processor, of this process and of the decoder."""
 
-    wall_ms: float
-    own_cpu_ms: float
-    decoder_cpu_ms: float
+    own_ms: float
+    decoder_ms: float
 
 
 def measure(step: Callable[[], object], decoder_pid: int) -> Taken:
-    decoder_cpu_ms = read_cpu_ms(decoder_pid)
-    own_cpu_seconds = time.process_time()
-    started = time.perf_counter()
+    decoder_ms = read_cpu_ms(decoder_pid)
+    own_seconds = time.process_time()
     step()
-    wall_seconds = time.perf_counter() - started
-    return Taken(
-        wall_seconds * 1000,
-        (time.process_time() - own_cpu_seconds) * 1000,
-        read_cpu_ms(decoder_pid) - decoder_cpu_ms,
-    )
+    return Taken((time.process_time() - own_seconds) * 1000, read_cpu_ms(decoder_pid) - decoder_ms)
 
 
 def read_cpu_ms(pid: int) -> float:
@@ -58,44 +63,51 @@ def read_cpu_ms(pid: int) -> float:
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e6
 
 
-def compare(pool: DecoderPool, name: str, content: bytes) -> str:
-    """Make the picture both ways, in turns, and tell the medians in a line of the table."""
+def compare(confined: DecoderPool, unconfined: DecoderPool, name: str, content: bytes) -> str:
+    """Make the picture all three ways, in turns, and tell what they took in a line of the table."""
     _, cost = examine(content)
+    limits = (None, DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS)
     in_thread = partial(image_utils.process_profile_image, content)
-    in_decoder = partial(
-        pool.process_profile_image,
-        content,
-        cost,
-        None,
-        DEFAULT_MAX_PIXELS,
-        DEFAULT_MAX_WHOLE_PIXELS,
-    )
-    in_decoder()
-    (decoder,) = pool._idle
+    steps = {
+        pool: partial(pool.process_profile_image, content, cost, *limits)
+        for pool in (confined, unconfined)
+    }
+    for step in steps.values():
+        step()
+    pids = {pool: pool._idle[0].pid for pool in steps}
     by_thread = []
-    by_decoder = []
-    for _ in range(ROUNDS):
-        by_thread.append(measure(in_thread, decoder.pid))
-        by_decoder.append(measure(in_decoder, decoder.pid))
+    taken: dict[DecoderPool, list[Taken]] = {pool: [] for pool in steps}
+    for number in range(ROUNDS):
+        by_thread.append(measure(in_thread, pids[confined]).own_ms)
+        # Each of the two comes first as often as the other.
+        for pool in sorted(steps, key=lambda pool: (pool is confined) == bool(number % 2)):
+            taken[pool].append(measure(steps[pool], pids[pool]))
+    added = [
+        one.decoder_ms / other.decoder_ms - 1
+        for one, other in zip(taken[confined], taken[unconfined], strict=True)
+    ]
+    low, median, high = statistics.quantiles(added, n=4)
     # Others' work only ever adds to it, so the least counts.
-    thread_cpu_ms = min(taken.own_cpu_ms for taken in by_thread)
-    decoder_cpu_ms = min(taken.decoder_cpu_ms for taken in by_decoder)
-    thread_ms = statistics.median(taken.wall_ms for taken in by_thread)
-    decoder_ms = statistics.median(taken.wall_ms for taken in by_decoder)
-    service_cpu_ms = statistics.median(taken.own_cpu_ms for taken in by_decoder)
+    least = {pool: min(each.decoder_ms for each in taken[pool]) for pool in steps}
+    service_ms = statistics.median(each.own_ms for each in taken[confined])
     return (
-        f"{name:>18}{thread_cpu_ms:11.1f}{decoder_cpu_ms:12.1f}"
-        f"{decoder_cpu_ms / thread_cpu_ms:8.2f}{service_cpu_ms:12.2f}"
-        f"{thread_ms:14.1f}{decoder_ms:12.1f}"
+        f"{name:>18}{min(by_thread):11.1f}{least[unconfined]:12.1f}{least[confined]:10.1f}"
+        f"{median:+10.1%}{f'{low:+.1%} to {high:+.1%}':>18}{service_ms:10.2f}"
     )
 
 
 def main() -> None:
     print(HEADING)
-    with closing(DecoderPool()) as pool:
+    with (
+        tempfile.NamedTemporaryFile("w", suffix=".py") as program,
+        closing(DecoderPool()) as confined,
+        closing(DecoderPool((program.name,))) as unconfined,
+    ):
+        program.write(UNCONFINED)
+        program.flush()
         for kind, megapixels in FILES:
             content = encode(draw_photo(*find_sides(megapixels)), kind)
-            print(compare(pool, f"{kind} {megapixels:g} MP", content))
+            print(compare(confined, unconfined, f"{kind} {megapixels:g} MP", content))
 
 
 if __name__ == "__main__":
