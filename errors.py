@@ -1,7 +1,6 @@
 """The error tree: every refusal, with a status, a stable `code` and a sentence to act on.
 
-The code is for programs, the sentence for a person. Vendor text never travels in them; it goes to
-the log. Their JSON body is in web/problems.py.
+The code is for programs, the sentence for people. Vendor text goes to the log, never into them.
 
     DarkroomError
     ├── BadPicture (400)         EmptyFile · NotAPicture · UnsupportedFormat · TruncatedPicture
@@ -40,16 +39,16 @@ class DarkroomError(HTTPException):
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Internal error"
     sentence: ClassVar[str] = "Something went wrong on our side. Please try again."
-    # What it says instead where the numbers are known; a decoder may say nothing else.
-    templates: ClassVar[tuple[str, ...]] = ()
+    # What it says where the numbers are known.
+    template: ClassVar[str] = ""
 
     def __init__(self, sentence: str | None = None, headers: dict[str, str] | None = None) -> None:
         super().__init__(self.status, sentence or self.sentence, headers)
 
     @classmethod
     def with_numbers(cls, **numbers: float) -> Self:
-        """Make it with the first of its templates."""
-        return cls(cls.templates[0].format(**numbers))
+        """Make it with its template."""
+        return cls(cls.template.format(**numbers))
 
 
 class StartupError(Exception):
@@ -88,7 +87,7 @@ class TruncatedPicture(BadPicture):
     code = "truncated_picture"
     title = "Picture cut short"
     sentence = "The picture ends too early. Please send the whole file again."
-    templates = ("The picture ends too early, after {file_bytes:,} bytes. Please send all of it.",)
+    template = "The picture ends too early, after {file_bytes:,} bytes. Please send all of it."
 
 
 class BrokenPicture(BadPicture):
@@ -254,9 +253,9 @@ class TooManyPixels(TooLarge):
     code = "too_many_pixels"
     title = "Too many pixels"
     sentence = "The picture is too large. Please send a smaller one."
-    templates = (
+    template = (
         "The picture has {width_px} x {height_px} pixels, {millions:.1f} million;"
-        " at most {most_millions:g} million are taken of its kind. Please send a smaller one.",
+        " at most {most_millions:g} million are taken of its kind. Please send a smaller one."
     )
 
 
@@ -264,9 +263,9 @@ class SideTooLong(TooLarge):
     code = "side_too_long"
     title = "Side too long"
     sentence = "The picture is too long. Please send a smaller one."
-    templates = (
+    template = (
         "The picture is {width_px} x {height_px} pixels;"
-        " at most {most_px} are taken on a side. Please send a smaller one.",
+        " at most {most_px} are taken on a side. Please send a smaller one."
     )
 
 
@@ -319,9 +318,7 @@ class BadCrop(BadForm):
     code = "bad_crop"
     title = "Crop not usable"
     sentence = "crop must be x,y,size: three whole numbers, a square inside the upright picture."
-    templates = (
-        "The crop lies outside the picture, which is {width_px} x {height_px} pixels when upright.",
-    )
+    template = "The crop lies outside the picture, which is {width} x {height} pixels when upright."
 
 
 class InvalidRequest(DarkroomError):
@@ -401,11 +398,3 @@ class ObjectExists(StoreError):
 
     code = "object_exists"
     title = "Store unavailable"
-
-
-def find_raised(branch: type[DarkroomError] = DarkroomError) -> list[type[DarkroomError]]:
-    """All errors that are raised, of this branch of the tree: what may be an answer's `code`."""
-    found = [branch] if "title" in vars(branch) else []
-    for error in branch.__subclasses__():
-        found += find_raised(error)
-    return found

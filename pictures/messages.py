@@ -177,7 +177,7 @@ def read_head(head: bytes) -> Made | Refused:
 
 def _find_sentences(error: type[DarkroomError]) -> list[re.Pattern[str]]:
     """Find all that this error says of a picture; the numbers in it may be any."""
-    templates = [error.sentence, *error.templates]
+    templates = [error.sentence, error.template or error.sentence]
     if error is errors.UnsupportedFormat:
         templates += [kind.sentence for kind in KINDS]
     return [

@@ -96,7 +96,7 @@ def _check_crop(crop: Crop, upright_size: tuple[int, int]) -> None:
     is_inside = crop.x_px >= 0 and crop.x_px + crop.size_px <= width
     is_inside = is_inside and crop.y_px >= 0 and crop.y_px + crop.size_px <= height
     if crop.size_px < 1 or not is_inside:
-        raise BadCrop.with_numbers(width_px=width, height_px=height)
+        raise BadCrop.with_numbers(width=width, height=height)
 
 
 def cut_square(picture: Image.Image, box: Box, header: Header, crop: Crop | None) -> Image.Image:

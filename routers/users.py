@@ -45,7 +45,6 @@ from errors import (
     UserNotFound,
     WrongCredentials,
     WrongPassword,
-    find_raised,
 )
 from files import Backends, RequestBackends
 from models import EMAIL_CONSTRAINT, USERNAME_CONSTRAINT, User, fold
@@ -63,7 +62,7 @@ from schemas import (
 )
 from web.admission import RequestAdmission
 from web.bodies import BoundedRoute
-from web.document import refuse_with
+from web.document import find_raised, refuse_with
 from web.forms import PictureForm, admit_picture_form
 
 router = APIRouter(prefix="/users", tags=["users"], route_class=BoundedRoute)

@@ -10,10 +10,20 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field, JsonValue
 
-from errors import DarkroomError, find_raised
+from errors import DarkroomError
 from web.problems import PROBLEM_MEDIA_TYPE
 
 SCHEMAS = "#/components/schemas/"
+
+
+def find_raised(branch: type[DarkroomError] = DarkroomError) -> list[type[DarkroomError]]:
+    """All errors that are raised, of this branch of the tree: what may be an answer's `code`."""
+    found = [branch] if "title" in vars(branch) else []
+    for error in branch.__subclasses__():
+        found += find_raised(error)
+    return found
+
+
 CODES: list[JsonValue] = [error.code for error in find_raised()]
 
 Responses = dict[int | str, dict[str, Any]]

@@ -31,7 +31,7 @@ REFUSALS: list[DarkroomError] = [
     errors.UndecodablePicture(),
     errors.EmptyFile(),
     errors.TruncatedPicture.with_numbers(file_bytes=1_234_567),
-    errors.BadCrop.with_numbers(width_px=640, height_px=480),
+    errors.BadCrop.with_numbers(width=640, height=480),
     errors.TooManyPixels.with_numbers(
         width_px=20_000, height_px=20_000, millions=400, most_millions=50
     ),

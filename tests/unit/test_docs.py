@@ -215,7 +215,7 @@ def test_a_decision_has_a_status_and_what_else_was_considered(record: Path) -> N
     assert text.startswith(f"# {number}. ")
     (status,) = re.findall(r"^\*\*Status:\*\* (.+)$", text, re.MULTILINE)
     assert re.fullmatch(
-        r"(accepted|superseded by|amended by)( \[\d+\]\(\d{4}-[\w-]+\.md\))?", status
+        r"(accepted|superseded by|amended by)((?:,| and)? \[\d+\]\(\d{4}-[\w-]+\.md\))*", status
     )
     assert "**Considered.**" in text
     listing = (ROOT / "docs" / "decisions" / "README.md").read_text()
