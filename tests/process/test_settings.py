@@ -21,6 +21,7 @@ from sqlalchemy.engine import make_url
 
 import config
 from config import STARTUP_FAILURE_STATUS, Settings
+from ops import serving
 from ops.listening import describe_where
 from tests.support import warm
 from tests.support.services import ROOT
@@ -301,6 +302,15 @@ def test_a_port_from_a_file_is_no_hosts_doing(load: pytest.MonkeyPatch, tmp_path
     )
     read = Settings(_env_file=tmp_path / "some.env")
     assert (read.host, read.port) == ("127.0.0.1", 5000)
+
+
+@pytest.mark.parametrize("believed", ["127.0.0.1,::1", "10.0.0.1", "*"])
+def test_the_proxies_that_are_believed_reach_the_server(
+    load: pytest.MonkeyPatch, believed: str
+) -> None:
+    settings = load_settings(load, FORWARDED_ALLOW_IPS=believed)
+    load.setenv("FORWARDED_ALLOW_IPS", "192.0.2.1")  # where uvicorn looks, if it is told nothing
+    assert serving._make_config("main:app", settings).forwarded_allow_ips == believed
 
 
 def test_web_concurrency_is_another_name_of_workers(load: pytest.MonkeyPatch) -> None:
