@@ -2,20 +2,23 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 import errors
 from accounts import Login, Passwords, Tokens
+from config import Settings
 from database import Database
 from models import User
+from storage import Stores
 from tests.support.hashing import CountingHasher
 
 PASSWORD = "correct horse battery"
 
 
 def test_an_unknown_address_costs_as_many_hashes_as_a_wrong_password(
-    new_database: Callable[[], str],
+    new_database: Callable[[], str], tmp_path: Path
 ) -> None:
     hasher = CountingHasher()
     passwords = Passwords(hasher)
@@ -28,7 +31,8 @@ def test_an_unknown_address_costs_as_many_hashes_as_a_wrong_password(
         return list(hasher.calls)
 
     async def story() -> None:
-        database = Database(url, 1)
+        # A login answers with the user, whose picture has a URL of the stores.
+        database = Database(url, 1, {"stores": Stores(Settings(data_dir=tmp_path))})
         login = Login(database, passwords, Tokens("x" * 32, 1))
         try:
             async with database.session() as db:
