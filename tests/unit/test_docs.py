@@ -112,7 +112,7 @@ def test_groups_are_never_raised() -> None:
 
 
 def test_the_tree_drawn_in_errors_is_the_tree() -> None:
-    drawn = set(re.findall(r"\b[A-Z]\w+\b", (errors.__doc__ or "").split("problems.py.", 1)[1]))
+    drawn = set(re.findall(r"\b[A-Z]\w+\b", (errors.__doc__ or "").split("into them.", 1)[1]))
     classes = {
         name
         for name, cls in vars(errors).items()
