@@ -347,7 +347,8 @@ async def migrate(url: str) -> None:
     except CommandError as err:
         async with engine.connect() as connection:
             asked = text("SELECT version_num, to_regclass('stored_files') FROM alembic_version")
-            revision, table = (await connection.execute(asked)).one()
+            # Another application may have several; one is enough to name it.
+            revision, table = (await connection.execute(asked)).first() or ("unknown", None)
         is_ours = table is not None
         raise StartupError(explain_unknown_revision(revision, engine.url, is_ours)) from err
     except (DBAPIError, asyncpg.PostgresError, *_LOST) as err:

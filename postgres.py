@@ -37,8 +37,10 @@ def parse_postgres_url(url: str) -> URL:
         raise ValueError(f"must look like {EXAMPLE_URL}") from err
     if parsed.get_backend_name() not in ("postgres", "postgresql"):
         raise ValueError(f"must be a PostgreSQL URL, as in {EXAMPLE_URL}")
-    if "@" in (parsed.host or ""):
-        raise ValueError("must have %40 in place of each @ in the password")
+    if _is_misread(url, parsed):
+        raise ValueError(
+            "must have %40 in place of each @ in the password, %2F of each / and %3F of each ?"
+        )
     query = dict(parsed.query)
     if "sslmode" in query:
         # asyncpg's name for libpq's sslmode, with the same values.
@@ -49,6 +51,13 @@ def parse_postgres_url(url: str) -> URL:
     if unknown:
         raise ValueError(f"takes no {', '.join(sorted(unknown))} after its question mark")
     return parsed.set(drivername="postgresql+asyncpg", query=query)
+
+
+def _is_misread(url: str, parsed: URL) -> bool:
+    """Whether a sign in the password was taken for one between the parts of the URL."""
+    is_host_sound = "@" not in (parsed.host or "")
+    is_database_sound = not set("@:/") & set(parsed.database or "")
+    return not (is_host_sound and is_database_sound) or "@" in url.partition("?")[2]
 
 
 def explain_refusal(err: Exception, url: URL) -> str:
@@ -81,10 +90,7 @@ def _explain(err: Exception, url: URL) -> str:
             f"it does not exist; create it with `createdb {url.database}`, or correct DATABASE_URL"
         )
     if sqlstate == _INSUFFICIENT_PRIVILEGE:
-        return (
-            f"user {url.username} of DATABASE_URL may not create tables in the schema public;"
-            f" as its owner run GRANT USAGE, CREATE ON SCHEMA public TO {url.username}"
-        )
+        return _explain_missing_right(said, url)
     if sqlstate in _TAKEN_NAMES:
         return (
             "it has tables of another application, which Darkroom would need to replace;"
@@ -97,6 +103,27 @@ def _explain(err: Exception, url: URL) -> str:
     if isinstance(original, TimeoutError):
         return "it does not answer; see to the network and its firewalls, or correct DATABASE_URL"
     return f"{said.rstrip('.')}; correct DATABASE_URL, or what it leads to"
+
+
+def _explain_missing_right(said: str, url: URL) -> str:
+    """By what the server says, in English; in another language it is told as it is."""
+    user = f"user {url.username} of DATABASE_URL"
+    if "schema public" in said:
+        return (
+            f"{user} may not create tables in the schema public; as the owner of the database run"
+            f" GRANT USAGE, CREATE ON SCHEMA public TO {url.username}"
+        )
+    if "permission denied for database" in said:
+        return (
+            f"{user} may not use it; as the owner of the database run"
+            f" GRANT ALL ON DATABASE {url.database} TO {url.username}"
+        )
+    if "must be owner" in said or "permission denied for table" in said:
+        return (
+            f"its tables do not belong to {user}; as the one to whom they belong run"
+            f" REASSIGN OWNED BY CURRENT_USER TO {url.username}"
+        )
+    return f"{user} lacks a right ({said}); grant it, or correct DATABASE_URL"
 
 
 def _is_nobody_there(err: Exception, said: str) -> bool:

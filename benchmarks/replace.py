@@ -208,7 +208,9 @@ def check_out(commit: str, folder: Path) -> str:
     git = ("git", "-C", str(ROOT))
     archive = subprocess.run([*git, "archive", commit], stdout=subprocess.PIPE, check=True).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        files.extractall(folder, filter="data")
+        # Python 3.11.2 knows of no filter; the archive is git's own.
+        files.extraction_filter = getattr(tarfile, "data_filter", None)
+        files.extractall(folder)
     named = subprocess.run(
         [*git, "rev-parse", "--short", commit], stdout=subprocess.PIPE, text=True, check=True
     )

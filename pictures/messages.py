@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import errors
 from errors import DarkroomError
-from pictures.confinement import Layer
+from pictures.confinement import EVERY_LAYER, Layer
 from pictures.foreign import KINDS
 from pictures.served_jpeg import MOST_JPEG_BYTES, is_served_jpeg
 from pictures.values import METADATA_NAMES, Crop, MetadataName, ProcessedImage
@@ -92,7 +92,8 @@ class Ready:
         """Raises Nonsense."""
         try:
             mark, layers, own_bytes = _READY.unpack(said)
-            _check(mark == _READY_MARK)
+            # Python 3.11.2 takes bits for flags that are none.
+            _check(mark == _READY_MARK and layers <= EVERY_LAYER.value)
             return cls(Layer(layers), own_bytes)
         except (struct.error, ValueError) as err:
             raise Nonsense from err

@@ -178,7 +178,7 @@ def name_a_bucket_by_its_address(machine: Machine) -> Start:
     return Start({"S3_BUCKET_NAME": "s3://pictures"})
 
 
-@case("an @ in the database's password")
+@case("an @, / or ? in the database's password")
 def write_an_at(machine: Machine) -> Start:
     return Start({"DATABASE_URL": f"postgresql://alice:a@{SECRET}@127.0.0.1:1/pictures"})
 

@@ -221,6 +221,11 @@ def test_several_bad_values_are_named_in_one_sentence(refusal: Callable[..., str
         ("HOST", "localhost:8000", "127.0.0.1"),
         ("HOST", "example.com/api", "127.0.0.1"),
         ("DATABASE_URL", f"postgresql://me:a@{SECRET}@db/name", "%40"),
+        ("DATABASE_URL", f"postgresql://me:a@hun/{SECRET}@db/name", "%2F"),
+        ("DATABASE_URL", f"postgresql://me:{SECRET}/x@db/name", "must look like"),
+        ("DATABASE_URL", f"postgresql://me/x:{SECRET}@db/name", "%2F"),
+        ("DATABASE_URL", f"postgresql://me:a?{SECRET}=b@db/name", "%3F"),
+        ("DATABASE_URL", f"postgresql://me:a?b={SECRET}@db/name", "%3F"),
     ],
 )
 def test_what_is_no_name_is_refused_with_an_example(
