@@ -5,6 +5,7 @@ One nginx and one service for all of it, over TLS and below a path.
 
 import contextlib
 import datetime
+import http.client
 import ipaddress
 import os
 import re
@@ -13,6 +14,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -36,6 +38,7 @@ from tests.support.services import (
     Service,
     assert_problem,
     free_port,
+    get,
     read_answer,
     wait_until,
 )
@@ -45,6 +48,7 @@ PAGE = (ROOT / "docs" / "deploy.md").read_text()
 UNITS = re.findall(r"`/etc/systemd/system/([\w.-]+)`:\n\n```ini\n(.*?)^```$", PAGE, re.M | re.S)
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 PATH = "/photos"
+UVICORNS_SECONDS = 5.0
 UPLOADS = 24
 SAME_HEADERS = {
     "cache-control",
@@ -163,7 +167,7 @@ def proxied(new_database: Callable[[], str], tmp_path: Path) -> Iterator[Proxied
         "STORAGE": "local",
         "PUBLIC_URL": url,
     }
-    service = Service(settings)
+    service = Service(settings, command=[sys.executable, str(ROOT / "main.py")])
     service.start()
     folder = tmp_path / "nginx"
     folder.mkdir()
@@ -178,13 +182,39 @@ def proxied(new_database: Callable[[], str], tmp_path: Path) -> Iterator[Proxied
 
 @needs_nginx
 def test_the_block_of_the_page_serves_all_that_the_service_does(proxied: Proxied) -> None:
+    idle = http.client.HTTPConnection("127.0.0.1", proxied.service.port)
+    ask(idle)
+    idle_since = time.monotonic()
     account = check_the_way_of_a_picture(proxied)
+    check_who_asks(proxied)
     check_many_uploads(proxied, account)
     check_pages(proxied)
     check_private_keys(proxied)
     check_large_bodies(proxied, account)
     check_early_answer(proxied, account)
+    check_idle_connection(idle, idle_since)
     check_service_away(proxied, account)
+
+
+def check_who_asks(proxied: Proxied) -> None:
+    """The log names the client that nginx names, whom the service believes because it is local."""
+    service = proxied.service
+    get(f"{service.url}/users/1", headers={"X-Forwarded-For": "192.0.2.7"})
+    assert '"client": "192.0.2.7"' in service.log()
+
+
+def check_idle_connection(idle: http.client.HTTPConnection, since: float) -> None:
+    """The service keeps it for longer than uvicorn does by itself, which is 5 seconds."""
+    time.sleep(max(0.0, since + UVICORNS_SECONDS + 1.5 - time.monotonic()))
+    ask(idle)
+    idle.close()
+
+
+def ask(connection: http.client.HTTPConnection) -> None:
+    connection.request("GET", "/health/live")
+    answer = connection.getresponse()
+    answer.read()
+    assert answer.status == 200
 
 
 def check_the_way_of_a_picture(proxied: Proxied) -> Account:

@@ -222,7 +222,6 @@ def test_several_bad_values_are_named_in_one_sentence(refusal: Callable[..., str
         ("HOST", "example.com/api", "127.0.0.1"),
         ("DATABASE_URL", f"postgresql://me:a@{SECRET}@db/name", "%40"),
         ("DATABASE_URL", f"postgresql://me:a@hun/{SECRET}@db/name", "%2F"),
-        ("DATABASE_URL", f"postgresql://me:{SECRET}/x@db/name", "must look like"),
         ("DATABASE_URL", f"postgresql://me/x:{SECRET}@db/name", "%2F"),
         ("DATABASE_URL", f"postgresql://me:a?{SECRET}=b@db/name", "%3F"),
         ("DATABASE_URL", f"postgresql://me:a?b={SECRET}@db/name", "%3F"),
