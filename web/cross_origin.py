@@ -78,7 +78,7 @@ class CrossOrigin(CORSMiddleware):
                 logger.warning("a page may not send %r: CORS_HEADERS does not name it", shown)
                 sentence = "This page sends a header that is not allowed. CORS_HEADERS allows more."
             else:
-                sentence = "This page asks for what is not allowed to pages of other origins."
+                sentence = "Pages of other origins may not use this method."
         problem = make_problem(request, PreflightRefused(sentence))
         for name, value in refused.headers.items():
             if name == "vary" or name.startswith("access-control-"):

@@ -76,7 +76,9 @@ def _explain_field(error: dict[str, Any], field: str, nouns: dict[str, str]) -> 
         case "value_error":
             return str(limits["error"])
         case "extra_forbidden":
-            return f"There is no field {shown} here. Please leave it out."
+            if shown != field:
+                return "One of the fields is not known here. Please leave it out."
+            return f"There is no field {field} here. Please leave it out."
         case "literal_error":
             return f"{subject} must be {limits['expected'].strip(chr(39))}, or left out."
         case "string_unicode":
