@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field, JsonValue
 
 from errors import DarkroomError
-from web.problems import PROBLEM_MEDIA_TYPE
+from web.problems import OTHER_REFUSAL, PROBLEM_MEDIA_TYPE
 
 SCHEMAS = "#/components/schemas/"
 
@@ -24,7 +24,7 @@ def find_raised(branch: type[DarkroomError] = DarkroomError) -> list[type[Darkro
     return found
 
 
-CODES: list[JsonValue] = [error.code for error in find_raised()]
+CODES: list[JsonValue] = [*(error.code for error in find_raised()), OTHER_REFUSAL]
 
 Responses = dict[int | str, dict[str, Any]]
 

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
+# The code of a refusal by the framework of which only the status is known.
+OTHER_REFUSAL = "http_error"
 # What the plain refusals of the framework are called.
 _PLAIN_REFUSALS: dict[int, type[DarkroomError]] = {
     400: MalformedBody,
@@ -74,8 +76,7 @@ def make_status_problem(
     if known := _PLAIN_REFUSALS.get(status):
         return _make_problem(request, status, known.code, known.title, known.sentence, headers)
     phrase = HTTPStatus(status).phrase
-    # Not made from the phrase, which changes from one version of Python to the next.
-    return _make_problem(request, status, f"http_{status}", phrase, f"{phrase}.", headers)
+    return _make_problem(request, status, OTHER_REFUSAL, phrase, f"{phrase}.", headers)
 
 
 async def _answer_http_error(request: Request, error: Exception) -> JSONResponse:

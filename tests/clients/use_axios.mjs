@@ -2,7 +2,7 @@
 import { strict as assert } from "node:assert";
 import { openAsBlob } from "node:fs";
 
-import { explain, logIn, register, sendPicture } from "./frontend.mjs";
+import { explain, logIn, register, sendPicture, tryAgain } from "./frontend.mjs";
 
 const made = await register("axios", "axios@example.com", "correct horse");
 assert.equal((await logIn("axios", "correct horse")).id, made.id);
@@ -23,3 +23,20 @@ assert.equal(refused.code, "not_a_picture");
 assert.match(refused.sentence, /^This file is not a picture/);
 const wrong = await logIn("axios", "wrong horse").catch(explain);
 assert.equal(wrong.code, "wrong_credentials");
+
+let attempts = 0;
+const passing = { response: { status: 503, headers: { "retry-after": "0" } } };
+const settled = await tryAgain(async () => {
+    attempts += 1;
+    if (attempts < 3) throw passing;
+    return await sendPicture(photo);
+});
+assert.equal(attempts, 3);
+assert.notEqual(settled.image_file, user.image_file);
+let refusals = 0;
+const hopeless = tryAgain(() => {
+    refusals += 1;
+    return sendPicture(new Blob(["This is no picture."]));
+});
+assert.equal((await hopeless.catch(explain)).code, "not_a_picture");
+assert.equal(refusals, 1);

@@ -221,7 +221,6 @@ def test_uvicorn_with_one_worker_keeps_the_embedded_database(
 def test_gunicorn_with_two_workers_keeps_the_embedded_database_and_starts_them_anew(
     folder: Path, start: Callable[..., Service]
 ) -> None:
-    pytest.importorskip("uvicorn_worker")
     words = ("-m", "gunicorn", "main:app", "-k", "uvicorn_worker.UvicornWorker", "--chdir")
     service = start(
         [sys.executable, *words, str(ROOT), "--bind", "127.0.0.1:PORT"], WEB_CONCURRENCY="2"
