@@ -34,6 +34,7 @@ from locations import (
     find_env_files,
     make_secret,
     refuse_other_data,
+    refuse_relative_data,
 )
 from postgres import parse_postgres_url
 
@@ -370,6 +371,8 @@ def load(**given: Any) -> Settings:
         loaded = Settings(**{name: value for name, value in given.items() if value})
         if "data_dir" not in loaded.model_fields_set:
             refuse_other_data()
+        else:
+            refuse_relative_data(loaded.data_dir)
         return loaded
     except StartupError as err:
         _refuse(str(err))

@@ -17,6 +17,8 @@ from errors import StartupError
 ROOT = Path(__file__).parent
 # Names the one file of settings, in place of the two that are looked for; empty, there is none.
 ENV_FILE_VARIABLE = "DARKROOM_ENV_FILE"
+# What a data folder of ours has, one or the other.
+OWN_NAMES = ("secret_key", "postgres", "media")
 DATA_FOLDER = ".data"
 # Those of S3, and the looser ones of its older buckets and of other services.
 _BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}|arn:\S+")
@@ -105,6 +107,21 @@ def refuse_other_data() -> None:
         raise StartupError(
             f"There is data in {here}, but without DATA_DIR it is kept in {beside_main}:"
             " set DATA_DIR to the one that you mean."
+        )
+
+
+def refuse_relative_data(data_dir: Path) -> None:
+    """Raise StartupError where a DATA_DIR that is given would hide data in the working directory.
+
+    It once counted from there, and counts from the folder of main.py.
+    """
+    if data_dir.exists() or not data_dir.is_relative_to(ROOT):
+        return
+    here = Path.cwd() / data_dir.relative_to(ROOT)
+    if any((here / name).exists() for name in OWN_NAMES):
+        raise StartupError(
+            f"There is data in {here}, but DATA_DIR counts from the folder of main.py and is"
+            f" {data_dir}: set DATA_DIR to the whole path of the one that you mean."
         )
 
 

@@ -173,6 +173,15 @@ def leave_data_behind(machine: Machine) -> Start:
     return Start({"DATA_DIR": ""}, called, (str(checkout / "main.py"),), cwd=here)
 
 
+@case("DATA_DIR is relative, and data lies in the working directory")
+def leave_data_behind_by_name(machine: Machine) -> Start:
+    checkout: Path = machine.request.getfixturevalue("checkout")
+    here = machine.folder / "here"
+    (here / "kept" / "media").mkdir(parents=True)
+    called = {"/srv/kept": str(here / "kept"), "/opt/darkroom/kept": str(checkout / "kept")}
+    return Start({"DATA_DIR": "kept"}, called, (str(checkout / "main.py"),), cwd=here)
+
+
 @case("the bucket's name is an address")
 def name_a_bucket_by_its_address(machine: Machine) -> Start:
     return Start({"S3_BUCKET_NAME": "s3://pictures"})
