@@ -236,7 +236,7 @@ class DecoderProcess:
         if said:
             text = said.decode("utf-8", "replace").strip()
             escaped = text.encode("unicode_escape").decode("ascii")
-            logger.warning("decoder %d said: %s", self.pid, escaped)
+            logger.warning("decoder %d said: %s", self.pid, escaped[:MOST_SAID_BYTES])
 
     def end(self) -> Ending:
         """End the process, if it has not ended by itself, and tell how that was."""

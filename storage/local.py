@@ -54,7 +54,8 @@ class LocalStore:
             try:
                 _write_draft(draft, drafts, content)
                 faults.reached("during_put")
-                os.link(draft, name, src_dir_fd=drafts, dst_dir_fd=folder)
+                # Said, because with a descriptor Python would follow a link in the draft's place.
+                os.link(draft, name, src_dir_fd=drafts, dst_dir_fd=folder, follow_symlinks=False)
                 faults.reached("after_link")
             finally:
                 with suppress(FileNotFoundError):
@@ -199,7 +200,7 @@ def _translate_errors(missing: type[DarkroomError] = ObjectNotFound) -> Iterator
     except FileNotFoundError as err:
         raise missing from err
     except OSError as err:
-        if err.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP):
+        if err.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
             raise missing from err
         raise StoreUnavailable from err
 

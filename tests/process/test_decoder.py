@@ -531,7 +531,7 @@ def test_what_a_decoder_writes_is_one_line_of_the_log_and_bounded(
     flood = """
 for _ in range(1000):
     try:
-        os.write(2, b'x' * 1000)
+        os.write(2, b'\\xff' * 1000)
     except BlockingIOError:
         break
 """

@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from typing import Any
 import httpx
 import pytest
 
+import faults
 from errors import ObjectExists, ObjectNotFound, StoreError, StoreUnavailable
 from storage.local import DRAFTS, LocalStore
 from tests.support.pictures import jpeg
@@ -673,3 +675,27 @@ def test_the_folder_of_all_may_be_a_link(tmp_path: Path) -> None:
     linked = LocalStore(tmp_path / "media")
     put(linked)
     assert read(linked) == CONTENT
+
+
+def test_a_link_in_the_place_of_a_draft_is_not_followed(
+    store: LocalStore, media: Path, secret: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def swap(point: str) -> None:
+        if point == "during_put":
+            (draft,) = (media / DRAFTS).iterdir()
+            draft.unlink()
+            draft.symlink_to(secret)
+
+    monkeypatch.setattr(faults, "reached", swap)
+    put(store)
+    assert (media / KEY).is_symlink(), "and so no object"
+    with pytest.raises(ObjectNotFound):
+        store.open(KEY)
+
+
+def test_a_socket_is_no_object(store: LocalStore, media: Path) -> None:
+    put(store, "profile_pics/earlier.jpg")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(media / KEY))
+        with pytest.raises(ObjectNotFound):
+            store.open(KEY)
