@@ -22,6 +22,7 @@ _ERRNO = 0x00050000
 _KILL_PROCESS = 0x80000000
 _LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS
 _JUMP_IF_EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
+_JUMP_IF_GREATER = 0x25  # BPF_JMP | BPF_JGT | BPF_K
 _JUMP_IF_ANY_BIT = 0x45  # BPF_JMP | BPF_JSET | BPF_K
 _AND = 0x54  # BPF_ALU | BPF_AND | BPF_K
 _RETURN = 0x06  # BPF_RET | BPF_K
@@ -35,9 +36,13 @@ _ARGUMENT_BYTES = 8
 
 _EPERM = 1
 _EACCES = 13
+_EINVAL = 22
 _ENOTTY = 25
 _ENOSYS = 38
 _PROT_EXEC = 4
+# The last of the advice on memory that concerns nobody else; past it are those of root, which may
+# spoil pages that others use too.
+_MADV_NOHUGEPAGE = 15
 _PR_SET_NAME = 15
 _PR_SET_VMA = 0x53564D41
 # What a C library makes a thread with: memory, files, signal handlers and thread group in common,
@@ -48,8 +53,8 @@ _CLONE_DETACHED = 0x400000
 # Reading and answering, memory, threads, the clock, the end: as decoders were seen to use them, and
 # as both C libraries are written.
 _ALLOWED = (
-    *("read", "write", "readv", "writev", "recvfrom", "sendto", "close", "lseek", "fstat"),
-    *("munmap", "mremap", "madvise", "brk"),
+    *("read", "write", "readv", "writev", "close", "lseek", "fstat"),
+    *("munmap", "mremap", "brk"),
     *("futex", "sched_yield", "set_robust_list", "rseq", "exit", "exit_group"),
     *("rt_sigprocmask", "rt_sigaction", "rt_sigreturn", "sigaltstack"),
     *("clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep", "gettimeofday"),
@@ -64,6 +69,8 @@ _REFUSED = {
     **dict.fromkeys(("faccessat2", "readlink", "readlinkat", "getcwd"), _EACCES),
     "ioctl": _ENOTTY,
     "clone3": _ENOSYS,  # whose flags no filter can read; a C library takes clone instead
+    "membarrier": _ENOSYS,  # musl asks for it before its first thread, and lives without
+    "tkill": _EPERM,  # musl's abort(), which then ends the process by a crash of its own
 }
 
 
@@ -93,11 +100,16 @@ def assemble(architecture: Architecture, pid: int) -> list[Instruction]:
         program += _rule(architecture, name, [Instruction(_RETURN, _ALLOW)])
     for name in ("mmap", "mprotect"):
         program += _rule(architecture, name, _unless_any_bit(2, _PROT_EXEC))
+    # Without flags, of which some are known for holes in kernels, and without an address.
+    for name in ("recvfrom", "sendto"):
+        program += _rule(architecture, name, _if_zero(3, pointer=4))
+    program += _rule(architecture, "madvise", _unless_greater(2, _MADV_NOHUGEPAGE, _EINVAL))
     program += _rule(architecture, "clone", _make_thread())
     program += _rule(architecture, "tgkill", _abort(pid))
     program += _rule(architecture, "sched_getaffinity", _if_equal(0, (0, pid), _EPERM))
     program += _rule(architecture, "prctl", _if_equal(0, (_PR_SET_NAME, _PR_SET_VMA), _EPERM))
-    program += _rule(architecture, "prlimit64", _read_own_limit())
+    # Of its own process, and without a new limit.
+    program += _rule(architecture, "prlimit64", _if_zero(0, pointer=2))
     for name, number in _REFUSED.items():
         program += _rule(architecture, name, [Instruction(_RETURN, _ERRNO | number)])
     return [*program, Instruction(_RETURN, _KILL_PROCESS)]
@@ -159,15 +171,24 @@ def _if_equal(position: int, values: tuple[int, int], error: int) -> list[Instru
     ]
 
 
-def _read_own_limit() -> list[Instruction]:
-    """Of its own process, and without a new limit: both halves of that pointer are zero."""
-    new_limit = _ARGUMENTS_OFFSET + 2 * _ARGUMENT_BYTES
+def _unless_greater(position: int, most: int, error: int) -> list[Instruction]:
     return [
-        _load_argument(0),
+        _load_argument(position),
+        Instruction(_JUMP_IF_GREATER, most, jump_if_true=1),
+        Instruction(_RETURN, _ALLOW),
+        Instruction(_RETURN, _ERRNO | error),
+    ]
+
+
+def _if_zero(position: int, pointer: int) -> list[Instruction]:
+    """If this int is, and both halves of that pointer."""
+    pointer_offset = _ARGUMENTS_OFFSET + pointer * _ARGUMENT_BYTES
+    return [
+        _load_argument(position),
         Instruction(_JUMP_IF_EQUAL, 0, jump_if_false=4),
-        Instruction(_LOAD, new_limit),
+        Instruction(_LOAD, pointer_offset),
         Instruction(_JUMP_IF_EQUAL, 0, jump_if_false=2),
-        Instruction(_LOAD, new_limit + 4),
+        Instruction(_LOAD, pointer_offset + 4),
         Instruction(_JUMP_IF_EQUAL, 0, jump_if_true=1),
         Instruction(_RETURN, _KILL_PROCESS),
         Instruction(_RETURN, _ALLOW),

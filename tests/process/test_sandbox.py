@@ -163,14 +163,23 @@ ATTEMPTS = {
     ),
     "the list of a folder": "os.listdir(folder)",
     "x32's open": "call(0x40000002, b'/etc/passwd', 0)",
-    "a message with a descriptor": "socket.socket(fileno=os.dup(0))",
+    "a message with a descriptor": "call(46, 0, ctypes.create_string_buffer(56), 0)",
+    "an urgent byte": "call(44, 0, b'x', 1, 1, 0, 0)",
+    "memory said to be broken": (
+        "page = mmap.mmap(-1, 4096)\n"
+        "place = ctypes.addressof(ctypes.c_char.from_buffer(page))\n"
+        "call(28, place, 4096, 101)"
+    ),
+    "the sender of signals": "call(72, 0, 8, os.getpid())",
 }
 # Those that libraries make in passing are refused, all others end the decoder.
 REFUSED = {"open", "creat", "a descriptor that was closed before", "the list of a folder"}
+REFUSED |= {"memory said to be broken"}
 # A virtual machine or a container may forbid these to everybody, and exec leaves no one to tell.
 FOR_NOBODY = {"bpf", "perf", "seccomp", "x32's open", "exec", "userfaultfd", "io_uring", "keys"}
 FOR_NOBODY |= {"a new namespace", "shared memory of System V", "a queue of System V", "ptrace"}
 FOR_NOBODY |= {"memory of its parent", "pidfd", "personality"}
+FOR_NOBODY |= {"memory said to be broken", "a message with a descriptor", "an urgent byte"}
 FOR_ROOT = {"signal to all"}
 # Without the filter, which knows the calls, this knows the files.
 LANDLOCK_REFUSES = (

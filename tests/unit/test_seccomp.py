@@ -40,6 +40,9 @@ def run(program: list[Instruction], audit_value: int, number: int, *arguments: i
             case 0x15:
                 is_so = accumulator == instruction.value
                 position += instruction.jump_if_true if is_so else instruction.jump_if_false
+            case 0x25:
+                is_so = accumulator > instruction.value
+                position += instruction.jump_if_true if is_so else instruction.jump_if_false
             case 0x45:
                 is_so = bool(accumulator & instruction.value)
                 position += instruction.jump_if_true if is_so else instruction.jump_if_false
@@ -131,3 +134,19 @@ def test_the_numbers_are_those_of_the_kernels_table(machine: str) -> None:
     }
     for name, number in ARCHITECTURES[machine].numbers.items():
         assert numbers.get(name) == str(number), name
+
+
+@both
+def test_its_socket_takes_no_flags_and_no_address(machine: str) -> None:
+    for name in ("recvfrom", "sendto"):
+        assert decide(machine, name, 0, 1, 2, 0, 0, 0) == ALLOW
+        assert decide(machine, name, 0, 1, 2, 1, 0, 0) == KILL, "MSG_OOB"
+        assert decide(machine, name, 0, 1, 2, 0, 7, 0) == KILL
+        assert decide(machine, name, 0, 1, 2, 0, 7 << 32, 0) == KILL
+
+
+@both
+def test_advice_on_memory_is_for_its_own_only(machine: str) -> None:
+    assert decide(machine, "madvise", 0, 4096, 4) == ALLOW
+    assert decide(machine, "madvise", 0, 4096, 14) == ALLOW
+    assert decide(machine, "madvise", 0, 4096, 100) == 0x00050016, "MADV_HWPOISON"
