@@ -223,7 +223,7 @@ def test_words_count_before_settings_and_hosts_name_the_workers_in_their_own_way
 ) -> None:
     given = {"HOST": "192.0.2.1", "PORT": "9", "WEB_CONCURRENCY": "2"}
     service = start([*MAIN, "--host", "127.0.0.1", "--port", "PORT"], **given)
-    assert f"listens on {service.url}" in service.log()
+    wait_until(lambda: f"listens on {service.url}" in service.log(), "it says so")
     wait_until(lambda: service.log().count("startup complete") == 2, "both workers started")
     assert_a_picture_is_served(service)
 
