@@ -77,6 +77,8 @@ class CrossOrigin(CORSMiddleware):
                 shown = ", ".join(names)[:LONGEST_SHOWN]
                 logger.warning("a page may not send %r: CORS_HEADERS does not name it", shown)
                 sentence = "This page sends a header that is not allowed. CORS_HEADERS allows more."
+            elif headers["access-control-request-method"] in self.allow_methods:
+                sentence = "Pages of other origins may not reach into a private network."
             else:
                 sentence = "Pages of other origins may not use this method."
         problem = make_problem(request, PreflightRefused(sentence))

@@ -33,6 +33,27 @@ PRODUCTION = {
     "SECRET_KEY": "s" * 32,
     "STORAGE": "local",
 }
+# As the tutorial series has it at its end, with values of its form.
+TUTORIAL_ENV = """\
+SECRET_KEY=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+ALGORITHM=HS256
+ACCESS_TOKEN_EXPIRE_MINUTES=30
+MAX_UPLOAD_SIZE_BYTES=5242880
+POSTS_PER_PAGE=10
+RESET_TOKEN_EXPIRE_MINUTES=60
+MAIL_SERVER=sandbox.smtp.mailtrap.io
+MAIL_PORT=2525
+MAIL_USERNAME=user
+MAIL_PASSWORD=password
+MAIL_FROM=noreply@example.com
+MAIL_USE_TLS=true
+FRONTEND_URL=http://localhost:8000
+DATABASE_URL=postgresql+psycopg://blog_user:blog_pass@localhost/blog
+S3_BUCKET_NAME=my-blog
+S3_REGION=us-east-2
+S3_ACCESS_KEY_ID=AKIAEXAMPLE
+S3_SECRET_ACCESS_KEY=example/secret
+"""
 SETTING_LINE = re.compile(r"(?:# )?(?P<name>[A-Z][A-Z0-9_]*)=(?P<value>.*)")
 
 
@@ -322,11 +343,28 @@ def test_web_concurrency_is_another_name_of_workers(load: pytest.MonkeyPatch) ->
     assert load_settings(load, WEB_CONCURRENCY="3", WORKERS="2").workers == 2
 
 
+def test_the_settings_of_the_tutorials_follow_ups_are_taken(
+    load: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Names of features that are not here are passed over."""
+    env_file = tmp_path / "tutorial.env"
+    env_file.write_text(TUTORIAL_ENV)
+    read = Settings(_env_file=env_file)
+    assert read.signing_secret() == "0123456789abcdef" * 4
+    assert (read.access_token_expire_minutes, read.max_upload_size_bytes) == (30, 5242880)
+    assert read.database_url == "postgresql+asyncpg://blog_user:blog_pass@localhost/blog"
+    assert (read.store_kind, read.s3_bucket_name, read.s3_region) == ("s3", "my-blog", "us-east-2")
+    assert read.s3_access_key_id is not None and read.s3_secret_access_key is not None
+    keys = (read.s3_access_key_id.get_secret_value(), read.s3_secret_access_key.get_secret_value())
+    assert keys == ("AKIAEXAMPLE", "example/secret")
+
+
 # Ways to write a Postgres URL
 
 
 @pytest.mark.parametrize(
-    "scheme", ["postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg2"]
+    "scheme",
+    ["postgres", "postgresql", "postgresql+asyncpg", "postgresql+psycopg", "postgresql+psycopg2"],
 )
 def test_any_scheme_of_postgres_is_accepted(load: pytest.MonkeyPatch, scheme: str) -> None:
     url = load_settings(

@@ -97,7 +97,16 @@ def test_a_page_of_the_service_itself_is_no_stranger(caplog: pytest.LogCaptureFi
 def test_a_method_that_no_route_takes_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     answer = preflight(Settings(cors_origins=APP), APP, method="TRACE")
     assert (answer.status_code, answer.json()["code"]) == (400, "preflight_refused")
+    assert answer.json()["detail"] == "Pages of other origins may not use this method."
     assert answer.headers["access-control-allow-methods"]
+
+
+def test_a_private_network_is_not_taken_for_a_method() -> None:
+    asked = {"Origin": APP, "Access-Control-Request-Method": "PATCH"}
+    asked["Access-Control-Request-Private-Network"] = "true"
+    answer = ask(Settings(cors_origins=APP), "OPTIONS", asked)
+    assert (answer.status_code, answer.json()["code"]) == (400, "preflight_refused")
+    assert "private network" in answer.json()["detail"]
 
 
 def test_every_origin_may_be_let_in() -> None:

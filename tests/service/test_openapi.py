@@ -7,21 +7,39 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import Request
 from openapi_spec_validator import validate
 
 from main import app
 from tests.support.services import ROOT, Account, Service
 from web.document import Problem
-from web.problems import OTHER_REFUSAL
+from web.problems import OTHER_REFUSAL, make_status_problem
 
 METHODS = {"get", "head", "post", "put", "patch", "delete", "options", "trace"}
 # What ends the token that the run lives on; these have a run of their own.
 ENDING = [("/users/token", "delete"), ("/users/{user_id}", "delete")]
+# Every status from 400 with which each operation refuses.
+READING = {"400", "408", "413", "422", "503"}
+REFUSALS = {
+    ("post", "/users"): READING | {"409"},
+    ("post", "/users/token"): READING | {"401"},
+    ("delete", "/users/token"): READING | {"401", "404"},
+    ("get", "/users/me"): READING | {"401"},
+    ("get", "/users/{user_id}"): READING | {"404"},
+    ("patch", "/users/{user_id}"): READING | {"401", "403", "404", "409"},
+    ("delete", "/users/{user_id}"): READING | {"401", "403", "404"},
+    ("patch", "/users/{user_id}/picture"): READING | {"401", "403", "404"},
+    ("delete", "/users/{user_id}/picture"): READING | {"401", "403", "404"},
+    ("get", "/media/{key}"): {"404", "416", "503"},
+    ("get", "/health/live"): set(),
+    ("get", "/health/ready"): {"503"},
+}
 # A schema cannot say which bytes are a picture, or which domain can have
 # an address: good data may be refused. Any method fits /users/{user_id},
 # where "me" and "token" are ids that no account can have: 422, not 405.
@@ -146,12 +164,17 @@ def test_each_refusal_is_named_where_it_occurs(document: dict[str, Any]) -> None
         }
         assert codes <= set(listed), (method, path)
         named[method, path] = {status for _, status in codes}
-        if operation.get("security"):
-            assert {"401", "503"} <= named[method, path]
-    sent = named["patch", "/users/{user_id}/picture"]
-    assert sent == {"400", "401", "403", "404", "408", "413", "422", "503"}
-    assert named["post", "/users"] == {"400", "408", "409", "413", "422", "503"}
-    assert named["get", "/media/{key}"] == {"404", "416", "503"}
+    assert named == REFUSALS
+
+
+@pytest.mark.parametrize("status", [status for status in HTTPStatus if status >= 400])
+def test_whatever_the_framework_refuses_has_a_code_of_the_document(
+    document: dict[str, Any], status: HTTPStatus
+) -> None:
+    request = Request({"type": "http", "state": {"request_id": "1"}})
+    answer = json.loads(bytes(make_status_problem(request, status, None).body))
+    known = document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]
+    assert answer["code"] in known and answer["status"] == status
 
 
 def test_generators_of_clients_find_what_they_need(document: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import re
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from pictures import costs, formats
 
 ROOT = Path(__file__).parents[2]
 MARKDOWN = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+FRONTEND = (ROOT / "docs" / "frontend.md").read_text()
 README = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 RECORDS = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
@@ -61,6 +63,30 @@ def test_the_example_of_production_is_accepted() -> None:
         _env_file=None, **{name.lower(): value for name, value in given.items()}
     )
     assert settings.store_kind == "s3" and settings.environment == "production"
+
+
+def test_the_settings_on_the_page_for_frontends_are_accepted(tmp_path: Path) -> None:
+    blocks_shown = re.findall(r"```ini\n(.*?)```", FRONTEND, re.DOTALL)
+    assert len(blocks_shown) == 2
+    names = {name.upper() for name in config.Settings.model_fields}
+    for block in blocks_shown:
+        assert set(re.findall(r"^(\w+)=", block, re.MULTILINE)) <= names
+        env_file = tmp_path / "frontend.env"
+        env_file.write_text(block)
+        (origins,) = re.findall(r"^CORS_ORIGINS=(.*)$", block, re.MULTILINE)
+        assert config.Settings(_env_file=env_file).cors_origins == origins.split(",")
+    assert config.Settings(_env_file=env_file).host == "0.0.0.0"
+
+
+def test_the_page_for_frontends_installs_the_generators_that_are_tried() -> None:
+    tried = json.loads((ROOT / "tests/clients/package.json").read_text())["dependencies"]
+    (shown,) = re.findall(r"^npm install --save-exact (.*)$", FRONTEND, re.MULTILINE)
+    packages = [word.rsplit("@", 1) for word in shown.split()]
+    assert dict(packages).items() <= tried.items()
+    assert {"@hey-api/openapi-ts", "openapi-typescript"} <= {name for name, _ in packages}
+    pins = (ROOT / "tests/clients/requirements.in").read_text().split()
+    (shown,) = re.findall(r"^pip install (.*)$", FRONTEND, re.MULTILINE)
+    assert "openapi-python-client==" in shown and set(shown.split()) <= set(pins)
 
 
 def test_the_prices_of_pictures_are_those_that_are_set_aside() -> None:
