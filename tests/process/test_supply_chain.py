@@ -1,0 +1,125 @@
+"""Proves what scripts/audit, scripts/sbom and scripts/find_uv say of the libraries they look at."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.locked import read_serving_packages
+from tests.support.services import ROOT
+
+CLEAN = "echo Found no known vulnerabilities and no adverse project statuses in {} packages"
+KNOWN = "echo Found 1 known vulnerability and no adverse project statuses in {} packages; exit 1"
+FAILED = "echo error: Request failed after 3 retries >&2; exit {}"
+
+
+def run_script(
+    name: str, *words: str, folder: Path = ROOT, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [folder / "scripts" / name, *words],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The scripts alone, in a folder of their own."""
+    shutil.copytree(ROOT / "scripts", tmp_path / "checkout" / "scripts")
+    return tmp_path / "checkout"
+
+
+def put_program(folder: Path, name: str, body: str) -> str:
+    """Write a program of the shell; the PATH on which it comes first."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+    (folder / name).chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+@pytest.mark.parametrize(
+    ("of_the_probe", "of_the_lock", "status"),
+    [
+        (KNOWN.format(1), CLEAN.format(141), 0),
+        (KNOWN.format(1), KNOWN.format(141), 1),
+        # The source knows nothing, or cannot be asked.
+        (CLEAN.format(1), CLEAN.format(141), 2),
+        (FAILED.format(2), CLEAN.format(141), 2),
+        # It goes away in between, uv fails with the status of a finding, or nothing was looked at.
+        (KNOWN.format(1), FAILED.format(2), 2),
+        (KNOWN.format(1), FAILED.format(1), 2),
+        (KNOWN.format(1), CLEAN.format(0), 2),
+        (KNOWN.format(1), "exit 0", 2),
+    ],
+)
+def test_an_audit_passes_only_what_was_audited(
+    checkout: Path, tmp_path: Path, of_the_probe: str, of_the_lock: str, status: int
+) -> None:
+    body = f'case "$*" in *--script*) {of_the_probe} ;; *) {of_the_lock} ;; esac'
+    path = put_program(tmp_path / "bin", "uv", body)
+    done = run_script("audit", folder=checkout, PATH=path)
+    assert done.returncode == status, done.stderr
+    is_audited = status != 2
+    assert ("Found" in done.stdout) is is_audited
+    assert ("NOT AUDITED" in done.stderr) is not is_audited
+
+
+def test_where_no_source_of_advisories_answers_nothing_was_audited() -> None:
+    done = run_script("audit", "--service-url", "http://127.0.0.1:1/", UV_HTTP_RETRIES="0")
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert "NOT AUDITED" in done.stderr.splitlines()[-1]
+
+
+def test_the_bill_of_materials_lists_what_serving_installs() -> None:
+    done = run_script("sbom")
+    assert done.returncode == 0, done.stderr
+    bill: dict[str, Any] = json.loads(done.stdout)
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
+    components = {component["name"]: component for component in bill["components"]}
+    versions = {name: component["version"] for name, component in components.items()}
+    assert versions == read_serving_packages()
+    for name, component in components.items():
+        assert component["purl"].startswith(f"pkg:pypi/{name}@{versions[name]}")
+        for file in component["externalReferences"]:
+            (hashed,) = file["hashes"]
+            assert hashed["alg"] == "SHA-256" and re.fullmatch("[0-9a-f]{64}", hashed["content"])
+    described = {component["bom-ref"] for component in bill["components"]}
+    described.add(bill["metadata"]["component"]["bom-ref"])
+    assert {dependency["ref"] for dependency in bill["dependencies"]} == described
+    for dependency in bill["dependencies"]:
+        assert set(dependency.get("dependsOn", [])) <= described
+
+
+def test_uv_is_pinned_by_version_and_hashes(checkout: Path, tmp_path: Path) -> None:
+    pins = (ROOT / "scripts" / "uv.txt").read_text()
+    assert len(re.findall(r"^uv==[\d.]+ \\$", pins, re.MULTILINE)) == 1
+    assert len(re.findall(r"--hash=sha256:[0-9a-f]{64}", pins)) > 1
+    told = tmp_path / "told"
+    put_program(tmp_path / "bin", "python3", f'echo "$@" >>"{told}"; exit 1')
+    for name in ("sh", "dirname", "mkdir"):
+        program = shutil.which(name)
+        assert program is not None
+        (tmp_path / "bin" / name).symlink_to(program)
+    done = run_script("sbom", folder=checkout, PATH=str(tmp_path / "bin"))
+    assert done.returncode == 1
+    assert "--require-hashes -r scripts/uv.txt" in told.read_text().splitlines()[0]
+
+
+def test_another_file_in_place_of_uv_is_refused(checkout: Path, tmp_path: Path) -> None:
+    refusal = "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE."
+    put_program(tmp_path / "bin", "python3", f'echo "{refusal}" >&2; exit 1')
+    for name in ("sh", "dirname", "mkdir"):
+        program = shutil.which(name)
+        assert program is not None
+        (tmp_path / "bin" / name).symlink_to(program)
+    done = run_script("sbom", folder=checkout, PATH=str(tmp_path / "bin"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "none of the files that scripts/uv.txt lists" in done.stderr.splitlines()[-1]
