@@ -5,16 +5,23 @@ import os
 import re
 import shutil
 import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from tests.support.locked import read_serving_packages
 from tests.support.services import ROOT
 
-CLEAN = "echo Found no known vulnerabilities and no adverse project statuses in {} packages"
-KNOWN = "echo Found 1 known vulnerability and no adverse project statuses in {} packages; exit 1"
+# uv says its verdict on standard error.
+CLEAN = "echo Found no known vulnerabilities and no adverse project statuses in {} packages >&2"
+KNOWN = (
+    "echo Found 1 known vulnerability and no adverse project statuses in {} packages >&2; exit 1"
+)
+ADVISORY = {"id": "PYSEC-2026-1", "modified": "2026-01-01T00:00:00Z", "summary": "A defect."}
 FAILED = "echo error: Request failed after 3 retries >&2; exit {}"
 
 
@@ -70,6 +77,59 @@ def test_an_audit_passes_only_what_was_audited(
     is_audited = status != 2
     assert ("Found" in done.stdout) is is_audited
     assert ("NOT AUDITED" in done.stderr) is not is_audited
+
+
+class Advisories(BaseHTTPRequestHandler):
+    """A source of advisories in the protocol of OSV, which knows what `known` names."""
+
+    known: ClassVar[set[str]] = set()
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["queries"]
+        found = [{"vulns": [ADVISORY]} if self.knows(query) else {} for query in asked]
+        self.answer({"results": found})
+
+    def do_GET(self) -> None:
+        self.answer(ADVISORY)
+
+    def knows(self, query: dict[str, Any]) -> bool:
+        return f"{query['package']['name']}=={query['version']}" in self.known
+
+    def answer(self, body: object) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def source() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Advisories) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+    Advisories.known = set()
+
+
+def test_the_real_uv_is_understood(source: str) -> None:
+    ours = f"pillow=={read_serving_packages()['pillow']}"
+    Advisories.known = {"idna==3.6"}
+    done = run_script("audit", "--service-url", source)
+    if "Failed to fetch" in done.stderr:
+        pytest.skip(f"the package index cannot be reached: {done.stderr[-300:]}")
+    assert (done.returncode, "Found no known" in done.stdout) == (0, True), done.stderr
+    Advisories.known = {"idna==3.6", ours}
+    done = run_script("audit", "--service-url", source)
+    assert (done.returncode, ADVISORY["id"] in done.stdout) == (1, True), done.stderr
+    Advisories.known = {ours}
+    done = run_script("audit", "--service-url", source)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
 
 
 def test_where_no_source_of_advisories_answers_nothing_was_audited() -> None:
