@@ -1,4 +1,4 @@
-"""The doctor: `uv run check_s3.py` tells whether a bucket can do what our files need.
+"""The doctor: `scripts/run check_s3.py` tells whether a bucket can do what our files need.
 
 For each kind of file it uploads one and deletes it, with the settings of the service; where anyone
 may read the kind, it also reads by the public URL and sees that the file is gone. Needs no more

@@ -1,6 +1,6 @@
-"""The application: its lifespan, middleware, routes and mounts. `uv run main.py` serves it.
+"""The application: its lifespan, middleware, routes and mounts. `scripts/serve` serves it.
 
-With a DATABASE_URL any ASGI server may run `main:app`. Without one, `uv run main.py` keeps the
+With a DATABASE_URL any ASGI server may run `main:app`. Without one, `scripts/serve` keeps the
 embedded database for as many workers as are set, and a single process that is started in another
 way keeps it for itself.
 """

@@ -120,8 +120,8 @@ def _explain_missing_right(said: str, url: URL) -> str:
         )
     if "must be owner" in said or "permission denied for table" in said:
         return (
-            f"its tables do not belong to {user}; as the one to whom they belong run"
-            f" REASSIGN OWNED BY CURRENT_USER TO {url.username}"
+            f"its tables do not belong to {user}; as a superuser run"
+            f" ALTER TABLE name OWNER TO {url.username} for each of them"
         )
     return f"{user} lacks a right ({said}); grant it, or correct DATABASE_URL"
 

@@ -1,9 +1,9 @@
 """The image step beside the textbook's.
 
-`uv run python -m benchmarks.image_step [--sizes 0.2 2 12] [--kinds jpeg png]` runs each pipeline in
-a process of its own on one thread, first once for its memory, then in rounds that alternate between
-the two. With `--check` it exits with 1 unless a 12-megapixel JPEG is as much faster as it should
-be, and alike.
+`scripts/dev python -m benchmarks.image_step [--sizes 0.2 2 12] [--kinds jpeg png]` runs each
+pipeline in a process of its own on one thread, first once for its memory, then in rounds that
+alternate between the two. With `--check` it exits with 1 unless a 12-megapixel JPEG is as much
+faster as it should be, and alike.
 """
 
 import argparse

@@ -1,10 +1,10 @@
 """32 large pictures at once, three times over.
 
-`uv run python -m benchmarks.memory [--json FILE] [--without-textbook]` prints how many were taken,
-what memory the service's processes (without Postgres) needed over idle, and how long /health/live
-took meanwhile; below it the same for the textbook's service. Exits with 1 unless Darkroom takes all
-of them, each within a minute, in at most 250 MB over idle and the dearest of the pictures for each
-core but one, since no core waits for memory: as many are decoded at once.
+`scripts/dev python -m benchmarks.memory [--json FILE] [--without-textbook]` prints how many were
+taken, what memory the service's processes (without Postgres) needed over idle, and how long
+/health/live took meanwhile; below it the same for the textbook's service. Exits with 1 unless
+Darkroom takes all of them, each within a minute, in at most 250 MB over idle and the dearest of the
+pictures for each core but one, since no core waits for memory: as many are decoded at once.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """The handler that most tutorials teach, to compare with.
 
-`uv run python -m benchmarks.textbook --port N --folder DIR` serves it.
+`scripts/dev python -m benchmarks.textbook --port N --folder DIR` serves it.
 
 Decode whole, turn upright, fit, save; the upload is read into memory as one piece and handled in
 one of the 40 threads that the framework has. No account and no database are around it, which is in

@@ -49,7 +49,10 @@ def running(data_dir: Path) -> Iterator[str]:
         lock = open(data_dir / "postgres.lock", "a+")  # noqa: SIM115 (closed below, as is the next)
         joined = open(data_dir / "postgres.joined", "a")  # noqa: SIM115
     except OSError as err:
-        raise StartupError(f"DATA_DIR {data_dir} cannot be used: {err.strerror}") from err
+        raise StartupError(
+            f"The folder {data_dir} cannot be used: {err.strerror}."
+            " Correct that, or set DATA_DIR to another."
+        ) from err
     with lock, joined:
         cluster = Cluster(programs, folder, choose_socket_dir(folder))
         keeper = _Keeper(cluster, data_dir / "postgres.log", lock, joined)
@@ -205,5 +208,5 @@ def _refuse_sibling(lock: IO[str]) -> None:
     if owner != str(os.getpid()) and parent_of_owner == str(os.getppid()):
         raise StartupError(
             "Several workers cannot keep one embedded database: set DATABASE_URL, "
-            "or let `WORKERS=2 uv run main.py` keep the database for them."
+            "or let `WORKERS=2 scripts/serve` keep the database for them."
         )

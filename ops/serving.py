@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from socket import socket
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -53,6 +54,17 @@ class _Server(uvicorn.Server):
             raise StartupError(explain_taken(self.config.host, self.config.port)) from err
         if not self.should_exit:
             self._announce()
+
+
+class _Reloader(ChangeReload):  # type: ignore[misc, valid-type]  # one of two classes
+    """Knows with which status the process ends."""
+
+    status = 0
+
+    def signal_handler(self, sig: int, frame: FrameType | None) -> None:
+        super().signal_handler(sig, frame)
+        if sig == signal.SIGINT:
+            self.status = INTERRUPTED_STATUS
 
 
 class _Workers(Multiprocess):
@@ -172,7 +184,9 @@ def _run_and_reload(
     # The reloader tells nobody when its process listens.
     call = partial(call_when_open, sockets[0], announce)
     threading.Thread(target=call, daemon=True).start()
-    ChangeReload(options, target=uvicorn.Server(options).run, sockets=sockets).run()
+    reloader = _Reloader(options, target=uvicorn.Server(options).run, sockets=sockets)
+    reloader.run()
+    sys.exit(reloader.status)
 
 
 def _tell_children(settings: Settings) -> None:

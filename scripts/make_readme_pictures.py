@@ -1,8 +1,8 @@
 """Draws the three pictures of the README, sends them through the image step, and keeps both ends.
 
-`uv run python -m scripts.make_readme_pictures` writes docs/pictures/NAME-in.* (the file as it would
-be uploaded), NAME-in-preview.jpg (its pixels as they lie in the file, for the eye) and NAME-out.jpg
-(what the service serves). Everything is drawn by the code below; nothing is random.
+`scripts/dev python -m scripts.make_readme_pictures` writes docs/pictures/NAME-in.* (the file as it
+would be uploaded), NAME-in-preview.jpg (its pixels as they lie in the file, for the eye) and
+NAME-out.jpg (what the service serves). Everything is drawn by the code below; nothing is random.
 """
 
 import io

@@ -1,9 +1,9 @@
 """Kills the service at each crash point, under load, and compares what is left with what was told.
 
-`uv run python -m tests.crash --kills 2000 --seed 1 --store s3 --lanes 4` deals the kills evenly
-over the points and prints for each how many pictures were lost, how many objects or rows leaked,
-and how many answers were wrong. The exit status is 0 only if all three are 0 and every fault that
-was ordered did happen.
+`scripts/dev python -m tests.crash --kills 2000 --seed 1 --store s3 --lanes 4` deals the kills
+evenly over the points and prints for each how many pictures were lost, how many objects or rows
+leaked, and how many answers were wrong. The exit status is 0 only if all three are 0 and every
+fault that was ordered did happen.
 """
 
 import argparse

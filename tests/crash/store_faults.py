@@ -1,6 +1,6 @@
 """Uploads to a store that fails one time in five.
 
-`uv run python -m tests.crash.store_faults [--uploads 1000] [--rate 0.2]`
+`scripts/dev python -m tests.crash.store_faults [--uploads 1000] [--rate 0.2]`
 
 Clients of several accounts send pictures, each again up to three times when it is told 503 and a
 time to wait. Every accepted picture must be right, and once the faults end and the reaper was

@@ -1,6 +1,6 @@
 """Storms of replacements on one account.
 
-`uv run python -m tests.crash.storm [--rounds 100] [--parallel 64] [--store s3]`
+`scripts/dev python -m tests.crash.storm [--rounds 100] [--parallel 64] [--store s3]`
 
 Each round sends its pictures at once; in each fifth one the account is deleted among them, in
 another the picture is taken away. After each round one of the accepted pictures must be left, or

@@ -18,15 +18,17 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 import database
 import models
 from config import STARTUP_FAILURE_STATUS
+from errors import StartupError
 from ops.postgres_cluster import SUPERUSER
 from tests.support import rows
-from tests.support.databases import make_database
+from tests.support.databases import execute, make_database
 from tests.support.services import ROOT, SOMEONE_WAITS, Service, free_port
 
 Result = TypeVar("Result")
@@ -336,3 +338,30 @@ def test_each_database_has_one_name_of_its_own_and_refuses_a_second(
 @pytest.fixture(scope="module")
 def shared_database(postgres: str, template: str) -> str:
     return make_database(postgres, template)
+
+
+def test_the_cure_for_tables_of_another_user_cures(
+    postgres: str, new_database: Callable[[], str]
+) -> None:
+    """As after a restore by another role."""
+    url = make_url(new_database())
+    role = f"restored_{os.getpid()}"
+    execute(postgres, f"CREATE ROLE {role} LOGIN")
+    as_role = url.set(username=role).render_as_string(hide_password=False)
+    with pytest.raises(StartupError, match=f"ALTER TABLE name OWNER TO {role} for each"):
+        asyncio.run(database.migrate(as_role))
+
+    async def cure() -> None:
+        dsn = url.render_as_string(hide_password=False).replace("+asyncpg", "")
+        connection = await asyncpg.connect(dsn, user=SUPERUSER)
+        try:
+            found = await connection.fetch(
+                "SELECT tablename FROM pg_tables WHERE schemaname='public'"
+            )
+            for row in found:
+                await connection.execute(f"ALTER TABLE {row['tablename']} OWNER TO {role}")
+        finally:
+            await connection.close()
+
+    asyncio.run(cure())
+    asyncio.run(database.migrate(as_role))

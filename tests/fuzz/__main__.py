@@ -1,6 +1,6 @@
 """Sends mutated pictures through the image step.
 
-`uv run python -m tests.fuzz --files 1000000 --seed 1 --lanes 2`
+`scripts/dev python -m tests.fuzz --files 1000000 --seed 1 --lanes 2`
 
 Only a 300 x 300 JPEG or a refusal with a 4xx may come of a file, however broken it is; with `--over
 http` the same from a running service. A file is described by the run's seed and its number: `--only

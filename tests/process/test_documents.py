@@ -1,7 +1,7 @@
 """Proves that README and docs/ can be followed: each block is run as pasted, again and again.
 
-A block is fenced as `sh` if it is to be typed beside a running service, as `sh serves` if it is
-what serves, as `sh no-test` if it cannot be run here, and as something else if it is none of these.
+A block is fenced as `sh` if it is to be typed, beside a running service unless a comment before it
+says that it is what serves, or that it cannot be run here; and as something else if it is not.
 """
 
 import functools
@@ -27,8 +27,10 @@ from tests.support.web import WebPage, serve_pages
 
 README = ROOT / "README.md"
 PAGES = [README, *sorted(ROOT.glob("docs/**/*.md"))]
-FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-MARKS = {"sh", "sh serves", "sh no-test"}
+FENCE = re.compile(
+    r"^(?:<!-- (serves|not pasted) -->\n)?```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
+MARKS = {"sh", "sh serves", "sh not pasted"}
 PRODUCTION = "In production"
 OUR_ADDRESS = "http://127.0.0.1:8000"
 # Of README's example of production.
@@ -93,7 +95,8 @@ def find_blocks(page: Path) -> list[Block]:
         headings = re.findall(r"^## (.+)$", before, re.MULTILINE)
         heading = headings[-1] if headings else ""
         line = before.count("\n") + 1
-        blocks.append(Block(page, line, heading, found[1].strip(), found[2]))
+        mark = " ".join([found[2].strip(), *filter(None, [found[1]])])
+        blocks.append(Block(page, line, heading, mark, found[3]))
     return blocks
 
 

@@ -101,6 +101,20 @@ def is_made_now(data_dir: Path) -> bool:
     return any("initdb" in command for command in processes_below(data_dir).values())
 
 
+@pytest.mark.parametrize("words", [(), ("--reload",)])
+def test_ctrl_c_while_it_serves_ends_it_in_order(
+    start: Callable[..., subprocess.Popen[str]], data_dir: Path, words: tuple[str, ...]
+) -> None:
+    process = start("main.py", *words)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("Darkroom listens on ")
+    press_ctrl_c(process)
+    _, err = process.communicate(timeout=START_SECONDS)
+    assert process.returncode == INTERRUPTED_STATUS
+    assert "Traceback" not in err
+    wait_until_none_is_left(data_dir)
+
+
 def test_a_second_ctrl_c_ends_what_still_waits(
     start: Callable[..., subprocess.Popen[str]], data_dir: Path
 ) -> None:

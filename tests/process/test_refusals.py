@@ -235,6 +235,14 @@ def allow_nothing(machine: Machine) -> Start:
     return on_database(url.set(username=role))
 
 
+@case("tables of another user")
+def restore_as_another(machine: Machine) -> Start:
+    url = make_url(machine.request.getfixturevalue("new_database")())
+    role = f"bob_{machine.folder.name[-8:]}".replace("-", "_")
+    execute(machine.request.getfixturevalue("postgres"), f"CREATE ROLE {role} LOGIN")
+    return on_database(url.set(username=role))
+
+
 @case("tables of another application")
 def share_a_database(machine: Machine) -> Start:
     return on_database(machine.make_database("CREATE TABLE users (name text)"))

@@ -1,6 +1,6 @@
 """Sends a folder of real pictures to a service.
 
-`uv run python -m tests.service.real_pictures FOLDER [options]`
+`scripts/dev python -m tests.service.real_pictures FOLDER [options]`
 
 The folder holds the pictures and `run_pictures.py`, which sends them, judges what comes back, and
 is given the options. The service runs on embedded defaults in a temporary folder. Exits with 1 on

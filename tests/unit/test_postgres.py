@@ -14,8 +14,8 @@ URL = make_url("postgresql+asyncpg://alice:secret@db.example.com/pictures")
     [
         ("permission denied for schema public", "GRANT USAGE, CREATE ON SCHEMA public TO alice"),
         ("permission denied for database pictures", "GRANT ALL ON DATABASE pictures TO alice"),
-        ("must be owner of table users", "REASSIGN OWNED BY CURRENT_USER TO alice"),
-        ("permission denied for table alembic_version", "REASSIGN OWNED BY CURRENT_USER TO alice"),
+        ("must be owner of table users", "ALTER TABLE name OWNER TO alice for each"),
+        ("permission denied for table alembic_version", "ALTER TABLE name OWNER TO alice for each"),
         ("permission denied to do so", "permission denied to do so"),
     ],
 )
