@@ -40,9 +40,11 @@ _MOST_SENTENCE_BYTES = 400
 # What a decoder may refuse a picture with.
 _REFUSALS: dict[str, type[DarkroomError]] = {
     error.code: error
-    for error in vars(errors).values()
-    if isinstance(error, type)
-    and issubclass(error, errors.BadPicture | errors.TooLarge | errors.BadForm)
+    for error in (
+        *(errors.EmptyFile, errors.NotAPicture, errors.UnsupportedFormat, errors.TruncatedPicture),
+        *(errors.BrokenPicture, errors.UndecodablePicture),
+        *(errors.TooManyPixels, errors.SideTooLong, errors.BadCrop),
+    )
 }
 
 

@@ -19,6 +19,10 @@ from pictures.values import Crop, ProcessedImage
 logger = logging.getLogger(__name__)
 
 PROGRAM = ("-m", "pictures.decoder")
+FORBIDDEN_CALL = (
+    "a decoder asked the system for what no picture needs and was ended (SIGSYS): a file may have"
+    " taken it over"
+)
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ class DecoderPool:
             raise StartupError(
                 "The process that decodes pictures does not start; what it said stands above."
             ) from err
+        # A later one that lacks what this one has, perhaps for want of memory, is not used.
+        self._required_layers = ready.layers
         missing = EVERY_LAYER & ~ready.layers
         if missing:
             logger.warning(
@@ -118,7 +124,7 @@ class DecoderPool:
             except DecoderEnded as err:
                 if self._is_closed:
                     raise ShuttingDown from err
-                _log_ending(err.ending, len(content))
+                logger.warning("a decoder ended: %s, over %d bytes", err.ending.name, len(content))
                 if err.ending.condemns_file(is_decoder_new=is_second_try):
                     raise UndecodablePicture from err
                 continue
@@ -194,16 +200,7 @@ class DecoderPool:
             self._end(decoder)
 
     def _end(self, decoder: DecoderProcess) -> None:
-        decoder.end()
+        ending = decoder.end()
+        if decoder in self._alive and ending is Ending.FORBIDDEN_CALL:
+            logger.error(FORBIDDEN_CALL)
         self._alive.discard(decoder)
-
-
-def _log_ending(ending: Ending, file_bytes: int) -> None:
-    if ending is Ending.FORBIDDEN_CALL:
-        logger.error(
-            "a decoder asked the system for what no picture needs and was ended (SIGSYS), over"
-            " %d bytes: a file may have taken it over",
-            file_bytes,
-        )
-    else:
-        logger.warning("a decoder ended: %s, over %d bytes", ending.name, file_bytes)

@@ -26,9 +26,11 @@ _SCAN = b"\xff\xda\0\x0c\x03\x01\0\x02\x11\x03\x11\0\x3f\0"
 _UP_TO_CODES = re.compile(
     re.escape(_START) + _TABLE % 0 + _TABLE % 1 + re.escape(_FRAME), re.DOTALL
 )
-# B.2.4.2: how many codes there are of each of 16 lengths, then a byte for each code.
+# B.2.4.2: how many codes there are of each of 16 lengths, then what each code stands for.
 _CODES_HEAD = struct.Struct("!2sHB16s")
-_CODES = (0x00, 0x10, 0x01, 0x11)
+# The tables by number, and how many codes each may have (F.1.2.1 and F.1.2.2).
+_CODES = {0x00: 12, 0x10: 162, 0x01: 12, 0x11: 162}
+_LONGEST_CODE_BITS = 16
 # B.1.1.5: in the coded picture every FF is followed by a zero. No restart markers are written.
 _MARKER = re.compile(rb"\xff[^\0]", re.DOTALL)
 _END = b"\xff\xd9"
@@ -56,8 +58,17 @@ def _measure_codes(jpeg: bytes, position: int, number: int) -> int | None:
     if position + _CODES_HEAD.size > len(jpeg):
         return None
     marker, length, found_number, counts = _CODES_HEAD.unpack_from(jpeg, position)
-    is_sound = marker == b"\xff\xc4" and found_number == number
+    is_sound = marker == b"\xff\xc4" and found_number == number and _can_be_codes(counts)
     if not is_sound or length != _CODES_HEAD.size - len(marker) + sum(counts):
+        return None
+    meanings = jpeg[position + _CODES_HEAD.size : position + len(marker) + length]
+    if not 0 < len(set(meanings)) == len(meanings) <= _CODES[number]:
         return None
     whole_bytes: int = len(marker) + length
     return whole_bytes
+
+
+def _can_be_codes(counts: bytes) -> bool:
+    """Whether so many codes of each length leave one code of ones over, which no table may have."""
+    taken = sum(count << (_LONGEST_CODE_BITS - bits) for bits, count in enumerate(counts, start=1))
+    return taken < 1 << _LONGEST_CODE_BITS

@@ -10,18 +10,20 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from errors import StartupError, UndecodablePicture
+from errors import DecoderUnavailable, StartupError, UndecodablePicture
 from ops.process import DUMPABLE_VARIABLE
-from pictures import Cost
+from pictures import Cost, ProcessedImage
 from pictures.confinement import EVERY_LAYER, NO_LAYER, Layer
 from pictures.costs import MIB
 from pictures.pool import DecoderPool
-from tests.support.services import ROOT
+from tests.support.pictures import jpeg
+from tests.support.services import ROOT, wait_until
 
 IS_LINUX_X86 = (sys.platform, platform.machine()) == ("linux", "x86_64")
 pytestmark = pytest.mark.skipif(not IS_LINUX_X86, reason="the filter is run on x86-64 Linux only")
@@ -192,6 +194,15 @@ ALLOWED = {
     "the clock": "time.time(); time.sleep(0.001)",
 }
 NOBODY = 65534
+# Of a decoder's program.
+BEGINNING = (
+    f"import sys\nsys.path.insert(0, {str(ROOT)!r})",
+    "import os, socket, threading",
+    "import image_utils",
+    "from pictures import confinement, decoder",
+)
+END = "decoder.serve(socket.socket(fileno=0))"
+WITHOUT_LANDLOCK = "confinement._enter_landlock = lambda _: False"
 
 
 @cache
@@ -273,44 +284,78 @@ def test_a_system_that_confines_wholly_starts_where_that_is_required(
     assert caplog.messages == []
 
 
+@pytest.fixture
+def make_pool(tmp_path: Path) -> Iterator[Callable[..., DecoderPool]]:
+    """Makes a pool whose decoders do this before they serve."""
+    with contextlib.ExitStack() as stack:
+
+        def make(*lines: str, requires_confinement: bool = False) -> DecoderPool:
+            program = tmp_path / "program.py"
+            program.write_text("\n".join([*BEGINNING, *lines, END]))
+            pool = DecoderPool((str(program),), requires_confinement=requires_confinement)
+            stack.callback(pool.close)
+            return pool
+
+        yield make
+
+
+def ask(pool: DecoderPool) -> ProcessedImage:
+    return pool.process_profile_image(jpeg(32, 32), Cost(8 * MIB, 0.1), None, 10**6, 10**6)
+
+
 def test_a_system_that_lacks_a_layer_says_so_once_or_refuses_to_start(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    make_pool: Callable[..., DecoderPool], caplog: pytest.LogCaptureFixture
 ) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(
-        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nimport socket\n"
-        "from pictures import confinement, decoder\n"
-        "confinement._enter_landlock = lambda _: False\n"
-        "decoder.serve(socket.socket(fileno=0))\n"
-    )
-    with contextlib.closing(DecoderPool((str(program),))) as pool:
-        pool.warm()
-        pool.wait_until_warm()
-    assert [message for message in caplog.messages if "Landlock" in message] == caplog.messages
+    pool = make_pool(WITHOUT_LANDLOCK)
+    pool.warm()
+    pool.wait_until_warm()
+    ask(pool)
     assert len(caplog.messages) == 1
-    with contextlib.closing(DecoderPool((str(program),), requires_confinement=True)) as pool:
-        pool.warm()
-        with pytest.raises(StartupError, match="DECODER_SANDBOX"):
-            pool.wait_until_warm()
+    assert "Landlock" in caplog.messages[0]
+    strict = make_pool(WITHOUT_LANDLOCK, requires_confinement=True)
+    strict.warm()
+    with pytest.raises(StartupError, match="DECODER_SANDBOX"):
+        strict.wait_until_warm()
+
+
+def test_a_later_decoder_that_lacks_what_the_first_one_has_is_not_used(
+    make_pool: Callable[..., DecoderPool],
+) -> None:
+    pool = make_pool()
+    pool.warm()
+    pool.wait_until_warm()
+    (first,) = pool._idle
+    first.kill()
+    make_pool(WITHOUT_LANDLOCK)  # the same program from now on
+    with pytest.raises(DecoderUnavailable):
+        ask(pool)
 
 
 def test_a_forbidden_call_has_its_own_line_in_the_log(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    make_pool: Callable[..., DecoderPool], caplog: pytest.LogCaptureFixture
 ) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(
-        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nimport os, socket\n"
-        "import image_utils\nfrom pictures import decoder\n"
-        "image_utils.process_profile_image = lambda *_: os.fork()\n"
-        "decoder.serve(socket.socket(fileno=0))\n"
+    with pytest.raises(UndecodablePicture):
+        ask(make_pool("image_utils.process_profile_image = lambda *_: os.fork()"))
+    told = [message for message in caplog.messages if "SIGSYS" in message]
+    assert len(told) == 2, "the picture was tried again in a new one"
+
+
+def test_a_forbidden_call_behind_an_answer_is_told_as_well(
+    make_pool: Callable[..., DecoderPool], caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = make_pool(
+        "real = image_utils.process_profile_image",
+        "def process(*arguments):",
+        "    threading.Timer(0.2, os.fork).start()",
+        "    return real(*arguments)",
+        "image_utils.process_profile_image = process",
     )
-    with (
-        contextlib.closing(DecoderPool((str(program),))) as pool,
-        pytest.raises(UndecodablePicture),
-    ):
-        pool.process_profile_image(b"file", Cost(MIB, 0.1), None, 1, 1)
-    assert all("SIGSYS" in message for message in caplog.messages)
-    assert len(caplog.messages) == 2, "the picture was tried again in a new one"
+    ask(pool)
+    (decoder,) = pool._idle
+    wait_until(lambda: not decoder.is_alive, "the hidden call ended it")
+    ask(pool)
+    assert [message for message in caplog.messages if "SIGSYS" in message] == caplog.messages
+    assert len(caplog.messages) == 1
 
 
 @pytest.mark.parametrize(("variable", "is_dumpable"), [({}, "0"), ({DUMPABLE_VARIABLE: "1"}, "1")])

@@ -25,6 +25,10 @@ def draw_noise(side_px: int) -> Image.Image:
 NOISE = draw_noise(PICTURE_SIDE_PX)
 OURS = process_profile_image(encode(NOISE)).content
 SCAN = OURS.index(b"\xff\xda")
+CODES = OURS.index(b"\xff\xc4")
+# Behind the marker, the length and the number: how many codes there are of one bit, of two ...
+COUNTS = CODES + 5
+MEANINGS = COUNTS + 16
 
 
 @pytest.mark.parametrize(
@@ -52,6 +56,12 @@ OTHERS = {
     "a table of codes that lies about its length": OURS.replace(b"\xff\xc4\0", b"\xff\xc4\1", 1),
     "a table of codes twice": OURS[: OURS.index(b"\xff\xc4")] + OURS[OURS.index(b"\xff\xc4") :][:40]
     + OURS[OURS.index(b"\xff\xc4") :],
+    "more codes than there can be": OURS[:COUNTS]
+    + bytes([sum(OURS[COUNTS:MEANINGS]), *[0] * 15])
+    + OURS[MEANINGS:],
+    "two codes for one thing": OURS[:MEANINGS]
+    + OURS[MEANINGS + 1 : MEANINGS + 2]
+    + OURS[MEANINGS + 1 :],
     "another size": encode(draw_noise(299), "JPEG", quality=85, optimize=True),
     "grey": encode(NOISE.convert("L"), "JPEG", quality=85, optimize=True),
     "four components": encode(NOISE.convert("CMYK"), "JPEG", quality=85, optimize=True),
