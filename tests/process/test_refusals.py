@@ -23,7 +23,7 @@ from sqlalchemy.engine import URL, make_url
 from config import STARTUP_FAILURE_STATUS
 from ops.postgres_cluster import SUPERUSER
 from tests.support import warm
-from tests.support.databases import database_url, execute, make_database
+from tests.support.databases import database_url, execute, execute_in, make_database
 from tests.support.services import ROOT, free_port
 
 PAGE = (ROOT / "docs" / "start.md").read_text()
@@ -88,20 +88,8 @@ class Machine:
         """Make an empty database and do this in it."""
         server: str = self.request.getfixturevalue("postgres")
         url = make_url(make_database(server, None))
-        self.run(url, *statements)
+        execute_in(url, *statements)
         return url
-
-    def run(self, url: URL, *statements: str) -> None:
-        async def run() -> None:
-            dsn = url.render_as_string(hide_password=False).replace("+asyncpg", "")
-            connection = await asyncpg.connect(dsn)
-            try:
-                for statement in statements:
-                    await connection.execute(statement)
-            finally:
-                await connection.close()
-
-        asyncio.run(run())
 
 
 CASES: dict[str, Callable[[Machine], Start]] = {}
@@ -257,7 +245,7 @@ def share_migrations(machine: Machine) -> Start:
 @case("tables of a newer version")
 def go_back_a_version(machine: Machine) -> Start:
     url = make_url(machine.request.getfixturevalue("new_database")())
-    machine.run(url, "UPDATE alembic_version SET version_num = '9999'")
+    execute_in(url, "UPDATE alembic_version SET version_num = '9999'")
     return on_database(url)
 
 

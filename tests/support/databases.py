@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 
 from ops.postgres_cluster import ROLE, SUPERUSER, Cluster, choose_socket_dir
 from tests.support.services import wait_until
@@ -48,10 +48,15 @@ def database_url(server_url: str, name: str) -> str:
 
 def execute(server_url: str, *statements: str) -> None:
     """Tell the server, not one of its databases, to do this, as its superuser."""
+    execute_in(make_url(server_url).set(database="postgres", username=SUPERUSER), *statements)
+
+
+def execute_in(url: URL, *statements: str) -> None:
+    """Do this in a database, as the user that its URL names."""
 
     async def run() -> None:
-        url = database_url(server_url, "postgres").replace("+asyncpg", "")
-        connection = await asyncpg.connect(url, user=SUPERUSER)
+        dsn = url.render_as_string(hide_password=False).replace("+asyncpg", "")
+        connection = await asyncpg.connect(dsn)
         try:
             for statement in statements:
                 await connection.execute(statement)
