@@ -1,4 +1,4 @@
-"""The tables: accounts, the objects that were ever announced to a store, and what sweeps remember.
+"""The tables: accounts, photos, every object ever announced to a store, and what sweeps remember.
 
 A stored file's row is written before the upload to the store starts and removed after the object is
 deleted. It is also the outbox of its deletion: the transaction that stops using a file marks its
@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     CheckConstraint,
     DateTime,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     Index,
     Integer,
     String,
+    Text,
     UniqueConstraint,
     event,
     func,
@@ -70,6 +72,8 @@ class StoredFile(Base):
         Index(
             "stored_files_due_index", "next_attempt_at", postgresql_where=text("state <> 'live'")
         ),
+        # For the deletion of an account with all that it has.
+        Index("stored_files_owner_index", "owner_id", postgresql_where=text("state = 'live'")),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -92,6 +96,8 @@ class StoredFile(Base):
     # Until then a deleted row stays as a tombstone and is
     # deleted once more: a stopped process may put late.
     tombstone_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # The store's name for an upload in parts that is not complete: it is ended with the row.
+    upload_id: Mapped[str | None] = mapped_column(Text())
     # The code of the last failed deletion.
     last_error: Mapped[str | None] = mapped_column(String(100))
     content_type: Mapped[str | None] = mapped_column(String(100))
@@ -198,6 +204,60 @@ class User(Base):
     def image_placeholder(self) -> dict[str, Any] | None:
         """What a page can paint before the picture arrives; None for the default picture."""
         return self.picture.placeholder if self.picture else None
+
+
+class Visibility(enum.StrEnum):
+    """Who may see a photo."""
+
+    PUBLIC = "public"  # everyone
+    PRIVATE = "private"  # its owner, and whoever was given a link that has not expired
+
+
+class Photo(Base):
+    """A photo of a gallery: the master that is shown, and the original if it is kept.
+
+    `content_type` and `size_bytes` are of the file as it was sent.
+    """
+
+    __tablename__ = "photos"
+    __table_args__ = (
+        UniqueConstraint("original_id", name="photos_original_id_key"),
+        UniqueConstraint("master_id", name="photos_master_id_key"),
+        CheckConstraint("visibility IN ('public', 'private')", name="photos_visibility_check"),
+        Index("photos_owner_index", "owner_id", text("id DESC")),
+        Index(
+            "photos_public_index",
+            text("id DESC"),
+            postgresql_where=text("visibility = 'public'"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    owner_id: Mapped[int] = mapped_column(
+        ForeignKey("users.id", ondelete="RESTRICT", name="photos_owner_id_fkey")
+    )
+    original_id: Mapped[int | None] = mapped_column(
+        ForeignKey("stored_files.id", ondelete="RESTRICT", name="photos_original_id_fkey")
+    )
+    master_id: Mapped[int] = mapped_column(
+        ForeignKey("stored_files.id", ondelete="RESTRICT", name="photos_master_id_fkey")
+    )
+    # As its sender named it: shown, and never used as a path.
+    filename: Mapped[str] = mapped_column(String(255))
+    caption: Mapped[str] = mapped_column(Text())
+    alt: Mapped[str] = mapped_column(Text())
+    visibility: Mapped[Visibility] = mapped_column(String(10))
+    content_type: Mapped[str] = mapped_column(String(100))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    # What the original carries and the master does not.
+    removed_metadata: Mapped[list[str]] = mapped_column(ARRAY(String(20)))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+    owner: Mapped[User] = relationship(lazy="joined", innerjoin=True)
+    original: Mapped[StoredFile | None] = relationship(lazy="joined", foreign_keys=[original_id])
+    master: Mapped[StoredFile] = relationship(
+        lazy="joined", innerjoin=True, foreign_keys=[master_id]
+    )
 
 
 class Installation(Base):

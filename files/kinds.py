@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.orm import InstrumentedAttribute
 
-from models import User
+from models import Photo, User
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Kind:
     prefix: str  # of its keys
     is_public: bool  # whether anyone who knows a key may read the object
     referrers: tuple[InstrumentedAttribute[Any], ...]  # the columns that refer to its rows
+    is_streamed: bool = False  # whether it may be stored in parts, while it arrives
 
 
 PROFILE_PICTURE = Kind(
@@ -28,7 +29,27 @@ PROFILE_PICTURE = Kind(
     is_public=True,
     referrers=(User.picture_id,),
 )
-KINDS = (PROFILE_PICTURE,)
+# As it was sent, with all that it says of its sender.
+PHOTO_ORIGINAL = Kind(
+    name="photo_original",
+    prefix="originals/",
+    is_public=False,
+    referrers=(Photo.original_id,),
+    is_streamed=True,
+)
+PHOTO_MASTER = Kind(
+    name="photo_master",
+    prefix="photos/",
+    is_public=True,
+    referrers=(Photo.master_id,),
+)
+PRIVATE_PHOTO_MASTER = Kind(
+    name="private_photo_master",
+    prefix="private_photos/",
+    is_public=False,
+    referrers=(Photo.master_id,),
+)
+KINDS = (PROFILE_PICTURE, PHOTO_ORIGINAL, PHOTO_MASTER, PRIVATE_PHOTO_MASTER)
 
 
 def is_public(key: str) -> bool:

@@ -200,7 +200,8 @@ def check_who_asks(proxied: Proxied) -> None:
     """The log names the client that nginx names, whom the service believes because it is local."""
     service = proxied.service
     get(f"{service.url}/users/1", headers={"X-Forwarded-For": "192.0.2.7"})
-    assert '"client": "192.0.2.7"' in service.log()
+    # The line is written behind the answer.
+    wait_until(lambda: '"client": "192.0.2.7"' in service.log(), "the client is in the log")
 
 
 def check_idle_connection(idle: http.client.HTTPConnection, since: float) -> None:

@@ -88,7 +88,7 @@ def test_the_base_is_what_the_page_calls_so() -> None:
 
 def test_the_kinds_of_files_are_those_of_the_table() -> None:
     rows = re.findall(
-        r"^\| `(\w+)` \| `([\w/]+)` \| (everyone|nobody) \| ([^|]+) \|$",
+        r"^\| `(\w+)` \| `([\w/]+)` \| (everyone|whoever has a signed URL) \| ([^|]+) \|$",
         section("## The kinds of files"),
         re.MULTILINE,
     )
