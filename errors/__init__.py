@@ -1,0 +1,162 @@
+"""The error tree: every refusal, with a status, a stable `code` and a sentence to act on.
+
+The code is for programs, the sentence for people. Vendor text goes to the log, never into them.
+
+    DarkroomError
+    ├── BadPicture (400)         EmptyFile · NotAPicture · UnsupportedFormat · TruncatedPicture
+    │                            BrokenPicture · UndecodablePicture
+    ├── MalformedBody (400) · PreflightRefused (400)
+    ├── NotAuthenticated (401)   InvalidToken · TokenExpired · WrongCredentials
+    ├── Forbidden (403)          NotYours · WrongPassword · LinkExpired · BadSignature
+    ├── NotFound (404)           UserNotFound · NoPicture · PhotoNotFound · OriginalNotKept
+    │                            ObjectNotFound
+    ├── MethodNotAllowed (405)
+    ├── UploadStalled (408)
+    ├── Conflict (409)           UsernameTaken · EmailTaken · PhotoChanged · StillInProgress
+    ├── TooLarge (413)           FileTooLarge · BodyTooLarge · TooManyPixels · SideTooLong
+    ├── RangeNotSatisfiable (416)
+    ├── BadForm (422)            NotAForm · MalformedForm · FileMissing · FileIsAField
+    │                            TooManyFiles · BadCrop
+    ├── InvalidRequest (422) · BadCursor (422) · IdempotencyKeyReused (422)
+    └── Unavailable (503)        Busy · ShuttingDown · DecoderUnavailable · DatabaseUnavailable
+                                 OutcomeUnknown · UploadExpired
+                                 StoreError: StoreUnavailable · StoreRefused · ObjectExists
+"""
+
+from errors.accounts import (
+    EmailTaken,
+    InvalidToken,
+    NoPicture,
+    NotAuthenticated,
+    NotYours,
+    TokenExpired,
+    UsernameTaken,
+    UserNotFound,
+    WrongCredentials,
+    WrongPassword,
+)
+from errors.base import (
+    RETRY_AFTER_SECONDS,
+    Conflict,
+    DarkroomError,
+    Forbidden,
+    NotFound,
+    StartupError,
+    TooLarge,
+    Unavailable,
+)
+from errors.outages import (
+    Busy,
+    DatabaseUnavailable,
+    DecoderUnavailable,
+    OutcomeUnknown,
+    ShuttingDown,
+    UploadExpired,
+)
+from errors.photos import OriginalNotKept, PhotoChanged, PhotoNotFound
+from errors.pictures import (
+    BadCrop,
+    BadPicture,
+    BrokenPicture,
+    EmptyFile,
+    NotAPicture,
+    SideTooLong,
+    TooManyPixels,
+    TruncatedPicture,
+    UndecodablePicture,
+    UnsupportedFormat,
+)
+from errors.requests import (
+    BadCursor,
+    BodyTooLarge,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    MalformedBody,
+    MethodNotAllowed,
+    PreflightRefused,
+    RangeNotSatisfiable,
+    StillInProgress,
+    UploadStalled,
+)
+from errors.stores import (
+    BadSignature,
+    LinkExpired,
+    ObjectExists,
+    ObjectNotFound,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+)
+from errors.uploads import (
+    BadForm,
+    FileIsAField,
+    FileMissing,
+    FileTooLarge,
+    MalformedForm,
+    NotAForm,
+    TooManyFiles,
+)
+
+__all__ = [
+    "RETRY_AFTER_SECONDS",
+    "BadCrop",
+    "BadCursor",
+    "BadForm",
+    "BadPicture",
+    "BadSignature",
+    "BodyTooLarge",
+    "BrokenPicture",
+    "Busy",
+    "Conflict",
+    "DarkroomError",
+    "DatabaseUnavailable",
+    "DecoderUnavailable",
+    "EmailTaken",
+    "EmptyFile",
+    "FileIsAField",
+    "FileMissing",
+    "FileTooLarge",
+    "Forbidden",
+    "IdempotencyKeyReused",
+    "InvalidRequest",
+    "InvalidToken",
+    "LinkExpired",
+    "MalformedBody",
+    "MalformedForm",
+    "MethodNotAllowed",
+    "NoPicture",
+    "NotAForm",
+    "NotAPicture",
+    "NotAuthenticated",
+    "NotFound",
+    "NotYours",
+    "ObjectExists",
+    "ObjectNotFound",
+    "OriginalNotKept",
+    "OutcomeUnknown",
+    "PhotoChanged",
+    "PhotoNotFound",
+    "PreflightRefused",
+    "RangeNotSatisfiable",
+    "ShuttingDown",
+    "SideTooLong",
+    "StartupError",
+    "StillInProgress",
+    "StoreError",
+    "StoreRefused",
+    "StoreUnavailable",
+    "TokenExpired",
+    "TooLarge",
+    "TooManyFiles",
+    "TooManyPixels",
+    "TruncatedPicture",
+    "Unavailable",
+    "UndecodablePicture",
+    "UnsupportedFormat",
+    "UploadExpired",
+    "UploadStalled",
+    "UserNotFound",
+    "UsernameTaken",
+    "WrongCredentials",
+    "WrongPassword",
+]
