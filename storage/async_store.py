@@ -9,7 +9,7 @@ import functools
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import BinaryIO, TypeVar
 
 from concurrency import ThreadSlots
@@ -62,6 +62,27 @@ class AsyncStore:
 
     async def delete(self, key: str) -> None:
         await self._call(functools.partial(self._store.delete, key))
+
+    async def begin_upload(self, key: str, content_type: str) -> str:
+        return await self._call(functools.partial(self._store.begin_upload, key, content_type))
+
+    async def put_part(
+        self, key: str, upload_id: str, number: int, content: bytes, sha256: str
+    ) -> str:
+        put = functools.partial(self._store.put_part, key, upload_id, number, content, sha256)
+        return await self._call(put)
+
+    async def complete_upload(
+        self, key: str, upload_id: str, receipts: Sequence[str], sha256s: Sequence[str]
+    ) -> None:
+        complete = self._store.complete_upload
+        await self._call(functools.partial(complete, key, upload_id, receipts, sha256s))
+
+    async def abort_upload(self, key: str, upload_id: str) -> None:
+        await self._call(functools.partial(self._store.abort_upload, key, upload_id))
+
+    async def find_uploads(self, key: str) -> list[str]:
+        return await self._call(functools.partial(self._store.find_uploads, key))
 
     async def remove_leftovers(self, older_than_seconds: float) -> None:
         await self._call(functools.partial(self._store.remove_leftovers, older_than_seconds))

@@ -1,11 +1,11 @@
-"""The contract of a store: five verbs and a listing, written synchronous.
+"""The contract of a store: five verbs, a listing and uploads in parts, written synchronous.
 
 Every store keeps it alike, and every failure is one of ours; `tests/stores` runs it on each of
 them. The application never calls a store itself, but its asynchronous face.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Protocol
@@ -20,6 +20,9 @@ STORE_THREADS = 16
 KEY_PATTERN = re.compile(r"[a-z0-9_]+(?:/[A-Za-z0-9][A-Za-z0-9._-]*)+")
 # What the column of the key holds; S3 takes 1024.
 LONGEST_KEY = 255
+# Every part of an upload but the last has exactly this length: the least that
+# S3 takes, so that whoever streams holds no more of a file than it has to.
+PART_BYTES = 5 * 1024 * 1024
 # How an object may be cached: a key is never reused, so what lies under it never changes.
 CACHE_CONTROL = "public, max-age=31536000, immutable"
 
@@ -82,8 +85,42 @@ class Store(Protocol):
     def find(self, prefix: str) -> Iterator[FoundObject]:
         """List every object whose key starts so, in bounded memory and no order."""
 
+    def begin_upload(self, key: str, content_type: str) -> str:
+        """Begin to store an object in parts; return the upload's id.
+
+        Nothing lies under the key until the upload is completed. The parts that came meanwhile are
+        kept until it is completed or aborted.
+        """
+
+    def put_part(self, key: str, upload_id: str, number: int, content: bytes, sha256: str) -> str:
+        """Store one part, numbered from 1; return its receipt, which completing asks for.
+
+        Parts may come in any order and side by side. All but the last have PART_BYTES.
+        """
+
+    def complete_upload(
+        self, key: str, upload_id: str, receipts: Sequence[str], sha256s: Sequence[str]
+    ) -> None:
+        """Make the parts one object, durably before returning; there is at least one.
+
+        `receipts` and `sha256s` are of all parts in their order. Raises ObjectExists as `put` does.
+        After a failure the upload is still to be aborted.
+        """
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        """Drop an upload and its parts; what is not there is fine.
+
+        A part that is on its way may outlast it on S3, until it is aborted once more.
+        """
+
+    def find_uploads(self, key: str) -> list[str]:
+        """List the ids of this very key's unfinished uploads; empty on disk, where drafts expire.
+
+        For an upload whose id nobody learned: the answer to `begin_upload` was lost.
+        """
+
     def remove_leftovers(self, older_than_seconds: float) -> None:
-        """Remove what unfinished puts left; nothing to do where a put is all or nothing."""
+        """Remove what unfinished puts and uploads left, where no other verb can find it."""
 
     def in_bucket(self, bucket: str) -> "Store":
         """Give the same service with another bucket.

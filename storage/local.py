@@ -10,12 +10,10 @@ import errno
 import mimetypes
 import os
 import stat
-import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import faults
@@ -27,9 +25,17 @@ from errors import (
     StoreUnavailable,
 )
 from storage.contract import FoundObject, OpenObject, check_key
+from storage.drafts import (
+    DRAFTS,
+    check_parts,
+    link_draft,
+    name_draft,
+    remove_draft,
+    remove_old_drafts,
+    write_draft,
+    write_part,
+)
 from storage.folders import NO_LINK, Folders, enter, sync_folder
-
-DRAFTS = ".drafts"
 
 
 class LocalStore:
@@ -50,16 +56,12 @@ class LocalStore:
             self._folders.open(*path, makes=True) as folder,
             self._folders.open(DRAFTS, makes=True) as drafts,
         ):
-            draft = uuid.uuid4().hex
+            draft = name_draft()
             try:
-                _write_draft(draft, drafts, content)
-                faults.reached("during_put")
-                # Said, because with a descriptor Python would follow a link in the draft's place.
-                os.link(draft, name, src_dir_fd=drafts, dst_dir_fd=folder, follow_symlinks=False)
-                faults.reached("after_link")
+                write_draft(draft, drafts, content)
+                link_draft(draft, drafts, name, folder)
             finally:
-                with suppress(FileNotFoundError):
-                    os.unlink(draft, dir_fd=drafts)
+                remove_draft(draft, drafts)
             os.fsync(folder)
 
     def open(self, key: str) -> OpenObject:
@@ -104,18 +106,57 @@ class LocalStore:
         with _translate_errors(), suppress(FileNotFoundError), self._folders.open() as root:
             yield from _walk(root, "", prefix)
 
+    def begin_upload(self, key: str, content_type: str) -> str:
+        check_key(key)
+        draft = name_draft()
+        with (
+            _translate_errors(missing=StoreUnavailable),
+            self._folders.open(DRAFTS, makes=True) as drafts,
+        ):
+            write_draft(draft, drafts, b"")
+        return draft
+
+    def put_part(self, key: str, upload_id: str, number: int, content: bytes, sha256: str) -> str:
+        with (
+            _translate_errors(missing=StoreUnavailable),
+            self._folders.open(DRAFTS) as drafts,
+        ):
+            write_part(upload_id, drafts, number, content)
+        return ""
+
+    def complete_upload(
+        self, key: str, upload_id: str, receipts: Sequence[str], sha256s: Sequence[str]
+    ) -> None:
+        path, name = _split(key)
+        with (
+            _translate_errors(missing=StoreUnavailable),
+            self._folders.open(*path, makes=True) as folder,
+            self._folders.open(DRAFTS) as drafts,
+        ):
+            check_parts(upload_id, drafts, sha256s)  # each has been synced by its put_part
+            link_draft(upload_id, drafts, name, folder)
+            remove_draft(upload_id, drafts)
+            os.fsync(folder)
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        with (
+            _translate_errors(missing=StoreUnavailable),
+            suppress(FileNotFoundError),
+            self._folders.open(DRAFTS) as drafts,
+        ):
+            remove_draft(upload_id, drafts)
+
+    def find_uploads(self, key: str) -> list[str]:
+        check_key(key)
+        return []
+
     def remove_leftovers(self, older_than_seconds: float) -> None:
         with (
             _translate_errors(),
             suppress(FileNotFoundError),
             self._folders.open(DRAFTS) as drafts,
-            os.scandir(drafts) as entries,
         ):
-            for draft in entries:
-                with suppress(FileNotFoundError):  # its put has just finished
-                    age_seconds = time.time() - draft.stat(follow_symlinks=False).st_mtime
-                    if age_seconds > older_than_seconds:
-                        os.unlink(draft.name, dir_fd=drafts)
+            remove_old_drafts(drafts, older_than_seconds)
 
     def in_bucket(self, bucket: str) -> "LocalStore":
         return self
@@ -203,10 +244,3 @@ def _translate_errors(missing: type[DarkroomError] = ObjectNotFound) -> Iterator
         if err.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
             raise missing from err
         raise StoreUnavailable from err
-
-
-def _write_draft(name: str, folder: int, content: bytes) -> None:
-    with open(name, "xb", opener=partial(os.open, mode=0o666, dir_fd=folder)) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

@@ -2,8 +2,9 @@
 
 import hashlib
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Lock
 
@@ -18,6 +19,13 @@ class _Object:
     modified_at: datetime
 
 
+@dataclass(frozen=True)
+class _Upload:
+    key: str
+    content_type: str
+    parts: dict[int, bytes] = field(default_factory=dict)
+
+
 class MemoryStore:
     """Objects in a dictionary, one for each bucket of the same service."""
 
@@ -27,15 +35,18 @@ class MemoryStore:
         self.bucket = bucket
         self._buckets = {} if buckets is None else buckets
         self._objects = self._buckets.setdefault(bucket, {})
+        self._uploads: dict[str, _Upload] = {}
         self._lock = Lock()
 
     def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
-        if hashlib.sha256(content).hexdigest() != sha256:
-            raise StoreUnavailable
+        _check(content, sha256)
         with self._lock:
-            if check_key(key) in self._objects:
-                raise ObjectExists
-            self._objects[key] = _Object(content, content_type, datetime.now(UTC))
+            self._add(key, content, content_type)
+
+    def _add(self, key: str, content: bytes, content_type: str) -> None:
+        if check_key(key) in self._objects:
+            raise ObjectExists
+        self._objects[key] = _Object(content, content_type, datetime.now(UTC))
 
     def open(self, key: str) -> OpenObject:
         found = self._objects.get(check_key(key))
@@ -57,8 +68,49 @@ class MemoryStore:
             if key.startswith(prefix):
                 yield FoundObject(key, len(found.content), found.modified_at)
 
+    def begin_upload(self, key: str, content_type: str) -> str:
+        upload_id = uuid.uuid4().hex
+        self._uploads[upload_id] = _Upload(check_key(key), content_type)
+        return upload_id
+
+    def put_part(self, key: str, upload_id: str, number: int, content: bytes, sha256: str) -> str:
+        _check(content, sha256)
+        with self._lock:
+            self._find_upload(key, upload_id).parts[number] = content
+        return ""
+
+    def complete_upload(
+        self, key: str, upload_id: str, receipts: Sequence[str], sha256s: Sequence[str]
+    ) -> None:
+        with self._lock:
+            upload = self._find_upload(key, upload_id)
+            for number, sha256 in enumerate(sha256s, 1):
+                _check(upload.parts.get(number), sha256)
+            parts = [upload.parts[number] for number in range(1, len(sha256s) + 1)]
+            self._add(key, b"".join(parts), upload.content_type)
+            del self._uploads[upload_id]
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        with self._lock:
+            self._uploads.pop(upload_id, None)
+
+    def find_uploads(self, key: str) -> list[str]:
+        return [name for name, upload in list(self._uploads.items()) if upload.key == key]
+
+    def _find_upload(self, key: str, upload_id: str) -> _Upload:
+        upload = self._uploads.get(upload_id)
+        if upload is None or upload.key != key:
+            raise StoreUnavailable
+        return upload
+
     def remove_leftovers(self, older_than_seconds: float) -> None:
         pass
 
     def in_bucket(self, bucket: str) -> "MemoryStore":
         return MemoryStore(bucket, self._buckets)
+
+
+def _check(content: bytes | None, sha256: str) -> None:
+    """Raise StoreUnavailable for bytes that are missing, or not those that were meant."""
+    if content is None or hashlib.sha256(content).hexdigest() != sha256:
+        raise StoreUnavailable

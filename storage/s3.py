@@ -5,10 +5,9 @@ own retry of a put whose answer was lost would meet the object that the
 first attempt made, so retries are the caller's, under a new key.
 """
 
-import base64
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
@@ -16,15 +15,9 @@ import boto3
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    NoCredentialsError,
-)
-from urllib3.exceptions import HTTPError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from errors import ObjectExists, ObjectNotFound, StartupError, StoreRefused, StoreUnavailable
+from errors import ObjectNotFound, StartupError, StoreRefused
 from locations import StoreSettings
 from storage.contract import (
     CACHE_CONTROL,
@@ -33,6 +26,8 @@ from storage.contract import (
     OpenObject,
     check_key,
 )
+from storage.s3_answers import CreateOnly, read_code, translate_errors, translate_writing_errors
+from storage.s3_uploads import S3Uploads, encode_checksum
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import PutObjectRequestTypeDef
@@ -42,21 +37,12 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_SECONDS = 3
 READ_TIMEOUT_SECONDS = 8
 
-# Refusals with a 4xx status that another attempt can
-# cure: bytes that were lost or changed on their way.
-_PASSING_CODES = {
-    "RequestTimeout",
-    "BadDigest",
-    "IncompleteBody",
-    "XAmzContentSHA256Mismatch",
-    "RequestTimeTooSkewed",
-}
-
 
 class S3Store:
     """The objects of one bucket.
 
-    Needs PutObject and DeleteObject; the other verbs need GetObject and ListBucket.
+    Needs PutObject and DeleteObject; the other verbs need GetObject and ListBucket, and uploads in
+    parts what storage/s3_uploads.py says.
 
     Raises StartupError for an endpoint or a region that cannot be one.
     """
@@ -65,7 +51,7 @@ class S3Store:
         self.bucket = settings.bucket_name
         self._settings = settings
         self._path_style = _is_path_style(settings)
-        self._create_only = True
+        self._create_only = CreateOnly()
         key_id = settings.access_key_id
         secret = settings.secret_access_key
         try:
@@ -93,6 +79,8 @@ class S3Store:
         # again when that is redirected too (as from http to https): for
         # ever. It asks by a verb that we neither use nor are allowed.
         self._client.meta.events.register("before-call.s3.HeadBucket", cast(Any, _refuse))
+        sends_checksums = settings.checksums == "when_supported"
+        self._uploads = S3Uploads(self._client, self.bucket, sends_checksums)
 
     def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
         request: PutObjectRequestTypeDef = {
@@ -103,42 +91,21 @@ class S3Store:
             "CacheControl": CACHE_CONTROL,
         }
         if self._settings.checksums == "when_supported":
-            request["ChecksumSHA256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
-        if self._create_only:
-            request["IfNoneMatch"] = "*"
-        try:
-            with _translate_errors():
-                self._put(request)
-        except ObjectNotFound as err:
-            raise StoreRefused from err.__cause__  # no bucket, or no S3 at all, at this address
+            request["ChecksumSHA256"] = encode_checksum(sha256)
+        with translate_writing_errors():
+            self._create_only.send(partial(self._client.put_object, **request))
 
     def open(self, key: str) -> OpenObject:
-        with _translate_errors():
+        with translate_errors():
             found = self._client.get_object(Bucket=self.bucket, Key=check_key(key))
             stream = cast(BinaryIO, _TranslatedStream(cast(BinaryIO, found["Body"])))
             return OpenObject(
                 stream, found["ContentLength"], found.get("ContentType", "application/octet-stream")
             )
 
-    def _put(self, request: "PutObjectRequestTypeDef") -> None:
-        try:
-            self._client.put_object(**request)
-        except ClientError as err:
-            if (
-                err.response.get("Error", {}).get("Code") != "NotImplemented"
-                or "IfNoneMatch" not in request
-            ):
-                raise
-            # The service does not know create-only puts and has
-            # stored nothing; our random keys stay unique anyway.
-            del request["IfNoneMatch"]
-            self._client.put_object(**request)
-            # Only now: it was that header, and nothing else in the request.
-            self._create_only = False
-
     def exists(self, key: str) -> bool:
         try:
-            with _translate_errors():
+            with translate_errors():
                 self._client.head_object(Bucket=self.bucket, Key=check_key(key))
         except ObjectNotFound:
             return False
@@ -146,16 +113,13 @@ class S3Store:
 
     def delete(self, key: str) -> None:
         try:
-            with _translate_errors():
+            with translate_errors():
                 self._client.delete_object(Bucket=self.bucket, Key=check_key(key))
         except ObjectNotFound as err:
             # AWS says nothing when the key is not there; some
             # services say so. Any other 404 is another web server's.
             cause = err.__cause__
-            if (
-                isinstance(cause, ClientError)
-                and cause.response.get("Error", {}).get("Code") != "NoSuchKey"
-            ):
+            if isinstance(cause, ClientError) and read_code(cause) != "NoSuchKey":
                 raise StoreRefused from cause
 
     def url(self, key: str) -> str:
@@ -172,12 +136,29 @@ class S3Store:
         return f"{parts.scheme}://{self.bucket}.{parts.netloc}{parts.path}/{key}"
 
     def find(self, prefix: str) -> Iterator[FoundObject]:
-        with _translate_errors():
+        with translate_errors():
             for page in self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=prefix
             ):
                 for found in page.get("Contents", []):
                     yield FoundObject(found["Key"], found["Size"], found["LastModified"])
+
+    def begin_upload(self, key: str, content_type: str) -> str:
+        return self._uploads.begin(key, content_type)
+
+    def put_part(self, key: str, upload_id: str, number: int, content: bytes, sha256: str) -> str:
+        return self._uploads.put_part(key, upload_id, number, content, sha256)
+
+    def complete_upload(
+        self, key: str, upload_id: str, receipts: Sequence[str], sha256s: Sequence[str]
+    ) -> None:
+        self._uploads.complete(key, upload_id, receipts, sha256s)
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        self._uploads.abort(key, upload_id)
+
+    def find_uploads(self, key: str) -> list[str]:
+        return self._uploads.find(key)
 
     def remove_leftovers(self, older_than_seconds: float) -> None:
         pass
@@ -193,6 +174,7 @@ class S3Store:
         other = copy.copy(self)  # shares the client
         other.bucket = bucket
         other._settings = settings
+        other._uploads = self._uploads.in_bucket(bucket)
         return other
 
 
@@ -212,7 +194,7 @@ class _TranslatedStream:
         self._body = body
 
     def read(self, size: int = -1) -> bytes:
-        with _translate_errors():
+        with translate_errors():
             return self._body.read(size) if size >= 0 else self._body.read()
 
     def close(self) -> None:
@@ -224,23 +206,3 @@ def _refuse(**_: object) -> tuple[AWSResponse, dict[str, Any]]:
         "Error": {},
         "ResponseMetadata": {"HTTPHeaders": {}},
     }
-
-
-@contextmanager
-def _translate_errors() -> Iterator[None]:
-    try:
-        yield
-    except ClientError as err:
-        status = err.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        code = err.response.get("Error", {}).get("Code", "")
-        if status in (409, 412):
-            raise ObjectExists from err
-        if status == 404 and code != "NoSuchBucket":
-            raise ObjectNotFound from err
-        if 300 <= status < 500 and status != 429 and code not in _PASSING_CODES:
-            raise StoreRefused from err
-        raise StoreUnavailable from err
-    except (NoCredentialsError, CredentialRetrievalError) as err:
-        raise StoreRefused from err
-    except (BotoCoreError, HTTPError, OSError) as err:
-        raise StoreUnavailable from err

@@ -23,7 +23,8 @@ import pytest
 
 import faults
 from errors import ObjectExists, ObjectNotFound, StoreError, StoreUnavailable
-from storage.local import DRAFTS, LocalStore
+from storage.drafts import DRAFTS
+from storage.local import LocalStore
 from tests.support.pictures import jpeg
 from tests.support.services import ROOT, Service
 

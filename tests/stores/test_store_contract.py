@@ -2,10 +2,11 @@
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from pydantic import SecretStr
@@ -14,6 +15,7 @@ from config import MIB
 from errors import DarkroomError, ObjectExists, ObjectNotFound, StoreError
 from locations import StoreSettings
 from storage import OpenObject, Store
+from storage.contract import PART_BYTES
 from storage.local import LocalStore
 from storage.memory import MemoryStore
 from storage.s3 import S3Store
@@ -21,6 +23,7 @@ from tests.support.services import Bucket
 
 KEY = "profile_pics/first.jpg"
 KINDS = ["memory", "local", "moto", "ministack"]
+Checksums = Literal["when_supported", "when_required"]
 
 
 @pytest.fixture(params=KINDS)
@@ -38,7 +41,7 @@ def make_store(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Sto
     return s3_store(Bucket.make(request.getfixturevalue(kind)))
 
 
-def s3_store(bucket: Bucket) -> S3Store:
+def s3_store(bucket: Bucket, checksums: Checksums = "when_supported") -> S3Store:
     test = SecretStr("test")
     return S3Store(
         StoreSettings(
@@ -47,6 +50,7 @@ def s3_store(bucket: Bucket) -> S3Store:
             endpoint_url=bucket.endpoint,
             access_key_id=test,
             secret_access_key=test,
+            checksums=checksums,
         )
     )
 
@@ -381,6 +385,164 @@ def test_the_url_is_named_without_asking_anybody(
     assert url.endswith("/profile_pics/never-stored.jpg")
 
 
+# Told apart by their bytes, and the last one shorter, as in every upload.
+PARTS = [bytes([number]) * PART_BYTES for number in (1, 2)] + [b"the end"]
+HASHES = [hashlib.sha256(part).hexdigest() for part in PARTS]
+WHOLE = b"".join(PARTS)
+
+
+def put_part(store: Store, upload_id: str, number: int, key: str = KEY) -> str:
+    return store.put_part(key, upload_id, number, PARTS[number - 1], HASHES[number - 1])
+
+
+def upload_first_part(store: Store, key: str = KEY) -> tuple[str, list[str]]:
+    """Begin an upload and put one part, which may be its last; return its id and receipts."""
+    upload_id = store.begin_upload(key, "image/jpeg")
+    return upload_id, [put_part(store, upload_id, 1, key)]
+
+
+def expected_uploads(store: Store, *upload_ids: str) -> list[str]:
+    """What a store finds of these: the disk lists none, for its drafts expire by themselves."""
+    return [] if isinstance(store, LocalStore) else sorted(upload_ids)
+
+
+def upload_side_by_side(store: Store) -> None:
+    """Upload the parts from the last to the first, two at a time."""
+    upload_id = store.begin_upload(KEY, "image/jpeg")
+    with ThreadPoolExecutor(2) as threads:
+        stored = threads.map(lambda number: put_part(store, upload_id, number), [3, 2, 1])
+        receipts = list(stored)[::-1]
+    assert not store.exists(KEY) and keys(store, "") == []
+    store.complete_upload(KEY, upload_id, receipts, HASHES)
+
+
+def test_parts_in_any_order_and_side_by_side_become_one_object(store: Store) -> None:
+    upload_side_by_side(store)
+    found = store.open(KEY)
+    assert (found.size_bytes, found.content_type) == (len(WHOLE), "image/jpeg")
+    assert read_all(found) == WHOLE
+    assert keys(store, "") == [KEY]
+    assert store.find_uploads(KEY) == []
+
+
+@pytest.mark.parametrize("kind", ["moto", "ministack"])
+def test_parts_become_an_object_without_checksums_too(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    store = s3_store(Bucket.make(request.getfixturevalue(kind)), "when_required")
+    upload_side_by_side(store)
+    assert read(store, KEY) == WHOLE
+
+
+def test_completing_an_upload_never_overwrites(store: Store) -> None:
+    upload_id, receipts = upload_first_part(store)
+    put(store, KEY, b"first")
+    with pytest.raises(ObjectExists):
+        store.complete_upload(KEY, upload_id, receipts, HASHES[:1])
+    assert read(store, KEY) == b"first"
+    store.abort_upload(KEY, upload_id)
+    assert store.find_uploads(KEY) == []
+    assert read(store, KEY) == b"first"
+
+
+# moto looks whether the key is free, and then stores: not as one step.
+@pytest.mark.parametrize("store", ["memory", "local", "ministack"], indirect=True)
+def test_of_many_uploads_to_one_key_exactly_one_wins(store: Store) -> None:
+    begun = [upload_first_part(store) for _ in range(3)]
+    together = threading.Barrier(len(begun))
+
+    def complete(upload: tuple[str, list[str]]) -> bool:
+        together.wait()
+        try:
+            store.complete_upload(KEY, *upload, HASHES[:1])
+        except ObjectExists:
+            return False
+        return True
+
+    with ThreadPoolExecutor(len(begun)) as threads:
+        assert sorted(threads.map(complete, begun)) == [False, False, True]
+    assert read(store, KEY) == PARTS[0]
+
+
+def test_aborting_twice_and_aborting_what_never_was_are_fine(store: Store) -> None:
+    upload_id, _ = upload_first_part(store)
+    store.abort_upload(KEY, upload_id)
+    store.abort_upload(KEY, upload_id)
+    for unknown in ["0" * 32, "never begun"]:
+        store.abort_upload(KEY, unknown)
+    assert store.find_uploads(KEY) == [] and keys(store, "") == []
+
+
+def test_an_aborted_upload_takes_no_part_and_becomes_no_object(store: Store) -> None:
+    upload_id, receipts = upload_first_part(store)
+    store.abort_upload(KEY, upload_id)
+    with pytest.raises(StoreError):
+        put_part(store, upload_id, 2)
+    with pytest.raises(StoreError):
+        store.complete_upload(KEY, upload_id, receipts, HASHES[:1])
+    assert not store.exists(KEY)
+
+
+def test_aborting_one_upload_leaves_objects_and_other_uploads_alone(store: Store) -> None:
+    put(store, "profile_pics/kept.jpg")
+    dropped, _ = upload_first_part(store)
+    kept, receipts = upload_first_part(store)
+    store.abort_upload(KEY, dropped)
+    store.complete_upload(KEY, kept, receipts, HASHES[:1])
+    store.abort_upload(KEY, kept)  # which is no more than an object now
+    assert keys(store, "") == [KEY, "profile_pics/kept.jpg"]
+
+
+def test_only_the_uploads_of_this_very_key_are_found(store: Store) -> None:
+    mine = [store.begin_upload(KEY, "image/jpeg") for _ in range(2)]
+    others = [f"{KEY}2", f"{KEY}/below", KEY[:-1], "originals/first.jpg"]
+    for key in others:
+        store.begin_upload(key, "image/jpeg")
+    assert sorted(store.find_uploads(KEY)) == expected_uploads(store, *mine)
+    store.abort_upload(KEY, mine[0])
+    assert store.find_uploads(KEY) == expected_uploads(store, mine[1])
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_an_upload_without_one_of_its_parts_becomes_no_object(store: Store, number: int) -> None:
+    upload_id = store.begin_upload(KEY, "image/jpeg")
+    came = [each for each in (1, 2, 3) if each != number]
+    receipts = {each: put_part(store, upload_id, each) for each in came}
+    told = [receipts.get(each, '"e55e1f4ab5e5d3d4b5e2d1c7a5c5f2a1"') for each in (1, 2, 3)]
+    with pytest.raises(StoreError):
+        store.complete_upload(KEY, upload_id, told, HASHES)
+    assert not store.exists(KEY)
+
+
+# On disk it is noticed at the end; moto stores whatever it is sent.
+@pytest.mark.parametrize("store", ["memory", "local", "ministack"], indirect=True)
+def test_a_part_that_does_not_fit_its_checksum_becomes_no_object(store: Store) -> None:
+    upload_id = store.begin_upload(KEY, "image/jpeg")
+
+    def upload(sent: bytes, meant: Sequence[str]) -> None:
+        receipt = store.put_part(KEY, upload_id, 1, sent, meant[0])
+        store.complete_upload(KEY, upload_id, [receipt], meant)
+
+    with pytest.raises(StoreError):
+        upload(PARTS[1], HASHES[:1])
+    assert not store.exists(KEY)
+    upload(PARTS[0], HASHES[:1])
+    assert read(store, KEY) == PARTS[0]
+
+
+def test_a_key_that_is_not_ours_takes_no_upload(store: Store, tmp_path: Path) -> None:
+    taken = []
+    for name, key in BAD_KEYS.items():
+        verbs: dict[str, Callable[[str], object]] = {
+            "begin": lambda key: store.begin_upload(key, "image/jpeg"),
+            "put": lambda key: store.put_part(key, "0" * 32, 1, PARTS[2], HASHES[2]) or "put",
+            "find": store.find_uploads,
+        }
+        taken += [f"{verb} of {name}" for verb, call in verbs.items() if outcome(call, key)]
+    assert taken == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
 @pytest.mark.parametrize("store", ["moto", "ministack"], indirect=True)
 def test_a_bucket_that_is_not_there_is_a_refusal_and_not_an_empty_store(store: Store) -> None:
     missing = store.in_bucket("bucket-that-nobody-made")
@@ -389,6 +551,11 @@ def test_a_bucket_that_is_not_there_is_a_refusal_and_not_an_empty_store(store: S
         lambda: missing.open(KEY),
         lambda: missing.delete(KEY),
         lambda: keys(missing, ""),
+        lambda: missing.begin_upload(KEY, "image/jpeg"),
+        lambda: put_part(missing, "an-id", 1),
+        lambda: missing.complete_upload(KEY, "an-id", ["receipt"], HASHES[:1]),
+        lambda: missing.abort_upload(KEY, "an-id"),
+        lambda: missing.find_uploads(KEY),
     ]
     for attempt in attempts:
         with pytest.raises(StoreError):

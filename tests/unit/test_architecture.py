@@ -66,8 +66,13 @@ PILLOW = {
 # Word -> the only files that may say it: an import, a name or an attribute.
 FENCES: dict[str, set[str]] = {
     "boto3": {"storage/s3.py", "check_s3.py"},
-    "botocore": {"storage/s3.py", "check_s3.py"},
-    "mypy_boto3_s3": {"storage/s3.py", "check_s3.py"},
+    "botocore": {
+        "storage/s3.py",
+        "storage/s3_answers.py",
+        "storage/s3_uploads.py",
+        "check_s3.py",
+    },
+    "mypy_boto3_s3": {"storage/s3.py", "storage/s3_uploads.py", "check_s3.py"},
     "PIL": PILLOW,
     "pillow_heif": PILLOW,
     "HTTPException": {"errors/base.py", "web/problems.py"},

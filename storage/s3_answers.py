@@ -1,0 +1,106 @@
+"""What an S3 service answers: its refusals as our errors, and its success only with a proof.
+
+Here is also the one wish that not every service knows, a put that overwrites nothing.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+)
+from urllib3.exceptions import HTTPError
+
+from errors import ObjectExists, ObjectNotFound, StoreRefused, StoreUnavailable
+
+# Refusals with a 4xx status that another attempt can
+# cure: bytes that were lost or changed on their way.
+_PASSING_CODES = {
+    "RequestTimeout",
+    "BadDigest",
+    "IncompleteBody",
+    "XAmzContentSHA256Mismatch",
+    "InvalidPart",
+    "RequestTimeTooSkewed",
+}
+
+Answer = TypeVar("Answer")
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Raise what fails inside as a StoreError or ObjectNotFound, caused by the vendor's error."""
+    try:
+        yield
+    except ClientError as err:
+        status = err.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code = read_code(err)
+        if status in (409, 412):
+            raise ObjectExists from err
+        if status == 404 and code != "NoSuchBucket":
+            raise ObjectNotFound from err
+        if 300 <= status < 500 and status != 429 and code not in _PASSING_CODES:
+            raise StoreRefused from err
+        raise StoreUnavailable from err
+    except (NoCredentialsError, CredentialRetrievalError) as err:
+        raise StoreRefused from err
+    except (BotoCoreError, HTTPError, OSError) as err:
+        raise StoreUnavailable from err
+
+
+@contextmanager
+def translate_writing_errors() -> Iterator[None]:
+    """As translate_errors, for calls to which no object can be missing: they never raise that.
+
+    A 404 is a StoreRefused: there is no bucket, or no S3 at all, at this address. But an upload may
+    have been aborted meanwhile, or have been completed by a call whose answer was lost.
+    """
+    try:
+        with translate_errors():
+            yield
+    except ObjectNotFound as err:
+        cause = err.__cause__
+        if isinstance(cause, ClientError) and read_code(cause) == "NoSuchUpload":
+            raise StoreUnavailable from cause
+        raise StoreRefused from cause
+
+
+def read_code(err: ClientError) -> str:
+    """Return the code of an error, '' for one that is not of S3."""
+    return err.response.get("Error", {}).get("Code", "")
+
+
+def require(receipt: str | None) -> str:
+    """Return what only a store would have answered; a maintenance page says 200 as well.
+
+    Raises StoreUnavailable.
+    """
+    if not receipt:
+        raise StoreUnavailable
+    return receipt
+
+
+class CreateOnly:
+    """The wish that a call overwrites nothing, until a service says that it does not know it."""
+
+    def __init__(self) -> None:
+        self._is_sent = True
+
+    def send(self, call: Callable[..., Answer]) -> Answer:
+        """Call with the wish; where it is not known, once more without it, and from then on so."""
+        if not self._is_sent:
+            return call()
+        try:
+            return call(IfNoneMatch="*")
+        except ClientError as err:
+            if read_code(err) != "NotImplemented":
+                raise
+        # The service has stored nothing; our random keys stay unique anyway.
+        answer = call()
+        # Only now: it was that header, and nothing else in the request.
+        self._is_sent = False
+        return answer

@@ -1,0 +1,123 @@
+"""Uploads in parts to an S3 bucket: S3 calls them multipart uploads.
+
+No part of an answer is believed without its receipt, and nothing is tried twice: whoever streams
+aborts a failed upload, and the reaper aborts what a crash left.
+"""
+
+import base64
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from errors import ObjectNotFound, StoreRefused
+from storage.contract import CACHE_CONTROL, check_key
+from storage.s3_answers import (
+    CreateOnly,
+    read_code,
+    require,
+    translate_errors,
+    translate_writing_errors,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+
+class S3Uploads:
+    """The unfinished uploads of one bucket; the methods are those of the store.
+
+    Needs PutObject, AbortMultipartUpload, and ListBucketMultipartUploads to find them.
+    """
+
+    def __init__(self, client: "S3Client", bucket: str, sends_checksums: bool) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._sends_checksums = sends_checksums
+        self._create_only = CreateOnly()
+
+    def in_bucket(self, bucket: str) -> "S3Uploads":
+        return S3Uploads(self._client, bucket, self._sends_checksums)
+
+    def begin(self, key: str, content_type: str) -> str:
+        checksum: dict[str, Any] = {}
+        if self._sends_checksums:
+            checksum["ChecksumAlgorithm"] = "SHA256"
+        check_key(key)
+        with translate_writing_errors():
+            begun = self._client.create_multipart_upload(
+                Bucket=self._bucket,
+                Key=key,
+                ContentType=content_type,
+                CacheControl=CACHE_CONTROL,
+                **checksum,
+            )
+        return require(begun.get("UploadId"))
+
+    def put_part(self, key: str, upload_id: str, number: int, content: bytes, sha256: str) -> str:
+        checksum: dict[str, Any] = {}
+        if self._sends_checksums:
+            checksum["ChecksumSHA256"] = encode_checksum(sha256)
+        check_key(key)
+        with translate_writing_errors():
+            stored = self._client.upload_part(
+                Bucket=self._bucket,
+                Key=key,
+                UploadId=upload_id,
+                PartNumber=number,
+                Body=content,
+                **checksum,
+            )
+        return require(stored.get("ETag"))
+
+    def complete(
+        self, key: str, upload_id: str, receipts: Sequence[str], sha256s: Sequence[str]
+    ) -> None:
+        parts: list[CompletedPartTypeDef] = []
+        for number, (receipt, sha256) in enumerate(zip(receipts, sha256s, strict=True), 1):
+            part: CompletedPartTypeDef = {"PartNumber": number, "ETag": receipt}
+            if self._sends_checksums:
+                part["ChecksumSHA256"] = encode_checksum(sha256)
+            parts.append(part)
+        complete = partial(
+            self._client.complete_multipart_upload,
+            Bucket=self._bucket,
+            Key=check_key(key),
+            UploadId=upload_id,
+            MultipartUpload={"Parts": parts},
+        )
+        with translate_writing_errors():
+            completed = self._create_only.send(complete)
+        require(completed.get("ETag"))
+
+    def abort(self, key: str, upload_id: str) -> None:
+        check_key(key)
+        try:
+            with translate_errors():
+                self._client.abort_multipart_upload(
+                    Bucket=self._bucket, Key=key, UploadId=upload_id
+                )
+        except ObjectNotFound as err:
+            cause = err.__cause__
+            if isinstance(cause, ClientError) and read_code(cause) != "NoSuchUpload":
+                raise StoreRefused from cause
+
+    def find(self, key: str) -> list[str]:
+        # The service can only be asked for a beginning of keys.
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(
+            Bucket=self._bucket, Prefix=check_key(key)
+        )
+        with translate_writing_errors():
+            return [
+                upload["UploadId"]
+                for page in pages
+                for upload in page.get("Uploads", [])
+                if upload["Key"] == key
+            ]
+
+
+def encode_checksum(sha256: str) -> str:
+    """Write a hexadecimal checksum as S3 does, in base64."""
+    return base64.b64encode(bytes.fromhex(sha256)).decode()
