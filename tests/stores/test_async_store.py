@@ -167,6 +167,54 @@ def test_no_call_runs_on_the_thread_of_the_event_loop(store: GatedStore) -> None
     assert store.opened[0].read_in is not None
 
 
+async def upload(face: AsyncStore) -> str:
+    """Begin an upload and put its only part; return its id."""
+    upload_id = await face.begin_upload(KEY, "image/jpeg")
+    await face.put_part(KEY, upload_id, 1, CONTENT, SHA256)
+    return upload_id
+
+
+def test_the_verbs_of_uploads_give_what_the_store_gives() -> None:
+    store = MemoryStore()
+
+    async def use(face: AsyncStore, __: ThreadSlots) -> None:
+        dropped = await upload(face)
+        kept = await upload(face)
+        assert await face.find_uploads(KEY) == [dropped, kept]
+        await face.abort_upload(KEY, dropped)
+        await face.complete_upload(KEY, kept, [""], [SHA256])
+        assert await face.find_uploads(KEY) == []
+
+    on_a_loop(store, use)
+    assert store.open(KEY).stream.read() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments"),
+    [
+        ("begin_upload", ["image/jpeg"]),
+        ("put_part", ["id", 1, CONTENT, SHA256]),
+        ("complete_upload", ["id", [""], [SHA256]]),
+        ("abort_upload", ["id"]),
+        ("find_uploads", []),
+    ],
+)
+def test_the_verbs_of_uploads_leave_the_loop_and_are_given_up_at_the_deadline(
+    store: GatedStore, monkeypatch: pytest.MonkeyPatch, verb: str, arguments: list[object]
+) -> None:
+    monkeypatch.setattr(async_store, "STORE_DEADLINE_SECONDS", SOON_SECONDS)
+    monkeypatch.setattr(store, verb, lambda *_: store._wait())
+
+    async def use(face: AsyncStore, threads: ThreadSlots) -> None:
+        with pytest.raises(StoreUnavailable):
+            await getattr(face, verb)(KEY, *arguments)
+        store.gate.set()
+        await until(lambda: not threads.are_taken)
+
+    on_a_loop(store, use, permits=1)
+    assert len(store.threads) == 1 and store.threads[0] != threading.get_ident()
+
+
 def test_the_event_loop_goes_on_while_a_store_hangs(store: GatedStore) -> None:
     async def use(face: AsyncStore, __: ThreadSlots) -> None:
         call = asyncio.create_task(face.delete(KEY))
