@@ -10,14 +10,13 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Self
 
 import faults
 from database import Row, Transaction
 from errors import (
+    DarkroomError,
     DatabaseUnavailable,
-    ObjectExists,
     OutcomeUnknown,
     StoreError,
     StoreUnavailable,
@@ -27,9 +26,9 @@ from errors import (
 from files import deletions, statements
 from files.backends import Backends
 from files.kinds import Kind
+from files.reservations import NewFile, list_facts, reserve
 from models import FileState
 from pictures import ProcessedImage, make_filename
-from storage import AsyncStore
 
 logger = logging.getLogger(__name__)
 
@@ -42,32 +41,29 @@ PUT_ATTEMPTS = 2
 # For both attempts. A store that takes no connection (3 seconds), or one that gives no answer (8),
 # fails twice within it.
 PUT_BUDGET_SECONDS = 20.0
+# As many as are deleted within RELEASE_PATIENCE_SECONDS by a store that takes its time; the rest of
+# a large gallery is the reaper's.
+MOST_RELEASED = 100
+
+# Refusals after which a new file may be live all the same.
+IN_DOUBT = (OutcomeUnknown, DatabaseUnavailable)
 
 # What a noun does in the transaction, told the locked row of `users`; it returns the ids of the
 # files that nothing refers to any more.
 Apply = Callable[[Transaction, Row], Awaitable[list[int]]]
 
 
-@dataclass(frozen=True)
-class NewFile:
-    """A file whose row is committed and pending, and where its bytes belong."""
-
-    id: int
-    store: AsyncStore
-    key: str
-
-
 class Change:
-    """One change of what an owner has: at most one file comes, others go, in one commit.
+    """One change of what an owner has: new files come, others go, in one commit.
 
-    As a context it ends what it began: it deletes what the commit let go of, or what it stored if
-    then the owner was gone or the file had expired. After an unknown outcome it deletes nothing.
+    As a context it ends what it began: it deletes what the commit let go of, or after a refusal
+    what it stored in vain. After an unknown outcome it deletes nothing.
     """
 
     def __init__(self, backends: Backends, owner_id: int) -> None:
         self._backends = backends
         self._owner_id = owner_id
-        self._new: NewFile | None = None
+        self._new: list[NewFile] = []
         self._detached: list[deletions.Claimed] = []
 
     async def __aenter__(self) -> Self:
@@ -77,12 +73,12 @@ class Change:
         if kind is None:
             await self._release()
             faults.reached("before_answer")
-        elif issubclass(kind, UserNotFound | UploadExpired) and self._new is not None:
-            # Nobody refers to it: the owner is gone, or the reaper came before our commit. It
-            # would be deleted anyway, but why wait.
-            backends = self._backends
-            work = deletions.delete_unused(backends.database, backends.stores, self._new.id)
-            await backends.tasks.wait_briefly(work, RELEASE_PATIENCE_SECONDS)
+        elif issubclass(kind, DarkroomError) and not issubclass(kind, IN_DOUBT):
+            await self._delete_unused()
+
+    def add(self, file: NewFile) -> None:
+        """Add a file whose bytes are stored: it comes with this change, or goes."""
+        self._new.append(file)
 
     async def store(self, kind: Kind, picture: ProcessedImage) -> NewFile:
         """Reserve a row for the bytes, then store them; once more under a new key if need be.
@@ -91,11 +87,12 @@ class Change:
         yet arrive, and the reaper removes both.
         """
         attempt = 1
+        file = None
         try:
             async with asyncio.timeout(PUT_BUDGET_SECONDS):
-                while self._new is None:
+                while file is None:
                     try:
-                        self._new = await self._reserve_and_put(kind, picture)
+                        file = await self._reserve_and_put(kind, picture)
                     except StoreError as err:
                         logger.warning("put %d failed: %s %r", attempt, err.code, err.__cause__)
                         if attempt == PUT_ATTEMPTS:
@@ -104,8 +101,9 @@ class Change:
                         picture = dataclasses.replace(picture, filename=make_filename())
         except TimeoutError as err:
             raise StoreUnavailable from err
+        self.add(file)
         faults.reached("after_put")
-        return self._new
+        return file
 
     async def commit(
         self,
@@ -113,12 +111,12 @@ class Change:
         fault_point: str,
         has_happened: Callable[[Row | None], bool] = lambda _: False,
     ) -> bool:
-        """Attach the new file and apply the change, in one commit under the owner's lock.
+        """Attach the new files and apply the change, in one commit under the owner's lock.
 
         Returns False if the answer to the commit was lost and the change has happened all the
         same; then the owner may have changed since. `has_happened` tells that from the owner as
         it is now, for changes without a new file. Raises UserNotFound if the owner is gone and
-        UploadExpired if the reaper has claimed the new file; then nothing of the change is left.
+        UploadExpired if the reaper has claimed a new file; then nothing of the change is left.
         Raises OutcomeUnknown if it has not happened though it was sent, or nobody can tell.
         """
         detached: list[Row] = []
@@ -128,13 +126,15 @@ class Change:
                 owner = await transaction.fetch_row(statements.LOCK_OWNER, owner_id=self._owner_id)
                 if owner is None:
                     raise UserNotFound
-                if self._new is not None:
-                    file_id = self._new.id
-                    if await transaction.fetch_row(statements.ATTACH, file_id=file_id) is None:
-                        raise UploadExpired
+                if self._new:
+                    await self._attach(transaction)
                 detached_ids = await apply(transaction, owner)
                 if detached_ids:
-                    detached = await transaction.fetch(statements.DETACH, ids=detached_ids)
+                    released_ids = detached_ids[:MOST_RELEASED]
+                    detached = await transaction.fetch(statements.DETACH, ids=released_ids)
+                if len(detached_ids) > MOST_RELEASED:
+                    left_ids = detached_ids[MOST_RELEASED:]
+                    await transaction.fetch(statements.DOOM, ids=left_ids)
                 faults.reached(fault_point)
                 await transaction.commit()
         except OutcomeUnknown:
@@ -145,26 +145,19 @@ class Change:
         return is_answered
 
     async def _reserve_and_put(self, kind: Kind, picture: ProcessedImage) -> NewFile:
-        store = self._backends.stores.current
-        key = kind.prefix + picture.filename
-        faults.reached("before_announce")
-        reserved = await self._backends.database.fetch(
-            statements.RESERVE,
-            storage=store.name,
-            bucket=store.bucket,
-            key=key,
-            purpose=kind.name,
-            owner_id=self._owner_id,
-            expiry_seconds=self._backends.settings.pending_expiry_seconds,
-            size_bytes=len(picture.content),
-            **{fact: getattr(picture, fact) for fact in statements.FACTS},
-        )
-        if not reserved:
-            logger.error("the key %s is taken", key)
-            raise ObjectExists
-        faults.reached("after_announce")
-        await store.put(key, picture.content, picture.content_type, picture.sha256)
-        return NewFile(reserved[0]["id"], store, key)
+        facts = list_facts(picture)
+        file = await reserve(self._backends, self._owner_id, kind, picture.filename, facts)
+        await file.store.put(file.key, picture.content, picture.content_type, picture.sha256)
+        return file
+
+    async def _attach(self, transaction: Transaction) -> None:
+        """Make the new files live. Raises UploadExpired if the reaper has claimed one."""
+        for file in self._new:
+            if file.late_facts is not None:
+                await transaction.fetch(statements.DESCRIBE, file_id=file.id, **file.late_facts)
+        ids = [file.id for file in self._new]
+        if len(await transaction.fetch(statements.ATTACH, ids=ids)) < len(ids):
+            raise UploadExpired
 
     async def _settle(self, has_happened: Callable[[Row | None], bool]) -> None:
         """Find out what became of a commit whose answer was lost.
@@ -175,11 +168,12 @@ class Change:
         try:
             async with self._backends.database.transaction(OUTCOME_LOCK_TIMEOUT_MS) as transaction:
                 owner = await transaction.fetch_row(statements.LOCK_OWNER, owner_id=self._owner_id)
-                if self._new is not None:
-                    file = await transaction.fetch_row(statements.READ_FILE, file_id=self._new.id)
+                if self._new:  # all came with the one commit, or none
+                    file_id = self._new[0].id
+                    file = await transaction.fetch_row(statements.READ_FILE, file_id=file_id)
         except DatabaseUnavailable as err:
             raise OutcomeUnknown from err
-        if self._new is None:
+        if not self._new:
             if not has_happened(owner):
                 raise OutcomeUnknown
         elif owner is None:
@@ -197,3 +191,13 @@ class Change:
         faults.reached("release_claimed")
         work = deletions.purge_quietly(self._backends.database, self._detached)
         await self._backends.tasks.wait_briefly(work, RELEASE_PATIENCE_SECONDS)
+
+    async def _delete_unused(self) -> None:
+        """Delete what was stored for a change that is refused.
+
+        Nobody refers to it, so the reaper would delete it anyway: but why wait.
+        """
+        backends = self._backends
+        for file in self._new:
+            work = deletions.delete_unused(backends.database, backends.stores, file.id)
+            await backends.tasks.wait_briefly(work, RELEASE_PATIENCE_SECONDS)

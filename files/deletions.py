@@ -14,7 +14,9 @@ import faults
 from database import Database, Row
 from errors import DarkroomError, DatabaseUnavailable, ObjectNotFound, StoreError
 from files import statements
-from storage import Stores
+from files.kinds import is_streamed
+from models import FileState
+from storage import AsyncStore, Stores
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ class Claimed:
         """
         try:
             store = self.stores.of(self.row["storage"], self.row["bucket"])
+            await self._abort_uploads(store)
             await store.delete(self.row["key"])
         except ObjectNotFound:
             return None
@@ -45,6 +48,16 @@ class Claimed:
             logger.exception("deleting %s failed", self.row["key"])
             return DarkroomError()  # a defect of ours must not hold up the others
         return None
+
+    async def _abort_uploads(self, store: AsyncStore) -> None:
+        """End what was begun in parts; where the row was written before it, the store knows."""
+        key = self.row["key"]
+        upload_ids = [self.row["upload_id"]]
+        if self.row["upload_id"] is None:
+            may_have_begun = self.row["tombstone_until"] and is_streamed(self.row["purpose"])
+            upload_ids = await store.find_uploads(key) if may_have_begun else []
+        for upload_id in upload_ids:
+            await store.abort_upload(key, upload_id)
 
 
 async def find_due_stores(database: Database) -> Sequence[tuple[str, str]]:
@@ -110,6 +123,7 @@ async def delete_unused(database: Database, stores: Stores, file_id: int) -> Non
             await purge_quietly(database, [Claimed(row, stores) for row in claimed])
             return
         for row in await database.fetch(statements.READ_FILE, file_id=file_id):
-            await Claimed(row, stores).delete_object()  # the row stays: it is a tombstone
+            if row["state"] == FileState.DELETING:
+                await Claimed(row, stores).delete_object()  # the row stays: it is a tombstone
     except DatabaseUnavailable as err:
         logger.warning("file %d is left to the reaper: %r", file_id, err.__cause__)

@@ -55,3 +55,8 @@ KINDS = (PROFILE_PICTURE, PHOTO_ORIGINAL, PHOTO_MASTER, PRIVATE_PHOTO_MASTER)
 def is_public(key: str) -> bool:
     """Tell whether anyone may read what lies under this key."""
     return any(kind.is_public and key.startswith(kind.prefix) for kind in KINDS)
+
+
+def is_streamed(name: str) -> bool:
+    """Tell whether files of this kind may be stored in parts."""
+    return any(kind.is_streamed and kind.name == name for kind in KINDS)

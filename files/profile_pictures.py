@@ -6,6 +6,7 @@ from files import statements
 from files.backends import Backends
 from files.change import Change
 from files.kinds import PROFILE_PICTURE
+from files.reservations import list_facts
 from models import StoredFile, User
 from pictures import ProcessedImage
 
@@ -33,7 +34,7 @@ async def replace_picture(backends: Backends, user_id: int, picture: ProcessedIm
         storage=file.store.name,
         bucket=file.store.bucket,
         key=file.key,
-        **{fact: getattr(picture, fact) for fact in statements.FACTS},
+        **list_facts(picture),
     )
     account.know(backends.stores)
     account.picture.know(backends.stores)
@@ -75,8 +76,10 @@ async def delete_account(backends: Backends, user_id: int) -> None:
     """
 
     async def delete(transaction: Transaction, user: Row) -> list[int]:
+        owned = await transaction.fetch(statements.LIST_OWNED, owner_id=user_id)
+        await transaction.fetch(statements.DELETE_OWNED_PHOTOS, owner_id=user_id)
         await transaction.fetch(statements.DELETE_OWNER, owner_id=user_id)
-        return _list_picture(user)
+        return [file["id"] for file in owned]
 
     async with Change(backends, user_id) as change:
         await change.commit(delete, "inside_account_deletion", lambda user: user is None)

@@ -23,16 +23,17 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.types import BigInteger, Float
 
 from database import LOWER_DURABILITY, RAISE_DURABILITY, Statement
-from models import FileState, StoredFile, User
+from models import FileState, Photo, StoredFile, User
 
 # A deletion that was begun belongs to who began it for so long: above STORE_DEADLINE_SECONDS, so
 # that nobody else takes it while the store is asked.
 LEASE = timedelta(seconds=30)
 
 _PLACE = ("storage", "bucket", "key", "purpose")
-# What the row of a picture keeps of it, by the names that it has itself.
+# What the row of a picture keeps of it.
 FACTS = (
     "content_type",
+    "size_bytes",
     "sha256",
     "width_px",
     "height_px",
@@ -52,12 +53,14 @@ READ_FILE = Statement(select(StoredFile.__table__).where(StoredFile.id == bindpa
 # row where the key is taken; a pending row of the same owner is what a first try left whose answer
 # was lost.
 _reservation = insert(StoredFile)
+_expiry = func.now() + func.make_interval(
+    0, 0, 0, 0, 0, 0, bindparam("expiry_seconds", type_=Float)
+)
 RESERVE = Statement(
     _reservation.values(
         state=FileState.PENDING,
-        next_attempt_at=func.now()
-        + func.make_interval(0, 0, 0, 0, 0, 0, bindparam("expiry_seconds", type_=Float)),
-        **{name: bindparam(name) for name in (*_PLACE, "owner_id", "size_bytes", *FACTS)},
+        next_attempt_at=_expiry,
+        **{name: bindparam(name) for name in (*_PLACE, "owner_id", *FACTS)},
     )
     .on_conflict_do_update(
         constraint="stored_files_place_key",
@@ -67,9 +70,29 @@ RESERVE = Statement(
     )
     .returning(StoredFile.id, literal_column(RAISE_DURABILITY))
 )
+_is_pending = (StoredFile.id == bindparam("file_id")) & (StoredFile.state == FileState.PENDING)
+RENEW = Statement(
+    update(StoredFile)
+    .where(_is_pending)
+    .values(next_attempt_at=_expiry)
+    .returning(StoredFile.id, literal_column(LOWER_DURABILITY))
+)
+# An upload in parts is known before its first part, so that it is ended with the row.
+NOTE_UPLOAD = Statement(
+    update(StoredFile)
+    .where(_is_pending)
+    .values(upload_id=bindparam("upload_id"))
+    .returning(StoredFile.id, literal_column(RAISE_DURABILITY))
+)
+# Of a file that was reserved before its last byte had come; its upload is complete.
+DESCRIBE = Statement(
+    update(StoredFile)
+    .where(_is_pending)
+    .values(upload_id=None, **{name: bindparam(name) for name in FACTS})
+)
 ATTACH = Statement(
     update(StoredFile)
-    .where(StoredFile.id == bindparam("file_id"), StoredFile.state == FileState.PENDING)
+    .where(_are_given, StoredFile.state == FileState.PENDING)
     .values(state=FileState.LIVE, state_changed_at=func.now())
     .returning(StoredFile.id)
 )
@@ -85,6 +108,13 @@ DETACH = Statement(
         next_attempt_at=func.now() + LEASE,
     )
     .returning(StoredFile.__table__)
+)
+
+# What is too much to be deleted at once is left to the reaper.
+DOOM = Statement(
+    update(StoredFile)
+    .where(_are_given, StoredFile.state == FileState.LIVE)
+    .values(state=FileState.DOOMED, state_changed_at=func.now(), next_attempt_at=func.now())
 )
 
 # Of objects that are gone. Lost in a power cut, it costs a second deletion, so nobody waits for
@@ -112,6 +142,12 @@ SHOW_PICTURE = Statement(
     .values(picture_id=bindparam("picture_id"))
     .returning(User.__table__)
 )
+LIST_OWNED = Statement(
+    select(StoredFile.id).where(
+        StoredFile.owner_id == bindparam("owner_id"), StoredFile.state == FileState.LIVE
+    )
+)
+DELETE_OWNED_PHOTOS = Statement(delete(Photo).where(Photo.owner_id == bindparam("owner_id")))
 DELETE_OWNER = Statement(delete(User).where(User.id == bindparam("owner_id")))
 
 _is_due = (StoredFile.state != FileState.LIVE) & (StoredFile.next_attempt_at <= func.now())

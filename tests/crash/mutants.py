@@ -14,6 +14,7 @@ CHANGE = "files/change.py"
 DATABASE = "database.py"
 DELETIONS = "files/deletions.py"
 PICTURES = "files/profile_pictures.py"
+RESERVATIONS = "files/reservations.py"
 STATEMENTS = "files/statements.py"
 
 
@@ -74,18 +75,20 @@ MUTANTS = (
         edits=(
             Edit(
                 CHANGE,
-                "        await store.put(key, picture.content, picture.content_type,"
+                "        await file.store.put(file.key, picture.content, picture.content_type,"
                 " picture.sha256)\n",
                 "        await putting\n",
             ),
             Edit(
                 CHANGE,
-                'faults.reached("before_announce")',
+                "file = await reserve(",
                 """\
-faults.reached("before_announce")
+key = kind.prefix + picture.filename
+        store = self._backends.stores.current
         putting = asyncio.ensure_future(
             store.put(key, picture.content, picture.content_type, picture.sha256)
-        )""",
+        )
+        file = await reserve(""",
             ),
         ),
     ),
@@ -116,8 +119,8 @@ for row in detached:
                 CHANGE,
                 "await self._settle(has_happened)",
                 """\
-if self._new is not None:
-                await self._new.store.delete(self._new.key)
+for file in self._new:
+                await file.store.delete(file.key)
             raise""",
             ),
         ),
@@ -185,12 +188,12 @@ if self._new is not None:
             ),
             Edit(
                 CHANGE,
-                "if await transaction.fetch_row(statements.ATTACH, file_id=file_id) is None:",
+                "if len(await transaction.fetch(statements.ATTACH, ids=ids)) < len(ids):",
                 """\
-file = await transaction.fetch_row(statements.READ_FILE, file_id=file_id)
-                    if file and file["state"] == FileState.PENDING:
-                        await transaction.fetch(statements.ATTACH, file_id=file_id)
-                    else:""",
+row = await transaction.fetch_row(statements.READ_FILE, file_id=ids[0])
+        if row and row["state"] == FileState.PENDING:
+            await transaction.fetch(statements.ATTACH, ids=ids)
+        else:""",
             ),
         ),
     ),
@@ -215,16 +218,18 @@ file = await transaction.fetch_row(statements.READ_FILE, file_id=file_id)
         edits=(
             Edit(
                 CHANGE,
-                "        await store.put(key, picture.content, picture.content_type,"
+                "        await file.store.put(file.key, picture.content, picture.content_type,"
                 " picture.sha256)\n",
                 "",
             ),
             Edit(
                 CHANGE,
-                'faults.reached("before_announce")',
+                "file = await reserve(",
                 """\
-await store.put(key, picture.content, picture.content_type, picture.sha256)
-        faults.reached("before_announce")""",
+key = kind.prefix + picture.filename
+        store = self._backends.stores.current
+        await store.put(key, picture.content, picture.content_type, picture.sha256)
+        file = await reserve(""",
             ),
         ),
     ),
@@ -276,9 +281,9 @@ await store.put(key, picture.content, picture.content_type, picture.sha256)
         found_by=("COMMITs without an answer, one client",),
         edits=(
             Edit(
-                CHANGE,
-                "key = kind.prefix + picture.filename",
-                'key = f"{kind.prefix}{self._owner_id}.jpg"',
+                RESERVATIONS,
+                "key = kind.prefix + filename",
+                'key = f"{kind.prefix}{owner_id}.jpg"',
             ),
         ),
     ),
@@ -307,7 +312,7 @@ await database.fetch(statements.FORGET, ids=[file.row["id"] for file in claimed]
         edits=(
             Edit(
                 CHANGE,
-                "        await store.put(key, picture.content, picture.content_type,"
+                "        await file.store.put(file.key, picture.content, picture.content_type,"
                 " picture.sha256)\n",
                 "        self._picture = picture\n",
             ),
@@ -315,9 +320,9 @@ await database.fetch(statements.FORGET, ids=[file.row["id"] for file in claimed]
                 CHANGE,
                 'faults.reached("after_commit")',
                 """\
-if self._new is not None:
-            await self._new.store.put(
-                self._new.key,
+for file in self._new:
+            await file.store.put(
+                file.key,
                 self._picture.content,
                 self._picture.content_type,
                 self._picture.sha256,

@@ -12,8 +12,9 @@ import pytest
 from database import DatabaseConnection, Row, Transaction
 from errors import UploadExpired
 from files import Backends, reaper, statements
-from files.change import Change, NewFile
+from files.change import Change
 from files.kinds import PROFILE_PICTURE
+from files.reservations import NewFile
 from image_utils import process_profile_image
 from storage.async_store import STORE_DEADLINE_SECONDS
 from tests.support import rows as table_rows
