@@ -71,7 +71,7 @@ def _log_end(task: "asyncio.Future[Any]") -> None:
 
 
 def start_in_thread(
-    function: Callable[[], Result], when_over: Callable[[], None]
+    function: Callable[[], Result], when_over: Callable[[], None] = lambda: None
 ) -> "asyncio.Future[Result]":
     """Call a function in the thread pool; call `when_over` once its thread has ended.
 

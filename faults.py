@@ -18,6 +18,9 @@ POINTS: Final = (
     "after_announce",  # the pending row is committed, no byte is stored
     "during_put",  # disk: the draft is written, its final name not yet there
     "after_link",  # disk: the name is there, its folder not yet synced
+    "part_put",  # of a file that is stored while it arrives; the upload is open
+    "upload_completed",  # its parts are one object
+    "original_put",  # there is no master yet
     "after_put",
     "inside_swap",  # all is said to the database but COMMIT
     "after_commit",  # before the old object is deleted

@@ -6,8 +6,6 @@ after the commit that let go of it; killed anywhere in between, what is left is 
 reaper finishes. No connection is held while a store is asked.
 """
 
-import asyncio
-import dataclasses
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Self
@@ -18,17 +16,16 @@ from errors import (
     DarkroomError,
     DatabaseUnavailable,
     OutcomeUnknown,
-    StoreError,
-    StoreUnavailable,
     UploadExpired,
     UserNotFound,
 )
 from files import deletions, statements
 from files.backends import Backends
 from files.kinds import Kind
-from files.reservations import NewFile, list_facts, reserve
+from files.puts import put_whole
+from files.reservations import NewFile, list_facts
 from models import FileState
-from pictures import ProcessedImage, make_filename
+from pictures import ProcessedImage
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +33,6 @@ logger = logging.getLogger(__name__)
 RELEASE_PATIENCE_SECONDS = 2.0
 # A lost commit is over within milliseconds; whoever cannot know by then says so.
 OUTCOME_LOCK_TIMEOUT_MS = 2_000
-# One more attempt, under a new key: a store that failed twice in a row is away.
-PUT_ATTEMPTS = 2
-# For both attempts. A store that takes no connection (3 seconds), or one that gives no answer (8),
-# fails twice within it.
-PUT_BUDGET_SECONDS = 20.0
 # As many as are deleted within RELEASE_PATIENCE_SECONDS by a store that takes its time; the rest of
 # a large gallery is the reaper's.
 MOST_RELEASED = 100
@@ -81,26 +73,20 @@ class Change:
         self._new.append(file)
 
     async def store(self, kind: Kind, picture: ProcessedImage) -> NewFile:
-        """Reserve a row for the bytes, then store them; once more under a new key if need be.
+        """Reserve a row for the picture, then store it; once more under a new key if need be.
 
-        Raises StoreError within PUT_BUDGET_SECONDS; then the row stays pending, for the bytes may
-        yet arrive, and the reaper removes both.
+        Raises StoreError or DatabaseUnavailable; then what may have been stored is the reaper's.
         """
-        attempt = 1
-        file = None
-        try:
-            async with asyncio.timeout(PUT_BUDGET_SECONDS):
-                while file is None:
-                    try:
-                        file = await self._reserve_and_put(kind, picture)
-                    except StoreError as err:
-                        logger.warning("put %d failed: %s %r", attempt, err.code, err.__cause__)
-                        if attempt == PUT_ATTEMPTS:
-                            raise
-                        attempt += 1
-                        picture = dataclasses.replace(picture, filename=make_filename())
-        except TimeoutError as err:
-            raise StoreUnavailable from err
+        file = await put_whole(
+            self._backends,
+            self._owner_id,
+            kind,
+            picture.filename,
+            picture.content,
+            picture.content_type,
+            picture.sha256,
+            list_facts(picture),
+        )
         self.add(file)
         faults.reached("after_put")
         return file
@@ -143,12 +129,6 @@ class Change:
         self._detached = [deletions.Claimed(row, self._backends.stores) for row in detached]
         faults.reached("after_commit")
         return is_answered
-
-    async def _reserve_and_put(self, kind: Kind, picture: ProcessedImage) -> NewFile:
-        facts = list_facts(picture)
-        file = await reserve(self._backends, self._owner_id, kind, picture.filename, facts)
-        await file.store.put(file.key, picture.content, picture.content_type, picture.sha256)
-        return file
 
     async def _attach(self, transaction: Transaction) -> None:
         """Make the new files live. Raises UploadExpired if the reaper has claimed one."""

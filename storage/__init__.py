@@ -5,6 +5,14 @@ Which object belongs to whom, and when it may go, is not known here: that is the
 
 from storage.async_store import AsyncStore
 from storage.configured import Stores
-from storage.contract import CACHE_CONTROL, FoundObject, OpenObject, Store
+from storage.contract import CACHE_CONTROL, PART_BYTES, FoundObject, OpenObject, Store
 
-__all__ = ["CACHE_CONTROL", "AsyncStore", "FoundObject", "OpenObject", "Store", "Stores"]
+__all__ = [
+    "CACHE_CONTROL",
+    "PART_BYTES",
+    "AsyncStore",
+    "FoundObject",
+    "OpenObject",
+    "Store",
+    "Stores",
+]

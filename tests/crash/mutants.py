@@ -13,6 +13,7 @@ from tests.crash.trials import SERVER_KILLS
 CHANGE = "files/change.py"
 DATABASE = "database.py"
 DELETIONS = "files/deletions.py"
+PUTS = "files/puts.py"
 PICTURES = "files/profile_pictures.py"
 RESERVATIONS = "files/reservations.py"
 STATEMENTS = "files/statements.py"
@@ -74,21 +75,20 @@ MUTANTS = (
         found_by=("kill before the announcement arrives",),
         edits=(
             Edit(
-                CHANGE,
-                "        await file.store.put(file.key, picture.content, picture.content_type,"
-                " picture.sha256)\n",
+                PUTS,
+                "        await file.store.put(file.key, content, content_type, sha256)\n",
                 "        await putting\n",
             ),
             Edit(
-                CHANGE,
-                "file = await reserve(",
+                PUTS,
+                "file = await reserve(backends, owner_id, kind, next(filenames), facts)",
                 """\
-key = kind.prefix + picture.filename
-        store = self._backends.stores.current
+filename = next(filenames)
+        store = backends.stores.current
         putting = asyncio.ensure_future(
-            store.put(key, picture.content, picture.content_type, picture.sha256)
+            store.put(kind.prefix + filename, content, content_type, sha256)
         )
-        file = await reserve(""",
+        file = await reserve(backends, owner_id, kind, filename, facts)""",
             ),
         ),
     ),
@@ -217,19 +217,18 @@ row = await transaction.fetch_row(statements.READ_FILE, file_id=ids[0])
         found_by=("kill at before_announce", "kill at during_put"),
         edits=(
             Edit(
-                CHANGE,
-                "        await file.store.put(file.key, picture.content, picture.content_type,"
-                " picture.sha256)\n",
+                PUTS,
+                "        await file.store.put(file.key, content, content_type, sha256)\n",
                 "",
             ),
             Edit(
-                CHANGE,
-                "file = await reserve(",
+                PUTS,
+                "file = await reserve(backends, owner_id, kind, next(filenames), facts)",
                 """\
-key = kind.prefix + picture.filename
-        store = self._backends.stores.current
-        await store.put(key, picture.content, picture.content_type, picture.sha256)
-        file = await reserve(""",
+filename = next(filenames)
+        store = backends.stores.current
+        await store.put(kind.prefix + filename, content, content_type, sha256)
+        file = await reserve(backends, owner_id, kind, filename, facts)""",
             ),
         ),
     ),
@@ -311,22 +310,22 @@ await database.fetch(statements.FORGET, ids=[file.row["id"] for file in claimed]
         found_by=("kill with the COMMIT of the swap sent",),
         edits=(
             Edit(
+                PUTS,
+                "        await file.store.put(file.key, content, content_type, sha256)\n",
+                "",
+            ),
+            Edit(
                 CHANGE,
-                "        await file.store.put(file.key, picture.content, picture.content_type,"
-                " picture.sha256)\n",
-                "        self._picture = picture\n",
+                'faults.reached("after_put")',
+                'self._picture = picture\n        faults.reached("after_put")',
             ),
             Edit(
                 CHANGE,
                 'faults.reached("after_commit")',
                 """\
 for file in self._new:
-            await file.store.put(
-                file.key,
-                self._picture.content,
-                self._picture.content_type,
-                self._picture.sha256,
-            )
+            late = self._picture
+            await file.store.put(file.key, late.content, late.content_type, late.sha256)
         faults.reached("after_commit")""",
             ),
         ),

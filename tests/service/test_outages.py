@@ -22,7 +22,7 @@ from tests.support.services import Account, Service, assert_problem, wait_until
 CONSTANTS = {
     "storage.async_store.STORE_DEADLINE_SECONDS": 600,
     "storage.s3.READ_TIMEOUT_SECONDS": 600,
-    "files.change.PUT_BUDGET_SECONDS": 0.5,
+    "files.puts.PUT_BUDGET_SECONDS": 0.5,
     "files.change.RELEASE_PATIENCE_SECONDS": 0.5,
 }
 UPLOADS = 40

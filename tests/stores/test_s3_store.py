@@ -26,7 +26,7 @@ from errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from files import change, statements
+from files import puts, statements
 from locations import StoreSettings
 from storage import Store, s3
 from storage.async_store import STORE_DEADLINE_SECONDS
@@ -305,7 +305,7 @@ def test_a_store_that_takes_no_connection_is_given_up(monkeypatch: pytest.Monkey
 
 def test_the_limits_of_a_call_fit_into_each_other() -> None:
     longest = max(s3.CONNECT_TIMEOUT_SECONDS, s3.READ_TIMEOUT_SECONDS)
-    assert change.PUT_ATTEMPTS * longest < change.PUT_BUDGET_SECONDS
+    assert puts.PUT_ATTEMPTS * longest < puts.PUT_BUDGET_SECONDS
     assert s3.CONNECT_TIMEOUT_SECONDS + s3.READ_TIMEOUT_SECONDS < STORE_DEADLINE_SECONDS
     assert timedelta(seconds=STORE_DEADLINE_SECONDS) < statements.LEASE
 

@@ -1,0 +1,179 @@
+"""A file on its way to the store while it arrives: one put if it is short, else parts.
+
+At most MOST_IN_FLIGHT parts are on their way and one is being filled, whatever the length; whoever
+writes waits for the store. Killed anywhere, it leaves a pending row that knows the upload.
+"""
+
+import asyncio
+import hashlib
+import logging
+import mimetypes
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+import faults
+from concurrency import start_in_thread
+from errors import StoreError, UploadExpired
+from files import statements
+from files.backends import Backends
+from files.kinds import Kind
+from files.puts import put_patiently, put_whole
+from files.reservations import NewFile, renew, reserve
+from storage import PART_BYTES
+
+logger = logging.getLogger(__name__)
+
+# Two hide the store's time to answer; more would only hold more memory.
+MOST_IN_FLIGHT = 2
+# What one stream holds at most: the parts on their way, the one being filled, and the piece or the
+# copy that makes it whole.
+STREAM_BYTES = (MOST_IN_FLIGHT + 2) * PART_BYTES
+# The row is renewed several times before it would expire.
+RENEWALS_BEFORE_EXPIRY = 4
+UNKNOWN_TYPE = "application/octet-stream"
+
+
+@dataclass(frozen=True)
+class _StoredPart:
+    receipt: str
+    sha256: str
+
+
+class Stream:
+    """One file that is written in pieces, then finished.
+
+    As a context it ends what is not finished: the parts on their way are waited for behind it and
+    the upload is aborted. The row stays pending and expires.
+    """
+
+    def __init__(self, backends: Backends, owner_id: int, kind: Kind) -> None:
+        self._backends = backends
+        self._owner_id = owner_id
+        self._kind = kind
+        self._held: list[bytes] = []  # of the part that is being filled
+        self._held_bytes = 0
+        self._file: NewFile | None = None  # once it is reserved, which is before its first part
+        self._upload_id = ""
+        self._parts: list[asyncio.Task[_StoredPart]] = []  # in their order
+        self._renewed_at = 0.0
+        self._is_finished = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
+        self._held.clear()
+        if self._file is not None and self._upload_id and not self._is_finished:
+            self._backends.tasks.start(self._abort(self._file))
+
+    async def write(self, piece: bytes, content_type: str | None = None) -> None:
+        """Take the next bytes; wait while the store has enough to do.
+
+        `content_type` is what they are known to be by now. Raises StoreError, UploadExpired or
+        DatabaseUnavailable.
+        """
+        self._held.append(piece)
+        self._held_bytes += len(piece)
+        # More must follow: the last part is put by `finish`, whatever its length.
+        while self._held_bytes > PART_BYTES:
+            await self._put_part(self._cut_part(), content_type or UNKNOWN_TYPE)
+        if self._file is not None:
+            await self._renew_if_due(self._file)
+
+    async def finish(self, facts: Mapping[str, object]) -> NewFile:
+        """Store what is left, and make it one object; `facts` are its row's, columns of FACTS.
+
+        Raises StoreError, UploadExpired or DatabaseUnavailable.
+        """
+        content = self._cut_part()
+        content_type = str(facts["content_type"])
+        if self._file is None:
+            sha256 = str(facts["sha256"])
+            self._file = await put_whole(
+                self._backends,
+                self._owner_id,
+                self._kind,
+                self._make_filename(content_type),
+                content,
+                content_type,
+                sha256,
+            )
+        else:
+            await self._put_part(content, content_type)
+            parts = await asyncio.gather(*self._parts)
+            await self._file.store.complete_upload(
+                self._file.key,
+                self._upload_id,
+                [part.receipt for part in parts],
+                [part.sha256 for part in parts],
+            )
+            faults.reached("upload_completed")
+        self._is_finished = True
+        faults.reached("original_put")
+        return replace(self._file, late_facts=facts)
+
+    def _cut_part(self) -> bytes:
+        """Take the bytes of one part off what is held."""
+        held = b"".join(self._held)
+        left = held[PART_BYTES:]
+        self._held = [left] if left else []
+        self._held_bytes = len(left)
+        return held[:PART_BYTES]
+
+    def _make_filename(self, content_type: str) -> str:
+        suffix = mimetypes.guess_extension(content_type) or ""
+        return f"{uuid.uuid4().hex}{suffix}"
+
+    async def _begin(self, content_type: str) -> NewFile:
+        """Reserve a row, begin the upload and let the row know it, before the first part."""
+        filename = self._make_filename(content_type)
+        file = await reserve(self._backends, self._owner_id, self._kind, filename)
+        self._renewed_at = asyncio.get_running_loop().time()
+        self._upload_id = await file.store.begin_upload(file.key, content_type)
+        noted = await self._backends.database.fetch(
+            statements.NOTE_UPLOAD, file_id=file.id, upload_id=self._upload_id
+        )
+        if not noted:
+            raise UploadExpired
+        return file
+
+    async def _put_part(self, content: bytes, content_type: str) -> None:
+        """Send a part on its way; wait until few enough are under way."""
+        if self._file is None:
+            self._file = await self._begin(content_type)
+        if len(self._parts) >= MOST_IN_FLIGHT:
+            await self._parts[-MOST_IN_FLIGHT]
+        number = len(self._parts) + 1
+        self._parts.append(asyncio.create_task(self._store_part(self._file, number, content)))
+
+    async def _store_part(self, file: NewFile, number: int, content: bytes) -> _StoredPart:
+        sha256 = await start_in_thread(lambda: hashlib.sha256(content).hexdigest())
+
+        async def put() -> str:
+            return await file.store.put_part(file.key, self._upload_id, number, content, sha256)
+
+        # Once more under its number: a part that arrived twice is there once.
+        receipt = await put_patiently(put)
+        faults.reached("part_put")
+        return _StoredPart(receipt, sha256)
+
+    async def _renew_if_due(self, file: NewFile) -> None:
+        """Renew the row of a file that arrives slowly, before a reaper takes it for left over."""
+        now = asyncio.get_running_loop().time()
+        expiry_seconds = self._backends.settings.pending_expiry_seconds
+        if now - self._renewed_at > expiry_seconds / RENEWALS_BEFORE_EXPIRY:
+            await renew(self._backends, file)
+            self._renewed_at = now
+
+    async def _abort(self, file: NewFile) -> None:
+        """End the upload once no part of it is under way; what fails is left to the reaper."""
+        await asyncio.gather(*self._parts, return_exceptions=True)
+        try:
+            await file.store.abort_upload(file.key, self._upload_id)
+        except StoreError as err:
+            logger.warning("the upload of %s is left to the reaper: %r", file.key, err.__cause__)
