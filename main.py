@@ -25,6 +25,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 import config
 import database
+import logs
 from accounts import Passwords, Tokens
 from config import Settings
 from database import Database
@@ -139,6 +140,8 @@ async def _read_docs() -> HTMLResponse:
     return HTMLResponse(add_hashes(DOCS_PAGE, STATIC))
 
 
+# Here, so that all that a server and its manager say of their start is in our form, too.
+logs.configure(config.settings.log_format)
 app = create_app(config.settings, owns_process=True)
 
 

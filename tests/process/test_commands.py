@@ -20,6 +20,7 @@ from alembic.script import ScriptDirectory
 from config import STARTUP_FAILURE_STATUS
 from tests.support import warm
 from tests.support.databases import make_database
+from tests.support.log_lines import read_messages
 from tests.support.pictures import corners, jpeg
 from tests.support.services import (
     ROOT,
@@ -132,6 +133,12 @@ def kill(service: Service) -> None:
     wait_until(is_free, "the port is free again")
 
 
+def assert_it_tells_its_start(messages: list[str], *, starts: int) -> None:
+    started = [message for message in messages if message.startswith("Started server process")]
+    waited = messages.count("Waiting for application startup.")
+    assert (len(started), waited) == (starts, starts), messages
+
+
 def test_main_py_needs_nothing_and_says_where_it_is(
     folder: Path, start: Callable[..., Service]
 ) -> None:
@@ -155,6 +162,7 @@ def test_main_py_needs_nothing_and_says_where_it_is(
         assert client.get("/users/me").json()["image_path"] == path
     assert service.stop() == 0
     assert not processes_below(folder)
+    assert_it_tells_its_start(read_messages(service.log()), starts=2)
     assert len([found for found in (data / "media").rglob("*") if found.is_file()]) == 1
 
 
@@ -177,12 +185,18 @@ def test_main_py_with_two_workers_survives_kill_9(
     assert service.process is not None
     workers = [pid for pid, command in processes_below(folder).items() if "spawn_main" in command]
     assert len(workers) == 2
+    os.kill(workers[0], signal.SIGKILL)
+    wait_until(lambda: service.log().count("startup complete") == 3, "another took its place")
     kill(service)
     service.start()
-    wait_until(lambda: service.log().count("startup complete") == 4, "both workers started again")
+    wait_until(lambda: service.log().count("startup complete") == 5, "both workers started again")
     assert corners(service.get_picture(path).content) == PICTURE
     assert service.stop() == 0
     wait_until_none_is_left(folder)
+    told = read_messages(service.log())
+    assert_it_tells_its_start(told, starts=5)
+    assert f"Child process [{workers[0]}] died" in told
+    assert [line for line in told if line.startswith("Waiting for child process")]
 
 
 def test_uvicorn_with_two_workers_serves_with_a_database_url(
@@ -193,7 +207,9 @@ def test_uvicorn_with_two_workers_serves_with_a_database_url(
     service.stop()
     wait_until_none_is_left(folder)
     assert not (folder / "postgres").exists()
-    assert "Traceback" not in service.log()
+    # What uvicorn's manager of workers says is uvicorn's own, for it never loads the application.
+    ours = [line for line in service.log().splitlines() if not line.startswith("INFO: ")]
+    assert_it_tells_its_start(read_messages("\n".join(ours)), starts=2)
 
 
 def test_uvicorn_with_two_workers_and_no_database_url_says_one_sentence_and_ends(
@@ -216,6 +232,7 @@ def test_uvicorn_with_one_worker_keeps_the_embedded_database(
     assert postmaster(folder) in processes_below(folder)
     service.stop()
     assert not processes_below(folder)
+    assert_it_tells_its_start(read_messages(service.log()), starts=1)
 
 
 def test_words_count_before_settings_and_hosts_name_the_workers_in_their_own_way(
@@ -243,7 +260,8 @@ def test_gunicorn_with_two_workers_keeps_the_embedded_database_and_starts_them_a
     service.wait_until_ready()
     assert corners(service.get_picture(path).content) == PICTURE
     assert service.stop() == 0
-    assert "Traceback" not in service.log()
+    ours = [line for line in service.log().splitlines() if not line.startswith("[")]
+    assert_it_tells_its_start(read_messages("\n".join(ours)), starts=4)
     wait_until_none_is_left(folder)
 
 
@@ -263,6 +281,8 @@ def test_fastapi_dev_works_in_the_checkout(folder: Path, start: Callable[..., Se
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(60) in (0, 128 + signal.SIGINT)
     wait_until_none_is_left(folder)
+    ours = [line for line in service.log().splitlines() if line.startswith("{")]
+    assert_it_tells_its_start(read_messages("\n".join(ours)), starts=1)
 
 
 def assert_the_commands_work(**settings: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ops.launch import CLOSED_PIPE_STATUS, INTERRUPTED_STATUS
+from tests.support.log_lines import read_messages
 from tests.support.services import (
     ROOT,
     START_SECONDS,
@@ -111,7 +112,10 @@ def test_ctrl_c_while_it_serves_ends_it_in_order(
     press_ctrl_c(process)
     _, err = process.communicate(timeout=START_SECONDS)
     assert process.returncode == INTERRUPTED_STATUS
-    assert "Traceback" not in err
+    told = read_messages(err)
+    assert [line for line in told if line.startswith("Started server process")], told
+    is_reloading = [line for line in told if line.startswith("Stopping reloader process")]
+    assert bool(is_reloading) == ("--reload" in words)
     wait_until_none_is_left(data_dir)
 
 

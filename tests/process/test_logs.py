@@ -14,6 +14,7 @@ import pytest
 import logs
 from logs import LogFormat
 from tests.support import warm
+from tests.support.log_lines import AT
 from tests.support.services import ROOT, Service, get, wait_until
 
 # What a client may put into a path: colours, a forged line, a turned direction, a C1 control.
@@ -157,9 +158,10 @@ def test_a_service_on_a_terminal_shows_lines_for_eyes(
     finally:
         service.stop()
     lines = COLOUR.sub("", terminal.read()).splitlines()
-    at = r"\d\d:\d\d:\d\d "
-    request = rf"{at}127\.0\.0\.1 GET {re.escape(ESCAPED_PATH)} 404 \d+ ms"
+    request = rf"{AT}127\.0\.0\.1 GET {re.escape(ESCAPED_PATH)} 404 \d+ ms"
     assert [line for line in lines if re.fullmatch(request, line)], lines
-    assert [line for line in lines if re.match(f"{at}Uvicorn running on http://", line)], lines
-    assert not [line for line in lines if line.startswith("{") or "secret" in line], lines
+    assert [line for line in lines if re.match(f"{AT}Started server process", line)], lines
+    assert [line for line in lines if re.match(f"{AT}Uvicorn running on http://", line)], lines
+    assert all(re.match(AT, line) for line in lines), lines
+    assert not [line for line in lines if "secret" in line], lines
     assert "\x1b" not in "".join(lines)
