@@ -26,6 +26,10 @@ READABLE = (
 )
 WRITABLE = ("/dev/null", "/dev/shm")  # noqa: S108 (shared memory)
 CURES = "Start Darkroom as an ordinary user, or set DATABASE_URL to a PostgreSQL of yours."
+CURES_WITHOUT_NAME = (
+    "Start Darkroom as a user who has a name in /etc/passwd,"
+    " or set DATABASE_URL to a PostgreSQL of yours."
+)
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,17 @@ class Account:
             return replace(self, uid_inside=_find_nobody())
         return self
 
+    def check_can_make(self, programs: Path) -> None:
+        """Raise StartupError where a user without a name cannot be given one for initdb."""
+        if self.uid is not None or self.with_a_name() == self:
+            return
+        refusal = _try(self.with_a_name(), programs, ())
+        if refusal is not None:
+            raise StartupError(
+                f"The embedded database cannot be made by user {os.geteuid()}, who has no name:"
+                f" {refusal}. {CURES_WITHOUT_NAME}"
+            )
+
     def take_over(self, folder: Path) -> None:
         """Make all in the folder this account's.
 
@@ -98,7 +113,7 @@ def choose_account(programs: Path, folder: Path) -> Account:
     fenced = Account(uid_inside=_find_nobody(), is_fenced=True)
     refusals = []
     for account in (own, fenced):
-        refusal = _try(account, programs, folder.parent)
+        refusal = _try(account, programs, (folder.parent,))
         if refusal is None:
             return account
         refusals.append(refusal)
@@ -119,11 +134,11 @@ def _find_owner(folder: Path) -> tuple[int, int]:
     return found.st_uid, found.st_gid
 
 
-def _try(account: Account, programs: Path, parent: Path) -> str | None:
-    """Try to become it, enter the folder and run a program; return what was refused."""
+def _try(account: Account, programs: Path, entered: tuple[Path, ...]) -> str | None:
+    """Try to become it, enter the folders and run a program; return what was refused."""
     if account.uid == OWN_UID and not _is_nameless(OWN_UID):
         return f"the user number {OWN_UID} is somebody's"
-    command = [*account.prefix(programs, (parent,)), str(programs / "postgres"), "--version"]
+    command = [*account.prefix(programs, entered), str(programs / "postgres"), "--version"]
     if len(command) == 2:
         return "this system is not Linux"
     tried = subprocess.run(command, capture_output=True, text=True, check=False)

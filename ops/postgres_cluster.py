@@ -59,6 +59,7 @@ class Cluster:
             self._check_version()
             self._account.take_over(self.folder)
             return
+        self._account.check_can_make(self.programs)
         draft = self.folder.with_name("postgres.draft")
         shutil.rmtree(draft, ignore_errors=True)
         cluster = draft / "cluster"

@@ -272,6 +272,21 @@ def be_alone_as_root(machine: Machine) -> Start:
     return Start(before=(*alone, "sh", "-c", forbid, "sh", sys.executable))
 
 
+@case("its user has no name and can be given none")
+def be_nameless(machine: Machine) -> Start:
+    uid = "10001"
+    nameless = ("unshare", "--user", f"--map-user={uid}", f"--map-group={uid}", "--keep-caps")
+    # The right to forbid namespaces is given up with all others before the service starts.
+    forbid = (
+        "echo 0 >/proc/sys/user/max_user_namespaces"
+        ' && exec setpriv --ambient-caps=-all --inh-caps=-all "$@"'
+    )
+    alone = (*nameless, "sh", "-c", forbid, "sh")
+    if subprocess.run([*alone, "true"], check=False).returncode != 0:
+        pytest.skip("no user namespace can be made here")
+    return Start(before=(*alone, sys.executable))
+
+
 @case("the disk knows no hard links")
 def forbid_links(machine: Machine) -> Start:
     given = {"DATABASE_URL": machine.request.getfixturevalue("new_database")()}
