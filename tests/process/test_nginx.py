@@ -31,6 +31,7 @@ from config import MIB, Settings
 from errors import FileTooLarge, OutcomeUnknown
 from files.kinds import KINDS
 from ops import serving
+from tests.support.connections import LateGoodbye
 from tests.support.pictures import jpeg
 from tests.support.services import (
     ROOT,
@@ -38,7 +39,6 @@ from tests.support.services import (
     Service,
     assert_problem,
     free_port,
-    get,
     read_answer,
     wait_until,
 )
@@ -156,6 +156,13 @@ def running_nginx(folder: Path, port: int, service_port: int, media: Path) -> It
         nginx.communicate()
 
 
+@contextlib.contextmanager
+def open_client(folder: Path, url: str) -> Iterator[tuple[httpx.Client, ssl.SSLContext]]:
+    tls = ssl.create_default_context(cafile=str(folder / "certificate.pem"))
+    with httpx.Client(base_url=url, verify=tls, trust_env=False, timeout=60) as client:
+        yield client, tls
+
+
 @pytest.fixture
 def proxied(new_database: Callable[[], str], tmp_path: Path) -> Iterator[Proxied]:
     port = free_port()
@@ -172,10 +179,11 @@ def proxied(new_database: Callable[[], str], tmp_path: Path) -> Iterator[Proxied
     folder = tmp_path / "nginx"
     folder.mkdir()
     try:
-        with running_nginx(folder, port, service.port, data_dir / "media"):
-            tls = ssl.create_default_context(cafile=str(folder / "certificate.pem"))
-            with httpx.Client(base_url=url, verify=tls, trust_env=False, timeout=60) as client:
-                yield Proxied(service, url, client, tls, data_dir / "media")
+        with (
+            running_nginx(folder, port, service.port, data_dir / "media"),
+            open_client(folder, url) as (client, tls),
+        ):
+            yield Proxied(service, url, client, tls, data_dir / "media")
     finally:
         service.stop()
 
@@ -186,7 +194,7 @@ def test_the_block_of_the_page_serves_all_that_the_service_does(proxied: Proxied
     ask(idle)
     idle_since = time.monotonic()
     account = check_the_way_of_a_picture(proxied)
-    check_who_asks(proxied)
+    check_who_asks(proxied, believed="127.0.0.2")
     check_many_uploads(proxied, account)
     check_pages(proxied)
     check_private_keys(proxied)
@@ -196,12 +204,21 @@ def test_the_block_of_the_page_serves_all_that_the_service_does(proxied: Proxied
     check_service_away(proxied, account)
 
 
-def check_who_asks(proxied: Proxied) -> None:
-    """The log names the client that nginx names, whom the service believes because it is local."""
-    service = proxied.service
-    get(f"{service.url}/users/1", headers={"X-Forwarded-For": "192.0.2.7"})
+def check_who_asks(proxied: Proxied, *, believed: str) -> None:
+    """The log names whom nginx names, if the service believes nginx; whoever else asks is asked.
+
+    The client says that it is another, which counts for nothing with nginx as the page has it.
+    """
+    hostile = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "ftp"}
+    # Another address of this machine than the one from which nginx asks the service.
+    transport = httpx.HTTPTransport(verify=proxied.tls, local_address="127.0.0.2")
+    with httpx.Client(transport=transport, trust_env=False) as client:
+        asked = client.get(f"{proxied.url}/users/4711", headers=hostile)
+    assert_problem(asked, 404, "user_not_found")
     # The line is written behind the answer.
-    wait_until(lambda: '"client": "192.0.2.7"' in service.log(), "the client is in the log")
+    wait_until(lambda: "/users/4711" in proxied.service.log(), "the request is in the log")
+    (line,) = [line for line in proxied.service.log().splitlines() if "/users/4711" in line]
+    assert f'"client": "{believed}"' in line
 
 
 def check_idle_connection(idle: http.client.HTTPConnection, since: float) -> None:
@@ -353,6 +370,51 @@ def check_service_away(proxied: Proxied, account: Account) -> None:
         OutcomeUnknown.sentence,
     )
     assert int(away.headers["retry-after"]) >= 1
+
+
+@pytest.fixture
+def misconfigured(
+    new_database: Callable[[], str], tmp_path: Path
+) -> Iterator[tuple[Proxied, LateGoodbye]]:
+    """A service that is told nothing of nginx, and lets go of a connection before nginx does."""
+    port = free_port()
+    data_dir = tmp_path / "data"
+    settings = {
+        "DATABASE_URL": new_database(),
+        "DATA_DIR": str(data_dir),
+        "STORAGE": "local",
+        "KEEP_ALIVE_SECONDS": "1",
+        "FORWARDED_ALLOW_IPS": "192.0.2.1",
+    }
+    service = Service(settings, command=[sys.executable, str(ROOT / "main.py")])
+    service.start()
+    url = f"https://127.0.0.1:{port}{PATH}"
+    media = data_dir / "media"
+    try:
+        with (
+            LateGoodbye(service.port) as relay,
+            running_nginx(tmp_path, port, relay.port, media),
+            open_client(tmp_path, url) as (client, tls),
+        ):
+            yield Proxied(service, url, client, tls, media), relay
+    finally:
+        service.stop()
+
+
+@needs_nginx
+def test_what_the_page_warns_of_happens(misconfigured: tuple[Proxied, LateGoodbye]) -> None:
+    proxied, relay = misconfigured
+    account = proxied.service.register("alice")
+    check_who_asks(proxied, believed="127.0.0.1")
+    asked = proxied.client.get(f"/users/{account.id}")
+    # It names no scheme and no host, and so none that a proxy hides from it.
+    assert asked.json()["image_path"] == "/static/profile_pics/default.jpg"
+    assert proxied.client.get("/").headers["location"] == "docs"
+    # Over which nginx sends the next upload all the same.
+    wait_until(lambda: not relay.open, "the service closed the idle connection")
+    assert_problem(send(proxied, account, jpeg()), 503, OutcomeUnknown.code)
+    assert "PATCH" not in proxied.service.log()
+    assert send(proxied, account, jpeg()).status_code == 200
 
 
 def test_nginx_opens_the_public_prefixes_of_the_table_of_kinds_and_no_others() -> None:
