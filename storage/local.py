@@ -226,9 +226,12 @@ def prove_volume(root: Path) -> None:
             linked.unlink(missing_ok=True)
             draft.unlink(missing_ok=True)
     except OSError as err:
+        if err.errno in (errno.EACCES, errno.EROFS):
+            cure = "Give it to the user as whom Darkroom runs, or correct DATA_DIR."
+        else:
+            cure = "Let DATA_DIR be on a disk of this machine, or set STORAGE to s3."
         raise StartupError(
-            f"The folder {root} cannot keep pictures safe: {err.strerror}."
-            " Let DATA_DIR be on a disk of this machine, or set STORAGE to s3."
+            f"The folder {root} cannot keep pictures safe: {err.strerror}. {cure}"
         ) from err
 
 

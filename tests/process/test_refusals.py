@@ -296,6 +296,21 @@ def forbid_links(machine: Machine) -> Start:
     return Start({**given, "SECRET_KEY": SECRET}, called, words, before=before)
 
 
+@case("the folder of the data is another user's")
+def forbid_writing(machine: Machine) -> Start:
+    machine.data.mkdir(mode=0o555)
+    given = {"DATABASE_URL": machine.request.getfixturevalue("new_database")()}
+    # In a namespace root is a user like others.
+    ordinary: tuple[str, ...] = ("unshare", "--user", "--map-user=10001", "--map-group=10001")
+    if os.geteuid() != 0:
+        ordinary = ()
+    elif subprocess.run([*ordinary, "true"], check=False).returncode != 0:
+        pytest.skip("no user namespace can be made here")
+    called = {"/opt/darkroom/.data": str(machine.data)}
+    before = (*ordinary, sys.executable)
+    return Start({**given, "SECRET_KEY": 32 * "x", "STORAGE": "local"}, called, before=before)
+
+
 @case("a file lies where the data should")
 def put_a_file_in_its_place(machine: Machine) -> Start:
     machine.data.touch()

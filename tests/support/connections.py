@@ -55,6 +55,8 @@ class LateGoodbye:
                 service.sendall(content)
                 if is_closed(service):
                     return
+            # Wakes the other thread, which `close` alone does not.
+            service.shutdown(socket.SHUT_RDWR)
 
 
 def is_closed(connection: socket.socket) -> bool:
