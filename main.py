@@ -126,6 +126,11 @@ async def _run(owns_process: bool, app: FastAPI) -> AsyncIterator[None]:
                 reaping.cancel()
                 await asyncio.wait({reaping}, timeout=REAPER_STOP_SECONDS)
             await backends.tasks.wait_for_all(SHUTDOWN_FINISH_SECONDS)
+        except asyncio.CancelledError:
+            # A second Ctrl-C: the server waits for nothing any more, and would log this as our
+            # failure.
+            if not owns_process:
+                raise
         finally:
             await app.state.database.dispose()
 

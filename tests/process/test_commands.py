@@ -18,6 +18,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from config import STARTUP_FAILURE_STATUS
+from ops.launch import INTERRUPTED_STATUS
 from tests.support import warm
 from tests.support.databases import make_database
 from tests.support.log_lines import read_messages
@@ -515,6 +516,7 @@ def test_without_uv_the_scripts_bring_it_into_the_checkout(
     assert everything > serving and "pytest" in everything
     service = Service({"DATA_DIR": str(folder)}, command=[str(checkout / "scripts" / "serve")])
     command = [
+        "setsid",
         "env",
         "-i",
         *(f"{name}={value}" for name, value in {**bare, **service.settings}.items()),
@@ -523,9 +525,14 @@ def test_without_uv_the_scripts_bring_it_into_the_checkout(
     try:
         service.start()
         assert_a_picture_is_served(service)
+        assert service.process is not None
+        # As a terminal does, whose Ctrl-C reaches the shell's program, uv and the service alike.
+        os.killpg(service.process.pid, signal.SIGINT)
+        assert service.process.wait(60) == INTERRUPTED_STATUS
     finally:
         service.stop()
     wait_until_none_is_left(folder)
+    assert_it_tells_its_start(read_messages(service.log()), starts=1)
     assert installed_packages(checkout) == everything
 
 

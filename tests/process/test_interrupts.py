@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ops.launch import CLOSED_PIPE_STATUS, INTERRUPTED_STATUS
-from tests.support.log_lines import read_messages
+from tests.support.log_lines import read_json_lines, read_messages
 from tests.support.services import (
     ROOT,
     START_SECONDS,
@@ -24,6 +25,12 @@ from tests.support.services import (
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/cwd").exists(), reason="looks for processes in Linux' /proc"
+)
+
+# Of an account, whose body is not sent.
+UNFINISHED = (
+    b"POST /users HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Expect: 100-continue\r\nContent-Length: 100\r\n\r\n"
 )
 
 
@@ -117,6 +124,36 @@ def test_ctrl_c_while_it_serves_ends_it_in_order(
     is_reloading = [line for line in told if line.startswith("Stopping reloader process")]
     assert bool(is_reloading) == ("--reload" in words)
     wait_until_none_is_left(data_dir)
+
+
+def test_a_second_ctrl_c_while_it_serves_cuts_who_still_sends_and_is_quiet(
+    start: Callable[..., subprocess.Popen[str]], data_dir: Path
+) -> None:
+    port = free_port()
+    process = start("main.py", PORT=str(port))
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("Darkroom listens on ")
+    with socket.create_connection(("127.0.0.1", port), timeout=START_SECONDS) as sending:
+        sending.sendall(UNFINISHED)
+        # Its head was read: the first Ctrl-C waits for the rest.
+        assert sending.recv(1000).startswith(b"HTTP/1.1 100 ")
+        press_ctrl_c(process)
+        wait_until(lambda: refuses_connections(port), "no new connection is taken")
+        assert process.poll() is None
+        press_ctrl_c(process)
+        _, err = process.communicate(timeout=START_SECONDS)
+    assert process.returncode == INTERRUPTED_STATUS
+    failures = [line for line in read_json_lines(err) if line["level"] != "INFO"]
+    assert failures == []
+    wait_until_none_is_left(data_dir)
+
+
+def refuses_connections(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=START_SECONDS).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def test_a_second_ctrl_c_ends_what_still_waits(
