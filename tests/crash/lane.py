@@ -8,6 +8,7 @@ import random
 import select
 import signal
 import socket
+import threading
 import time
 from pathlib import Path
 from typing import IO
@@ -29,20 +30,21 @@ class Missed(Exception):
 
 
 class _Host:
-    """A process of tests/crash/host.py, with the product's
-    code out of a folder; it answers one line with another.
+    """A process of tests/crash/host.py, with the product's code out of a folder.
+
+    It answers one line with another, to any thread.
     """
 
-    def __init__(self, *words: str, code: Path, settings: dict[str, str], log: IO[bytes]) -> None:
+    def __init__(self, *, code: Path, settings: dict[str, str], log: IO[bytes]) -> None:
         environment = {**os.environ, "DARKROOM_ENV_FILE": "", **settings}
-        self._talker = warm.Talker(
-            "-m", "tests.crash.host", *words, cwd=code, env=environment, stderr=log
-        )
+        self._asking = threading.Lock()
+        self._talker = warm.Talker("-m", "tests.crash.host", cwd=code, env=environment, stderr=log)
         self._hear()
 
     def ask(self, line: str) -> str:
-        self._talker.tell(line)
-        return self._hear()
+        with self._asking:
+            self._talker.tell(line)
+            return self._hear()
 
     def close(self) -> None:
         self._talker.close()
@@ -92,7 +94,6 @@ class Lane:
             settings |= {"STORAGE": "local"}
         self._log = open(folder / "service.log", "ab")  # noqa: SIM115 (closed with the lane)
         self._host = _Host(code=code, settings=settings, log=self._log)
-        self._reaper = _Host("reap", code=code, settings=settings, log=self._log)
         self.pid: int | None = None
         self._end_of_service = -1
         self._second_pid: int | None = None
@@ -105,7 +106,6 @@ class Lane:
         if self.pid is not None:
             self.kill()
         self._host.close()
-        self._reaper.close()
         self.state.close()
         self.postgres.close()
         if self.store:
@@ -273,7 +273,7 @@ class Lane:
     def reap(self) -> None:
         """Let all that waits come due, as it does in time, and make one pass of the reaper."""
         self.state.make_due()
-        self._reaper.ask("reap")
+        self._host.ask("reap")
 
     def compare(self) -> None:
         """After a crash: one pass of the reaper, and all is as

@@ -152,15 +152,15 @@ def test_a_terminal_that_knows_no_check_marks_shows_no_traceback(
     assert READ in checked.output
 
 
-def test_no_bucket_set_says_what_to_set(tmp_path: Path) -> None:
-    checked = run(tmp_path, {})
+def test_no_bucket_set_says_what_to_set(run_here: Run) -> None:
+    checked = run_here({})
     assert checked.marks == {"settings": "✗"}
     assert checked.status == 1
     assert "S3_BUCKET_NAME" in checked.line("settings")
 
 
-def test_a_bucket_that_is_not_there(bucket: Bucket, tmp_path: Path) -> None:
-    checked = run(tmp_path, {**bucket.settings(), "S3_BUCKET_NAME": "bucket-that-nobody-made"})
+def test_a_bucket_that_is_not_there(bucket: Bucket, run_here: Run) -> None:
+    checked = run_here({**bucket.settings(), "S3_BUCKET_NAME": "bucket-that-nobody-made"})
     assert_failed(checked, NOTHING_DONE, UPLOAD, "NoSuchBucket", "S3_BUCKET_NAME")
 
 
@@ -314,11 +314,11 @@ def guarded_bucket(guarded: GuardedS3) -> Iterator[Guarded]:
 
 
 def test_put_and_delete_on_the_pictures_alone_are_enough(
-    guarded_bucket: Guarded, tmp_path: Path
+    guarded_bucket: Guarded, run_here: Run
 ) -> None:
     pictures = guarded_bucket.pictures()
     keys = guarded_bucket.s3.user(("s3:PutObject", pictures), ("s3:DeleteObject", pictures))
-    checked = guarded_bucket.run(lambda settings: run(tmp_path, settings), keys)
+    checked = guarded_bucket.run(run_here, keys)
     assert (checked.status, checked.marks) == (0, dict.fromkeys(STEPS, "✓")), checked.output
     assert guarded_bucket.keys() == []
 

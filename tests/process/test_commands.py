@@ -57,12 +57,15 @@ NAMELESS = ("unshare", "--user", "--map-user=54321", "--map-group=54321")
 
 @pytest.fixture
 def start(folder: Path) -> Iterator[Callable[..., Service]]:
-    """Starts a service by a command, in a process group of its own as a terminal does."""
+    """Starts a service by a command, in a process group of its own as a terminal does.
+
+    Python is forked from the tests' warm process, unless the command begins with another word.
+    """
     started: list[Service] = []
 
     def run(command: list[str], **settings: str) -> Service:
-        service = Service({"DATA_DIR": str(folder), **settings}, command=["setsid", *command])
-        service.command = [word.replace("PORT", str(service.port)) for word in service.command]
+        service = Service({"DATA_DIR": str(folder), **settings}, leads_group=True)
+        service.command = [word.replace("PORT", str(service.port)) for word in command]
         started.append(service)
         service.start()
         return service
@@ -143,7 +146,7 @@ def assert_it_tells_its_start(messages: list[str], *, starts: int) -> None:
 def test_main_py_needs_nothing_and_says_where_it_is(
     folder: Path, start: Callable[..., Service]
 ) -> None:
-    service = start(MAIN)
+    service = start(["env", *MAIN])
     data = folder
     said = [line.split() for line in service.log().splitlines()]
     (first,) = (number for number, words in enumerate(said) if words[0] == "Darkroom")
@@ -180,7 +183,10 @@ def test_a_user_without_a_name_serves_with_its_own_database(
 def test_main_py_with_two_workers_survives_kill_9(
     folder: Path, start: Callable[..., Service]
 ) -> None:
-    service = start(MAIN, WORKERS="2")
+    """The host names the number of workers in its own way, and words count before settings."""
+    given = {"HOST": "192.0.2.1", "PORT": "9", "WEB_CONCURRENCY": "2"}
+    service = start([*MAIN, "--host", "127.0.0.1", "--port", "PORT"], **given)
+    wait_until(lambda: f"listens on {service.url}" in service.log(), "words count before settings")
     wait_until(lambda: service.log().count("startup complete") == 2, "both workers started")
     _, path = assert_a_picture_is_served(service)
     assert service.process is not None
@@ -234,16 +240,6 @@ def test_uvicorn_with_one_worker_keeps_the_embedded_database(
     service.stop()
     assert not processes_below(folder)
     assert_it_tells_its_start(read_messages(service.log()), starts=1)
-
-
-def test_words_count_before_settings_and_hosts_name_the_workers_in_their_own_way(
-    folder: Path, start: Callable[..., Service]
-) -> None:
-    given = {"HOST": "192.0.2.1", "PORT": "9", "WEB_CONCURRENCY": "2"}
-    service = start([*MAIN, "--host", "127.0.0.1", "--port", "PORT"], **given)
-    wait_until(lambda: f"listens on {service.url}" in service.log(), "it says so")
-    wait_until(lambda: service.log().count("startup complete") == 2, "both workers started")
-    assert_a_picture_is_served(service)
 
 
 def test_gunicorn_with_two_workers_keeps_the_embedded_database_and_starts_them_anew(
@@ -322,14 +318,12 @@ def test_the_commands_join_a_running_service(folder: Path, start: Callable[..., 
 
 
 def test_the_commands_alone_start_the_database_for_their_lifetime(folder: Path) -> None:
-    def python(*words: str | Path) -> subprocess.CompletedProcess[str]:
-        return run(sys.executable, *words, environment={**os.environ, "DATA_DIR": str(folder)})
-
-    assert python("-m", "alembic", "upgrade", "head").returncode == 0
+    given = {"DATA_DIR": str(folder)}
+    assert alembic("upgrade", "head", **given).returncode == 0
     assert not processes_below(folder)
     assert (folder / "postgres").exists()
-    assert python("-m", "alembic", "current").stdout.split() == [newest_revision(), "(head)"]
-    assert python(ROOT / "cli.py", "make-admin", "nobody@example.com").returncode == 1
+    assert alembic("current", **given).stdout.split() == [newest_revision(), "(head)"]
+    assert cli("make-admin", "nobody@example.com", **given).returncode == 1
     assert not processes_below(folder)
 
 

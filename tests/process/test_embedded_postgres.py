@@ -139,7 +139,7 @@ def start_main(data_dir: Path) -> Iterator[Callable[..., Service]]:
 
     def start(**settings: str) -> Service:
         given = {"DATA_DIR": str(data_dir), "STORAGE": "local", **settings}
-        service = Service(given, command=["setsid", sys.executable, str(ROOT / "main.py")])
+        service = Service(given, [sys.executable, str(ROOT / "main.py")], leads_group=True)
         started.append(service)
         service.start()
         return service

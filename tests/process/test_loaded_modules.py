@@ -12,11 +12,6 @@ from tests.support.pictures import jpeg
 from tests.support.services import ROOT, get
 
 DECODING = {"PIL", "pillow_heif", "thumbhash", "image_utils"}
-TELL_MODULES = """
-import json, sys
-import main
-print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
-"""
 # What Pillow has only one of in a process: the simple values of its modules, what its registries
 # hold, and what its classes can do. All modules that the image step needs are loaded before.
 TELL_CHANGES = """
@@ -65,12 +60,6 @@ def run(program: str) -> Any:
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
-
-
-def test_the_service_loads_no_decoding_library() -> None:
-    loaded = run(TELL_MODULES)
-    assert {"main", "pictures"} <= set(loaded)
-    assert DECODING & set(loaded) == set()
 
 
 def test_only_the_first_call_of_the_image_step_changes_what_is_pillows() -> None:

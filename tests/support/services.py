@@ -72,6 +72,8 @@ class Service:
     command: list[str] = field(default_factory=list)
     host: str = "127.0.0.1"
     port: int = field(default_factory=free_port)
+    # As what a terminal starts: a signal can go to all of its processes.
+    leads_group: bool = False
     process: subprocess.Popen[bytes] | warm.Forked | None = None
 
     def start(self) -> None:
@@ -84,15 +86,19 @@ class Service:
         given: dict[str, Any] = {"cwd": self.settings["DATA_DIR"], "env": self.environment}
         with open(self.log_path, "ab") as log:
             if command[0] == sys.executable:
+                given["leads_group"] = self.leads_group
                 self.process = warm.fork(*command[1:], **given, stdout=log, stderr=log)
             else:
+                given["start_new_session"] = self.leads_group
                 self.process = subprocess.Popen(command, **given, stdout=log, stderr=log)
         self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while True:
-            with contextlib.suppress(httpx.HTTPError):
+            with contextlib.suppress(OSError, httpx.HTTPError):
+                # To be refused by a socket costs a hundredth of what a client does.
+                socket.create_connection((self.host, self.port), timeout=5).close()
                 if get(f"{self.url}/health/ready", timeout=5).status_code == 200:
                     return
             ended = self.process is not None and self.process.poll() is not None

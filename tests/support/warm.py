@@ -80,16 +80,22 @@ def fork(
     stdout: IO[Any],
     stderr: IO[Any] | None = None,
     stdin: IO[Any] | None = None,
+    leads_group: bool = False,
 ) -> Forked:
     """Start what `python WORDS` starts; the streams may be closed then.
 
-    What it is not given is nothing, or ours.
+    What it is not given is nothing, or ours. It may lead a process group, as in a terminal.
     """
     with _starting:  # or two threads that come first would each start one
         control, lock = _started()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     request = json.dumps(
-        {"words": [str(word) for word in words], "env": dict(env), "cwd": str(cwd)}
+        {
+            "words": [str(word) for word in words],
+            "env": dict(env),
+            "cwd": str(cwd),
+            "leads_group": leads_group,
+        }
     ).encode()
     with theirs, open(os.devnull) as nothing, lock:
         streams = [
@@ -208,8 +214,10 @@ def _serve(control: socket.socket) -> dict[str, Any]:
         running[os.pidfd_open(pid)] = pid, end
 
 
-def _be(words: list[str], env: dict[str, str], cwd: str) -> None:
+def _be(words: list[str], env: dict[str, str], cwd: str, leads_group: bool) -> None:
     """Do what the interpreter does when it is started with these words."""
+    if leads_group:
+        os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(env)
