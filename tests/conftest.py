@@ -62,15 +62,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `--store` and `--postgres` make a difference to."""
-    for item in items:
-        if {"store_settings", "shared_service"} & set(getattr(item, "fixturenames", ())):
-            item.add_marker("store")
-        if item.path.parent.name == "database":
-            item.add_marker("database")
-
-
 @pytest.fixture(scope="session")
 def postgres_programs(request: pytest.FixtureRequest) -> Path:
     """The folder of the server's programs."""

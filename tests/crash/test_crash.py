@@ -25,7 +25,7 @@ def short_run(store: str, *, has_server: bool) -> list[tuple[str, str]]:
     return runner.dealt(kills, DROPS, SEED, store, has_server=has_server)
 
 
-@pytest.mark.store
+@pytest.mark.backends
 @pytest.mark.timeout(600)
 def test_nothing_is_lost_or_leaked_wherever_the_service_is_killed(
     request: pytest.FixtureRequest, tmp_path: Path

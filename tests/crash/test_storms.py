@@ -11,6 +11,7 @@ from tests.support.s3 import FakeS3
 from tests.support.services import Bucket, Service
 
 
+@pytest.mark.backends
 def test_storms_on_one_account_leave_one_winner_and_nothing_else(
     start_service: Callable[..., Service],
 ) -> None:

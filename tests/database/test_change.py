@@ -25,6 +25,8 @@ from tests.support.s3 import FakeS3, Fault
 from tests.support.services import SOMEONE_WAITS, Account, Service, wait_until
 from tests.support.stock import Stock
 
+pytestmark = pytest.mark.backends
+
 # A call that was given up does not hang any more, and is not repeated within a test.
 ANSWERED_FIRST = "the answer came before the store's call was given up"
 

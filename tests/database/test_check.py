@@ -30,6 +30,8 @@ from tests.support.pictures import jpeg
 from tests.support.services import Service, free_port
 from tests.support.stock import Stock
 
+pytestmark = pytest.mark.backends
+
 
 def run_check(stock: Stock) -> dict[str, Any]:
     """The report as it is printed."""

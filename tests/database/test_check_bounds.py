@@ -1,11 +1,12 @@
-"""Proves that `check` is bounded in memory, connections and store calls.
+"""Proves that `check` is bounded in memory, connections and store calls, and `sweep` in memory.
 
-It lives with a store that fails.
+`check` lives with a store that fails.
 """
 
 import asyncio
 import contextlib
 import hashlib
+import io
 import json
 import os
 import pty
@@ -13,6 +14,8 @@ import subprocess
 import sys
 import termios
 import threading
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,7 +23,7 @@ import pytest
 from concurrency import ThreadSlots
 from errors import ObjectNotFound, StoreUnavailable
 from files import Backends
-from ops import check, inventory
+from ops import check, inventory, sweep
 from ops.check import CheckReport
 from ops.inventory import CannotLook
 from storage import AsyncStore, OpenObject, async_store
@@ -30,6 +33,7 @@ from tests.support.findings import findings
 from tests.support.many_objects import ManyObjects, OneStore, fill, measure_peak_bytes
 from tests.support.services import ROOT
 from tests.support.stock import Stock
+from tests.support.swept_stock import SweptStock, open_swept_stock
 
 
 def test_ten_times_as_many_objects_take_no_more_memory(local_stock: Stock) -> None:
@@ -43,6 +47,38 @@ def test_ten_times_as_many_objects_take_no_more_memory(local_stock: Stock) -> No
         peak_bytes, report = measure_peak_bytes(local_stock, check.check)
         assert findings(report.as_json()) == {}
         assert (report.objects, report.rows["live"]) == (count, live)
+        peaks.append(peak_bytes)
+    assert peaks[2] < 1.5 * peaks[1], peaks
+
+
+class MarkedObjects(ManyObjects):
+    """Any number of objects, in a store that is marked."""
+
+    def open(self, key: str) -> OpenObject:
+        return OpenObject(io.BytesIO(self.content), len(self.content), "text/plain")
+
+
+@pytest.fixture
+def swept_stock(local_stock_settings: dict[str, str]) -> Iterator[SweptStock]:
+    with open_swept_stock(local_stock_settings) as stock:
+        yield stock
+
+
+def test_a_sweep_of_many_more_objects_takes_no_more_memory(swept_stock: SweptStock) -> None:
+    """Of five objects four have a row."""
+    store = MarkedObjects()
+    ((store.content,),) = swept_stock.service.sql(
+        "SELECT convert_to(id::text, 'UTF8') FROM installation"
+    )
+    swept_stock.stores = OneStore(store)
+    peaks = []
+    for count in (1_000, 5_000, 30_000):  # the first only warms up
+        fill(swept_stock, count * 8 // 10, 10)
+        store.count = count
+        peak_bytes, report = measure_peak_bytes(swept_stock, partial(sweep.sweep, deletes=True))
+        (found,) = report.stores
+        assert (found.objects, found.unexplained.count) == (count, count // 5)
+        assert len(swept_stock.sightings()) == count // 5
         peaks.append(peak_bytes)
     assert peaks[2] < 1.5 * peaks[1], peaks
 

@@ -47,6 +47,7 @@ def tune(stock: Stock, durability: str) -> None:
         stock.service.sql(statement)
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize(("tuned", "kept"), [("off", "on"), ("remote_apply", "remote_apply")])
 def test_every_change_but_forgetting_is_durable_whatever_the_database_is_set_to(
     local_stock: Stock, tuned: str, kept: str
@@ -72,6 +73,7 @@ def test_every_change_but_forgetting_is_durable_whatever_the_database_is_set_to(
     assert noted == {("DELETE stored_files", "off"), *((what, kept) for what in durable)}
 
 
+@pytest.mark.backends
 def test_claims_of_the_reaper_are_durable_whatever_the_database_is_set_to(
     local_stock: Stock,
 ) -> None:
@@ -251,6 +253,7 @@ def test_a_connection_that_died_costs_a_statement_nothing_and_a_transaction_a_50
         stock.ask(read_in_transaction)
 
 
+@pytest.mark.backends
 def test_the_server_ends_a_statement_and_a_wait_for_a_lock_that_take_too_long(
     stock: Stock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +280,7 @@ def test_the_server_ends_a_statement_and_a_wait_for_a_lock_that_take_too_long(
     assert isinstance(refused.value.__cause__, asyncpg.LockNotAvailableError)
 
 
+@pytest.mark.backends
 def test_the_server_ends_a_transaction_that_does_nothing(
     stock: Stock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,8 @@ from tests.support.pictures import jpeg
 from tests.support.services import SOMEONE_WAITS, START_SECONDS
 from tests.support.stock import Stock
 
+pytestmark = pytest.mark.backends
+
 # What becomes of a COMMIT, told the connection it is sent on.
 Commit = Callable[[asyncpg.Connection], Awaitable[object]]
 REAL_EXECUTE = database.DatabaseConnection.execute

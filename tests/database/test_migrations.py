@@ -112,6 +112,7 @@ def downgrade(url: str) -> None:
     ask(url, connected)
 
 
+@pytest.mark.backends
 def test_the_migrations_make_the_schema_of_the_models(empty_database: str, postgres: str) -> None:
     migrate(empty_database)
     from_models = make_database(postgres, None)
@@ -129,6 +130,7 @@ def test_the_migrations_make_the_schema_of_the_models(empty_database: str, postg
     )
 
 
+@pytest.mark.backends
 def test_alembic_would_write_no_further_migration(new_database: Callable[[], str]) -> None:
     def compare(connection: Connection) -> list[Any]:
         options = {"compare_type": True, "compare_server_default": True}
@@ -143,6 +145,7 @@ def test_alembic_would_write_no_further_migration(new_database: Callable[[], str
     assert ask(new_database(), connected) == []
 
 
+@pytest.mark.backends
 def test_down_leaves_nothing_and_up_again_makes_the_same(empty_database: str) -> None:
     assert fetch_rows(empty_database, LEFT_OVER) == []
     migrate(empty_database)
@@ -260,6 +263,7 @@ def assert_refused(
     asyncio.run(run())
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("unknown", rows.FACTS)
 def test_the_database_refuses_a_live_file_without_its_facts(
     shared_database: str, unknown: str
@@ -278,6 +282,7 @@ def test_the_database_refuses_a_live_file_without_its_facts(
     assert_refused(shared_database, "stored_files_live_check", story)
 
 
+@pytest.mark.backends
 def test_the_database_refuses_a_state_of_its_own_making(shared_database: str) -> None:
     async def story(connection: asyncpg.Connection) -> None:
         for state in models.FileState:
@@ -287,6 +292,7 @@ def test_the_database_refuses_a_state_of_its_own_making(shared_database: str) ->
     assert_refused(shared_database, "stored_files_state_check", story)
 
 
+@pytest.mark.backends
 def test_the_database_refuses_to_forget_a_picture_in_use(shared_database: str) -> None:
     async def story(connection: asyncpg.Connection) -> None:
         used = await rows.stored_file().run_on(connection)
@@ -303,6 +309,7 @@ def test_the_database_refuses_to_forget_a_picture_in_use(shared_database: str) -
     assert_refused(shared_database, "users_picture_id_fkey", story)
 
 
+@pytest.mark.backends
 def test_the_database_refuses_a_second_row_for_one_place(shared_database: str) -> None:
     key = rows.new_key()
 
@@ -314,6 +321,7 @@ def test_the_database_refuses_a_second_row_for_one_place(shared_database: str) -
     assert_refused(shared_database, "stored_files_place_key", story)
 
 
+@pytest.mark.backends
 def test_each_database_has_one_name_of_its_own_and_refuses_a_second(
     empty_database: str, postgres: str
 ) -> None:
@@ -340,6 +348,7 @@ def shared_database(postgres: str, template: str) -> str:
     return make_database(postgres, template)
 
 
+@pytest.mark.backends
 def test_the_cure_for_tables_of_another_user_cures(
     postgres: str, new_database: Callable[[], str]
 ) -> None:

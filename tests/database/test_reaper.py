@@ -20,6 +20,8 @@ from tests.support.s3 import BUCKET, FakeS3
 from tests.support.services import SOMEONE_WAITS, Service, wait_until
 from tests.support.stock import HOUR_SECONDS, Stock
 
+pytestmark = pytest.mark.backends
+
 
 def test_one_pass_finishes_what_is_due_and_touches_nothing_else(stock: Stock) -> None:
     expired = stock.row("pending")

@@ -1,12 +1,10 @@
 """Proves that `sweep` cannot destroy live data: each of its rules, one by one."""
 
 import asyncio
-import io
 import json
 import os
 import uuid
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,11 @@ import pytest
 
 from files.kinds import KINDS
 from ops import sweep
-from storage import AsyncStore, OpenObject
+from storage import AsyncStore
 from storage.async_store import STORE_DEADLINE_SECONDS
-from tests.support.many_objects import ManyObjects, OneStore, fill, measure_peak_bytes
 from tests.support.swept_stock import STRANGER, SweptStock, open_swept_stock
+
+pytestmark = pytest.mark.backends
 
 PREFIXES = [kind.prefix for kind in KINDS]
 
@@ -286,29 +285,3 @@ def test_each_place_is_refused_or_swept_by_its_own_marker(
     assert (
         stores[stock.settings["STORAGE"]]["counts"]["deleted"] == 1 and here not in stock.objects()
     )
-
-
-class MarkedObjects(ManyObjects):
-    """Any number of objects, in a store that is marked."""
-
-    def open(self, key: str) -> OpenObject:
-        return OpenObject(io.BytesIO(self.content), len(self.content), "text/plain")
-
-
-def test_ten_times_as_many_objects_take_no_more_memory(local_stock: SweptStock) -> None:
-    """Of five objects four have a row."""
-    store = MarkedObjects()
-    ((store.content,),) = local_stock.service.sql(
-        "SELECT convert_to(id::text, 'UTF8') FROM installation"
-    )
-    local_stock.stores = OneStore(store)
-    peaks = []
-    for count in (1_000, 5_000, 30_000):  # the first only warms up
-        fill(local_stock, count * 8 // 10, 10)
-        store.count = count
-        peak_bytes, report = measure_peak_bytes(local_stock, partial(sweep.sweep, deletes=True))
-        (found,) = report.stores
-        assert (found.objects, found.unexplained.count) == (count, count // 5)
-        assert len(local_stock.sightings()) == count // 5
-        peaks.append(peak_bytes)
-    assert peaks[2] < 1.5 * peaks[1], peaks

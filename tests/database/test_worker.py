@@ -123,6 +123,7 @@ def catches_sigterm(pid: int) -> bool:
     return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
+@pytest.mark.backends
 def test_what_keeps_failing_is_listed_and_can_be_made_due(
     failing_stock: Stock, store: FakeS3
 ) -> None:

@@ -3,10 +3,13 @@
 import io
 from collections.abc import Callable
 
+import pytest
 from PIL import Image
 
 from tests.support.pictures import corners, jpeg, phone_photo
 from tests.support.services import Service
+
+pytestmark = pytest.mark.backends
 
 
 def test_a_phone_photo_comes_back_upright_and_clean(service: Service) -> None:

@@ -260,7 +260,7 @@ def service(
     started.stop()
 
 
-@pytest.mark.store
+@pytest.mark.backends
 @pytest.mark.timeout(300)  # a failure waits for what does not come to be, more than once
 def test_rows_objects_and_answers_equal_the_model_after_every_call(
     service: Service, request: pytest.FixtureRequest

@@ -13,6 +13,8 @@ from tests.support.pictures import jpeg
 from tests.support.postgres_server import hold_account
 from tests.support.services import SOMEONE_WAITS, Account, Service, wait_until
 
+pytestmark = pytest.mark.backends
+
 
 def files_of(service: Service, account: Account) -> list[tuple[str, str]]:
     found = service.sql("SELECT key, state FROM stored_files WHERE owner_id = $1", account.id)
