@@ -35,6 +35,7 @@ import pytest  # noqa: E402
 
 from ops.postgres_cluster import find_programs  # noqa: E402
 from tests.support import loopback  # noqa: E402
+from tests.support.accounts import make_account  # noqa: E402
 from tests.support.databases import (  # noqa: E402
     database_url,
     execute,
@@ -172,4 +173,4 @@ def shared_service(
 @pytest.fixture
 def account(shared_service: Service) -> Account:
     """A new account of the shared service."""
-    return shared_service.register(f"user-{uuid.uuid4().hex[:12]}")
+    return make_account(shared_service, f"user-{uuid.uuid4().hex[:12]}")

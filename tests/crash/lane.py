@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import IO
 
+from accounts import Tokens
 from tests.crash.history import Account
 from tests.crash.state import Finding, Pictures, State
 from tests.support import warm
@@ -23,6 +24,9 @@ from tests.support.services import Bucket, free_port
 
 # How long a fault may take to be reached under load; far longer than it takes.
 FAULT_SECONDS = 20.0
+# The services', which believe these tokens for longer than the longest run takes.
+SECRET = "s" * 32
+TOKENS = Tokens(SECRET, expire_minutes=10_000)
 
 
 class Missed(Exception):
@@ -84,8 +88,7 @@ class Lane:
         self.state = State(folder, database_url, bucket)
         settings = {
             "DATA_DIR": str(folder),
-            "SECRET_KEY": "s" * 32,
-            "ACCESS_TOKEN_EXPIRE_MINUTES": "10000",
+            "SECRET_KEY": SECRET,
         }
         settings |= {"REAPER_INTERVAL_SECONDS": "0.1", "DATABASE_URL": self.postgres.url}
         if self.store and bucket:
@@ -250,15 +253,10 @@ class Lane:
         return connection
 
     def register(self, name: str) -> Account:
+        """Make an account, with a token of it; no service has to run."""
         name = f"{name}{time.monotonic_ns()}"
-        given = {"username": name, "email": f"{name}@example.com", "password": "a long password"}
-        kind = {"Content-Type": "application/json"}
-        status, body = self.request("POST", "/users", json.dumps(given).encode(), kind)
-        assert status == 201, body
-        kind = {"Content-Type": "application/x-www-form-urlencoded"}
-        login = f"username={name}%40example.com&password=a+long+password".encode()
-        token = json.loads(self.request("POST", "/users/token", login, kind)[1])["access_token"]
-        return Account(name, json.loads(body)["id"], token)
+        account_id, now = self.state.make_account(name)
+        return Account(name, account_id, TOKENS.issue(account_id, now))
 
     def wrong(self, sentence: str) -> None:
         """A client was answered what is not so."""
@@ -289,7 +287,7 @@ class Lane:
         self.findings += self.state.compare(histories, is_a_day_later=True)
 
     def ensure_accounts(self) -> None:
-        """Two accounts, of a service that runs."""
+        """Make accounts until there are two."""
         known = {row["id"] for row in self.state.sql("SELECT id FROM users")}
         self.accounts = [account for account in self.accounts if account.id in known]
         while len(self.accounts) < 2:

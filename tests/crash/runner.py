@@ -169,9 +169,7 @@ def run_lane(
     known = trials(store) | SERVER_KILLS | DROPS
     report = Report()
     with _lane(folder, database, store, code, server_dir) as lane:
-        lane.start()
         lane.ensure_accounts()
-        lane.kill()
         for seed, name in plan:
             lane.random.seed(seed)
             line = _try(lane, known[name])
@@ -203,11 +201,7 @@ def _try(lane: Lane, trial: Trial) -> Line:
     if line.findings:
         lane.state.clear()
         lane.accounts = []
-    known = {row["id"] for row in lane.state.sql("SELECT id FROM users")}
-    if {account.id for account in lane.accounts} - known or not lane.accounts:
-        lane.start()
-        lane.ensure_accounts()
-        lane.kill()
+    lane.ensure_accounts()
     return line
 
 

@@ -5,6 +5,7 @@ import hashlib
 import os
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -14,6 +15,7 @@ from database import is_outage
 from image_utils import process_profile_image
 from tests.crash.history import GONE, History
 from tests.support.pictures import encoded, numbered
+from tests.support.rows import account
 from tests.support.services import Bucket
 
 # More than clients send between two comparisons.
@@ -50,17 +52,17 @@ class State:
         self._runner.run(self._connection.close())
         self._runner.close()
 
-    def sql(self, statement: str) -> list[asyncpg.Record]:
+    def sql(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Ask the database; while a killed server recovers, for as long as that takes."""
-        return self._runner.run(self._ask(statement))
+        return self._runner.run(self._ask(statement, arguments))
 
-    async def _ask(self, statement: str) -> list[asyncpg.Record]:
+    async def _ask(self, statement: str, arguments: tuple[object, ...]) -> list[asyncpg.Record]:
         deadline = time.monotonic() + RECOVERY_SECONDS
         while True:
             try:
                 if self._connection.is_closed():
                     self._connection = await asyncpg.connect(self._url)
-                rows: list[asyncpg.Record] = await self._connection.fetch(statement)
+                rows: list[asyncpg.Record] = await self._connection.fetch(statement, *arguments)
                 return rows
             except (
                 OSError,
@@ -89,6 +91,17 @@ class State:
             key: hashlib.sha256(content).hexdigest()
             for key, content in zip(keys, contents, strict=True)
         }
+
+    def make_account(self, name: str) -> tuple[int, datetime]:
+        """Insert an account; return its number, and the database's time after that.
+
+        It outlives a kill of the server, as an account does that a service made.
+        """
+        self.sql("SET synchronous_commit = on")
+        made = account(name)
+        ((account_id,),) = self.sql(made.statement, *made.arguments)
+        ((now,),) = self.sql("SELECT clock_timestamp()")
+        return account_id, now
 
     def make_due(self) -> None:
         """Let the time pass after which the reaper looks at

@@ -242,7 +242,7 @@ def test_a_listing_shows_sizes_and_times(store: Store) -> None:
 def test_a_listing_is_whole_beyond_one_page(store: Store) -> None:
     """A service's page has a thousand objects; of this size it is asked for smaller ones."""
     if isinstance(store, S3Store):
-        events = store._client.meta.events
+        events: Any = store._client.meta.events
         events.register("provide-client-params.s3.ListObjectsV2", ask_for_small_page)
     expected = [f"many/{number:04}.jpg" for number in range(2 * PAGE_OBJECTS + 1)]
     for key in expected:

@@ -66,6 +66,16 @@ def test_our_modules_are_imported_anew_and_with_the_settings_of_the_fork(tmp_pat
     assert ours.stdout == f"8123 {ROOT / 'config.py'} True\n"
 
 
+@pytest.mark.parametrize("leads_group", [True, False])
+def test_a_fork_may_lead_a_group_of_processes(tmp_path: Path, leads_group: bool) -> None:
+    program = "import os; print(os.getpid() == os.getpgrp())"
+    with open(tmp_path / "said", "w+") as said:
+        fork = warm.fork("-c", program, env={}, cwd=tmp_path, stdout=said, leads_group=leads_group)
+        assert fork.wait() == 0
+        said.seek(0)
+        assert said.read() == f"{leads_group}\n"
+
+
 @pytest.mark.parametrize(
     ("program", "status"),
     [
