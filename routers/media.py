@@ -1,20 +1,30 @@
 """Objects of the local store, as a browser or a CDN loads them.
 
-Typed, cached for ever, in parts where asked; only what is public.
+Typed, cached for ever, in parts where asked. What is not public is read with a signed link only,
+and cached by nobody but its reader, for as long as the link is good.
 """
 
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from config import KIB
-from errors import ObjectNotFound, RangeNotSatisfiable, StoreRefused, StoreUnavailable
+from errors import (
+    BadSignature,
+    LinkExpired,
+    ObjectNotFound,
+    RangeNotSatisfiable,
+    StoreRefused,
+    StoreUnavailable,
+)
 from files import RequestBackends
 from files.kinds import is_public
-from storage import CACHE_CONTROL, AsyncStore, OpenObject, Stores
+from storage import CACHE_CONTROL, AsyncStore, LinkSigner, OpenObject, Stores
 from web.document import Responses, refuse_with
 
 router = APIRouter(prefix="/media", tags=["media"])
@@ -24,20 +34,34 @@ CHUNK_BYTES = 64 * KIB
 ANSWERS: Responses = {
     206: {"description": "The part that `Range` asks for"},
     304: {"description": "`If-None-Match` names its `ETag`"},
-    **refuse_with(ObjectNotFound, RangeNotSatisfiable, StoreUnavailable, StoreRefused),
+    **refuse_with(
+        BadSignature,
+        LinkExpired,
+        ObjectNotFound,
+        RangeNotSatisfiable,
+        StoreUnavailable,
+        StoreRefused,
+    ),
 }
 
+_SECONDS = re.compile(r"[0-9]{1,12}")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 @router.get("/{key:path}", response_class=Response, responses=ANSWERS)
 @router.head("/{key:path}", response_class=Response, include_in_schema=False)
-async def read_object(key: str, request: Request, backends: RequestBackends) -> Response:
+async def read_object(
+    key: str,
+    request: Request,
+    backends: RequestBackends,
+    expires: Annotated[str, Query(description="Of a signed link: seconds since 1970")] = "",
+    sig: Annotated[str, Query(description="Of a signed link: its signature")] = "",
+) -> Response:
     """One object, or the one range of it that was asked for (RFC 9110, section 14)."""
     etag = f'"{key.rpartition("/")[2]}"'
     headers = {
         "Accept-Ranges": "bytes",
-        "Cache-Control": CACHE_CONTROL,
+        "Cache-Control": _check_access(key, expires, sig, backends.stores.signer),
         "Cross-Origin-Resource-Policy": "cross-origin",
         "ETag": etag,
     }
@@ -66,10 +90,25 @@ async def read_object(key: str, request: Request, backends: RequestBackends) -> 
     )
 
 
+def _check_access(key: str, expires: str, signature: str, signer: LinkSigner) -> str:
+    """Return how an object that may be read may be cached.
+
+    Raises BadSignature and LinkExpired; without a link, what is private does not exist.
+    """
+    if is_public(key):
+        return CACHE_CONTROL
+    if not expires and not signature:
+        raise ObjectNotFound
+    if not _SECONDS.fullmatch(expires) or not signer.is_genuine(key, int(expires), signature):
+        raise BadSignature
+    left_seconds = int(expires) - time.time()
+    if left_seconds <= 0:
+        raise LinkExpired
+    return f"private, max-age={int(left_seconds)}"
+
+
 async def _open(stores: Stores, key: str) -> tuple[AsyncStore, OpenObject]:
     """Open it in the local store that has it; the ones before the current are asked last."""
-    if not is_public(key):
-        raise ObjectNotFound
     for store in stores.on_disk():
         with suppress(ObjectNotFound):
             return store, await store.open(key)

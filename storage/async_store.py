@@ -54,6 +54,10 @@ class AsyncStore:
     async def exists(self, key: str) -> bool:
         return await self._call(functools.partial(self._store.exists, key))
 
+    async def signed_url(self, key: str, seconds: int) -> str:
+        """As the store does: not as cheap as `url`, and a role's keys may have to be renewed."""
+        return await self._call(functools.partial(self._store.signed_url, key, seconds))
+
     async def find(self, prefix: str) -> AsyncIterator[list[FoundObject]]:
         """List in batches of at most LISTING_BATCH; the deadline is each batch's own."""
         listing = self._store.find(prefix)

@@ -8,6 +8,7 @@ from errors import StoreRefused
 from locations import StoreSettings
 from storage.async_store import AsyncStore
 from storage.contract import STORE_THREADS, Store
+from storage.signing import LinkSigner
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +22,10 @@ class Stores:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings.stores()
         self.public_url = settings.public_url or ""  # before the paths of this service
+        self.signer = LinkSigner(settings.signing_secret)
         self._stores = {
-            name: _make_store(given, self.public_url) for name, given in self._settings.items()
+            name: _make_store(given, self.signer, self.public_url)
+            for name, given in self._settings.items()
         }
         # A bound for each: a previous store that hangs takes nothing from the current one.
         self._threads = {name: ThreadSlots(STORE_THREADS) for name in self._stores}
@@ -65,7 +68,7 @@ class Stores:
         return STORE_THREADS * len(self._stores)
 
 
-def _make_store(settings: StoreSettings, public_url: str) -> Store:
+def _make_store(settings: StoreSettings, signer: LinkSigner, public_url: str) -> Store:
     # Imported here, because boto3 costs a local installation
     # 20 MB and a third of a second for nothing.
     if settings.storage == "s3":
@@ -75,4 +78,4 @@ def _make_store(settings: StoreSettings, public_url: str) -> Store:
     from storage.local import LocalStore
 
     assert settings.directory is not None
-    return LocalStore(settings.directory, public_url)
+    return LocalStore(settings.directory, signer, public_url)

@@ -82,6 +82,12 @@ class Store(Protocol):
     def url(self, key: str) -> str:
         """Name the public URL that a browser loads; asks nobody."""
 
+    def signed_url(self, key: str, seconds: int) -> str:
+        """Name a URL that whoever has it may read until then, also of a private object.
+
+        It leads to the service that checks the signature, never to a public address before it.
+        """
+
     def find(self, prefix: str) -> Iterator[FoundObject]:
         """List every object whose key starts so, in bounded memory and no order."""
 

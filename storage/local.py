@@ -10,6 +10,7 @@ import errno
 import mimetypes
 import os
 import stat
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -36,6 +37,7 @@ from storage.drafts import (
     write_part,
 )
 from storage.folders import NO_LINK, Folders, enter, sync_folder
+from storage.signing import LinkSigner
 
 
 class LocalStore:
@@ -43,8 +45,9 @@ class LocalStore:
 
     bucket = ""
 
-    def __init__(self, root: Path, public_url: str = "") -> None:
+    def __init__(self, root: Path, signer: LinkSigner, public_url: str = "") -> None:
         """Keep objects below `root`; `public_url` comes before the paths of this service."""
+        self._signer = signer
         self._root = root
         self._folders = Folders(root)
         self._public_url = public_url
@@ -101,6 +104,10 @@ class LocalStore:
 
     def url(self, key: str) -> str:
         return f"{self._public_url}/media/{key}"
+
+    def signed_url(self, key: str, seconds: int) -> str:
+        expires_at = int(time.time()) + seconds
+        return f"{self.url(key)}?expires={expires_at}&sig={self._signer.sign(key, expires_at)}"
 
     def find(self, prefix: str) -> Iterator[FoundObject]:
         with _translate_errors(), suppress(FileNotFoundError), self._folders.open() as root:

@@ -63,6 +63,9 @@ class MemoryStore:
     def url(self, key: str) -> str:
         return f"memory://{self.bucket}/{key}"
 
+    def signed_url(self, key: str, seconds: int) -> str:
+        return f"{self.url(key)}?seconds={seconds}"
+
     def find(self, prefix: str) -> Iterator[FoundObject]:
         for key, found in list(self._objects.items()):
             if key.startswith(prefix):

@@ -135,6 +135,19 @@ class S3Store:
             return f"{parts.scheme}://{parts.netloc}{parts.path}/{self.bucket}/{key}"
         return f"{parts.scheme}://{self.bucket}.{parts.netloc}{parts.path}/{key}"
 
+    def signed_url(self, key: str, seconds: int) -> str:
+        with translate_errors():
+            return self._client.generate_presigned_url(
+                "get_object",
+                Params={
+                    "Bucket": self.bucket,
+                    "Key": check_key(key),
+                    # It was stored with one for ever and for everyone, as what is public is.
+                    "ResponseCacheControl": f"private, max-age={seconds}",
+                },
+                ExpiresIn=seconds,
+            )
+
     def find(self, prefix: str) -> Iterator[FoundObject]:
         with translate_errors():
             for page in self._client.get_paginator("list_objects_v2").paginate(

@@ -36,7 +36,7 @@ REFUSALS = {
     ("delete", "/users/{user_id}"): READING | {"401", "403", "404"},
     ("patch", "/users/{user_id}/picture"): READING | {"401", "403", "404"},
     ("delete", "/users/{user_id}/picture"): READING | {"401", "403", "404"},
-    ("get", "/media/{key}"): {"404", "416", "503"},
+    ("get", "/media/{key}"): {"403", "404", "416", "503"},
     ("get", "/health/live"): set(),
     ("get", "/health/ready"): {"503"},
 }

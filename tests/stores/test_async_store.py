@@ -184,6 +184,7 @@ def test_the_verbs_of_uploads_give_what_the_store_gives() -> None:
         await face.abort_upload(KEY, dropped)
         await face.complete_upload(KEY, kept, [""], [SHA256])
         assert await face.find_uploads(KEY) == []
+        assert await face.signed_url(KEY, 60) == store.signed_url(KEY, 60)
 
     on_a_loop(store, use)
     assert store.open(KEY).stream.read() == CONTENT
@@ -197,9 +198,10 @@ def test_the_verbs_of_uploads_give_what_the_store_gives() -> None:
         ("complete_upload", ["id", [""], [SHA256]]),
         ("abort_upload", ["id"]),
         ("find_uploads", []),
+        ("signed_url", [60]),
     ],
 )
-def test_the_verbs_of_uploads_leave_the_loop_and_are_given_up_at_the_deadline(
+def test_uploads_and_signing_leave_the_loop_and_are_given_up_at_the_deadline(
     store: GatedStore, monkeypatch: pytest.MonkeyPatch, verb: str, arguments: list[object]
 ) -> None:
     monkeypatch.setattr(async_store, "STORE_DEADLINE_SECONDS", SOON_SECONDS)

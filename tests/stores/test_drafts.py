@@ -14,6 +14,7 @@ import pytest
 import faults
 from errors import ObjectExists, ObjectNotFound, StoreError, StoreUnavailable
 from faults import FaultInjected
+from storage import LinkSigner
 from storage.contract import PART_BYTES
 from storage.drafts import DRAFTS
 from storage.local import LocalStore
@@ -30,7 +31,7 @@ def media(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(media: Path) -> LocalStore:
-    return LocalStore(media)
+    return LocalStore(media, LinkSigner(str))
 
 
 def put_part(store: LocalStore, upload_id: str, number: int) -> str:

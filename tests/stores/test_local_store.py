@@ -23,6 +23,7 @@ import pytest
 
 import faults
 from errors import ObjectExists, ObjectNotFound, StoreError, StoreUnavailable
+from storage import LinkSigner
 from storage.drafts import DRAFTS
 from storage.local import LocalStore
 from tests.support.pictures import jpeg
@@ -34,7 +35,7 @@ CONTENT = b"picture" * 1000
 
 @pytest.fixture
 def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "data" / "media")
+    return LocalStore(tmp_path / "data" / "media", LinkSigner(str))
 
 
 @pytest.fixture
@@ -201,7 +202,8 @@ def killed_at(call: str, media: Path) -> None:
         "        return real(first)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         f"os.{call} = die\n"
-        f"LocalStore(pathlib.Path(sys.argv[1])).put({KEY!r}, b'picture' * 1000, 'image/jpeg', '')\n"
+        "store = LocalStore(pathlib.Path(sys.argv[1]), None)\n"
+        f"store.put({KEY!r}, b'picture' * 1000, 'image/jpeg', '')\n"
     )
     ended = subprocess.run(
         [sys.executable, "-c", program, str(media)],
@@ -673,7 +675,7 @@ def test_the_folder_of_all_may_be_a_link(tmp_path: Path) -> None:
     """As operators move it to another disk."""
     (tmp_path / "disk").mkdir()
     (tmp_path / "media").symlink_to(tmp_path / "disk")
-    linked = LocalStore(tmp_path / "media")
+    linked = LocalStore(tmp_path / "media", LinkSigner(str))
     put(linked)
     assert read(linked) == CONTENT
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
@@ -141,6 +142,52 @@ def test_the_public_url_is_the_one_that_the_service_answers_at(
     settings: dict[str, str], url: str
 ) -> None:
     assert make_store(settings.pop("endpoint", None), **settings).url(KEY) == url
+
+
+@pytest.mark.parametrize(
+    ("settings", "address"),
+    [
+        (
+            {"region": "eu-central-1"},
+            "https://pictures.s3.eu-central-1.amazonaws.com/profile_pics/x.jpg",
+        ),
+        (
+            {"bucket": "pictures.example.com", "region": "eu-central-1"},
+            "https://s3.eu-central-1.amazonaws.com/pictures.example.com/profile_pics/x.jpg",
+        ),
+        (
+            {"endpoint": "https://fra1.example.com", "addressing_style": "virtual"},
+            "https://pictures.fra1.example.com/profile_pics/x.jpg",
+        ),
+        # A CDN does not know our keys; who checks the signature is the service behind it.
+        (
+            {"endpoint": "http://127.0.0.1:9000", "public_base_url": "https://cdn.example.com"},
+            "http://127.0.0.1:9000/pictures/profile_pics/x.jpg",
+        ),
+    ],
+)
+@pytest.mark.parametrize("checksums", ["when_supported", "when_required"])
+def test_a_signed_url_leads_to_the_service_that_checks_the_signature(
+    settings: dict[str, str], address: str, checksums: str
+) -> None:
+    given = {**settings, "checksums": checksums}
+    url = urlsplit(make_store(given.pop("endpoint", None), **given).signed_url(KEY, 90))
+    asked = dict(parse_qsl(url.query))
+    assert f"{url.scheme}://{url.netloc}{url.path}" == address
+    assert (asked["X-Amz-Algorithm"], asked["X-Amz-Expires"]) == ("AWS4-HMAC-SHA256", "90")
+    # What else is signed, a browser would have to send.
+    assert asked["X-Amz-SignedHeaders"] == "host"
+
+
+def test_a_signed_url_of_an_older_bucket_is_the_older_buckets() -> None:
+    older = make_store("http://127.0.0.1:9000").in_bucket("older")
+    assert older.signed_url(KEY, 60).startswith(f"http://127.0.0.1:9000/older/{KEY}?")
+
+
+def test_without_keys_no_url_is_signed(no_credentials: pytest.MonkeyPatch) -> None:
+    store = make_store("http://127.0.0.1:9", access_key_id=None, secret_access_key=None)
+    with pytest.raises(StoreRefused):
+        store.signed_url(KEY, 60)
 
 
 @pytest.mark.parametrize(

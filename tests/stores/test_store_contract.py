@@ -14,12 +14,12 @@ from pydantic import SecretStr
 from config import MIB
 from errors import DarkroomError, ObjectExists, ObjectNotFound, StoreError
 from locations import StoreSettings
-from storage import OpenObject, Store
+from storage import LinkSigner, OpenObject, Store
 from storage.contract import PART_BYTES
 from storage.local import LocalStore
 from storage.memory import MemoryStore
 from storage.s3 import S3Store
-from tests.support.services import Bucket
+from tests.support.services import Bucket, get
 
 KEY = "profile_pics/first.jpg"
 PAGE_OBJECTS = 10
@@ -38,7 +38,7 @@ def make_store(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Sto
         return MemoryStore()
     if kind == "local":
         (tmp_path / "media").mkdir(exist_ok=True)  # as the configured stores do at start
-        return LocalStore(tmp_path / "media")
+        return LocalStore(tmp_path / "media", LinkSigner(str))
     return s3_store(Bucket.make(request.getfixturevalue(kind)))
 
 
@@ -550,6 +550,31 @@ def test_a_key_that_is_not_ours_takes_no_upload(store: Store, tmp_path: Path) ->
         taken += [f"{verb} of {name}" for verb, call in verbs.items() if outcome(call, key)]
     assert taken == []
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("store", ["moto", "ministack"], indirect=True)
+def test_a_signed_url_of_a_bucket_is_read_by_whoever_has_it_and_cached_by_nobody_else(
+    store: Store,
+) -> None:
+    put(store, "originals/first.jpg")
+    answer = get(store.signed_url("originals/first.jpg", 60))
+    assert (answer.status_code, answer.content) == (200, b"picture")
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.headers["cache-control"] == "private, max-age=60"
+
+
+def test_a_signed_url_is_named_without_asking_anybody(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("asked somebody")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("builtins.open", refuse)
+    url = store.signed_url("originals/never-stored.jpg", 60)
+    monkeypatch.undo()
+    assert url.partition("?")[0].endswith("/originals/never-stored.jpg")
+    assert url.partition("?")[2], "it says until when"
 
 
 @pytest.mark.parametrize("store", ["moto", "ministack"], indirect=True)
