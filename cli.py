@@ -1,4 +1,4 @@
-"""The operator's commands: migrate, worker, reap, failing, requeue, check, sweep, make-admin.
+"""The operator's commands: migrate, worker, reap, failing, requeue, check, sweep, find, make-admin.
 
 Without a DATABASE_URL they join the running embedded database, or
 start it for as long as they run. What `check` and `sweep` print,
@@ -30,12 +30,12 @@ from database import migrate as migrate_database
 from errors import DatabaseUnavailable, StartupError
 from files import Backends, reaper
 from models import User, fold
-from ops import check, embedded_postgres, failing, process, sweep
+from ops import check, embedded_postgres, failing, finding, process, sweep
 from ops.inventory import CannotLook, describe_store
 from schemas import normalize_email
 from storage import Stores
 
-# Of `check` and `sweep`, whose 1 means that they found something.
+# Of `check`, `sweep` and `find`, whose 1 tells what they found.
 NOT_LOOKED_STATUS = 2
 CLAIM_HELP = (
     "mark the current store as this database's, which alone may delete there: a step of its own,"
@@ -128,6 +128,22 @@ async def _claim_store(backends: Backends) -> int:
     return 1
 
 
+async def find(backends: Backends, prefix: str, store: str | None) -> int:
+    """List the objects of a store whose keys begin so, a line of JSON each, with a URL to load it.
+
+    The URL of what is private is good for ten minutes. Exit 1 if there is none.
+    """
+    names = sorted(backends.stores.names)
+    if store is not None and store not in names:
+        raise ValueError(f"There is no store {store}; the settings have {', '.join(names)}.")
+    searched = backends.stores.named(store) if store else backends.stores.current
+    is_any = False
+    async for found in finding.find_objects(searched, prefix):
+        is_any = True
+        print(json.dumps(dataclasses.asdict(found), default=str))
+    return int(not is_any)
+
+
 async def make_admin(backends: Backends, email: str) -> int:
     """Let this account see and change every other."""
     account = update(User).where(User.email_folded == fold(normalize_email(email)))
@@ -149,6 +165,7 @@ COMMANDS: dict[str, Command] = {
     "requeue": requeue,
     "check": run_check,
     "sweep": run_sweep,
+    "find": find,
     "make-admin": make_admin,
 }
 
@@ -173,6 +190,8 @@ def _parse_arguments() -> dict[str, Any]:
         parsers[name] = subparsers.add_parser(name, help=told, description=told)
         parsers[name].set_defaults(name=name)
     parsers["make-admin"].add_argument("email")
+    parsers["find"].add_argument("prefix")
+    parsers["find"].add_argument("--store", help="not the current one but the one of this name")
     modes = parsers["sweep"].add_mutually_exclusive_group()
     modes.add_argument("--claim", action="store_true", help=CLAIM_HELP)
     modes.add_argument(
@@ -201,7 +220,7 @@ def main(settings: Settings) -> int:
     except DatabaseUnavailable as err:
         cause = (str(err.__cause__).splitlines() or ["it does not answer"])[0]
         print(f"The database cannot be used: {cause}", file=sys.stderr)
-    return NOT_LOOKED_STATUS if name in ("check", "sweep") else 1
+    return NOT_LOOKED_STATUS if name in ("check", "sweep", "find") else 1
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class Stores:
             from storage.local import prove_volume
 
             prove_volume(folder)
-        self.current = self.of(name, self._stores[name].bucket)
+        self.current = self.named(name)
 
     def of(self, name: str, bucket: str) -> AsyncStore:
         """Give the store that a row names; raises StoreRefused where no setting knows it."""
@@ -50,6 +50,11 @@ class Stores:
             store = self._stores[name].in_bucket(bucket)
             self._faces[name, bucket] = AsyncStore(name, store, self._threads[name])
         return self._faces[name, bucket]
+
+    def named(self, name: str) -> AsyncStore:
+        """Give a store as the settings have it; raises StoreRefused where they do not."""
+        bucket = self._stores[name].bucket if name in self._stores else ""
+        return self.of(name, bucket)
 
     def on_disk(self) -> list[AsyncStore]:
         """Give the local stores, the current one first: this service serves their objects."""
