@@ -33,7 +33,7 @@ from files import Backends, reaper
 from ops import embedded_postgres, process, serving
 from pictures.decoding import Decoding
 from pictures.pool import DecoderPool
-from routers import health, media, users
+from routers import health, media, photos, users
 from storage import Stores
 from web import document
 from web.admission import Admission
@@ -80,6 +80,7 @@ def create_app(settings: Settings, *, owns_process: bool = False) -> FastAPI:
     app.add_middleware(RequestContext)
     app.include_router(users.router, prefix=settings.api_prefix)
     app.include_router(users.upload_router, prefix=settings.api_prefix)
+    app.include_router(photos.router, prefix=settings.api_prefix)
     app.include_router(media.router)
     app.include_router(health.router)
     app.add_api_route("/", _read_root, include_in_schema=False)

@@ -224,7 +224,8 @@ class Photo(Base):
         UniqueConstraint("original_id", name="photos_original_id_key"),
         UniqueConstraint("master_id", name="photos_master_id_key"),
         CheckConstraint("visibility IN ('public', 'private')", name="photos_visibility_check"),
-        Index("photos_owner_index", "owner_id", text("id DESC")),
+        # By -id, so that no index but this one gives an account's photos in their order.
+        Index("photos_owner_index", "owner_id", "visibility", text("(-id)")),
         Index(
             "photos_public_index",
             text("id DESC"),

@@ -1,12 +1,13 @@
 """What goes in and out as JSON."""
 
 import unicodedata
+from datetime import datetime
 from typing import Annotated, Literal
 
 import email_validator
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, WithJsonSchema
 
-from models import LONGEST_FOLDED, fold
+from models import LONGEST_FOLDED, Visibility, fold
 from pictures import MetadataName
 
 # Addresses are proven by a mail, not by their spelling:
@@ -163,6 +164,61 @@ class UserWithNewPicture(UserPrivate):
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     removed_metadata: tuple[MetadataName, ...] = ()
+
+
+class PhotoOwner(BaseModel):
+    """Whose photo it is, with what a page shows beside it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    username: str
+    image_path: str
+
+
+class PhotoPublic(BaseModel):
+    """A photo as everyone sees it who may. `url` is what a browser loads.
+
+    `filename`, `content_type` and `size_bytes` are those of the file as it was sent, `width` and
+    `height` those of what `url` shows.
+    """
+
+    id: int
+    owner: PhotoOwner
+    url: str | None = Field(
+        description="Of a private photo it is good for a few minutes;"
+        " null while the settings do not know the store that holds it"
+    )
+    width: int
+    height: int
+    aspect_ratio: float = Field(description="Width by height, as CSS has it")
+    placeholder: ImagePlaceholder | None
+    caption: str
+    alt: str
+    visibility: Visibility
+    filename: str
+    content_type: str
+    size_bytes: int
+    removed_metadata: list[MetadataName]
+    created_at: datetime
+
+
+class PhotoPrivate(PhotoPublic):
+    """A photo as its owner sees it.
+
+    `original_url` is where the file lies as it was sent.
+    """
+
+    original_url: str | None = Field(
+        description="Good for a few minutes; null if the original was not kept"
+    )
+
+
+class PhotoPage(BaseModel):
+    """Photos, the newest first. `next` is the `cursor` of the next page; null at the end."""
+
+    photos: list[PhotoPublic]
+    next: str | None
 
 
 class LoginForm(BaseModel):

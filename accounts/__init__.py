@@ -6,7 +6,9 @@ What an account owns is not known here; its rows are in `models`, its files in `
 from accounts.identity import (
     CurrentUser,
     EditableUser,
+    ListedUserId,
     Login,
+    OptionalUser,
     RequestPasswords,
     UserId,
     lock_account,
@@ -17,7 +19,9 @@ from accounts.tokens import Tokens
 __all__ = [
     "CurrentUser",
     "EditableUser",
+    "ListedUserId",
     "Login",
+    "OptionalUser",
     "Passwords",
     "RequestPasswords",
     "Tokens",

@@ -106,6 +106,31 @@ async def _read_current_user(
 CurrentUser = Annotated[User, Depends(_read_current_user)]
 
 
+async def _read_optional_user(
+    token: Annotated[str | None, Depends(_bearer)],
+    tokens: RequestTokens,
+    database: RequestDatabase,
+) -> User | None:
+    return None if token is None else await _read_current_user(token, tokens, database)
+
+
+# Whoever asks; None without a token. One that is not valid is refused as everywhere: its sender
+# would take what anyone is shown for all that there is.
+OptionalUser = Annotated[User | None, Depends(_read_optional_user)]
+
+
+def _read_listed_user_id(user_id: UserIdOrMe, viewer: OptionalUser) -> int:
+    if isinstance(user_id, int):
+        return user_id
+    if viewer is None:
+        raise NotAuthenticated
+    return viewer.id
+
+
+# The account that the path names, which anyone may ask about. It may not exist.
+ListedUserId = Annotated[int, Depends(_read_listed_user_id)]
+
+
 async def _read_editable_user(
     user_id: UserIdOrMe, current: CurrentUser, database: RequestDatabase
 ) -> User:

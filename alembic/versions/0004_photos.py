@@ -55,7 +55,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("master_id", name="photos_master_id_key"),
         sa.UniqueConstraint("original_id", name="photos_original_id_key"),
     )
-    op.create_index("photos_owner_index", "photos", ["owner_id", sa.text("id DESC")])
+    op.create_index("photos_owner_index", "photos", ["owner_id", "visibility", sa.text("(-id)")])
     op.create_index(
         "photos_public_index",
         "photos",

@@ -13,12 +13,14 @@ from fastapi.staticfiles import StaticFiles
 from starlette.routing import Route
 
 from main import app
+from tests.support.photos import store_photo
 from tests.support.pictures import jpeg
 from tests.support.services import ROOT, Account, Service
 
 WHO = ("anonymous", "owner", "other", "admin", "deleted")
 Expected = tuple[int, int, int, int, int]
 OPEN: Expected = (200, 200, 200, 200, 200)
+OPTIONAL_LOGIN: Expected = (200, 200, 200, 200, 401)
 LOGGED_IN: Expected = (401, 200, 200, 200, 401)
 OWNER_OR_ADMIN: Expected = (401, 200, 403, 200, 401)
 PICTURE = jpeg(320, 320)
@@ -36,6 +38,9 @@ TABLE: dict[tuple[str, str], Expected] = {
     ("DELETE", "/users/{user_id}"): (401, 204, 403, 204, 401),
     ("PATCH", "/users/{user_id}/picture"): OWNER_OR_ADMIN,
     ("DELETE", "/users/{user_id}/picture"): OWNER_OR_ADMIN,
+    ("GET", "/photos"): OPTIONAL_LOGIN,
+    ("GET", "/photos/{photo_id}"): (404, 200, 404, 404, 401),  # a private one
+    ("GET", "/users/{user_id}/photos"): OPTIONAL_LOGIN,
     ("GET", "/media/{key}"): OPEN,
     ("HEAD", "/media/{key}"): OPEN,
     ("GET", "/health/live"): OPEN,
@@ -112,6 +117,7 @@ class Cast:
     deleted: Account
     owner: Account
     image_path: str
+    photo_id: int
     client: httpx.Client
 
     def owner_for(self, method: str) -> Account:
@@ -134,8 +140,9 @@ def people(shared_service: Service) -> Iterator[Cast]:
     with shared_service.client(deleted) as client:
         assert client.delete(f"/users/{deleted.id}").status_code == 204
     image_path = shared_service.patch_picture(owner, PICTURE).json()["image_path"]
+    photo_id = store_photo(shared_service, owner.id, "private", master=PICTURE)
     with shared_service.client() as client:
-        yield Cast(shared_service, other, admin, deleted, owner, image_path, client)
+        yield Cast(shared_service, other, admin, deleted, owner, image_path, photo_id, client)
 
 
 @pytest.mark.parametrize("who", WHO)
@@ -173,7 +180,7 @@ def call(
         people.image_path.partition("/media/")[2]
         or f"profile_pics/{people.image_path.rpartition('/')[2]}"
     )
-    url = path.format(user_id=owner.id, key=key)
+    url = path.format(user_id=owner.id, key=key, photo_id=people.photo_id)
     headers = caller.headers if caller else {}
     name = f"new-{uuid.uuid4().hex[:12]}"
     match method, path:

@@ -36,6 +36,9 @@ REFUSALS = {
     ("delete", "/users/{user_id}"): READING | {"401", "403", "404"},
     ("patch", "/users/{user_id}/picture"): READING | {"401", "403", "404"},
     ("delete", "/users/{user_id}/picture"): READING | {"401", "403", "404"},
+    ("get", "/photos"): READING | {"401"},
+    ("get", "/photos/{photo_id}"): READING | {"401", "404"},
+    ("get", "/users/{user_id}/photos"): READING | {"401", "404"},
     ("get", "/media/{key}"): {"403", "404", "416", "503"},
     ("get", "/health/live"): set(),
     ("get", "/health/ready"): {"503"},
@@ -113,7 +116,7 @@ def test_what_needs_a_token_says_so_and_where_to_get_one(document: dict[str, Any
     locked = {
         (method, path)
         for path, method, operation in operations(document)
-        if operation.get("security")
+        if operation.get("security") and {} not in operation["security"]
     }
     assert locked == {
         *(("get", "/users/me"), ("delete", "/users/token"), ("patch", "/users/{user_id}")),
@@ -122,6 +125,10 @@ def test_what_needs_a_token_says_so_and_where_to_get_one(document: dict[str, Any
             ("patch", "/users/{user_id}/picture"),
             ("delete", "/users/{user_id}/picture"),
         ),
+    }
+    taken = {path for path, _, operation in operations(document) if operation.get("security")}
+    assert taken - {path for _, path in locked} == {
+        *("/photos", "/photos/{photo_id}", "/users/{user_id}/photos")
     }
     (scheme,) = document["components"]["securitySchemes"].values()
     assert scheme["flows"]["password"]["tokenUrl"] == "/users/token" in document["paths"]

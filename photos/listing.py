@@ -1,0 +1,118 @@
+"""Lists of photos, newest first, in pages that neither repeat nor skip what stays.
+
+A page begins below the last id of the page before, so that what comes or goes meanwhile moves
+nothing. Each is read by at most two scans of an index, which end with the page: a million photos
+cost what a thousand cost.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Select, literal_column, select, union_all
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import lazyload
+
+from errors import PhotoNotFound, UserNotFound
+from models import Photo, User, Visibility
+from photos.cursors import read_cursor, write_cursor
+
+# Two screens of thumbnails on a telephone.
+DEFAULT_PAGE_PHOTOS = 30
+# An answer of some 100 KB. A client that wants all of them asks for pages.
+MOST_PAGE_PHOTOS = 100
+
+# Above every id.
+_NEWEST = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of a list; `next_cursor` asks for the part behind it, and is None at the end."""
+
+    photos: Sequence[Photo]
+    next_cursor: str | None
+
+
+async def list_all(db: AsyncSession, viewer_id: int | None, cursor: str | None, limit: int) -> Page:
+    """List everyone's public photos, and the viewer's own private ones. Raises BadCursor."""
+    before_id = _find_start(cursor)
+    scans = [_scan_all(before_id, limit)]
+    if viewer_id is not None:
+        scans.append(_scan_account(viewer_id, Visibility.PRIVATE, before_id, limit))
+    return await _read_page(db, scans, limit)
+
+
+async def list_account(
+    db: AsyncSession, owner_id: int, viewer_id: int | None, cursor: str | None, limit: int
+) -> Page:
+    """List an account's photos, the private ones to itself only.
+
+    Raises UserNotFound, and BadCursor.
+    """
+    before_id = _find_start(cursor)
+    scans = [_scan_account(owner_id, Visibility.PUBLIC, before_id, limit)]
+    if viewer_id == owner_id:
+        scans.append(_scan_account(owner_id, Visibility.PRIVATE, before_id, limit))
+    page = await _read_page(db, scans, limit)
+    # Whoever has a photo exists, so that most pages cost no second round trip.
+    if not page.photos and await db.scalar(select(User.id).where(User.id == owner_id)) is None:
+        raise UserNotFound
+    return page
+
+
+async def read_photo(db: AsyncSession, photo_id: int, viewer_id: int | None) -> Photo:
+    """Read a photo that the viewer may see. Raises PhotoNotFound."""
+    photo = await db.get(Photo, photo_id)
+    if photo is None or not _may_see(photo, viewer_id):
+        raise PhotoNotFound
+    return photo
+
+
+def _may_see(photo: Photo, viewer_id: int | None) -> bool:
+    return photo.visibility == Visibility.PUBLIC or photo.owner_id == viewer_id
+
+
+def _find_start(cursor: str | None) -> int:
+    """The id below which the page begins."""
+    return _NEWEST if cursor is None else read_cursor(cursor)
+
+
+def _scan_all(before_id: int, limit: int) -> Select[int]:
+    """The newest ids of all public photos; one more than fit tells that there are more."""
+    return (
+        select(Photo.id)
+        # Written out and not bound: only so does the partial index fit a plan for any values.
+        .where(Photo.visibility == literal_column(f"'{Visibility.PUBLIC}'"), Photo.id < before_id)
+        .order_by(Photo.id.desc())
+        .limit(limit + 1)
+    )
+
+
+def _scan_account(owner_id: int, visibility: Visibility, before_id: int, limit: int) -> Select[int]:
+    """The newest ids of an account's photos of one sort.
+
+    Their order is one that only the index of owners has. By id, Postgres might walk through
+    everyone's photos, in the belief that enough of this account's are among the first.
+    """
+    return (
+        select(Photo.id)
+        .where(Photo.owner_id == owner_id, Photo.visibility == visibility, -Photo.id > -before_id)
+        .order_by(-Photo.id)
+        .limit(limit + 1)
+    )
+
+
+async def _read_page(db: AsyncSession, scans: Sequence[Select[int]], limit: int) -> Page:
+    """Read the newest photos of several scans, no two of which find the same."""
+    ids = union_all(*scans).subquery()
+    newest = select(ids.c.id).order_by(ids.c.id.desc()).limit(limit + 1).subquery()
+    found = await db.scalars(
+        select(Photo)
+        .join(newest, Photo.id == newest.c.id)
+        .order_by(Photo.id.desc())
+        .options(lazyload(Photo.original))  # lists do not show it
+    )
+    photos = found.all()
+    shown = photos[:limit]
+    has_more = len(photos) > limit
+    return Page(shown, write_cursor(shown[-1].id) if has_more else None)
