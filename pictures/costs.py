@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import errors
 from pictures.formats import DEAREST_BYTES_PER_PIXEL, Header, read_header
-from pictures.values import PICTURE_SIDE_PX, Content, Crop
+from pictures.values import MASTER_SIDE_PX, PICTURE_SIDE_PX, Content, Crop, fit_into_master
 
 MIB = 1024 * 1024
 # A decoder that scales leaves the last factor of two to the better filter.
@@ -22,7 +22,7 @@ MAX_SIDE_PX = 65_535
 # What a reduced JPEG may take; its rows and tables need little beside it.
 REDUCED_BYTES = 9 * MIB
 # Pillow's RGB has a fourth byte.
-_REDUCED_BYTES_PER_PIXEL = 4
+_RGB_BYTES_PER_PIXEL = 4
 # Python's objects, the small pictures at the end, colour tables.
 FIXED_BYTES = 10 * MIB
 # Copies of the file, beside the memory that a decoder shares: one that came through the socket, or
@@ -41,6 +41,13 @@ _TIMES_A_BASELINE_JPEG = {
     "AVIF": 8,
     "HEIF": 12,
 }
+# A master is averaged to less than twice its side before the better filter.
+MASTER_AVERAGED_SIDE_PX = 2 * MASTER_SIDE_PX
+# Of a master: scaled, turned, with its transparency, in sRGB, on its background, and encoded.
+_MASTER_COPIES = 6
+# Beside decoding: scaling down, converting and encoding the largest.
+_MASTER_SECONDS = 0.2
+
 # libjpeg can scale by these.
 _LARGEST_REDUCTION = 8
 
@@ -69,9 +76,28 @@ def examine(
     header = read_header(content)
     size = (header.width_px, header.height_px)
     cost = check_size(header, size, crop, max_pixels, max_whole_pixels)
-    file_bytes = _COPIES[header.format] * len(content)
-    metadata_bytes = _METADATA_COPIES * header.metadata_bytes
-    return header, Cost(cost.memory_bytes + file_bytes + metadata_bytes, cost.cpu_seconds)
+    carried_bytes = _count_carried_bytes(header, len(content))
+    return header, Cost(cost.memory_bytes + carried_bytes, cost.cpu_seconds)
+
+
+def _count_carried_bytes(header: Header, file_bytes: int) -> int:
+    """Count the copies of the file, and what is made of that which stands beside the pixels."""
+    return _COPIES[header.format] * file_bytes + _METADATA_COPIES * header.metadata_bytes
+
+
+def price_master(header: Header, file_bytes: int) -> Cost:
+    """Tell what making a master costs, of a file whose sides were checked."""
+    size = (header.width_px, header.height_px)
+    width_px, height_px = fit_into_master(size)
+    reduced_bytes = 0
+    if header.format == "JPEG":
+        reduced_bytes = _count_reduced_bytes(size, choose_master_reduction(header, size))
+    # Scaled across, not yet down.
+    narrowed_rows = min(size[1], 2 * MASTER_AVERAGED_SIDE_PX)
+    scaling_bytes = _RGB_BYTES_PER_PIXEL * width_px * (narrowed_rows + _MASTER_COPIES * height_px)
+    cost = _price(header, size, reduced_bytes + scaling_bytes)
+    carried_bytes = _count_carried_bytes(header, file_bytes)
+    return Cost(cost.memory_bytes + carried_bytes, cost.cpu_seconds + _MASTER_SECONDS)
 
 
 def check_size(
@@ -85,7 +111,9 @@ def check_size(
     pixels = width_px * height_px
     if pixels == 0:
         raise errors.BrokenPicture
-    reduced_bytes = _count_reduced_bytes(header, size, crop)
+    reduced_bytes = 0
+    if header.format == "JPEG":
+        reduced_bytes = _count_reduced_bytes(size, choose_reduction(header, size, crop))
     is_reduced = header.is_baseline and reduced_bytes <= REDUCED_BYTES
     limit = max_pixels if is_reduced else max_whole_pixels
     if pixels > limit:
@@ -99,7 +127,13 @@ def check_size(
         raise errors.SideTooLong.with_numbers(
             width_px=width_px, height_px=height_px, most_px=MAX_SIDE_PX
         )
-    memory_bytes = FIXED_BYTES + reduced_bytes + int(pixels * header.bytes_per_pixel)
+    return _price(header, size, reduced_bytes)
+
+
+def _price(header: Header, size: tuple[int, int], scaled_bytes: int) -> Cost:
+    """Tell what decoding costs, beside which so many bytes are held of the picture made smaller."""
+    pixels = size[0] * size[1]
+    memory_bytes = FIXED_BYTES + scaled_bytes + int(pixels * header.bytes_per_pixel)
     times = 1 if header.is_baseline else _TIMES_A_BASELINE_JPEG[header.format]
     return Cost(memory_bytes, SECONDS_PER_MEGAPIXEL * times * pixels / 1e6)
 
@@ -113,14 +147,11 @@ def count_dearest_bytes(max_whole_pixels: int, max_file_bytes: int) -> int:
     return FIXED_BYTES + pixel_bytes + max(_COPIES.values()) * max_file_bytes
 
 
-def _count_reduced_bytes(header: Header, size: tuple[int, int], crop: Crop | None) -> int:
-    """Count what a JPEG takes that was reduced while it was decoded; nothing for all else."""
-    if header.format != "JPEG":
-        return 0
-    factor = choose_reduction(header, size, crop)
+def _count_reduced_bytes(size: tuple[int, int], factor: int) -> int:
+    """Count what a JPEG takes that was reduced by this factor while it was decoded."""
     width_px = math.ceil(size[0] / factor)
     height_px = math.ceil(size[1] / factor)
-    return _REDUCED_BYTES_PER_PIXEL * width_px * height_px
+    return _RGB_BYTES_PER_PIXEL * width_px * height_px
 
 
 def choose_reduction(header: Header, size: tuple[int, int], crop: Crop | None) -> int:
@@ -133,10 +164,17 @@ def choose_reduction(header: Header, size: tuple[int, int], crop: Crop | None) -
         return 1
     side_px = min(size) if crop is None else crop.size_px
     factor = _reduce_while_enough(side_px, DRAFT_SIDE_PX)
-    whole_bytes = _REDUCED_BYTES_PER_PIXEL * size[0] * size[1]
+    whole_bytes = _RGB_BYTES_PER_PIXEL * size[0] * size[1]
     if header.is_baseline and whole_bytes > REDUCED_BYTES * factor**2:
         return _reduce_while_enough(side_px, PICTURE_SIDE_PX)
     return factor
+
+
+def choose_master_reduction(header: Header, size: tuple[int, int]) -> int:
+    """Choose by how much a JPEG is reduced for a master, of whose longer side it keeps enough."""
+    if header.format != "JPEG":
+        return 1
+    return _reduce_while_enough(max(size), MASTER_SIDE_PX)
 
 
 def _reduce_while_enough(side_px: int, enough_px: int) -> int:

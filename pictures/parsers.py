@@ -127,7 +127,7 @@ def open_picture(content: Content, header: Header) -> Iterator[Image.Image]:
     # OSError, SyntaxError, ValueError, struct.error, zlib.error ...: all of them a bad file.
     except Exception as err:
         if _is_cut_short(content, str(err)):
-            raise make_truncated(content) from err
+            raise make_truncated(len(content)) from err
         raise BrokenPicture from err
 
 

@@ -10,12 +10,40 @@ from typing import Literal, NamedTuple, get_args
 
 PICTURE_SIDE_PX = 300
 CONTENT_TYPE = "image/jpeg"
+# A master fits into a square of this side: what a large screen shows of a photo, and enough for
+# every thumbnail; decoding one takes a quarter of what its original takes.
+MASTER_SIDE_PX = 1600
+# Of what is taken, by Pillow's name of its format.
+CONTENT_TYPES = {
+    "JPEG": CONTENT_TYPE,
+    "PNG": "image/png",
+    "GIF": "image/gif",
+    "WEBP": "image/webp",
+    "AVIF": "image/avif",
+    "HEIF": "image/heic",
+}
 
 # A file: as the service has it, or as a decoder sees it in memory that both share.
 Content = bytes | memoryview
 
 MetadataName = Literal["comment", "exif", "gps", "icc_profile", "iptc", "text", "thumbnail", "xmp"]
 METADATA_NAMES: tuple[MetadataName, ...] = get_args(MetadataName)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the first bytes say; `format` is Pillow's name of the one parser that may see the file.
+
+    `bytes_per_pixel` is what decoding holds for each pixel of the file, beside the reduced picture
+    of a JPEG.
+    """
+
+    format: str
+    width_px: int
+    height_px: int
+    bytes_per_pixel: float
+    metadata_bytes: int = 0  # what a JPEG or a PNG carries beside its pixels
+    is_baseline: bool = False  # a JPEG that can be decoded line by line
 
 
 class Crop(NamedTuple):
@@ -64,6 +92,15 @@ class ProcessedImage:
             thumbhash=thumbhash,
             removed_metadata=removed_metadata,
         )
+
+
+def fit_into_master(size: tuple[int, int]) -> tuple[int, int]:
+    """Find the sides of the master of a picture, which is never enlarged."""
+    longest_px = max(size)
+    if longest_px <= MASTER_SIDE_PX:
+        return size
+    width_px, height_px = (max(1, round(side * MASTER_SIDE_PX / longest_px)) for side in size)
+    return width_px, height_px
 
 
 def make_filename() -> str:

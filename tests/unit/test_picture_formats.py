@@ -456,8 +456,8 @@ ENDLESS = {
 
 @pytest.mark.parametrize("name", ENDLESS)
 def test_a_header_made_to_keep_us_busy_is_given_up(name: str) -> None:
-    """A dozen calls for each step that is allowed; without a limit it would be a million."""
-    assert steps(ENDLESS[name]) <= 12 * MOST_STEPS
+    """Thirty calls for each step that is allowed; without a limit it would be millions."""
+    assert steps(ENDLESS[name]) <= 30 * MOST_STEPS
 
 
 def test_real_headers_are_far_from_that_limit() -> None:

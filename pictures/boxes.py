@@ -1,0 +1,114 @@
+"""The boxes of an AVIF or HEIC file (ISO/IEC 14496-12), as far as they tell the picture's size.
+
+They are read forwards, and a bounded number of them.
+"""
+
+from dataclasses import dataclass
+
+from pictures.reading import MOST_STEPS, Reading, Stretch
+
+# Where the file ends is unknown while it is read; a box may go on until there.
+END_OF_FILE = 1 << 64
+_HEAD_BYTES = 8
+_LONG_HEAD_BYTES = 16
+# What stands before the contents of some boxes: their version, with flags.
+_VERSION_BYTES = {b"meta": 4, b"ispe": 4}
+_SIDE_BYTES = 4
+
+Size = tuple[int, int]
+
+
+@dataclass(slots=True)
+class _Box:
+    """A box (4.2): where its contents start and end, which may lie beyond the box around it."""
+
+    kind: bytes
+    start: int
+    end: int
+
+
+def read_largest_size() -> Reading[tuple[Size | None, int]]:
+    """Read the largest of the image sizes that the file declares (ISO/IEC 23008-12, 6.5.3).
+
+    And where the outermost box ends that was looked at last.
+    """
+    file = _Box(b"", 0, END_OF_FILE)
+    meta, position = yield from _find_box(b"meta", file)
+    around = meta
+    for kind in (b"iprp", b"ipco"):
+        if around is not None:
+            around, _ = yield from _find_box(kind, around)
+    if around is None:
+        return None, position
+    sizes = yield from _read_sizes(around)
+    return max(sizes, key=_count_pixels, default=None), position
+
+
+def _read_sizes(around: _Box) -> Reading[list[Size]]:
+    sizes: list[Size] = []
+    position = around.start
+    for _ in range(MOST_STEPS):
+        box = yield from _read_box(position, around.end)
+        if box is None:
+            break
+        if box.kind == b"ispe":
+            sides = yield Stretch(box.start, 2 * _SIDE_BYTES, 2 * _SIDE_BYTES)
+            width_px = int.from_bytes(sides[:_SIDE_BYTES], "big")
+            height_px = int.from_bytes(sides[_SIDE_BYTES:], "big")
+            sizes.append((width_px, height_px))
+        position = box.end
+    return sizes
+
+
+def _count_pixels(size: Size) -> int:
+    return size[0] * size[1]
+
+
+def _find_box(kind: bytes, around: _Box) -> Reading[tuple[_Box | None, int]]:
+    """Find the first box of this kind in the one around it, and where the last box seen ends."""
+    position = around.start
+    for _ in range(MOST_STEPS):
+        box = yield from _read_box(position, around.end)
+        if box is None:
+            break
+        position = box.end
+        if box.kind == kind:
+            box.end = min(box.end, around.end)
+            return box, position
+    return None, position
+
+
+def _read_box(position: int, end: int) -> Reading[_Box | None]:
+    """Read the head of the box here; None if there is none before the end."""
+    if position + _HEAD_BYTES > end:
+        return None
+    head = yield Stretch(position, _LONG_HEAD_BYTES, _LONG_HEAD_BYTES)
+    if len(head) < _HEAD_BYTES:
+        return None
+    size = int.from_bytes(head[:4], "big")
+    kind = bytes(head[4:8])
+    head_bytes = _HEAD_BYTES
+    if size == 1:
+        size = int.from_bytes(head[_HEAD_BYTES:], "big")
+        head_bytes = _LONG_HEAD_BYTES
+    elif size == 0:
+        size = end - position
+    if size < head_bytes:
+        return None
+    return _Box(kind, position + head_bytes + _VERSION_BYTES.get(kind, 0), position + size)
+
+
+def is_box_cut_short(position: int) -> Reading[bool]:
+    """Whether an outermost box ends behind the file: the one that ends here, or a later one."""
+    for _ in range(MOST_STEPS):
+        box = yield from _read_box(position, END_OF_FILE)
+        if box is None:
+            break
+        position = box.end
+    if position in (0, END_OF_FILE):
+        return False
+    next_byte = yield Stretch(position, 1, 1)
+    if next_byte:
+        return False
+    last_byte = yield Stretch(position - 1, 1, 1)
+    return not last_byte
