@@ -1,4 +1,6 @@
-"""Bytes in, bytes out: any accepted picture becomes a clean, upright, square JPEG in sRGB.
+"""Bytes in, bytes out: any accepted picture becomes a clean, upright JPEG in sRGB.
+
+A square for a profile, or a master of the whole picture, from which thumbnails are cut.
 
 Only the one parser that the content calls for ever sees it, after the limits were read from its
 header; whatever a broken file makes that parser raise is a BadPicture. Pure functions without
@@ -8,6 +10,7 @@ settings: limits are arguments.
 import io
 import itertools
 import re
+from collections.abc import Callable
 
 from PIL import Image
 
@@ -25,16 +28,19 @@ from pictures.formats import Header, read_png_depth
 from pictures.metadata import name_metadata, read_orientation
 from pictures.parsers import open_picture
 from pictures.placeholder import find_dominant_colour, hash_thumbnail
-from pictures.scaling import cut_square, find_square, turn_upright
+from pictures.scaling import cut_square, find_square, fit_master, turn_upright
 from pictures.values import Content, Crop, ProcessedImage
 
-__all__ = ["JPEG_QUALITY", "ProcessedImage", "process_profile_image"]
+__all__ = ["JPEG_QUALITY", "ProcessedImage", "make_master", "process_profile_image"]
 
 # Below 80 skin shows blocks at this size, above 90 the file doubles for nothing that an eye sees.
 JPEG_QUALITY = 85
 # Progressive files have ten; each goes over all coefficients: 13 ms for 42 bytes of a hostile file.
 MOST_SCANS = 100
 _SCAN_MARKER = re.compile(rb"\xff\xda")
+
+# Decodes a picture and scales what is wanted of it, given its header and orientation.
+_Scale = Callable[[Image.Image, Header, int], Image.Image]
 
 
 def process_profile_image(
@@ -51,20 +57,57 @@ def process_profile_image(
     smaller scale will do. What is transparent shows `background`. Raises BadPicture, TooLarge or
     BadCrop; of others only MemoryError.
     """
+
+    def scale(picture: Image.Image, header: Header, orientation: int) -> Image.Image:
+        box = find_square(picture.size, orientation, crop)
+        return cut_square(picture, box, header, crop)
+
+    return _process(content, crop, (max_pixels, max_whole_pixels), background, scale)
+
+
+def make_master(
+    content: Content,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    max_whole_pixels: int = DEFAULT_MAX_WHOLE_PIXELS,
+) -> ProcessedImage:
+    """Make a JPEG of the whole picture, which fits into 1600 x 1600 and is never enlarged.
+
+    Its limits are those of a profile picture's centre square. What is transparent shows white.
+    Raises BadPicture or TooLarge; of others only MemoryError.
+    """
+
+    def scale(picture: Image.Image, header: Header, _: int) -> Image.Image:
+        return fit_master(picture, header)
+
+    return _process(content, None, (max_pixels, max_whole_pixels), WHITE, scale)
+
+
+def _process(
+    content: Content,
+    crop: Crop | None,
+    limits: tuple[int, int],
+    background: Colour,
+    scale: _Scale,
+) -> ProcessedImage:
     pillow.configure()
-    header, _ = examine(content, crop, max_pixels, max_whole_pixels)
+    header, _ = examine(content, crop, *limits)
     _check_scans(content, header)
     with open_picture(content, header) as picture:
-        check_size(header, picture.size, crop, max_pixels, max_whole_pixels)
+        check_size(header, picture.size, crop, *limits)
         _load_unless_reducible(picture, content, header)
         orientation = read_orientation(picture)
-        box = find_square(picture.size, orientation, crop)
-        square = turn_upright(cut_square(picture, box, header, crop), orientation)
-        in_srgb = convert_to_srgb(square, picture.info.get("icc_profile"))
+        scaled = turn_upright(scale(picture, header, orientation), orientation)
+        in_srgb = convert_to_srgb(scaled, picture.info.get("icc_profile"))
+        del scaled
         upright = lay_on_background(in_srgb, background)
+        del in_srgb
         removed_metadata = name_metadata(picture, content)
     return ProcessedImage.from_jpeg(
-        _encode(upright), find_dominant_colour(upright), hash_thumbnail(upright), removed_metadata
+        _encode(upright),
+        upright.size,
+        find_dominant_colour(upright),
+        hash_thumbnail(upright),
+        removed_metadata,
     )
 
 

@@ -43,8 +43,10 @@ _TIMES_A_BASELINE_JPEG = {
 }
 # A master is averaged to less than twice its side before the better filter.
 MASTER_AVERAGED_SIDE_PX = 2 * MASTER_SIDE_PX
-# Of a master: scaled, turned, with its transparency, in sRGB, on its background, and encoded.
-_MASTER_COPIES = 6
+# Of a master at once: scaled, with its transparency, in sRGB, on its background, and encoded. While
+# it is scaled down, two beside what was scaled across.
+_MASTER_COPIES = 5
+_COPIES_WHILE_SCALED = 2
 # Beside decoding: scaling down, converting and encoding the largest.
 _MASTER_SECONDS = 0.2
 
@@ -92,9 +94,9 @@ def price_master(header: Header, file_bytes: int) -> Cost:
     reduced_bytes = 0
     if header.format == "JPEG":
         reduced_bytes = _count_reduced_bytes(size, choose_master_reduction(header, size))
-    # Scaled across, not yet down.
-    narrowed_rows = min(size[1], 2 * MASTER_AVERAGED_SIDE_PX)
-    scaling_bytes = _RGB_BYTES_PER_PIXEL * width_px * (narrowed_rows + _MASTER_COPIES * height_px)
+    across_rows = min(size[1], 2 * MASTER_AVERAGED_SIDE_PX)
+    rows = max(across_rows + _COPIES_WHILE_SCALED * height_px, _MASTER_COPIES * height_px)
+    scaling_bytes = _RGB_BYTES_PER_PIXEL * width_px * rows
     cost = _price(header, size, reduced_bytes + scaling_bytes)
     carried_bytes = _count_carried_bytes(header, file_bytes)
     return Cost(cost.memory_bytes + carried_bytes, cost.cpu_seconds + _MASTER_SECONDS)

@@ -17,7 +17,13 @@ from errors import DarkroomError
 from pictures.confinement import EVERY_LAYER, Layer
 from pictures.foreign import KINDS
 from pictures.served_jpeg import MOST_JPEG_BYTES, is_served_jpeg
-from pictures.values import METADATA_NAMES, Crop, MetadataName, ProcessedImage
+from pictures.values import (
+    METADATA_NAMES,
+    PICTURE_SIDE_PX,
+    Crop,
+    MetadataName,
+    ProcessedImage,
+)
 
 # What the service says first: whether a descriptor of shared memory comes with it.
 MEMORY_SHARED = b"+"
@@ -30,7 +36,7 @@ _READY_MARK = b"!"
 # A mark; how many bytes of JPEG or sentence follow. Of a picture: the dominant colour, a bit for
 # each name of METADATA_NAMES, the ThumbHash. Of a refusal: its code. The last two begin with their
 # length.
-_HEAD = struct.Struct("!1sI3sB33p")
+_HEAD = struct.Struct("!1sI3sH33p")
 HEAD_BYTES = _HEAD.size
 _MADE_MARK = b"P"
 _REFUSED_MARK = b"R"
@@ -127,7 +133,11 @@ class Made:
         """
         _check(is_served_jpeg(jpeg))
         return ProcessedImage.from_jpeg(
-            jpeg, self.dominant_colour, self.thumbhash, self.removed_metadata
+            jpeg,
+            (PICTURE_SIDE_PX, PICTURE_SIDE_PX),
+            self.dominant_colour,
+            self.thumbhash,
+            self.removed_metadata,
         )
 
 

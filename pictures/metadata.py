@@ -10,6 +10,7 @@ import re
 # open no files then, could not.
 import PIL.TiffImagePlugin  # noqa: F401
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from pictures.values import Content, MetadataName
 
@@ -25,6 +26,26 @@ EXIF_ITEM = re.compile(rb"(infe[\x02\x03]...(?:..|....)..)Exif", re.DOTALL)
 _HEIF_LISTS_BYTES = 64 * 1024
 _HEIF_THUMBNAIL = b"thmb"
 _GIF_XMP = re.compile(rb"XMP DataXMP")
+# Of a gain map, from which displays with more light make theirs: ISO 21496-1, also as an item of
+# HEIF and AVIF; Adobe's and Apple's XMP; a multi-picture index (CIPA DC-007, 5.2.3) with a picture
+# of no defined type, as the map itself is that stands behind a JPEG.
+_GAIN_MAP_BLOCK = b"urn:iso:std:iso:ts:21496:-1\0"
+_GAIN_MAP_WORDS = re.compile(
+    rb"http://ns\.adobe\.com/hdr-gain-map/1\.0/|http://ns\.apple\.com/HDRGainMap/1\.0/"
+)
+_GAIN_MAP_ITEM = re.compile(
+    rb"infe[\x02\x03]...(?:..|....)..tmap"
+    rb"|urn:com:apple:photo:2020:aux:hdrgainmap|urn:iso:std:iso:ts:21496:-1",
+    re.DOTALL,
+)
+_MP_ENTRIES_TAG = 0xB002
+# Of C2PA's manifests (C2PA 2.1, A): a box in JPEG's APP11, a chunk in PNG, a box in ISOBMFF.
+_JUMBF = re.compile(rb"JP.{6}.{4}jumb", re.DOTALL)
+_C2PA_CHUNK = b"caBX"
+_C2PA_BOX = re.compile(
+    rb"uuid\xd8\xfe\xc3\xd6\x1b\x0e\x48\x3c\x92\x97\x58\x28\x87\x7e\xc4\x81", re.DOTALL
+)
+_FORMATS_OF_BOXES = ("AVIF", "HEIF")
 # As which ImageMagick keeps in a PNG's text what once had no chunk, and where XMP stands.
 _PNG_EXIF_TEXT = "Raw profile type exif"
 _PNG_IPTC_TEXT = "Raw profile type iptc"
@@ -49,8 +70,11 @@ def name_metadata(picture: Image.Image, content: Content) -> tuple[MetadataName,
     info = picture.info
     texts: dict[str, str] = getattr(picture, "text", {})
     carries: dict[MetadataName, bool] = {
+        "animation": _is_animated(picture),
+        "c2pa": _has_c2pa(picture, content),
         "comment": "comment" in info,
         "exif": _PNG_EXIF_TEXT in texts or _has_exif(picture, content),
+        "gain_map": _has_gain_map(picture, content),
         "gps": _has_tag(picture, _GPS_TAG),
         "icc_profile": bool(info.get("icc_profile")),
         "iptc": _PNG_IPTC_TEXT in texts or _IPTC_RESOURCE in (info.get("photoshop") or {}),
@@ -59,6 +83,52 @@ def name_metadata(picture: Image.Image, content: Content) -> tuple[MetadataName,
         "xmp": _PNG_XMP_TEXT in texts or _has_xmp(picture, content),
     }
     return tuple(name for name, is_there in carries.items() if is_there)
+
+
+def _is_animated(picture: Image.Image) -> bool:
+    """Whether there is a second frame, of which nothing is decoded. Several HEICs are no film."""
+    if picture.format == "HEIF":
+        return False
+    try:
+        return bool(getattr(picture, "is_animated", False))
+    except Exception:
+        return False
+
+
+def _has_c2pa(picture: Image.Image, content: Content) -> bool:
+    if picture.format == "JPEG":
+        return any(name == "APP11" and _JUMBF.match(data) for name, data in _list_segments(picture))
+    if picture.format == "PNG":
+        chunks = getattr(picture, "private_chunks", [])
+        return any(chunk[0] == _C2PA_CHUNK for chunk in chunks)
+    if picture.format in _FORMATS_OF_BOXES:
+        return _C2PA_BOX.search(content) is not None
+    return False
+
+
+def _has_gain_map(picture: Image.Image, content: Content) -> bool:
+    if picture.format in _FORMATS_OF_BOXES:
+        return _GAIN_MAP_ITEM.search(content, 0, _HEIF_LISTS_BYTES) is not None
+    if picture.format != "JPEG":
+        return False
+    if any(data.startswith(_GAIN_MAP_BLOCK) for _, data in _list_segments(picture)):
+        return True
+    if _GAIN_MAP_WORDS.search(picture.info.get("xmp", b"")):
+        return True
+    return _has_undefined_picture(picture)
+
+
+def _list_segments(picture: Image.Image) -> list[tuple[str, bytes]]:
+    return picture.applist if isinstance(picture, JpegImageFile) else []
+
+
+def _has_undefined_picture(picture: Image.Image) -> bool:
+    try:
+        index = picture._getmp() if isinstance(picture, JpegImageFile) else None
+        entries = index[_MP_ENTRIES_TAG] if index else []
+        return any(entry["Attribute"]["MPType"] == "Undefined" for entry in entries)
+    except Exception:
+        return False
 
 
 def _has_exif(picture: Image.Image, content: Content) -> bool:

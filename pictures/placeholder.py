@@ -5,17 +5,15 @@ import base64
 from PIL import Image
 
 from pictures import thumbhash
-from pictures.values import PICTURE_SIDE_PX
 
 # Of so many shades in a 30 x 30 picture the most frequent one is the dominant colour.
 DOMINANT_SHADES = 8
-DOMINANT_FACTOR = PICTURE_SIDE_PX // 30
-THUMBHASH_FACTOR = PICTURE_SIDE_PX // thumbhash.SIDE_PX
+DOMINANT_SIDE_PX = 30
 
 
 def find_dominant_colour(upright: Image.Image) -> str:
     """Find the most frequent shade, as #rrggbb."""
-    shades = upright.reduce(DOMINANT_FACTOR).quantize(DOMINANT_SHADES)
+    shades = _make_miniature(upright, DOMINANT_SIDE_PX).quantize(DOMINANT_SHADES)
     counts = shades.histogram()[:DOMINANT_SHADES]
     dominant = counts.index(max(counts))
     palette = shades.getpalette() or []
@@ -25,5 +23,11 @@ def find_dominant_colour(upright: Image.Image) -> str:
 
 def hash_thumbnail(upright: Image.Image) -> str:
     """Make a blurred miniature (evanw.github.io/thumbhash), in base64."""
-    miniature = upright.reduce(THUMBHASH_FACTOR)
-    return base64.b64encode(thumbhash.hash_miniature(miniature.tobytes())).decode()
+    miniature = _make_miniature(upright, thumbhash.SIDE_PX)
+    return base64.b64encode(thumbhash.hash_miniature(miniature.tobytes(), upright.size)).decode()
+
+
+def _make_miniature(upright: Image.Image, side_px: int) -> Image.Image:
+    """Average the picture down to a square, whatever its own shape."""
+    size = (side_px, side_px)
+    return upright.resize(size, Image.Resampling.BOX, reducing_gap=1.0)

@@ -1,8 +1,8 @@
-"""The wanted square of a picture, cut out, scaled down and turned upright.
+"""The wanted square of a picture, or all of it, scaled down and turned upright.
 
-Where it lies is told in the picture's own pixels to a fraction, so that a picture comes out the
-same however it is turned. A large picture is averaged strip by strip: no second copy of it is ever
-in memory.
+Where a square lies is told in the picture's own pixels to a fraction, so that a picture comes out
+the same however it is turned. A large picture is averaged strip by strip: no second copy of it is
+ever in memory.
 """
 
 import math
@@ -11,9 +11,14 @@ from dataclasses import dataclass
 from PIL import Image
 
 from errors import BadCrop
-from pictures.costs import DRAFT_SIDE_PX, choose_reduction
+from pictures.costs import (
+    DRAFT_SIDE_PX,
+    MASTER_AVERAGED_SIDE_PX,
+    choose_master_reduction,
+    choose_reduction,
+)
 from pictures.formats import Header
-from pictures.values import PICTURE_SIDE_PX, Crop
+from pictures.values import PICTURE_SIDE_PX, Crop, fit_into_master
 
 # Rows that are converted at a time: what a strip of a wide picture takes stays in the processor's
 # cache.
@@ -104,21 +109,25 @@ def cut_square(picture: Image.Image, box: Box, header: Header, crop: Crop | None
 
     A JPEG is reduced while it is decoded, all else is averaged before the better filter.
     """
-    stored_width, stored_height = picture.size
-    wanted_factor = choose_reduction(header, picture.size, crop)
-    picture.draft(
-        None, (max(1, stored_width // wanted_factor), max(1, stored_height // wanted_factor))
-    )
-    picture.load()
-    # libjpeg divides by a whole number and rounds the sides up: the quotient of the sides would be
-    # off a little.
-    factor = round(max(stored_width / picture.width, stored_height / picture.height))
+    factor = _decode(picture, choose_reduction(header, picture.size, crop))
     averaged, exact = _average(picture, box.scale_down(factor, picture))
     return averaged.resize(
         (PICTURE_SIDE_PX, PICTURE_SIDE_PX),
         Image.Resampling.LANCZOS,
         (exact.left, exact.top, exact.right, exact.bottom),
     )
+
+
+def _decode(picture: Image.Image, wanted_factor: int) -> int:
+    """Decode the picture, reduced by this factor if it is a JPEG; tell by which one it was."""
+    stored_width, stored_height = picture.size
+    picture.draft(
+        None, (max(1, stored_width // wanted_factor), max(1, stored_height // wanted_factor))
+    )
+    picture.load()
+    # libjpeg divides by a whole number and rounds the sides up: the quotient of the sides would be
+    # off a little.
+    return round(max(stored_width / picture.width, stored_height / picture.height))
 
 
 def _average(picture: Image.Image, box: Box) -> tuple[Image.Image, Box]:
@@ -128,7 +137,7 @@ def _average(picture: Image.Image, box: Box) -> tuple[Image.Image, Box]:
     """
     left, top, right, bottom = box.widen_to_whole_pixels()
     factor = max(1, int(box.shorter_side) // DRAFT_SIDE_PX)
-    if factor == 1 and picture.mode in _OPAQUE_MODES and "transparency" not in picture.info:
+    if factor == 1 and _is_scalable(picture):
         part = picture.crop((left, top, right, bottom))
         return part, box.move_by(left, top).scale_down(1, part)
     strip_rows_px = math.ceil(STRIP_ROWS_PX / factor) * factor
@@ -142,6 +151,47 @@ def _average(picture: Image.Image, box: Box) -> tuple[Image.Image, Box]:
         averaged.paste(reduced_strip, (0, (strip_top - top) // factor))
     assert averaged is not None  # a box has at least one row
     return averaged, box.move_by(left, top).scale_down(factor, averaged)
+
+
+def fit_master(picture: Image.Image, header: Header) -> Image.Image:
+    """Decode the picture, and scale all of it down to a master's size, if it is larger.
+
+    A JPEG is reduced while it is decoded.
+    """
+    size = fit_into_master(picture.size)
+    width, height = picture.size
+    factor = _decode(picture, choose_master_reduction(header, picture.size))
+    whole = Box(0, 0, width, height).scale_down(factor, picture)
+    if _is_scalable(picture):
+        box = (whole.left, whole.top, whole.right, whole.bottom)
+        return picture.resize(size, Image.Resampling.LANCZOS, box)
+    return _fit_in_strips(picture, size)
+
+
+def _fit_in_strips(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Scale the whole picture, first across, strip by strip, then down, as Pillow does at once."""
+    factor = max(1, max(picture.size) // MASTER_AVERAGED_SIDE_PX)
+    width = picture.width / factor
+    height = picture.height / factor
+    strip_rows_px = math.ceil(STRIP_ROWS_PX / factor) * factor
+    narrowed: Image.Image | None = None
+    for strip_top in range(0, picture.height, strip_rows_px):
+        strip_bottom = min(strip_top + strip_rows_px, picture.height)
+        strip = convert_to_scalable(picture.crop((0, strip_top, picture.width, strip_bottom)))
+        averaged = strip.reduce(factor)
+        narrowed_strip = averaged.resize(
+            (size[0], averaged.height), Image.Resampling.LANCZOS, (0, 0, width, averaged.height)
+        )
+        if narrowed is None:
+            narrowed = Image.new(narrowed_strip.mode, (size[0], math.ceil(height)))
+        narrowed.paste(narrowed_strip, (0, strip_top // factor))
+    assert narrowed is not None  # a picture has at least one row
+    return narrowed.resize(size, Image.Resampling.LANCZOS, (0, 0, size[0], height))
+
+
+def _is_scalable(picture: Image.Image) -> bool:
+    """Whether the picture is in a mode that scales well, and nothing in it is transparent."""
+    return picture.mode in _OPAQUE_MODES and "transparency" not in picture.info
 
 
 def convert_to_scalable(picture: Image.Image) -> Image.Image:

@@ -1,8 +1,7 @@
 """A blurred miniature of a picture in some 24 bytes: a ThumbHash (evanw.github.io/thumbhash).
 
-Only of what is served: small, square and opaque. That spares the format's other cases, and a
-separable transform with tables made once takes less than a quarter of the time of the general
-encoder.
+Only of what is served, which is opaque. That spares the format's other cases, and a separable
+transform with tables made once takes less than a quarter of the time of the general encoder.
 """
 
 import math
@@ -12,11 +11,14 @@ from itertools import chain
 from operator import add, mul, sub
 
 # Sides of the miniature that is hashed: enough for all that is kept of brightness, which is 7 x 7
-# waves, at a fraction of the work.
+# waves, at a fraction of the work. It is square whatever the picture is: the waves are counted over
+# the whole side, however long that is.
 SIDE_PX = 15
-# Waves on a side: of brightness in a square opaque picture, and of each of both colours.
+# Waves on the longer side of an opaque picture's brightness, and of each of both colours; and the
+# fewest on the shorter side.
 BRIGHTNESS_WAVES = 7
 COLOUR_WAVES = 3
+_FEWEST_WAVES = 3
 # Bits that the format gives to what stands in its head.
 _MEAN_STEPS = 63
 _COLOUR_SCALE_STEPS = 63
@@ -39,8 +41,11 @@ class _Channel:
     scale: float
 
 
-def hash_miniature(rgb: bytes) -> bytes:
-    """Hash a picture of SIDE_PX x SIDE_PX pixels, three bytes each."""
+def hash_miniature(rgb: bytes, size: tuple[int, int]) -> bytes:
+    """Hash a picture of SIDE_PX x SIDE_PX pixels, three bytes each, made of one of this size."""
+    width_px, height_px = size
+    across = _count_waves(width_px, max(size))
+    down = _count_waves(height_px, max(size))
     reds = rgb[0::3]
     greens = rgb[1::3]
     blues = rgb[2::3]
@@ -48,9 +53,9 @@ def hash_miniature(rgb: bytes) -> bytes:
     # Red and green against blue, doubled, and red against green.
     yellows = [total - 3 * blue for total, blue in zip(sums, blues, strict=True)]
     differences = list(map(sub, reds, greens))
-    brightness = _transform(sums, 3 * 255, BRIGHTNESS_WAVES)
-    yellow = _transform(yellows, 2 * 255, COLOUR_WAVES)
-    red = _transform(differences, 255, COLOUR_WAVES)
+    brightness = _transform(sums, 3 * 255, max(across, _FEWEST_WAVES), max(down, _FEWEST_WAVES))
+    yellow = _transform(yellows, 2 * 255, COLOUR_WAVES, COLOUR_WAVES)
+    red = _transform(differences, 255, COLOUR_WAVES, COLOUR_WAVES)
     head = (
         _to_steps(brightness.mean, _MEAN_STEPS)
         | _to_steps((1 + yellow.mean) / 2, _MEAN_STEPS) << 6
@@ -59,24 +64,33 @@ def hash_miniature(rgb: bytes) -> bytes:
     )
     # Then the waves of the shorter side, and whether the picture is wider than high.
     second_head = (
-        BRIGHTNESS_WAVES
+        min(across, down)
         | _to_steps(yellow.scale, _COLOUR_SCALE_STEPS) << 3
         | _to_steps(red.scale, _COLOUR_SCALE_STEPS) << 9
+        | (width_px > height_px) << 15
     )
     amplitudes = chain(brightness.amplitudes, yellow.amplitudes, red.amplitudes)
     return head.to_bytes(3, "little") + second_head.to_bytes(2, "little") + _pack(amplitudes)
 
 
-def _transform(values: Sequence[int], unit: int, waves: int) -> _Channel:
-    """Find how much of each wave is in it: first along the rows, then down the columns."""
+def _count_waves(side_px: int, longest_px: int) -> int:
+    return max(1, math.floor(BRIGHTNESS_WAVES * side_px / longest_px + 0.5))
+
+
+def _transform(values: Sequence[int], unit: int, across: int, down: int) -> _Channel:
+    """Find how much of each wave is in it: first along the rows, then down the columns.
+
+    So many waves across and down; of those that are slanted, those within their triangle.
+    """
     exact = list(map(float, values))  # a fifth faster to multiply than whole numbers
     rows = [exact[start : start + SIDE_PX] for start in range(0, SIDE_PX**2, SIDE_PX)]
     # By the wave along the rows: its amount in each row.
-    along = [[sum(map(mul, row, cosines)) for row in rows] for cosines in _COSINES[:waves]]
+    along = [[sum(map(mul, row, cosines)) for row in rows] for cosines in _COSINES[:across]]
     found = [
-        sum(map(mul, along[across], _COSINES[down])) / (unit * SIDE_PX**2)
-        for down in range(waves)
-        for across in range(waves - down)
+        sum(map(mul, along[wave_across], _COSINES[wave_down])) / (unit * SIDE_PX**2)
+        for wave_down in range(down)
+        for wave_across in range(across)
+        if wave_across * down < across * (down - wave_down)
     ]
     mean = found[0]
     amplitudes = found[1:]

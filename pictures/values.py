@@ -26,7 +26,19 @@ CONTENT_TYPES = {
 # A file: as the service has it, or as a decoder sees it in memory that both share.
 Content = bytes | memoryview
 
-MetadataName = Literal["comment", "exif", "gps", "icc_profile", "iptc", "text", "thumbnail", "xmp"]
+MetadataName = Literal[
+    "animation",
+    "c2pa",
+    "comment",
+    "exif",
+    "gain_map",
+    "gps",
+    "icc_profile",
+    "iptc",
+    "text",
+    "thumbnail",
+    "xmp",
+]
 METADATA_NAMES: tuple[MetadataName, ...] = get_args(MetadataName)
 
 
@@ -76,6 +88,7 @@ class ProcessedImage:
     def from_jpeg(
         cls,
         jpeg: bytes,
+        size: tuple[int, int],
         dominant_colour: str,
         thumbhash: str,
         removed_metadata: tuple[MetadataName, ...],
@@ -84,8 +97,8 @@ class ProcessedImage:
         return cls(
             content=jpeg,
             content_type=CONTENT_TYPE,
-            width_px=PICTURE_SIDE_PX,
-            height_px=PICTURE_SIDE_PX,
+            width_px=size[0],
+            height_px=size[1],
             sha256=hashlib.sha256(jpeg).hexdigest(),
             filename=make_filename(),
             dominant_colour=dominant_colour,

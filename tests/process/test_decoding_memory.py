@@ -21,9 +21,13 @@ from pictures.costs import (
     DEFAULT_MAX_WHOLE_PIXELS,
     DRAFT_SIDE_PX,
     FIXED_BYTES,
+    MASTER_AVERAGED_SIDE_PX,
     MIB,
+    price_master,
 )
+from pictures.formats import read_header
 from pictures.process import ENVIRONMENT
+from pictures.values import MASTER_SIDE_PX
 from tests.support.pictures import GifFrame, encoded, gif, png_chunk, with_chunk, with_segment
 from tests.support.services import ROOT
 
@@ -53,9 +57,9 @@ AVIF_10_ALPHA = (
     "`^WoD7PtI!JhFW(3{ObU3e=ps-g#pQcTTayr<C1NdJAooPTao#<zm^dR%Y$38vAx_m@$9P@jDkeE(J{xOFI5K@m1IqyEl"
     "(T5&&uQKyU"
 )
-# Answers each job (sizes of a tiny and of a large file of one kind, a crop, and then both files)
-# with the memory that the large one took at most, in a process of its own, which has seen the tiny
-# one.
+# Answers each job (sizes of a tiny and of a large file of one kind, what to make, a crop, limits,
+# and then both files) with the memory that the large one took at most, in a process of its own,
+# which has seen the tiny one.
 MEASURING = """
 import json, os, sys
 import image_utils
@@ -66,16 +70,17 @@ def bytes_of(name):
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith(name + ":"))
 
 for line in sys.stdin.buffer:
-    *lengths, crop, limits = json.loads(line)
+    *lengths, what, crop, limits = json.loads(line)
     tiny, content = (sys.stdin.buffer.read(length) for length in lengths)
     if not (pid := os.fork()):
+        make = getattr(image_utils, what)
         for _ in range(2):
-            image_utils.process_profile_image(tiny)
+            make(tiny)
         before = bytes_of("VmRSS")
         with open("/proc/self/clear_refs", "w") as peak:
             peak.write("5")
-        crop = Crop(*crop) if crop else None
-        image_utils.process_profile_image(memoryview(content), crop, *limits)
+        crops = [Crop(*crop) if crop else None] if what == "process_profile_image" else []
+        make(memoryview(content), *crops, *limits)
         print(bytes_of("VmHWM") - before, flush=True)
         os._exit(0)
     if os.waitpid(pid, 0)[1]:
@@ -224,6 +229,16 @@ KINDS = {
         partial(noise, "HEIF", quality=98, chroma=444, enc_params={"preset": "ultrafast"})
     ),
 }
+KINDS_FOR_MASTERS = (
+    "PNG, RGBA, 16 bits",
+    "JPEG, CMYK",
+    "WebP, lossless",
+    "JPEG, progressive, CMYK",
+    "PNG, palette with transparency",
+    "GIF that is wiped out",
+    "AVIF with transparency, no channel halved",
+    "HEIC, ten bits, with transparency, no channel halved",
+)
 
 
 @pytest.fixture(scope="module")
@@ -233,10 +248,16 @@ def measuring() -> Iterator[Process]:
         yield process
 
 
-def peak_bytes(measuring: Process, content: bytes, tiny: bytes, crop: Crop | None = None) -> int:
+def peak_bytes(
+    measuring: Process,
+    content: bytes,
+    tiny: bytes,
+    crop: Crop | None = None,
+    what: str = "process_profile_image",
+) -> int:
     """The most that the image step has in memory at once, beside the file itself."""
     assert measuring.stdin and measuring.stdout
-    job = [len(tiny), len(content), crop, (DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS)]
+    job = [len(tiny), len(content), what, crop, (DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS)]
     measuring.stdin.write(json.dumps(job).encode() + b"\n" + tiny + content)
     measuring.stdin.flush()
     return int(measuring.stdout.readline())
@@ -278,6 +299,23 @@ def test_a_crop_that_is_not_averaged_takes_no_more_either(measuring: Process, na
     crop = Crop(100, 100, UNAVERAGED_PX)
     taken = peak_bytes(measuring, content, KINDS[name].make(TINY), crop)
     set_aside = set_aside_bytes(content, crop)
+    assert taken <= set_aside, f"{taken / MIB:.1f} of {set_aside / MIB:.1f} MiB"
+
+
+# The largest that is not averaged, nor reduced while it is decoded; a master of its own size.
+@pytest.mark.parametrize(
+    ("name", "side_px"),
+    [
+        *((name, MASTER_AVERAGED_SIDE_PX - 1) for name in KINDS_FOR_MASTERS),
+        *((name, MASTER_SIDE_PX) for name in KINDS_FOR_MASTERS[:3]),
+    ],
+)
+def test_no_master_takes_more_than_is_set_aside_for_it(
+    measuring: Process, name: str, side_px: int
+) -> None:
+    content = KINDS[name].make((side_px, side_px))
+    taken = peak_bytes(measuring, content, KINDS[name].make(TINY), what="make_master")
+    set_aside = price_master(read_header(content), len(content)).memory_bytes
     assert taken <= set_aside, f"{taken / MIB:.1f} of {set_aside / MIB:.1f} MiB"
 
 

@@ -59,7 +59,7 @@ def read_values(hashed: bytes) -> list[int]:
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_it_is_the_general_encoders_to_a_rounding(name: str) -> None:
-    ours = hash_miniature(PICTURES[name].tobytes())
+    ours = hash_miniature(PICTURES[name].tobytes(), SIZE)
     theirs = hash_generally(PICTURES[name])
     assert len(ours) == len(theirs) == HASH_BYTES
     apart = [

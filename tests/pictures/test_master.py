@@ -1,0 +1,157 @@
+"""Proves that a master shows the whole picture: upright, in sRGB, small, clean, and as sharp as can be.
+
+What a profile picture's square shares with it is proven by that one's tests.
+"""
+
+import base64
+import io
+
+import pytest
+from PIL import Image, ImageChops, ImageOps, ImageStat
+from thumbhash import thumb_hash_to_average_rgba
+
+from errors import SideTooLong, TooManyPixels, TruncatedPicture
+from image_utils import JPEG_QUALITY, make_master, process_profile_image
+from pictures.arriving import HeaderWatch
+from pictures.values import MASTER_SIDE_PX, PICTURE_SIDE_PX
+from tests.support.gallery import CASES, Case
+from tests.support.pictures import encoded, exif_block, jpeg, phone_photo, quarters
+
+SIDES = {
+    (4000, 3000): (1600, 1200),
+    (3000, 4000): (1200, 1600),
+    (1601, 1600): (1600, 1599),
+    (1600, 900): (1600, 900),
+    (7, 3): (7, 3),
+    (1, 1): (1, 1),
+    (30_000, 20): (1600, 1),
+    (20, 30_000): (1, 1600),
+    (6500, 3300): (1600, 812),
+}
+
+
+def opened(jpeg_bytes: bytes) -> Image.Image:
+    picture = Image.open(io.BytesIO(jpeg_bytes))
+    picture.load()
+    return picture
+
+
+def difference(one: Image.Image, other: Image.Image) -> float:
+    """The mean absolute difference of two pictures' channels, of 255."""
+    means = ImageStat.Stat(ImageChops.difference(one, other)).mean
+    return sum(means) / len(means)
+
+
+def detailed(width_px: int, height_px: int) -> Image.Image:
+    """Grain and slow changes."""
+    grain = Image.effect_noise((width_px // 3 + 1, height_px // 3 + 1), 60)
+    slow = Image.linear_gradient("L").resize((width_px, height_px))
+    sharp = grain.resize((width_px, height_px), Image.Resampling.BICUBIC)
+    return Image.merge("RGB", (sharp, slow, ImageChops.invert(sharp)))
+
+
+@pytest.mark.parametrize("size", SIDES)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_it_fits_and_is_never_enlarged(size: tuple[int, int], kind: str) -> None:
+    master = make_master(encoded(quarters(*size), kind))
+    assert (master.width_px, master.height_px) == SIDES[size]
+    assert opened(master.content).size == SIDES[size]
+    assert master.content_type == "image/jpeg"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_it_is_upright(orientation: int) -> None:
+    upright = quarters(2000, 1000)
+    block = exif_block([(0x0112, "short", (orientation,))])
+    turned = ImageOps.exif_transpose(opened(encoded(upright, exif=block)))
+    master = opened(make_master(encoded(upright, exif=block)).content)
+    assert turned is not None
+    wanted = turned.resize(master.size)
+    assert max(master.size) == MASTER_SIDE_PX
+    assert (master.size[0] > master.size[1]) == (turned.size[0] > turned.size[1])
+    assert difference(master, wanted) < 3
+
+
+@pytest.mark.parametrize("size", [(4000, 3000), (3201, 2401), (1700, 1600), (1000, 700)])
+@pytest.mark.parametrize("kind", ["JPEG", "progressive", "PNG", "RGBA", "WEBP"])
+def test_it_looks_like_the_textbooks(size: tuple[int, int], kind: str) -> None:
+    picture = detailed(*size)
+    if kind == "RGBA":
+        picture.putalpha(255)
+    options: dict[str, object] = {
+        "JPEG": {"quality": 92},
+        "progressive": {"quality": 92, "progressive": True},
+        "WEBP": {"lossless": True, "quality": 0, "method": 0},
+    }.get(kind, {"compress_level": 1})
+    name = {"progressive": "JPEG", "RGBA": "PNG"}.get(kind, kind)
+    content = encoded(picture, name, **options)
+    made = opened(make_master(content).content)
+    whole = opened(content).convert("RGB").resize(made.size, Image.Resampling.LANCZOS)
+    textbook = opened(encoded(whole, quality=JPEG_QUALITY))
+    assert difference(made, textbook) < 3.0
+    shifted = ImageChops.offset(textbook, 1, 0)
+    assert difference(made, shifted) > 1.5 * difference(made, textbook), "too coarse a measure"
+
+
+@pytest.mark.parametrize("name", [*CASES][::3])
+def test_it_shows_the_colours_that_were_drawn(name: str) -> None:
+    case: Case = CASES[name]
+    square = opened(process_profile_image(case.make()).content)
+    master = make_master(case.make())
+    shown = opened(master.content).resize(square.size, Image.Resampling.BOX)
+    for row in range(3):
+        for column in range(3):
+            at = tuple((2 * step + 1) * PICTURE_SIDE_PX // 6 for step in (column, row))
+            one = shown.getpixel(at)
+            other = square.getpixel(at)
+            assert isinstance(one, tuple)
+            assert isinstance(other, tuple)
+            assert max(abs(a - b) for a, b in zip(one, other, strict=True)) <= 12, (row, column)
+
+
+def test_nothing_but_the_picture_is_in_it() -> None:
+    master = make_master(phone_photo())
+    assert set(opened(master.content).info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
+    assert "gps" in master.removed_metadata or "exif" in master.removed_metadata
+
+
+@pytest.mark.parametrize("size", [(2000, 1000), (1000, 2000), (300, 300), (900, 60)])
+def test_its_placeholder_has_its_shape_and_colours(size: tuple[int, int]) -> None:
+    picture = Image.new("RGB", size, (120, 170, 230))
+    picture.paste((40, 120, 40), (0, size[1] * 3 // 4, *size))
+    master = make_master(encoded(picture, "PNG"))
+    hashed = base64.b64decode(master.thumbhash)
+    red, green, blue, _ = thumb_hash_to_average_rgba(list(hashed))
+    mean = (100, 157, 182)
+    found = (round(255 * red), round(255 * green), round(255 * blue))
+    assert max(abs(a - b) for a, b in zip(found, mean, strict=True)) <= 16
+    dominant = bytes.fromhex(master.dominant_colour.removeprefix("#"))
+    assert max(abs(a - b) for a, b in zip(dominant, (120, 170, 230), strict=True)) <= 6
+    # The format's own approximation: sevenths of the longer side.
+    shorter = hashed[3] & 7
+    is_landscape = bool(hashed[4] & 0x80)
+    assert is_landscape == (size[0] > size[1])
+    assert shorter == max(1, round(7 * min(size) / max(size)))
+
+
+def test_the_limits_are_those_of_an_arriving_file() -> None:
+    for content in (jpeg(200, 150), encoded(quarters(200, 150), "PNG")):
+        with pytest.raises(TooManyPixels) as refusal:
+            make_master(content, 20_000, 10_000)
+        with pytest.raises(TooManyPixels) as early:
+            HeaderWatch(20_000, 10_000).feed(content)
+        assert early.value.detail == refusal.value.detail
+    with pytest.raises(SideTooLong):
+        make_master(encoded(Image.new("1", (70_000, 1)), "PNG"))
+
+
+def test_a_file_whose_tail_is_missing_is_refused() -> None:
+    for kind in ("JPEG", "PNG", "WEBP"):
+        content = encoded(detailed(640, 480), kind)
+        with pytest.raises(TruncatedPicture):
+            make_master(content[: len(content) // 2])
+
+
+def test_what_stands_behind_the_picture_changes_nothing() -> None:
+    content = phone_photo(800, 600)
+    assert make_master(content + bytes(100_000)).sha256 == make_master(content).sha256
