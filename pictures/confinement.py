@@ -1,8 +1,8 @@
 """What a decoder gives up before it sees its first file, so that all it can do is answer.
 
-Four layers, each of which holds without the others where a kernel lacks one: no new privileges, no
-view into its memory by others of its user, Landlock (no file, no TCP, no signal to others) and a
-filter of system calls. None of them can be taken back.
+Five layers, each of which holds without the others where a kernel lacks one: no new privileges, no
+view into its memory by others of its user, Landlock (no file, no TCP, no signal to others), none of
+root's capabilities, and a filter of system calls. None of them can be taken back.
 """
 
 import ctypes
@@ -11,6 +11,7 @@ import struct
 import sys
 from enum import Flag, auto
 
+from pictures.capabilities import drop_capabilities
 from pictures.seccomp import filter_system_calls
 
 # linux/prctl.h
@@ -36,6 +37,7 @@ class Layer(Flag):
     NOT_DUMPABLE = auto()
     LANDLOCK = auto()
     SYSTEM_CALLS = auto()
+    NO_CAPABILITIES = auto()
 
     def name_each(self) -> str:
         """Name those that it has, for a person: `Landlock, a filter of system calls`."""
@@ -47,6 +49,7 @@ _NAMES = {
     Layer.NOT_DUMPABLE: "memory that others cannot read",
     Layer.LANDLOCK: "Landlock",
     Layer.SYSTEM_CALLS: "a filter of system calls",
+    Layer.NO_CAPABILITIES: "the loss of root's capabilities",
 }
 NO_LAYER = Layer(0)
 EVERY_LAYER = ~NO_LAYER
@@ -71,6 +74,8 @@ def confine() -> Layer:
     if _enter_landlock(libc):  # which needs a descriptor for a moment
         layers |= Layer.LANDLOCK
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+    if drop_capabilities(libc):
+        layers |= Layer.NO_CAPABILITIES
     if filter_system_calls(libc, os.getpid()):  # the last: it forbids all of the above
         layers |= Layer.SYSTEM_CALLS
     return layers

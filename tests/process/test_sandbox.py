@@ -82,6 +82,8 @@ def try_each(name, code):
             confinement.filter_system_calls = lambda *_: False
         if confinement.Layer.LANDLOCK in left_out:
             confinement._enter_landlock = lambda _: False
+        if confinement.Layer.NO_CAPABILITIES in left_out:
+            confinement.drop_capabilities = lambda _: False
         if confinement.Layer.NOT_DUMPABLE in left_out:
             confinement._set = lambda *_: False
         if left_out == confinement.EVERY_LAYER:
@@ -173,6 +175,10 @@ ATTEMPTS = {
         "call(28, place, 4096, 101)"
     ),
     "the sender of signals": "call(72, 0, 8, os.getpid())",
+    "another root": "os.chroot(folder)",
+    "another owner": "os.chown(folder + '/to_change', 1, 1)",
+    "other groups": "os.setgroups([1])",
+    "another user": "os.setresuid(1, 1, 1)",
 }
 # Those that libraries make in passing are refused, all others end the decoder.
 REFUSED = {"open", "creat", "a descriptor that was closed before", "the list of a folder"}
@@ -182,7 +188,8 @@ FOR_NOBODY = {"bpf", "perf", "seccomp", "x32's open", "exec", "userfaultfd", "io
 FOR_NOBODY |= {"a new namespace", "shared memory of System V", "a queue of System V", "ptrace"}
 FOR_NOBODY |= {"memory of its parent", "pidfd", "personality"}
 FOR_NOBODY |= {"memory said to be broken", "a message with a descriptor", "an urgent byte"}
-FOR_ROOT = {"signal to all"}
+CAPABILITIES_DECIDE = ("another root", "another owner", "other groups", "another user")
+FOR_ROOT = {"signal to all", *CAPABILITIES_DECIDE}
 # Without the filter, which knows the calls, this knows the files.
 LANDLOCK_REFUSES = (
     *("symlink", "link", "unlink", "rename", "mkdir", "rmdir", "truncate", "mknod"),
@@ -194,6 +201,7 @@ ALLOWED = {
     "the clock": "time.time(); time.sleep(0.001)",
 }
 NOBODY = 65534
+CAPABILITY_SETS = ["Inh", "Prm", "Eff", "Bnd", "Amb"]
 # Of a decoder's program.
 BEGINNING = (
     f"import sys\nsys.path.insert(0, {str(ROOT)!r})",
@@ -271,6 +279,11 @@ def test_where_the_kernel_has_no_landlock_the_filter_holds(uid: int, attempt: st
     assert try_each(uid, Layer.LANDLOCK)[attempt] in ("refused", str(-signal.SIGSYS))
 
 
+@pytest.mark.parametrize("attempt", CAPABILITIES_DECIDE)
+def test_where_the_kernel_has_neither_root_has_lost_its_capabilities(attempt: str) -> None:
+    assert try_each(0, EVERY_LAYER & ~Layer.NO_CAPABILITIES)[attempt] == "refused"
+
+
 def test_a_system_that_confines_wholly_starts_where_that_is_required(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -281,6 +294,7 @@ def test_a_system_that_confines_wholly_starts_where_that_is_required(
         status = Path(f"/proc/{decoder.pid}/status").read_text()
     assert re.search(r"^NoNewPrivs:\s1$", status, re.MULTILINE)
     assert re.search(r"^Seccomp:\s2$", status, re.MULTILINE)
+    assert re.findall(r"^Cap(\w+):\s0+$", status, re.MULTILINE) == CAPABILITY_SETS
     assert caplog.messages == []
 
 
