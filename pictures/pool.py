@@ -8,6 +8,8 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import RLock, Thread
 
 from errors import DarkroomError, DecoderUnavailable, ShuttingDown, StartupError, UndecodablePicture
 from pictures.confinement import EVERY_LAYER, NO_LAYER
@@ -22,6 +24,10 @@ PROGRAM = ("-m", "pictures.decoder")
 FORBIDDEN_CALL = (
     "a decoder asked the system for what no picture needs and was ended (SIGSYS): a file may have"
     " taken it over"
+)
+WORKED_UNASKED = (
+    "a decoder used the processor or kept threads while it had no picture, and was ended: a file"
+    " may have taken it over"
 )
 
 
@@ -42,6 +48,8 @@ class DecoderLimits:
     # pictures pass through a decoder that a file took over.
     most_pictures: int = 300
     most_seconds: float = 15 * 60
+    # How often those that have nothing to do are looked at; a look takes a tenth of a millisecond.
+    look_seconds: float = 5.0
 
 
 class DecoderPool:
@@ -65,6 +73,13 @@ class DecoderPool:
         self._alive: set[DecoderProcess] = set()
         self._idle: list[DecoderProcess] = []  # most recently used last
         self._is_closed = False
+        # Of worn decoders, whose successor is started and who are ended behind the answer; None
+        # stands for the end.
+        self._worn: SimpleQueue[DecoderProcess | None] = SimpleQueue()
+        self._keeper: Thread | None = None
+        # Held while a decoder starts, also over the number of successors that are still to start.
+        self._starting = RLock()
+        self._owed = 0
 
     def warm(self) -> None:
         """Start one decoder, so that the first picture need not wait for it.
@@ -135,55 +150,72 @@ class DecoderPool:
 
     def close(self) -> None:
         """End all decoders for good, also busy ones, whose uploads are told ShuttingDown."""
-        self._is_closed = True
+        with self._starting:
+            self._is_closed = True
         self._end_idle()
         for decoder in list(self._alive):
             decoder.kill()
+        if self._keeper is not None:
+            self._worn.put(None)
+            self._keeper.join()
 
     def _take(self) -> DecoderProcess:
-        """Take the one that was used last and still lives, or a new one."""
-        while True:
-            try:
-                decoder = self._idle.pop()
-            except IndexError:
-                return self._start()
-            if decoder.is_alive:
+        """Take the one that was used last and has only waited since, or a new one."""
+        while decoder := self._pop_idle():
+            if decoder.is_alive and not decoder.worked_unasked:
                 return decoder
-            self._end(decoder)
+            self._dismiss(decoder)
+        with self._starting:
+            # The successor of a worn one may have come meanwhile; if it has not, this one is it: so
+            # there are never more than were at work at once.
+            successor = self._pop_idle()
+            if successor is not None:
+                return successor
+            self._owed = max(0, self._owed - 1)
+            return self._start()
+
+    def _pop_idle(self) -> DecoderProcess | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
 
     def _start(self) -> DecoderProcess:
-        decoder = DecoderProcess(self._program, self._required_layers)
-        self._alive.add(decoder)
-        # Looked at afterwards: `close` says so first, and then ends all that are alive.
-        if self._is_closed:
-            self._end(decoder)
-            raise ShuttingDown
-        return decoder
+        with self._starting:
+            if self._is_closed:
+                raise ShuttingDown
+            if self._keeper is None:
+                keeper = Thread(target=self._keep, name="decoders", daemon=True)
+                keeper.start()
+                self._keeper = keeper
+            decoder = DecoderProcess(self._program, self._required_layers)
+            self._alive.add(decoder)
+            return decoder
 
     def _ask(
         self, decoder: DecoderProcess, job: Job, content: bytes
     ) -> ProcessedImage | DarkroomError:
-        """Ask the decoder, and put it back or end it. Raises DecoderEnded."""
+        """Ask the decoder, and put it back or have it replaced. Raises DecoderEnded."""
         patience_seconds = self._limits.times_the_cpu_seconds * job.cpu_seconds
         try:
             answer = decoder.ask(job, content, patience_seconds)
         except BaseException:
             self._end(decoder)
             raise
-        if self._is_worn(decoder):
-            self._end(decoder)
-            # So that the next picture need not wait for it.
-            with suppress(DecoderUnavailable, ShuttingDown):
-                self._put_back(self._start())
-        else:
+        with self._starting:
+            is_replaced = self._is_worn(decoder) and not self._is_closed
+            if is_replaced:
+                self._owed += 1
+                self._worn.put(decoder)
+        if not is_replaced:
             self._put_back(decoder)
         return answer
 
     def _is_worn(self, decoder: DecoderProcess) -> bool:
+        """Whether it has had files for long enough; without a file none can be taken over."""
         age_seconds = time.monotonic() - decoder.started_at
-        return (
-            decoder.pictures >= self._limits.most_pictures
-            or age_seconds >= self._limits.most_seconds
+        return decoder.pictures >= self._limits.most_pictures or (
+            decoder.pictures > 0 and age_seconds >= self._limits.most_seconds
         )
 
     def _put_back(self, decoder: DecoderProcess) -> None:
@@ -191,12 +223,58 @@ class DecoderPool:
         if self._is_closed:
             self._end_idle()
 
-    def _end_idle(self) -> None:
+    def _keep(self) -> None:
+        """Replace worn decoders behind their last answer, and look at idle ones, until the end."""
+        next_look_at = time.monotonic() + self._limits.look_seconds
         while True:
+            with suppress(Empty):
+                worn = self._worn.get(timeout=max(0, next_look_at - time.monotonic()))
+                if worn is None:
+                    return
+                self._replace(worn)
+            if time.monotonic() >= next_look_at:
+                self._look_at_idle()
+                next_look_at = time.monotonic() + self._limits.look_seconds
+
+    def _replace(self, decoder: DecoderProcess) -> None:
+        """Start its successor, unless a picture that could not wait has, and end it."""
+        with self._starting:
+            if self._owed > 0:
+                self._owed -= 1
+                with suppress(DecoderUnavailable, ShuttingDown):
+                    self._put_back(self._start())
+        self._dismiss(decoder)
+
+    def _look_at_idle(self) -> None:
+        """End those that are worn, or did more than wait; see that one is left for a picture."""
+        for decoder in list(self._idle):
+            if self._may_stay(decoder):
+                continue
             try:
-                decoder = self._idle.pop()
-            except IndexError:
-                return
+                self._idle.remove(decoder)
+            except ValueError:  # a picture has taken it
+                continue
+            # Looked at again, now that none can.
+            if self._may_stay(decoder):
+                self._put_back(decoder)
+                continue
+            with self._starting:
+                self._owed += 0 if self._idle else 1
+            self._replace(decoder)
+
+    def _may_stay(self, decoder: DecoderProcess) -> bool:
+        is_waiting = not decoder.worked_unasked and not decoder.has_hidden_threads
+        return decoder.is_alive and is_waiting and not self._is_worn(decoder)
+
+    def _dismiss(self, decoder: DecoderProcess) -> None:
+        """End one that has no picture, and tell whether it did more than wait."""
+        if decoder.is_alive and (decoder.worked_unasked or decoder.has_hidden_threads):
+            logger.error(WORKED_UNASKED)
+            decoder.kill()
+        self._end(decoder)
+
+    def _end_idle(self) -> None:
+        while decoder := self._pop_idle():
             self._end(decoder)
 
     def _end(self, decoder: DecoderProcess) -> None:

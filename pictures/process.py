@@ -32,6 +32,7 @@ from pictures.messages import (
     read_head,
 )
 from pictures.shared_file import SharedFile, make_shared_file
+from pictures.usage import count_threads, read_cpu_seconds
 from pictures.values import ProcessedImage
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,10 @@ logger = logging.getLogger(__name__)
 START_SECONDS = 30.0
 # An idle decoder ends at once; whoever does not is killed.
 END_SECONDS = 1.0
-# What it writes on its standard error is told in the log, as far as this at a time.
+# Behind its answer a decoder lets go of the picture, which takes it a millisecond; then it waits.
+MOST_IDLE_CPU_SECONDS = 0.05
+# What it writes on its standard error is told in the log: the last of what a pipe of Linux holds.
+PIPE_BYTES = 64 * 1024
 MOST_SAID_BYTES = 4096
 # No credentials. One arena, which grows by large pages where the system has them: a fault for each
 # 4 KiB of the megabytes that a picture fills is up to a third of all work. What is free at its end
@@ -111,6 +115,7 @@ class DecoderProcess:
         self._required_layers = required_layers
         self.started_at = time.monotonic()
         self._ready: Ready | None = None
+        self._cpu_seconds_at_rest = 0.0  # from when it was ready, or gave its last answer
         self._shared: SharedFile | None = None
         try:
             self._socket, theirs = socket.socketpair()
@@ -168,6 +173,17 @@ class DecoderProcess:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def worked_unasked(self) -> bool:
+        """Whether it used the processor since its last answer; for one that has no picture."""
+        used_seconds = read_cpu_seconds(self.pid) - self._cpu_seconds_at_rest
+        return self._ready is not None and used_seconds > MOST_IDLE_CPU_SECONDS
+
+    @property
+    def has_hidden_threads(self) -> bool:
+        """Whether threads are left in it that may work later; for one that has no picture."""
+        return self._ready is not None and count_threads(self.pid) > 1
+
     def wait_until_ready(self) -> Ready:
         """Wait for its first word. Raises DecoderEnded."""
         if self._ready is None:
@@ -180,6 +196,7 @@ class DecoderProcess:
             if self._required_layers not in self._ready.layers:
                 self.end()
                 raise DecoderEnded(Ending.NOT_CONFINED)
+            self._cpu_seconds_at_rest = read_cpu_seconds(self.pid)
         return self._ready
 
     def ask(
@@ -209,6 +226,7 @@ class DecoderProcess:
             raise DecoderEnded(Ending.STOOD_STILL) from err
         except (OSError, Nonsense) as err:
             raise DecoderEnded(self.end()) from err
+        self._cpu_seconds_at_rest = read_cpu_seconds(self.pid)
         self._log_what_it_said()
         return answer
 
@@ -232,11 +250,11 @@ class DecoderProcess:
 
     def _log_what_it_said(self) -> None:
         """Tell what it wrote on its standard error, as one line that no file can forge."""
-        said = None if self._said.closed else self._said.read(MOST_SAID_BYTES)
+        said = None if self._said.closed else self._said.read(PIPE_BYTES)
         if said:
-            text = said.decode("utf-8", "replace").strip()
+            text = said[-MOST_SAID_BYTES:].decode("utf-8", "replace").strip()
             escaped = text.encode("unicode_escape").decode("ascii")
-            logger.warning("decoder %d said: %s", self.pid, escaped[:MOST_SAID_BYTES])
+            logger.warning("decoder %d said: %s", self.pid, escaped[-MOST_SAID_BYTES:])
 
     def end(self) -> Ending:
         """End the process, if it has not ended by itself, and tell how that was."""

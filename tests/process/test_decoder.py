@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -30,8 +31,8 @@ from errors import (
 from pictures import Cost, Crop, ProcessedImage
 from pictures.costs import DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS
 from pictures.messages import HEAD_BYTES, Made, Refused
-from pictures.pool import DecoderLimits, DecoderPool
-from pictures.process import ENVIRONMENT, MOST_SAID_BYTES
+from pictures.pool import WORKED_UNASKED, DecoderLimits, DecoderPool
+from pictures.process import ENVIRONMENT, MOST_SAID_BYTES, DecoderProcess
 from pictures.shared_file import SHARED_BYTES
 from tests.support.launched import launched
 from tests.support.pictures import corners, encoded, jpeg, phone_photo, quarters
@@ -163,8 +164,8 @@ def zombies() -> list[str]:
 
 @pytest.fixture
 def genuine() -> Iterator[DecoderPool]:
-    """A pool as the service has it, with one decoder."""
-    with contextlib.closing(DecoderPool()) as pool:
+    """A pool as the service has it, but that looks at idle decoders all the time, with one."""
+    with contextlib.closing(DecoderPool(limits=DecoderLimits(look_seconds=0.01))) as pool:
         pool.warm()
         yield pool
 
@@ -537,6 +538,11 @@ for _ in range(1000):
 """
     make_picture(obeying, ordered(flood))
     assert sum(map(len, caplog.messages)) < 2 * MOST_SAID_BYTES
+    caplog.clear()
+    many_lines = "os.write(2, b'a warning\\n' * 3000 + b'the reason of its end')"
+    make_picture(obeying, ordered(many_lines))
+    assert caplog.messages[0].endswith(r"a warning\nthe reason of its end")
+    assert len(caplog.messages[0]) < 2 * MOST_SAID_BYTES
 
 
 def test_a_decoder_is_replaced_now_and_then(make_obeying: Callable[..., DecoderPool]) -> None:
@@ -546,19 +552,90 @@ def test_a_decoder_is_replaced_now_and_then(make_obeying: Callable[..., DecoderP
     assert used[2:5] == [used[2]] * 3
     assert used[5:] == [used[5]] * 3
     assert len(set(used)) == 3
+    wait_until(lambda: idle_pids(pool), "the next picture need not wait for it")
     (successor,) = idle_pids(pool)
-    assert successor not in used, "the next picture need not wait for it"
+    assert successor not in used
+    wait_until(lambda: len(pool._alive) == 1, "the worn one has ended")
     assert zombies() == []
+
+
+def test_the_answer_comes_before_the_replacement_which_is_none_too_many(
+    make_obeying: Callable[..., DecoderPool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_obeying(DecoderLimits(most_pictures=2))
+    (first,) = pool._idle
+    answered = threading.Event()
+    replace = pool._replace
+
+    def replace_later(decoder: DecoderProcess) -> None:
+        answered.wait(10)
+        replace(decoder)
+
+    monkeypatch.setattr(pool, "_replace", replace_later)
+    make_picture(pool, PICTURE)
+    assert first.is_alive, "the answer did not wait for its end"
+    make_picture(pool, PICTURE)
+    answered.set()
+    wait_until(lambda: first not in pool._alive, "the worn one has ended")
+    assert len(pool._alive) == 1, "the next picture's decoder is the successor"
+
+
+# Code that works on behind the answer, in a thread; or that waits in one for the next picture.
+WORK_ON = "import threading\nthreading.Thread(target=lambda: [None for _ in iter(int, 1)]).start()"
+LIE_IN_WAIT = "import threading\nthreading.Thread(target=time.sleep, args=(600,)).start()"
+
+
+def test_a_decoder_that_worked_while_it_had_no_picture_gets_no_other(
+    make_obeying: Callable[..., DecoderPool], caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = make_obeying(DecoderLimits(look_seconds=600))
+    make_picture(pool, ordered(WORK_ON))
+    (decoder,) = pool._idle
+    wait_until(lambda: decoder.worked_unasked, "it worked")
+    make_picture(pool, PICTURE)
+    assert not is_running(decoder.pid)
+    assert caplog.messages == [WORKED_UNASKED]
+
+
+@pytest.mark.parametrize("order", [WORK_ON, LIE_IN_WAIT])
+def test_what_works_or_hides_in_an_idle_decoder_is_found_without_a_picture(
+    make_obeying: Callable[..., DecoderPool], caplog: pytest.LogCaptureFixture, order: str
+) -> None:
+    pool = make_obeying(DecoderLimits(look_seconds=0.05))
+    make_picture(pool, ordered(order))
+    (first,) = pool._alive
+    pool._idle.append(pool._start())  # above it: no picture would come to the other
+    wait_until(lambda: not is_running(first.pid), "it was ended")
+    wait_until(lambda: len(pool._alive) == 1, "the other one is kept")
+    assert caplog.messages == [WORKED_UNASKED]
+
+
+def test_idle_decoders_that_had_a_picture_and_are_old_are_ended_and_one_is_left(
+    make_obeying: Callable[..., DecoderPool],
+) -> None:
+    pool = make_obeying(DecoderLimits(look_seconds=0.05))
+    old = list(pool._alive)
+    pool._limits = DecoderLimits(most_seconds=0, look_seconds=0.05)
+    wait_until(lambda: len(pool._idle) == 1 and pool._idle != old, "it was replaced")
+    (successor,) = pool._idle
+    wait_until(lambda: pool._alive == {successor}, "the old one is forgotten")
+    successor.pictures = 1
+    pool._idle.append(pool._start())  # without a picture, which is no reason to end it
+    wait_until(lambda: successor not in pool._alive, "it was ended")
+    assert len(pool._idle) == 1
+    assert pool._idle[0].pictures == 0
 
 
 def test_an_old_decoder_is_replaced_behind_its_next_picture(
     make_obeying: Callable[..., DecoderPool],
 ) -> None:
-    pool = make_obeying(DecoderLimits(most_seconds=0))
+    pool = make_obeying()
     (first,) = idle_pids(pool)
+    pool._limits = DecoderLimits(most_seconds=0)
     make_picture(pool, PICTURE)
+    wait_until(lambda: not is_running(first), "the first has ended")
     (second,) = idle_pids(pool)
-    assert first != second and not is_running(first)
+    assert first != second
 
 
 def test_nothing_is_left_of_two_hundred_pictures_with_failures_among_them(
