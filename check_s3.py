@@ -1,8 +1,8 @@
 """The doctor: `scripts/run check_s3.py` tells whether a bucket can do what our files need.
 
-For each kind of file it uploads one and deletes it, with the settings of the service; where anyone
-may read the kind, it also reads by the public URL and sees that the file is gone. Needs no more
-than the service does: PutObject and DeleteObject. Exits with 1 if anything failed.
+For each kind of file it uploads one and deletes it, with the settings of the service. Where anyone
+may read the kind, it also reads by the public URL and sees that the file is gone; where not, that
+the service can read it and nobody else. Exits with 1 if anything failed.
 """
 
 from ops import launch  # isort: split (before all that an old Python cannot read)
@@ -18,6 +18,7 @@ import hashlib
 import io
 import sys
 import uuid
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +37,10 @@ PICTURE = Path(__file__).parent / "static" / "profile_pics" / "default.jpg"
 READ_TIMEOUT_SECONDS = 10
 
 UPLOAD = "upload"
+IN_PARTS = "upload in parts"
 READ = "read by the public URL"
+OWN_READ = "read with our keys"
+HIDDEN = "hidden from the public"
 DELETE = "delete"
 GONE = "gone"
 
@@ -76,7 +80,7 @@ def check_bucket(settings: StoreSettings) -> bool:
 
 
 def _check_kind(store: S3Store, kind: Kind) -> bool:
-    key = f"{kind.prefix}check-{uuid.uuid4().hex}.jpg"
+    key = _name_key(kind)
     content = PICTURE.read_bytes()
     arn = f"arn:aws:s3:::{store.bucket}/{kind.prefix}*"
     try:
@@ -84,13 +88,13 @@ def _check_kind(store: S3Store, kind: Kind) -> bool:
     except (StoreError, ObjectNotFound) as err:
         cure = _find_cure(err, f"Allow the application s3:PutObject on {arn}.")
         _print_failure(UPLOAD, _describe_cause(err), cure)
-        for step in (READ, DELETE, GONE) if kind.is_public else (DELETE,):
+        for step in (READ, DELETE, GONE) if kind.is_public else (OWN_READ, HIDDEN, DELETE):
             _print_failure(step, "not tried, because the upload failed")
         _delete_quietly(store, key)
         return False
     _print_success(UPLOAD, f"{len(content)} bytes as {key}")
     if not kind.is_public:
-        return _check_delete(store, key, arn)
+        return _check_private(store, kind, key, content, arn)
     url = store.url(key)
     is_readable = _check_read(url, content, arn)
     is_deleted = _check_delete(store, key, arn)
@@ -98,6 +102,78 @@ def _check_kind(store: S3Store, kind: Kind) -> bool:
         _print_failure(GONE, "not tried, because an earlier step failed")
         return False
     return _check_gone(url)
+
+
+def _name_key(kind: Kind) -> str:
+    return f"{kind.prefix}check-{uuid.uuid4().hex}.jpg"
+
+
+def _check_private(store: S3Store, kind: Kind, key: str, content: bytes, arn: str) -> bool:
+    verdicts = [
+        _check_own_read(store, key, content, arn),
+        _check_hidden(store.url(key)),
+        _check_delete(store, key, arn),
+    ]
+    if kind.is_streamed:
+        verdicts.append(_check_parts(store, _name_key(kind), content, arn))
+    return all(verdicts)
+
+
+def _check_own_read(store: S3Store, key: str, content: bytes, arn: str) -> bool:
+    try:
+        stream = store.open(key).stream
+        with closing(stream):
+            is_same = stream.read() == content
+    except (StoreError, ObjectNotFound) as err:
+        cure = _find_cure(err, f"Allow the application s3:GetObject on {arn}.")
+        _print_failure(OWN_READ, _describe_cause(err), cure)
+        return False
+    if not is_same:
+        _print_failure(OWN_READ, f"{key} holds other bytes", "Ask who changes this bucket.")
+        return False
+    _print_success(OWN_READ, key)
+    return True
+
+
+def _check_hidden(url: str) -> bool:
+    """See that nobody else can read it where the public URL would be, were it public."""
+    try:
+        status = httpx.get(url, timeout=READ_TIMEOUT_SECONDS).status_code
+    except (httpx.HTTPError, httpx.InvalidURL) as err:
+        cause = f"{url}: {type(err).__name__}"
+        _print_failure(HIDDEN, cause, "Correct S3_PUBLIC_BASE_URL or S3_ENDPOINT_URL.")
+        return False
+    if status in (401, 403, 404):
+        _print_success(HIDDEN, f"{url} answers {status}")
+        return True
+    public = " and ".join(kind.prefix for kind in kinds.KINDS if kind.is_public)
+    cure = f"Let the bucket's policy and what stands in front of it show {public} only."
+    _print_failure(HIDDEN, f"{url} answered {status} to a stranger", cure)
+    return False
+
+
+def _check_parts(store: S3Store, key: str, content: bytes, arn: str) -> bool:
+    """Begin an upload in parts, find it as the reaper would, and abort it."""
+    permission = f"s3:PutObject on {arn}"
+    upload_id = ""
+    try:
+        upload_id = store.begin_upload(key, "image/jpeg")
+        store.put_part(key, upload_id, 1, content, hashlib.sha256(content).hexdigest())
+        permission = f"s3:ListBucketMultipartUploads on arn:aws:s3:::{store.bucket}"
+        is_found = upload_id in store.find_uploads(key)
+        permission = f"s3:AbortMultipartUpload on {arn}"
+        store.abort_upload(key, upload_id)
+    except StoreError as err:
+        cure = _find_cure(err, f"Allow the application {permission}.")
+        _print_failure(IN_PARTS, _describe_cause(err), cure)
+        _abort_quietly(store, key, upload_id)
+        return False
+    if not is_found:
+        cure = "Give the bucket a rule that removes unfinished uploads after a day."
+        _print_failure(IN_PARTS, "the service does not list unfinished uploads", cure)
+        return False
+    _print_success(IN_PARTS, f"one of {len(content)} bytes to {key}, aborted")
+    return True
 
 
 def _check_read(url: str, content: bytes, arn: str) -> bool:
@@ -160,6 +236,12 @@ def _delete_quietly(store: S3Store, key: str) -> None:
         store.delete(key)  # a put that timed out may have arrived
     except (StoreError, ObjectNotFound):
         pass
+
+
+def _abort_quietly(store: S3Store, key: str, upload_id: str) -> None:
+    if upload_id:
+        with suppress(StoreError):
+            store.abort_upload(key, upload_id)
 
 
 def _describe_cause(err: Exception) -> str:

@@ -1,8 +1,9 @@
 """Proves that `check_s3.py` says what a bucket can do.
 
-Of what it cannot it says the cause and the cure; two permissions suffice.
+Of what it cannot it says the cause and the cure; the permissions that README shows suffice.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -15,19 +16,23 @@ import pytest
 
 import check_s3
 from files import kinds
-from files.kinds import Kind
 from tests.support.backends import make_settings
 from tests.support.guarded_s3 import Front, GuardedS3, guarded_s3
 from tests.support.services import ROOT, Bucket, free_port
 from tests.support.web import serve_pages
 
 UPLOAD = "upload"
+IN_PARTS = "upload in parts"
 READ = "read by the public URL"
+OWN_READ = "read with our keys"
+HIDDEN = "hidden from the public"
 DELETE = "delete"
 GONE = "gone"
 STEPS = [UPLOAD, READ, DELETE, GONE]
-# A kind of files that does not exist yet.
-ORIGINAL = Kind(name="original", prefix="originals/", is_public=False, referrers=())
+PRIVATE_STEPS = [UPLOAD, OWN_READ, HIDDEN, DELETE]
+ORIGINALS_STEPS = [*PRIVATE_STEPS, IN_PARTS]
+# In the order of the table of kinds: profile pictures, originals, masters, private masters.
+ALL_STEPS = [*STEPS, *ORIGINALS_STEPS, *STEPS, *PRIVATE_STEPS]
 
 
 @dataclass(frozen=True)
@@ -39,10 +44,16 @@ class Checked:
 
     @property
     def marks(self) -> dict[str, str]:
-        """Each step with its mark; a line is `✓ step: what` or `✗ step: cause. cure`."""
+        """Each step of one kind with its mark."""
+        found = self.all_marks
+        assert len({step for step, _ in found}) == len(found), self.output
+        return dict(found)
+
+    @property
+    def all_marks(self) -> list[tuple[str, str]]:
+        """The same of all kinds; a line is `✓ step: what` or `✗ step: cause. cure`."""
         found = re.findall(r"^([✓✗]) ([^:\n]+):", self.output, re.MULTILINE)
-        assert len({step for _, step in found}) == len(found), self.output
-        return {step: mark for mark, step in found}
+        return [(step, mark) for mark, step in found]
 
     def line(self, step: str) -> str:
         [line] = re.findall(rf"^[✓✗] {re.escape(step)}: .*$", self.output, re.MULTILINE)
@@ -73,7 +84,14 @@ def run(folder: Path, settings: dict[str, str], **environment: str) -> Checked:
 
 
 @pytest.fixture
-def run_here(capsys: pytest.CaptureFixture[str]) -> Run:
+def run_here(run_all_here: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the command in this process for one kind of files, so that each step is told once."""
+    monkeypatch.setattr(kinds, "KINDS", (kinds.PROFILE_PICTURE,))
+    return run_all_here
+
+
+@pytest.fixture
+def run_all_here(capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs the command in this process, as starting one takes seconds.
 
     What it does not catch fails the test.
@@ -113,35 +131,72 @@ def bucket(moto: str) -> Iterator[Bucket]:
 
 def test_a_good_bucket_passes_every_step_and_is_left_empty(bucket: Bucket, tmp_path: Path) -> None:
     checked = run(tmp_path, bucket.settings())
-    assert checked.marks == dict.fromkeys(STEPS, "✓")
+    assert checked.all_marks == [(step, "✓") for step in ALL_STEPS]
     assert checked.status == 0
-    assert f"{bucket.endpoint}/{bucket.name}/profile_pics/" in checked.line(READ)
+    for prefix in ("profile_pics/", "photos/"):
+        assert f"✓ {READ}: {bucket.endpoint}/{bucket.name}/{prefix}check-" in checked.output
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_kind_has_its_turn_and_only_those_for_all_are_read(
-    bucket: Bucket, run_here: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of this bucket anyone may read the profile pictures and nothing else."""
-    monkeypatch.setattr(kinds, "KINDS", (*kinds.KINDS, ORIGINAL))
-    checked = run_here(bucket.settings())
-    marks = re.findall(r"^([✓✗]) ([^:\n]+): .*?(originals/|$)", checked.output, re.MULTILINE)
-    of_pictures = [("✓", step, "") for step in STEPS]
-    of_originals = [("✓", step, "originals/") for step in (UPLOAD, DELETE)]
-    assert (checked.status, marks) == (0, [*of_pictures, *of_originals])
-
-
-def test_one_kind_that_fails_is_a_failure(
-    guarded_bucket: "Guarded", run_here: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kinds, "KINDS", (ORIGINAL, *kinds.KINDS))
+def test_one_kind_that_fails_is_a_failure(guarded_bucket: "Guarded", run_all_here: Run) -> None:
     pictures = guarded_bucket.pictures()
     keys = guarded_bucket.s3.user(("s3:PutObject", pictures), ("s3:DeleteObject", pictures))
-    checked = guarded_bucket.run(run_here, keys)
-    marks = re.findall(r"^([✓✗]) ([^:\n]+):", checked.output, re.MULTILINE)
-    of_originals = [("✗", UPLOAD), ("✗", DELETE)]
-    assert (checked.status, marks) == (1, [*of_originals, *(("✓", step) for step in STEPS)])
+    checked = guarded_bucket.run(run_all_here, keys)
+    marks = checked.all_marks
+    assert marks[:4] == [(step, "✓") for step in STEPS]
+    assert checked.status == 1 and {mark for _, mark in marks[4:]} == {"✗"}
     assert "s3:PutObject" in checked.output and "/originals/*" in checked.output
+
+
+@pytest.fixture
+def run_private_here(run_all_here: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the command in this process for originals only."""
+    monkeypatch.setattr(kinds, "KINDS", (kinds.PHOTO_ORIGINAL,))
+    return run_all_here
+
+
+def test_originals_that_everyone_can_read_are_told(bucket: Bucket, run_private_here: Run) -> None:
+    everything = bucket.policy
+    everything["Statement"][0]["Resource"] = f"arn:aws:s3:::{bucket.name}/*"
+    bucket.client().put_bucket_policy(Bucket=bucket.name, Policy=json.dumps(everything))
+    checked = run_private_here(bucket.settings())
+    expected = {step: "✗" if step == HIDDEN else "✓" for step in ORIGINALS_STEPS}
+    assert_failed(checked, expected, HIDDEN, "answered 200 to a stranger", "policy")
+
+
+def test_a_public_address_that_shows_originals_is_told(
+    front: Front, bucket: Bucket, run_private_here: Run
+) -> None:
+    checked = run_private_here({**bucket.settings(), "S3_PUBLIC_BASE_URL": front.url})
+    expected = {step: "✗" if step == HIDDEN else "✓" for step in ORIGINALS_STEPS}
+    assert_failed(checked, expected, HIDDEN, "answered 200 to a stranger", "in front of it")
+
+
+@pytest.mark.parametrize(
+    ("missing", "step", "resource"),
+    [
+        ("s3:GetObject", OWN_READ, "{bucket}/originals/"),
+        ("s3:AbortMultipartUpload", IN_PARTS, "{bucket}/originals/"),
+        ("s3:ListBucketMultipartUploads", IN_PARTS, "{bucket}"),
+    ],
+)
+def test_a_permission_that_originals_need_is_told(
+    guarded_bucket: "Guarded", run_private_here: Run, missing: str, step: str, resource: str
+) -> None:
+    bucket = f"arn:aws:s3:::{guarded_bucket.bucket.name}"
+    permissions = {
+        "s3:PutObject": f"{bucket}/originals/*",
+        "s3:DeleteObject": f"{bucket}/originals/*",
+        "s3:GetObject": f"{bucket}/originals/*",
+        "s3:AbortMultipartUpload": f"{bucket}/originals/*",
+        "s3:ListBucketMultipartUploads": bucket,
+    }
+    del permissions[missing]
+    checked = guarded_bucket.run(run_private_here, guarded_bucket.s3.user(*permissions.items()))
+    expected = {each: "✗" if each == step else "✓" for each in ORIGINALS_STEPS}
+    cure = f"{missing} on {resource.format(bucket=bucket)}"
+    assert_failed(checked, expected, step, "AccessDenied", cure)
+    assert guarded_bucket.keys() == []
 
 
 def test_a_terminal_that_knows_no_check_marks_shows_no_traceback(
@@ -313,7 +368,7 @@ def guarded_bucket(guarded: GuardedS3) -> Iterator[Guarded]:
         yield Guarded(guarded, bucket, url)
 
 
-def test_put_and_delete_on_the_pictures_alone_are_enough(
+def test_put_and_delete_are_enough_for_profile_pictures(
     guarded_bucket: Guarded, run_here: Run
 ) -> None:
     pictures = guarded_bucket.pictures()

@@ -250,7 +250,7 @@ def production(start_service: Callable[..., Service], tmp_path: Path) -> Iterato
         bucket = guarded.bucket()
         _, statements = read_policies(bucket.name)
         with guarded.serving(bucket) as url:
-            keys = guarded.user_with(statements[:1])
+            keys = guarded.user_with(statements[:4])
             given = {**bucket.settings(), "S3_PUBLIC_BASE_URL": url}
             service = start_service(**{**given, **keys})
             alice = service.register()

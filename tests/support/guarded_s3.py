@@ -102,11 +102,12 @@ class GuardedS3:
 
     @contextlib.contextmanager
     def serving(self, bucket: Bucket) -> Iterator[str]:
-        """A web server that reads the bucket with its own keys, as moto guards public reads too.
+        """A web server that reads what is public with its own keys, as moto guards that too.
 
         Yields its address.
         """
-        reader = self.user(("s3:GetObject", f"arn:aws:s3:::{bucket.name}/*"))
+        resources = bucket.policy["Statement"][0]["Resource"]
+        reader = self.user(*(("s3:GetObject", resource) for resource in resources))
         client = boto3.client(
             "s3",
             endpoint_url=bucket.endpoint,

@@ -217,7 +217,9 @@ class Bucket:
             "Effect": "Allow",
             "Principal": "*",
             "Action": "s3:GetObject",
-            "Resource": f"arn:aws:s3:::{self.name}/profile_pics/*",
+            "Resource": [
+                f"arn:aws:s3:::{self.name}/{name}/*" for name in ("profile_pics", "photos")
+            ],
         }
         return {"Version": "2012-10-17", "Statement": [everyone_reads]}
 
