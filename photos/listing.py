@@ -8,7 +8,7 @@ cost what a thousand cost.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Select, literal_column, select, union_all
+from sqlalchemy import Select, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import lazyload
 
@@ -81,8 +81,7 @@ def _scan_all(before_id: int, limit: int) -> Select[int]:
     """The newest ids of all public photos; one more than fit tells that there are more."""
     return (
         select(Photo.id)
-        # Written out and not bound: only so does the partial index fit a plan for any values.
-        .where(Photo.visibility == literal_column(f"'{Visibility.PUBLIC}'"), Photo.id < before_id)
+        .where(Photo.visibility == Visibility.PUBLIC, Photo.id < before_id)
         .order_by(Photo.id.desc())
         .limit(limit + 1)
     )
