@@ -16,7 +16,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from fastapi import Depends, Request
-from sqlalchemy import Connection, Executable, event, text
+from sqlalchemy import Connection, Executable, event
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -30,7 +30,7 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import NullPool
 
 from errors import DatabaseUnavailable, OutcomeUnknown, StartupError
-from postgres import explain_refusal, explain_unknown_revision
+from postgres import explain_refusal
 
 logger = logging.getLogger(__name__)
 
@@ -345,12 +345,7 @@ async def migrate(url: str) -> None:
         async with engine.connect() as connection:
             await connection.run_sync(_upgrade)
     except CommandError as err:
-        async with engine.connect() as connection:
-            asked = text("SELECT version_num, to_regclass('stored_files') FROM alembic_version")
-            # Another application may have several; one is enough to name it.
-            revision, table = (await connection.execute(asked)).first() or ("unknown", None)
-        is_ours = table is not None
-        raise StartupError(explain_unknown_revision(revision, engine.url, is_ours)) from err
+        raise StartupError(str(err)) from err  # in the words of alembic/env.py
     except (DBAPIError, asyncpg.PostgresError, *_LOST) as err:
         raise StartupError(explain_refusal(err, engine.url)) from err
 

@@ -8,6 +8,7 @@ import asyncio
 
 import asyncpg
 from alembic import context
+from alembic.script.revision import ResolutionError
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
@@ -19,7 +20,7 @@ from config import settings
 from database import Base
 from errors import StartupError
 from ops import embedded_postgres
-from postgres import explain_refusal
+from postgres import explain_refusal, explain_unknown_revision
 
 # Any number that no one else uses for an advisory lock in the same database.
 MIGRATION_LOCK = 4_118_111_815
@@ -31,7 +32,25 @@ def run(connection: Connection) -> None:
         # Whoever comes second waits here, then finds the
         # schema at its newest revision and does nothing.
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
-        context.run_migrations()
+        try:
+            context.run_migrations()
+        except CommandError as err:
+            raise_if_unknown(err, connection)
+            raise
+
+
+def raise_if_unknown(err: CommandError, connection: Connection) -> None:
+    """Say more of a revision that is the database's and none of ours; raises CommandError.
+
+    One that only the command line names is left to alembic's own words.
+    """
+    unknown = err.__cause__
+    if not isinstance(unknown, ResolutionError):
+        return
+    if unknown.argument in context.get_context().get_current_heads():
+        is_ours = connection.scalar(text("SELECT to_regclass('stored_files')")) is not None
+        url = connection.engine.url
+        raise CommandError(explain_unknown_revision(unknown.argument, url, is_ours)) from err
 
 
 async def run_by_url(url: str) -> None:

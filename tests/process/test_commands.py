@@ -346,17 +346,6 @@ def test_several_instances_that_migrate_at_the_same_time_do_no_harm(
     assert alembic("current", **settings).stdout.split() == [newest_revision(), "(head)"]
 
 
-@pytest.mark.parametrize("command", [["cli.py", "migrate"], ["main.py"]], ids=["cli.py", "main.py"])
-def test_a_database_that_is_away_is_one_sentence(folder: Path, command: list[str]) -> None:
-    url = f"postgresql://darkroom:hunter2@127.0.0.1:{free_port()}/darkroom"
-    given = {"DATABASE_URL": url, "PORT": str(free_port()), "DATA_DIR": str(folder)}
-    environment = {**os.environ, **given}
-    done = run(sys.executable, ROOT / command[0], *command[1:], cwd=folder, environment=environment)
-    assert done.returncode in (1, STARTUP_FAILURE_STATUS)
-    said = done.stdout + done.stderr
-    assert "cannot be used" in said and "Traceback" not in said and "hunter2" not in said
-
-
 def test_a_data_dir_that_cannot_be_made_is_one_sentence(folder: Path) -> None:
     (folder / "file").touch()
     data_dir = folder / "file" / "data"

@@ -28,8 +28,17 @@ from tests.support.services import ROOT, free_port
 
 PAGE = (ROOT / "docs" / "start.md").read_text()
 TABLE = PAGE.split("## When it does not start", 1)[1]
-SENTENCES = dict(re.findall(r"^\| ([^|]+) \| ([A-Z][^|]+\.) \|$", TABLE, re.MULTILINE))
+SENTENCES: dict[str, str] = dict(
+    re.findall(r"^\| ([^|]+) \| ([A-Z][^|]+\.) \|$", TABLE, re.MULTILINE)
+)
 SECRET = "hunter2"
+# One of those for which nobody is asked, and those that only a migration meets.
+SAID_BY_COMMANDS = (
+    "no database server is there",
+    "tables of another application",
+    "migrations of another application",
+    "tables of a newer version",
+)
 # In megabytes: less than half of what a new cluster takes.
 SMALL_DISK_MB = 16
 # Lets every call that gives a file a second name fail, as on a disk that knows no second names.
@@ -71,6 +80,13 @@ class Start:
     cwd: Path | None = None
     # The words before them, up to the Python, where the tests' warm process cannot fork it.
     before: tuple[str, ...] | None = None
+
+    def find_sentence(self, name: str) -> str:
+        """What the page has for this reason, with the things that the test has."""
+        sentence = SENTENCES[name]
+        for theirs, ours in self.called.items():
+            sentence = sentence.replace(theirs, ours)
+        return sentence
 
 
 @dataclass
@@ -393,9 +409,7 @@ def test_every_reason_of_the_page_is_tried() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_a_start_that_cannot_be_is_refused_in_one_sentence(name: str, machine: Machine) -> None:
     start = CASES[name](machine)
-    sentence = SENTENCES[name]
-    for theirs, ours in start.called.items():
-        sentence = sentence.replace(theirs, ours)
+    sentence = start.find_sentence(name)
     done = run(start, machine)
     assert (done.stdout, done.stderr) == ("", f"Darkroom cannot start. {sentence}\n")
     assert done.returncode == STARTUP_FAILURE_STATUS
@@ -409,3 +423,17 @@ def test_an_old_python_can_read_each_command(program: str, machine: Machine) -> 
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == STARTUP_FAILURE_STATUS
     assert f"is {version}:" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", SAID_BY_COMMANDS)
+def test_the_commands_say_the_same_of_the_database(name: str, machine: Machine) -> None:
+    start = CASES[name](machine)
+    sentence = start.find_sentence(name)
+    start.cwd = ROOT
+    start.words = (str(ROOT / "cli.py"), "migrate")
+    done = run(start, machine)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{sentence}\n")
+    start.words = ("-m", "alembic", "upgrade", "head")
+    done = run(start, machine)
+    assert (done.stdout.strip(), done.stderr) == (f"FAILED: {sentence}", "")
+    assert done.returncode != 0
