@@ -122,6 +122,10 @@ class Settings(BaseSettings):
 
     # What a phone camera makes; ten times more would let a single sender fill the upload budget.
     max_upload_size_bytes: Annotated[int, Field(ge=1)] = 5 * MIB
+    # What a camera makes; a photo is streamed, so memory sets no bound, only patience.
+    max_photo_size_bytes: Annotated[int, Field(ge=1)] = 50 * MIB
+    # What was sent, with all that it says of its sender, is kept for its owner.
+    keep_originals: bool = True
     # Baseline JPEG is decoded at reduced scale, and 48 megapixels are what today's phones make.
     max_image_pixels: Annotated[int, Field(ge=1)] = 50_000_000
     # All else is decoded whole; a phone's HEIC and a camera's picture have 24 and a half.

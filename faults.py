@@ -25,6 +25,11 @@ POINTS: Final = (
     "inside_swap",  # all is said to the database but COMMIT
     "after_commit",  # before the old object is deleted
     "before_answer",
+    "master_put",
+    "inside_photo_swap",
+    "inside_words",  # of a photo
+    "visibility_moved",
+    "inside_photo_deletion",
     "inside_removal",  # of a picture
     "inside_account_deletion",
     "release_claimed",  # by the request that let go of it

@@ -81,6 +81,7 @@ def create_app(settings: Settings, *, owns_process: bool = False) -> FastAPI:
     app.include_router(users.router, prefix=settings.api_prefix)
     app.include_router(users.upload_router, prefix=settings.api_prefix)
     app.include_router(photos.router, prefix=settings.api_prefix)
+    app.include_router(photos.upload_router, prefix=settings.api_prefix)
     app.include_router(media.router)
     app.include_router(health.router)
     app.add_api_route("/", _read_root, include_in_schema=False)

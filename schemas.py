@@ -166,6 +166,27 @@ class UserWithNewPicture(UserPrivate):
     removed_metadata: tuple[MetadataName, ...] = ()
 
 
+def _check_words(text: str) -> str:
+    if not is_text(text) or any(
+        character < " " and character not in "\t\r\n" for character in text
+    ):
+        raise ValueError("A text may not hold control characters.")
+    return text.strip()
+
+
+# Of a social network's post; a screen reader is cut off far earlier.
+LONGEST_CAPTION = 2000
+PhotoText = Annotated[str, Field(max_length=LONGEST_CAPTION), AfterValidator(_check_words)]
+
+
+class PhotoUpdate(Input):
+    """What the owner says of a photo. What is left out stays as it is."""
+
+    caption: PhotoText = Field(default=None)  # type: ignore[assignment]
+    alt: PhotoText = Field(default=None)  # type: ignore[assignment]
+    visibility: Visibility = Field(default=None)  # type: ignore[assignment]
+
+
 class PhotoOwner(BaseModel):
     """Whose photo it is, with what a page shows beside it."""
 

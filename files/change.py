@@ -43,6 +43,12 @@ IN_DOUBT = (OutcomeUnknown, DatabaseUnavailable)
 # What a noun does in the transaction, told the locked row of `users`; it returns the ids of the
 # files that nothing refers to any more.
 Apply = Callable[[Transaction, Row], Awaitable[list[int]]]
+# How a noun tells, from the owner as it is now or its absence, whether its change has happened.
+HasHappened = Callable[[Transaction, Row | None], Awaitable[bool]]
+
+
+async def _tell_nothing(_: Transaction, __: Row | None) -> bool:
+    return False
 
 
 class Change:
@@ -95,7 +101,7 @@ class Change:
         self,
         apply: Apply,
         fault_point: str,
-        has_happened: Callable[[Row | None], bool] = lambda _: False,
+        has_happened: HasHappened = _tell_nothing,
     ) -> bool:
         """Attach the new files and apply the change, in one commit under the owner's lock.
 
@@ -139,7 +145,7 @@ class Change:
         if len(await transaction.fetch(statements.ATTACH, ids=ids)) < len(ids):
             raise UploadExpired
 
-    async def _settle(self, has_happened: Callable[[Row | None], bool]) -> None:
+    async def _settle(self, has_happened: HasHappened) -> None:
         """Find out what became of a commit whose answer was lost.
 
         Reads under the owner's lock, for which it waits until the lost transaction is over.
@@ -151,16 +157,17 @@ class Change:
                 if self._new:  # all came with the one commit, or none
                     file_id = self._new[0].id
                     file = await transaction.fetch_row(statements.READ_FILE, file_id=file_id)
+                elif not await has_happened(transaction, owner):
+                    raise OutcomeUnknown
         except DatabaseUnavailable as err:
             raise OutcomeUnknown from err
         if not self._new:
-            if not has_happened(owner):
-                raise OutcomeUnknown
-        elif owner is None:
+            return
+        if owner is None:
             raise UserNotFound
         # What was live, and now is not or is gone, was replaced since. What never was live is
         # still pending, or has expired, which makes a tombstone.
-        elif file and (file["state"] == FileState.PENDING or file["tombstone_until"]):
+        if file and (file["state"] == FileState.PENDING or file["tombstone_until"]):
             raise OutcomeUnknown
 
     async def _release(self) -> None:

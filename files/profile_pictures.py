@@ -57,7 +57,7 @@ async def remove_picture(backends: Backends, user_id: int) -> User:
         shown[:] = await transaction.fetch(statements.SHOW_PICTURE, **values)
         return removed
 
-    def is_removed(user: Row | None) -> bool:
+    async def is_removed(_: Transaction, user: Row | None) -> bool:
         return user is None or user["picture_id"] not in removed
 
     async with Change(backends, user_id) as change:
@@ -81,8 +81,11 @@ async def delete_account(backends: Backends, user_id: int) -> None:
         await transaction.fetch(statements.DELETE_OWNER, owner_id=user_id)
         return [file["id"] for file in owned]
 
+    async def is_gone(_: Transaction, user: Row | None) -> bool:
+        return user is None
+
     async with Change(backends, user_id) as change:
-        await change.commit(delete, "inside_account_deletion", lambda user: user is None)
+        await change.commit(delete, "inside_account_deletion", is_gone)
 
 
 def _list_picture(user: Row) -> list[int]:

@@ -3,6 +3,8 @@
 HTTP is not known here: a refusal is an error of the tree.
 """
 
+from photos.gallery import Words, add_photo, change_words, delete_photo, replace_photo
+from photos.intake import Intake, Sent
 from photos.listing import (
     DEFAULT_PAGE_PHOTOS,
     MOST_PAGE_PHOTOS,
@@ -10,13 +12,22 @@ from photos.listing import (
     list_account,
     list_all,
     read_photo,
+    read_photo_to_change,
 )
 
 __all__ = [
     "DEFAULT_PAGE_PHOTOS",
     "MOST_PAGE_PHOTOS",
+    "Intake",
     "Page",
+    "Sent",
+    "Words",
+    "add_photo",
+    "change_words",
+    "delete_photo",
     "list_account",
     "list_all",
     "read_photo",
+    "read_photo_to_change",
+    "replace_photo",
 ]

@@ -12,7 +12,7 @@ from sqlalchemy import Select, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import lazyload
 
-from errors import PhotoNotFound, UserNotFound
+from errors import NotYours, PhotoNotFound, UserNotFound
 from models import Photo, User, Visibility
 from photos.cursors import read_cursor, write_cursor
 
@@ -65,6 +65,19 @@ async def read_photo(db: AsyncSession, photo_id: int, viewer_id: int | None) -> 
     photo = await db.get(Photo, photo_id)
     if photo is None or not _may_see(photo, viewer_id):
         raise PhotoNotFound
+    return photo
+
+
+async def read_photo_to_change(db: AsyncSession, photo_id: int, user: User) -> Photo:
+    """Read a photo that this user may change: its owner or an admin.
+
+    Raises PhotoNotFound, and NotYours for what the user may only see.
+    """
+    photo = await db.get(Photo, photo_id)
+    if photo is None or not (user.is_admin or _may_see(photo, user.id)):
+        raise PhotoNotFound
+    if photo.owner_id != user.id and not user.is_admin:
+        raise NotYours
     return photo
 
 

@@ -1,30 +1,99 @@
 """The gallery: photos, and the lists in which people look at them."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic import ValidationError
 
 import photos
-from accounts import ListedUserId, OptionalUser
+from accounts import CurrentUser, ListedUserId, OptionalUser
 from database import RequestDatabase
 from errors import (
     BadCursor,
+    BadForm,
+    BadPicture,
+    BodyTooLarge,
+    Busy,
+    DatabaseUnavailable,
+    DecoderUnavailable,
+    FileTooLarge,
+    InvalidRequest,
     InvalidToken,
     NotAuthenticated,
+    NotYours,
+    OutcomeUnknown,
+    PhotoChanged,
     PhotoNotFound,
+    ShuttingDown,
+    SideTooLong,
+    StoreError,
     TokenExpired,
+    TooManyPixels,
+    UploadExpired,
+    UploadStalled,
     UserNotFound,
 )
-from models import Photo, StoredFile, User
-from photos import DEFAULT_PAGE_PHOTOS, MOST_PAGE_PHOTOS, Page
-from routers.users import SMALL_BODY
-from schemas import LARGEST_ID, PhotoOwner, PhotoPage, PhotoPrivate, PhotoPublic
-from web.bodies import BoundedRoute
-from web.document import Responses, refuse_with
+from files import Backends, RequestBackends
+from files.streams import STREAM_BYTES
+from files.urls import find_url
+from models import Photo, User, Visibility
+from photos import DEFAULT_PAGE_PHOTOS, MOST_PAGE_PHOTOS, Intake, Page, Sent, Words
+from pictures import PICTURES_TAKEN
+from routers.users import LOGIN, SMALL_BODY, RequestDecoding
+from schemas import (
+    LARGEST_ID,
+    LONGEST_CAPTION,
+    PhotoOwner,
+    PhotoPage,
+    PhotoPrivate,
+    PhotoPublic,
+    PhotoUpdate,
+)
+from web.admission import Admission, RequestAdmission
+from web.bodies import BoundedRoute, read_json, refuse_body
+from web.document import Responses, find_raised, refuse_with
+from web.photo_forms import find_longest_bytes, read_photo_form
 
 router = APIRouter(tags=["photos"], route_class=BoundedRoute)
+upload_router = APIRouter(tags=["photos"])  # bounds its bodies itself
+
+UPLOAD = (
+    *find_raised(BadPicture),
+    *find_raised(BadForm),
+    *find_raised(StoreError),
+    *(FileTooLarge, BodyTooLarge, TooManyPixels, SideTooLong, UploadStalled, InvalidRequest),
+    *(Busy, ShuttingDown, DecoderUnavailable, DatabaseUnavailable),
+    *(OutcomeUnknown, UploadExpired),
+)
+OWN_PHOTO = (NotYours, PhotoNotFound)
+_FILE_SCHEMA = {
+    "type": "string",
+    # Of OpenAPI 3.0, and what every generator of clients understands.
+    "format": "binary",
+    "contentMediaType": "application/octet-stream",
+    "description": PICTURES_TAKEN,
+}
+_TEXT_SCHEMA = {"type": "string", "maxLength": LONGEST_CAPTION}
+_WORDS_SCHEMA = {
+    "caption": _TEXT_SCHEMA,
+    "alt": {**_TEXT_SCHEMA, "description": "What it shows, for who cannot see it"},
+    "visibility": {"type": "string", "enum": list(Visibility)},
+}
+PHOTO_FORM = {
+    "schema": {
+        "type": "object",
+        "required": ["file"],
+        "properties": {"file": _FILE_SCHEMA, **_WORDS_SCHEMA},
+    }
+}
+PHOTO_BODIES = {"multipart/form-data": PHOTO_FORM}
+CHANGE_BODIES = {
+    "application/json": {"schema": {"type": "object", "properties": _WORDS_SCHEMA}},
+    "multipart/form-data": PHOTO_FORM,
+}
 
 PhotoId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
 Cursor = Annotated[str | None, Query(description="`next` of the page before")]
@@ -43,6 +112,17 @@ LINK: Responses = {
         }
     }
 }
+
+
+async def _read_editable_photo(
+    photo_id: PhotoId, current: CurrentUser, database: RequestDatabase
+) -> Photo:
+    async with database.reader() as db:
+        return await photos.read_photo_to_change(db, photo_id, current)
+
+
+# The photo that the path names, when the one who asks may change it: its owner or an admin.
+EditablePhoto = Annotated[Photo, Depends(_read_editable_photo)]
 
 
 @router.get("/photos", openapi_extra=OPTIONAL_LOGIN, responses=LINK | refuse_with(*LIST))
@@ -93,6 +173,105 @@ async def read_photo(
     return await (show_to_owner(photo) if photo.owner_id == viewer_id else show(photo))
 
 
+@upload_router.post(
+    "/photos",
+    status_code=201,
+    openapi_extra={"requestBody": {"required": True, "content": PHOTO_BODIES}},
+    responses=refuse_with(*LOGIN, *UPLOAD, UserNotFound),
+)
+async def add_photo(
+    user: CurrentUser,
+    request: Request,
+    backends: RequestBackends,
+    admission: RequestAdmission,
+    decoding: RequestDecoding,
+) -> PhotoPrivate:
+    """Add a photo: stream it to the store, make its master, show it.
+
+    The bare file as the body, with its own Content-Type (`image/...`), is taken as well.
+    """
+    async with AsyncExitStack() as resources:
+        sent, words = await _receive(request, backends, admission, user.id, resources)
+
+        async def finish(held: AsyncExitStack) -> Photo:
+            async with held:
+                return await photos.add_photo(backends, decoding, user.id, sent, words)
+
+        # The last byte is here: from now on a task goes on to the end, and holds what is reserved
+        # itself, whatever becomes of this request.
+        photo = await backends.tasks.finish(finish(resources.pop_all()))
+    return await show_to_owner(photo)
+
+
+@upload_router.patch(
+    "/photos/{photo_id}",
+    openapi_extra={"requestBody": {"required": True, "content": CHANGE_BODIES}},
+    responses=refuse_with(*LOGIN, *UPLOAD, *OWN_PHOTO, PhotoChanged),
+)
+async def update_photo(
+    photo: EditablePhoto,
+    request: Request,
+    backends: RequestBackends,
+    admission: RequestAdmission,
+    decoding: RequestDecoding,
+) -> PhotoPrivate:
+    """Change caption, alt or visibility (JSON), or replace the file (as when it was added).
+
+    Made private, its public addresses are dead at once.
+    """
+    if "json" in request.headers.get("content-type", "").lower():
+        update = await read_json(request, backends.settings, PhotoUpdate)
+        words = Words(**update.model_dump(exclude_unset=True))
+        changed = await backends.tasks.finish(photos.change_words(backends, photo, words))
+        return await show_to_owner(changed)
+    async with AsyncExitStack() as resources:
+        sent, words = await _receive(request, backends, admission, photo.owner_id, resources)
+
+        async def finish(held: AsyncExitStack) -> Photo:
+            async with held:
+                return await photos.replace_photo(backends, decoding, photo, sent, words)
+
+        changed = await backends.tasks.finish(finish(resources.pop_all()))
+    return await show_to_owner(changed)
+
+
+@router.delete(
+    "/photos/{photo_id}",
+    status_code=204,
+    responses=refuse_with(*SMALL_BODY, *LOGIN, *OWN_PHOTO, UserNotFound, OutcomeUnknown),
+)
+async def delete_photo(photo: EditablePhoto, backends: RequestBackends) -> None:
+    """Delete a photo with all that was made of it."""
+    await backends.tasks.finish(photos.delete_photo(backends, photo))
+
+
+async def _receive(
+    request: Request,
+    backends: Backends,
+    admission: Admission,
+    owner_id: int,
+    resources: AsyncExitStack,
+) -> tuple[Sent, Words]:
+    """Stream the file of a body to the store; what it holds until it is stored is in `resources`.
+
+    Raises a BadForm, BadPicture, TooLarge, UploadStalled, Busy, StoreError, or what streaming
+    raises.
+    """
+    longest_bytes = find_longest_bytes(request, backends.settings)
+    reserved_bytes = min(longest_bytes, STREAM_BYTES, admission.budget_bytes)
+    await resources.enter_async_context(admission.reserve(reserved_bytes))
+    intake = await resources.enter_async_context(Intake(backends, owner_id))
+    form = await read_photo_form(request, backends.settings, intake.write)
+    fields = {
+        name: value for name, value in form.fields.items() if name in PhotoUpdate.model_fields
+    }
+    try:
+        update = PhotoUpdate.model_validate(fields)
+    except ValidationError as err:
+        raise refuse_body(err) from err
+    return intake.finish(form.filename), Words(**update.model_dump(exclude_unset=True))
+
+
 def _find_id(viewer: User | None) -> int | None:
     return viewer.id if viewer else None
 
@@ -113,7 +292,7 @@ async def show(photo: Photo) -> PhotoPublic:
     return PhotoPublic(
         id=photo.id,
         owner=PhotoOwner.model_validate(photo.owner),
-        url=await _find_url(master),
+        url=await find_url(master),
         width=master.width_px,
         height=master.height_px,
         aspect_ratio=master.width_px / master.height_px,
@@ -132,9 +311,5 @@ async def show(photo: Photo) -> PhotoPublic:
 async def show_to_owner(photo: Photo) -> PhotoPrivate:
     """Describe a photo to its owner, with a link to the original."""
     original = photo.original
-    original_url = None if original is None else await _find_url(original)
+    original_url = None if original is None else await find_url(original)
     return PhotoPrivate(**dict(await show(photo)), original_url=original_url)
-
-
-async def _find_url(file: StoredFile) -> str | None:
-    return file.url

@@ -2,14 +2,19 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from config import KIB, Settings
 from errors import BodyTooLarge, TooLarge, UploadStalled
+
+Model = TypeVar("Model", bound=BaseModel)
 
 # Of every request but an upload. The largest of them is an account's, of a few KiB at most.
 MAX_SMALL_BODY_BYTES = 64 * KIB
@@ -61,11 +66,49 @@ class PacedReceive:
             raise self._too_large()
         return message
 
+    async def read_piece(self) -> tuple[bytes, bool]:
+        """Read the next bytes, and whether they are the last.
+
+        Raises ClientDisconnect when the client is gone, and what receiving raises.
+        """
+        message = await self()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        return message.get("body", b""), not message.get("more_body", False)
+
     def _find_deadline(self) -> float:
         """One pause is allowed, now or earlier, beyond the time that the slowest pace takes."""
         at_slowest_pace = self._received_bytes / MINIMUM_BYTES_PER_SECOND
         pause_ends = asyncio.get_running_loop().time() + self._stall_seconds
         return min(pause_ends, self._started + self._stall_seconds + at_slowest_pace)
+
+
+async def read_json(request: Request, settings: Settings, model: type[Model]) -> Model:
+    """Read a small body that is JSON, where a route takes other bodies too.
+
+    Raises RequestValidationError, BodyTooLarge or UploadStalled.
+    """
+    receive = PacedReceive(
+        request.receive,
+        stall_seconds=settings.upload_stall_seconds,
+        longest_bytes=MAX_SMALL_BODY_BYTES,
+        too_large=BodyTooLarge,
+    )
+    content = bytearray()
+    is_last = False
+    while not is_last:
+        piece, is_last = await receive.read_piece()
+        content += piece
+    try:
+        return model.model_validate_json(bytes(content))
+    except ValidationError as err:
+        raise refuse_body(err) from err
+
+
+def refuse_body(err: ValidationError) -> RequestValidationError:
+    """Make FastAPI's own refusal of what was read of a body and does not fit its model."""
+    errors = [{**error, "loc": ("body", *error["loc"])} for error in err.errors(include_url=False)]
+    return RequestValidationError(errors)
 
 
 class BoundedRoute(APIRoute):

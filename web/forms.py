@@ -3,7 +3,6 @@
 It is a form with one picture, which stays in memory, and small text fields; or the bare picture.
 """
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,39 +11,18 @@ from io import BytesIO
 from typing import Protocol
 
 from fastapi import Request
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect
-from starlette.types import Receive
 
-from config import FORM_OVERHEAD_BYTES, KIB, MIB, Settings
-from errors import (
-    BadCrop,
-    FileIsAField,
-    FileMissing,
-    FileTooLarge,
-    MalformedForm,
-    NotAForm,
-    TooManyFiles,
-)
+from config import FORM_OVERHEAD_BYTES, KIB, Settings
+from errors import BadCrop
 from pictures import Crop
 from web.admission import Admission
 from web.bodies import PacedReceive, read_announced_bytes
-from web.sentences import NO_BOUNDARY
+from web.form_reader import FormReader, make_too_large
 
 # Text fields are numbers such as crop.
 LONGEST_FIELD_BYTES = KIB
-MOST_PARTS = 20
-# What may stand before the first boundary (RFC 2046, section 5.1.1): a line or two, if anything.
-LONGEST_PREAMBLE_BYTES = 4 * KIB
-
-OTHER_NAME = (
-    "The form has a file, but under another name. Please send the picture in a field named file."
-)
 # What a program writes where a variable has no value.
 NO_VALUES = ("undefined", "null", "None", "NaN", "[object Object]")
-
-_ENCODED_FILENAME = re.compile(rb";\s*filename\*[\d*]*\s*=", re.IGNORECASE)
 
 
 @dataclass
@@ -79,7 +57,7 @@ async def admit_picture_form(
     """
     longest_bytes = settings.max_upload_size_bytes + FORM_OVERHEAD_BYTES
     announced_bytes = read_announced_bytes(request)
-    too_large = partial(_make_too_large, settings.max_upload_size_bytes)
+    too_large = partial(make_too_large, settings.max_upload_size_bytes)
     if announced_bytes is not None and announced_bytes > longest_bytes:
         raise too_large()
     reader = _choose_reader(request.headers.get("content-type", ""), settings.max_upload_size_bytes)
@@ -103,24 +81,16 @@ async def admit_picture_form(
 def _choose_reader(content_type: str, max_file_bytes: int) -> BodyReader:
     if content_type.lower().startswith("image/"):
         return BareReader(max_file_bytes)
-    return FormReader(content_type, max_file_bytes)
+    return PictureFormReader(content_type, max_file_bytes)
 
 
-async def _read_body(receive: Receive, reader: BodyReader) -> PictureForm:
+async def _read_body(receive: PacedReceive, reader: BodyReader) -> PictureForm:
     """Read to the end of the body. Raises a BadForm, or what `receive` raises."""
     is_last = False
     while not is_last:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        reader.read_piece(message.get("body", b""))
-        is_last = not message.get("more_body", False)
+        piece, is_last = await receive.read_piece()
+        reader.read_piece(piece)
     return reader.finish()
-
-
-def _make_too_large(max_file_bytes: int) -> FileTooLarge:
-    limit = f"{max_file_bytes / MIB:.3g} MiB"
-    return FileTooLarge(f"The file is larger than {limit}. Please send a smaller one.")
 
 
 class BareReader:
@@ -133,7 +103,7 @@ class BareReader:
     def read_piece(self, piece: bytes) -> None:
         """Take the next bytes of the body. Raises FileTooLarge."""
         if self._file.tell() + len(piece) > self._max_file_bytes:
-            raise _make_too_large(self._max_file_bytes)
+            raise make_too_large(self._max_file_bytes)
         self._file.write(piece)
 
     def finish(self) -> PictureForm:
@@ -145,154 +115,33 @@ class BareReader:
         self._file = BytesIO()
 
 
-class FormReader:
-    """Feeds a body to a streaming parser, and keeps the one file and the small fields it holds.
-
-    Raises NotAForm for another content type.
-    """
+class PictureFormReader:
+    """Keeps the picture and the crop of a form. Raises NotAForm for another content type."""
 
     def __init__(self, content_type: str, max_file_bytes: int) -> None:
-        kind, options = parse_options_header(content_type.encode("latin-1"))
-        boundary = options.get(b"boundary")
-        if kind != b"multipart/form-data":
-            raise NotAForm
-        if not boundary:
-            raise NotAForm(NO_BOUNDARY)
-        self._max_file_bytes = max_file_bytes
-        self._delimiter = b"--" + boundary
-        self._preamble: bytearray | None = bytearray()  # None once it is over
         # Written to and then read without a copy, which
         # a list of chunks joined at the end would need.
-        self._file: BytesIO | None = None
-        self._is_other_file = False
-        self._fields: dict[bytes, bytearray] = {}
-        # Where the content of the part goes; None: a file, if anything comes.
-        self._target: BytesIO | bytearray | None = bytearray()
-        self._parts = 0
-        self._is_complete = False
-        self._header_name = bytearray()
-        self._header_value = bytearray()
-        self._headers: dict[bytes, bytes] = {}
-        try:
-            self._parser = MultipartParser(
-                boundary,
-                {
-                    "on_part_begin": self._begin_part,
-                    "on_header_field": lambda data, start, end: self._header_name.extend(
-                        data[start:end]
-                    ),
-                    "on_header_value": lambda data, start, end: self._header_value.extend(
-                        data[start:end]
-                    ),
-                    "on_header_end": self._end_header,
-                    "on_headers_finished": self._begin_content,
-                    "on_part_data": self._add_content,
-                    "on_end": self._end,
-                },
-            )
-        except FormParserError as err:
-            raise NotAForm from err
+        self._file = BytesIO()
+        self._form = FormReader(
+            content_type,
+            self._file,
+            max_file_bytes=max_file_bytes,
+            longest_field_bytes=LONGEST_FIELD_BYTES,
+        )
 
     def read_piece(self, piece: bytes) -> None:
         """Take the next bytes of the body. Raises a BadForm or FileTooLarge."""
-        try:
-            self._parser.write(self._skip_preamble(piece))
-        except FormParserError as err:
-            raise MalformedForm from err
+        self._form.read_piece(piece)
 
     def finish(self) -> PictureForm:
         """Return what the whole body held. Raises a BadForm."""
-        if not self._is_complete:
-            raise MalformedForm
-        if self._file is None:
-            raise FileIsAField if b"file" in self._fields else FileMissing
-        return PictureForm(self._file.getvalue(), _parse_crop(self._fields.get(b"crop")))
+        self._form.finish()
+        return PictureForm(self._file.getvalue(), _parse_crop(self._form.fields.get(b"crop")))
 
     def let_go(self) -> None:
-        """Free the file now; parser and reader hold each other until the collector comes."""
-        self._file = None
-        self._target = bytearray()
-        self._parser.callbacks = {}
-
-    def _skip_preamble(self, piece: bytes) -> bytes:
-        """Leave out what stands before the first boundary."""
-        if self._preamble is None:
-            return piece
-        if not self._preamble and piece.startswith(self._delimiter):
-            self._preamble = None
-            return piece
-        self._preamble += piece
-        begun = bytes(self._preamble)
-        start = 0 if begun.startswith(self._delimiter) else begun.find(b"\n" + self._delimiter) + 1
-        is_found = begun.startswith(self._delimiter, start)
-        if (start if is_found else len(begun)) > LONGEST_PREAMBLE_BYTES:
-            raise MalformedForm
-        if not is_found:
-            return b""
-        self._preamble = None
-        return begun[start:]
-
-    def _begin_part(self) -> None:
-        self._parts += 1
-        if self._parts > MOST_PARTS:
-            raise MalformedForm
-        self._headers = {}
-
-    def _end_header(self) -> None:
-        self._headers[bytes(self._header_name).lower()] = bytes(self._header_value)
-        self._header_name = bytearray()
-        self._header_value = bytearray()
-
-    def _begin_content(self) -> None:
-        disposition = self._headers.get(b"content-disposition", b"")
-        _, options = parse_options_header(disposition)
-        name = options.get(b"name")
-        if name is None:
-            raise MalformedForm
-        self._is_other_file = name != b"file"
-        # `filename*` is not for forms (RFC 7578, section 4.2), but some clients send only that.
-        if options.get(b"filename") or _ENCODED_FILENAME.search(disposition):
-            self._begin_file()
-        elif b"filename" in options or (name == b"file" and self._is_typed_as_file()):
-            self._target = None
-        elif name in self._fields:
-            raise MalformedForm("A text field of the form comes twice.")
-        else:
-            self._target = bytearray()
-            self._fields[name] = self._target
-
-    def _is_typed_as_file(self) -> bool:
-        """Whether a part without a file's name says in another way that it is a file."""
-        kind, _ = parse_options_header(self._headers.get(b"content-type", b"text/plain"))
-        encoding = self._headers.get(b"content-transfer-encoding", b"")
-        return not kind.startswith(b"text/") or encoding.strip().lower() == b"binary"
-
-    def _begin_file(self) -> BytesIO:
-        if self._file is not None:
-            raise TooManyFiles
-        if self._is_other_file:
-            raise FileMissing(OTHER_NAME)
+        """Free the file now."""
+        self._form.let_go()
         self._file = BytesIO()
-        self._target = self._file
-        return self._file
-
-    def _add_content(self, data: bytes, start: int, end: int) -> None:
-        if self._target is None:
-            # Not the empty part that a browser sends where no file was chosen.
-            self._target = self._begin_file()
-        if isinstance(self._target, BytesIO):
-            if self._target.tell() + end - start > self._max_file_bytes:
-                raise _make_too_large(self._max_file_bytes)
-            self._target.write(memoryview(data)[start:end])
-        elif len(self._target) + end - start > LONGEST_FIELD_BYTES:
-            if self._target is self._fields.get(b"file"):
-                raise FileIsAField
-            raise MalformedForm("A text field of the form is too long.")
-        else:
-            self._target += data[start:end]
-
-    def _end(self) -> None:
-        self._is_complete = True
 
 
 def _parse_crop(value: bytearray | None) -> Crop | None:

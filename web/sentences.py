@@ -81,6 +81,8 @@ def _explain_field(error: dict[str, Any], field: str, nouns: dict[str, str]) -> 
             return f"There is no field {field} here. Please leave it out."
         case "literal_error":
             return f"{subject} must be {limits['expected'].strip(chr(39))}, or left out."
+        case "enum":
+            return f"{subject} must be {limits['expected'].replace(chr(39), '')}."
         case "string_unicode":
             return f"{subject} must be valid text."
         case "missing":

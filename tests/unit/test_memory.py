@@ -36,12 +36,12 @@ def test_the_reader_of_a_form_lets_go_of_the_file(
 ) -> None:
     readers: list[weakref.ref[object]] = []
 
-    class Watched(forms.FormReader):
+    class Watched(forms.PictureFormReader):
         def __init__(self, content_type: str, max_file_bytes: int) -> None:
             super().__init__(content_type, max_file_bytes)
             readers.append(weakref.ref(self))
 
-    monkeypatch.setattr(forms, "FormReader", Watched)
+    monkeypatch.setattr(forms, "PictureFormReader", Watched)
     body = form(part(b"x" * 100_000))[: None if is_whole else -20]
 
     async def receive() -> Message:

@@ -1,0 +1,239 @@
+"""What changes photos: they come, say something else, show another picture, hide, and go.
+
+Each is one change of the heart: what it lets go of is deleted after its commit, and what it stored
+in vain is nobody's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import faults
+from database import Row, Transaction
+from errors import (
+    DatabaseUnavailable,
+    OutcomeUnknown,
+    PhotoChanged,
+    PhotoNotFound,
+)
+from files import Backends
+from files.change import Change
+from files.kinds import PHOTO_MASTER, PRIVATE_PHOTO_MASTER, Kind
+from files.statements import FACTS
+from models import Photo, StoredFile, Visibility
+from photos import statements
+from photos.intake import Sent
+from photos.originals import read_stored
+from pictures import ProcessedImage, make_filename
+from pictures.decoding import Decoding
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the owner says of a photo; None where nothing was said."""
+
+    caption: str | None = None
+    alt: str | None = None
+    visibility: Visibility | None = None
+
+
+async def add_photo(
+    backends: Backends, decoding: Decoding, owner_id: int, sent: Sent, words: Words
+) -> Photo:
+    """Store what was sent and make its master; return the photo, which is whole from its commit on.
+
+    Raises BadPicture, TooLarge, Busy, DecoderUnavailable, StoreError, UserNotFound, UploadExpired,
+    OutcomeUnknown or DatabaseUnavailable.
+    """
+    visibility = words.visibility or Visibility.PUBLIC
+    inserted: list[Row] = []
+    async with Change(backends, owner_id) as change:
+        files = await _store_files(backends, decoding, change, sent, visibility)
+
+        async def insert(transaction: Transaction, _: Row) -> list[int]:
+            inserted[:] = await transaction.fetch(
+                statements.INSERT_PHOTO,
+                owner_id=owner_id,
+                filename=sent.filename,
+                caption=words.caption or "",
+                alt=words.alt or "",
+                visibility=visibility,
+                **files.columns,
+            )
+            return files.dispensable_ids
+
+        await change.commit(insert, "inside_photo_swap")
+    return await _read_changed(backends, inserted[0]["id"])
+
+
+async def replace_photo(
+    backends: Backends, decoding: Decoding, photo: Photo, sent: Sent, words: Words
+) -> Photo:
+    """Show another picture in the place of this one, and say what is new of it; return the photo.
+
+    Raises what `add_photo` raises, and PhotoNotFound; PhotoChanged where it was hidden or shown
+    meanwhile.
+    """
+    async with Change(backends, photo.owner_id) as change:
+        visibility = words.visibility or photo.visibility
+        files = await _store_files(backends, decoding, change, sent, visibility)
+
+        async def replace(transaction: Transaction, _: Row) -> list[int]:
+            found = await _read_locked(transaction, photo)
+            if found["visibility"] != photo.visibility:
+                raise PhotoChanged
+            ids = {"photo_id": photo.id, "owner_id": photo.owner_id}
+            await transaction.fetch(
+                statements.REPLACE_FILES, **ids, filename=sent.filename, **files.columns
+            )
+            await transaction.fetch(statements.CHANGE_WORDS, **ids, **vars(words))
+            return _list_files(found) + files.dispensable_ids
+
+        await change.commit(replace, "inside_photo_swap")
+    return await _read_changed(backends, photo.id)
+
+
+async def change_words(backends: Backends, photo: Photo, words: Words) -> Photo:
+    """Say something else of a photo, show it to all, or hide it; return the photo.
+
+    Hidden or shown, its master moves to a new key and the old one is deleted, so that public URLs
+    are dead at once. Raises PhotoNotFound, PhotoChanged, StoreError, UserNotFound, UploadExpired,
+    OutcomeUnknown or DatabaseUnavailable.
+    """
+    values = vars(words)
+    ids = {"photo_id": photo.id, "owner_id": photo.owner_id}
+
+    async def change_only_words(transaction: Transaction, _: Row) -> list[int]:
+        if not await transaction.fetch(statements.CHANGE_WORDS, **ids, **values):
+            raise PhotoNotFound
+        return []
+
+    async def are_changed(transaction: Transaction, _: Row | None) -> bool:
+        found = await transaction.fetch_row(statements.READ_PHOTO, **ids)
+        given = {name: value for name, value in values.items() if value is not None}
+        return found is not None and given == {name: found[name] for name in given}
+
+    async with Change(backends, photo.owner_id) as change:
+        if words.visibility in (None, photo.visibility):
+            values = {**values, "visibility": None}
+            await change.commit(change_only_words, "inside_words", are_changed)
+        else:
+            moved = await change.store(
+                _find_kind(words.visibility), await _read_master(photo.master)
+            )
+
+            async def move(transaction: Transaction, owner: Row) -> list[int]:
+                found = await _read_locked(transaction, photo)
+                if found["master_id"] != photo.master_id:
+                    raise PhotoChanged
+                await change_only_words(transaction, owner)
+                await transaction.fetch(statements.SHOW_MASTER, **ids, master_id=moved.id)
+                return [photo.master_id]
+
+            await change.commit(move, "visibility_moved")
+    return await _read_changed(backends, photo.id)
+
+
+async def delete_photo(backends: Backends, photo: Photo) -> None:
+    """Delete a photo with its original and its master.
+
+    Raises PhotoNotFound, UserNotFound, OutcomeUnknown or DatabaseUnavailable.
+    """
+    ids = {"photo_id": photo.id, "owner_id": photo.owner_id}
+
+    async def delete(transaction: Transaction, _: Row) -> list[int]:
+        found = await _read_locked(transaction, photo)
+        await transaction.fetch(statements.DELETE_PHOTO, **ids)
+        return _list_files(found)
+
+    async def is_gone(transaction: Transaction, _: Row | None) -> bool:
+        return await transaction.fetch_row(statements.READ_PHOTO, **ids) is None
+
+    async with Change(backends, photo.owner_id) as change:
+        await change.commit(delete, "inside_photo_deletion", is_gone)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What a photo's row says of its files, and which of them are not kept."""
+
+    columns: Mapping[str, object]
+    dispensable_ids: list[int]
+
+
+async def _store_files(
+    backends: Backends,
+    decoding: Decoding,
+    change: Change,
+    sent: Sent,
+    visibility: Visibility,
+) -> _Files:
+    """Store the original to its last byte, make the master of what the store has, and store it."""
+    arrived = sent.arrived
+    facts = {
+        **dict.fromkeys(FACTS),
+        "content_type": arrived.content_type,
+        "size_bytes": arrived.size_bytes,
+        "sha256": arrived.sha256,
+        "width_px": arrived.header.width_px,
+        "height_px": arrived.header.height_px,
+    }
+    original = await sent.stream.finish(facts)
+    change.add(original)
+    fetch = partial(
+        read_stored, original.store, original.key, arrived.picture_bytes, arrived.picture_sha256
+    )
+    picture = await decoding.make_master(arrived.cost, fetch)
+    master = await change.store(_find_kind(visibility), picture)
+    faults.reached("master_put")
+    is_kept = backends.settings.keep_originals
+    columns = {
+        "original_id": original.id if is_kept else None,
+        "master_id": master.id,
+        "content_type": arrived.content_type,
+        "size_bytes": arrived.size_bytes,
+        "removed_metadata": list(picture.removed_metadata),
+    }
+    return _Files(columns, [] if is_kept else [original.id])
+
+
+def _find_kind(visibility: Visibility) -> Kind:
+    return PHOTO_MASTER if visibility == Visibility.PUBLIC else PRIVATE_PHOTO_MASTER
+
+
+async def _read_master(master: StoredFile) -> ProcessedImage:
+    """Read a master back from its store, as a picture that can be stored anew."""
+    assert master.size_bytes and master.sha256  # the table demands them of what is live
+    content = await read_stored(master.store, master.key, master.size_bytes, master.sha256)
+    facts = {name: getattr(master, name) for name in FACTS if name != "size_bytes"}
+    return ProcessedImage(content=content, filename=make_filename(), removed_metadata=(), **facts)
+
+
+async def _read_locked(transaction: Transaction, photo: Photo) -> Row:
+    """Read a photo under its owner's lock. Raises PhotoNotFound."""
+    ids = {"photo_id": photo.id, "owner_id": photo.owner_id}
+    found = await transaction.fetch_row(statements.READ_PHOTO, **ids)
+    if found is None:
+        raise PhotoNotFound
+    return found
+
+
+def _list_files(photo: Row) -> list[int]:
+    """The files that a photo refers to."""
+    return [photo[name] for name in ("original_id", "master_id") if photo[name] is not None]
+
+
+async def _read_changed(backends: Backends, photo_id: int) -> Photo:
+    """Read a photo after a change that has happened.
+
+    Raises PhotoNotFound where it is gone by now, and OutcomeUnknown where the database cannot be
+    asked: no other refusal would be true.
+    """
+    try:
+        async with backends.database.reader() as db:
+            photo = await db.get(Photo, photo_id)
+    except DatabaseUnavailable as err:
+        raise OutcomeUnknown from err
+    if photo is None:
+        raise PhotoNotFound
+    return photo

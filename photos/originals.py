@@ -1,0 +1,38 @@
+"""An original, read back from its store: as much of it as its picture takes, and proven by hash."""
+
+import hashlib
+import logging
+
+from config import MIB
+from errors import ObjectNotFound, StoreUnavailable
+from storage import AsyncStore
+
+logger = logging.getLogger(__name__)
+
+# What is read at once: each read hops to a thread, and has the store's deadline for itself.
+CHUNK_BYTES = MIB
+
+
+async def read_stored(store: AsyncStore, key: str, size_bytes: int, sha256: str) -> bytes:
+    """Read the first `size_bytes` of an object, whose hash in hexadecimal is known.
+
+    Raises StoreError; StoreUnavailable also where the object is gone, or is not what was stored.
+    """
+    try:
+        found = await store.open(key)
+    except ObjectNotFound as err:
+        logger.error("%s is not where it was stored", key)
+        raise StoreUnavailable from err
+    content = bytearray()
+    try:
+        while len(content) < size_bytes:
+            chunk = await store.read(found.stream, min(CHUNK_BYTES, size_bytes - len(content)))
+            if not chunk:
+                break
+            content += chunk
+    finally:
+        found.stream.close()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        logger.error("%s is not what was stored: %d bytes came", key, len(content))
+        raise StoreUnavailable
+    return bytes(content)
