@@ -187,6 +187,13 @@ class PhotoUpdate(Input):
     visibility: Visibility = Field(default=None)  # type: ignore[assignment]
 
 
+class PictureOfPhoto(Input):
+    """Names a photo of the account, of which the profile picture is made."""
+
+    photo_id: Annotated[int, Field(ge=1, le=LARGEST_ID)]
+    crop: str | None = Field(default=None, max_length=50)
+
+
 class PhotoOwner(BaseModel):
     """Whose photo it is, with what a page shows beside it."""
 

@@ -11,9 +11,11 @@ from photos.listing import (
     Page,
     list_account,
     list_all,
+    read_own_photo,
     read_photo,
     read_photo_to_change,
 )
+from photos.stored import read_file
 
 __all__ = [
     "DEFAULT_PAGE_PHOTOS",
@@ -27,6 +29,8 @@ __all__ = [
     "delete_photo",
     "list_account",
     "list_all",
+    "read_file",
+    "read_own_photo",
     "read_photo",
     "read_photo_to_change",
     "replace_photo",

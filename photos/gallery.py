@@ -23,7 +23,7 @@ from files.statements import FACTS
 from models import Photo, StoredFile, Visibility
 from photos import statements
 from photos.intake import Sent
-from photos.originals import read_stored
+from photos.stored import read_file, read_stored
 from pictures import ProcessedImage, make_filename
 from pictures.decoding import Decoding
 
@@ -203,8 +203,7 @@ def _find_kind(visibility: Visibility) -> Kind:
 
 async def _read_master(master: StoredFile) -> ProcessedImage:
     """Read a master back from its store, as a picture that can be stored anew."""
-    assert master.size_bytes and master.sha256  # the table demands them of what is live
-    content = await read_stored(master.store, master.key, master.size_bytes, master.sha256)
+    content = await read_file(master)
     facts = {name: getattr(master, name) for name in FACTS if name != "size_bytes"}
     return ProcessedImage(content=content, filename=make_filename(), removed_metadata=(), **facts)
 

@@ -81,6 +81,14 @@ async def read_photo_to_change(db: AsyncSession, photo_id: int, user: User) -> P
     return photo
 
 
+async def read_own_photo(db: AsyncSession, photo_id: int, owner_id: int) -> Photo:
+    """Read a photo of this account's. Raises PhotoNotFound."""
+    photo = await db.get(Photo, photo_id)
+    if photo is None or photo.owner_id != owner_id:
+        raise PhotoNotFound
+    return photo
+
+
 def _may_see(photo: Photo, viewer_id: int | None) -> bool:
     return photo.visibility == Visibility.PUBLIC or photo.owner_id == viewer_id
 

@@ -9,6 +9,7 @@ from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError
 
 import files
+import photos
 from accounts import (
     CurrentUser,
     EditableUser,
@@ -34,6 +35,7 @@ from errors import (
     NotAuthenticated,
     NotYours,
     OutcomeUnknown,
+    PhotoNotFound,
     ShuttingDown,
     SideTooLong,
     StoreError,
@@ -52,6 +54,7 @@ from pictures import PICTURES_TAKEN
 from pictures.decoding import Decoding
 from schemas import (
     LoginForm,
+    PictureOfPhoto,
     Token,
     UserCreate,
     UserPrivate,
@@ -60,10 +63,10 @@ from schemas import (
     UserWithNewPicture,
     check_new_username,
 )
-from web.admission import RequestAdmission
-from web.bodies import BoundedRoute
+from web.admission import Admission, RequestAdmission
+from web.bodies import BoundedRoute, read_json
 from web.document import find_raised, refuse_with
-from web.forms import PictureForm, admit_picture_form
+from web.forms import PictureForm, admit_picture_form, parse_crop
 
 router = APIRouter(prefix="/users", tags=["users"], route_class=BoundedRoute)
 upload_router = APIRouter(prefix="/users", tags=["users"])  # bounds its bodies itself
@@ -99,7 +102,17 @@ PICTURE_FORM = {
                         },
                     },
                 }
-            }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["photo_id"],
+                    "properties": {
+                        "photo_id": {"type": "integer", "description": "One of your own"},
+                        "crop": {"type": "string", "description": CROP_DESCRIPTION},
+                    },
+                }
+            },
         },
     }
 }
@@ -224,7 +237,7 @@ async def delete_user(user: EditableUser, backends: RequestBackends) -> None:
     "/{user_id}/picture",
     openapi_extra=PICTURE_FORM,
     responses=refuse_with(
-        *OWN_ACCOUNT,
+        *(*OWN_ACCOUNT, PhotoNotFound, BodyTooLarge),
         *find_raised(BadPicture),
         *find_raised(BadForm),
         *find_raised(StoreError),
@@ -243,12 +256,16 @@ async def replace_picture(
     """Replace the picture: resize it, store it, commit its name, delete the old one.
 
     What was sent becomes a clean, upright 300 x 300 JPEG. The bare picture as the body, with its
-    own Content-Type (`image/...`), is taken as well.
+    own Content-Type (`image/...`), is taken as well; and JSON that names a photo of the account.
     """
     async with AsyncExitStack() as reservation:
-        form = await reservation.enter_async_context(
-            admit_picture_form(request, admission, backends.settings)
-        )
+        if "json" in request.headers.get("content-type", "").lower():
+            named = await read_json(request, backends.settings, PictureOfPhoto)
+            form = await _fetch_photo(backends, admission, user.id, named, reservation)
+        else:
+            form = await reservation.enter_async_context(
+                admit_picture_form(request, admission, backends.settings)
+            )
         # The last byte is here: from now on a task goes on to the end, and holds the reservation
         # itself, whatever becomes of this request.
         work = _finish_replacement(backends, decoding, user.id, form, reservation.pop_all())
@@ -263,6 +280,26 @@ async def delete_picture(user: EditableUser, backends: RequestBackends) -> UserP
     """Take the picture away; the default picture shows instead."""
     changed = await backends.tasks.finish(files.remove_picture(backends, user.id))
     return UserPrivate.model_validate(changed)
+
+
+async def _fetch_photo(
+    backends: Backends,
+    admission: Admission,
+    user_id: int,
+    named: PictureOfPhoto,
+    reservation: AsyncExitStack,
+) -> PictureForm:
+    """Fetch a photo of the account from its store, as if it had been sent.
+
+    Raises PhotoNotFound, BadCrop, Busy, or a StoreError.
+    """
+    crop = None if named.crop is None else parse_crop(named.crop)
+    async with backends.database.reader() as db:
+        photo = await photos.read_own_photo(db, named.photo_id, user_id)
+    file = photo.original or photo.master
+    reserved_bytes = min(file.size_bytes or 0, admission.budget_bytes)
+    await reservation.enter_async_context(admission.reserve(reserved_bytes))
+    return PictureForm(await photos.read_file(file), crop)
 
 
 async def _finish_replacement(

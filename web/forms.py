@@ -136,7 +136,11 @@ class PictureFormReader:
     def finish(self) -> PictureForm:
         """Return what the whole body held. Raises a BadForm."""
         self._form.finish()
-        return PictureForm(self._file.getvalue(), _parse_crop(self._form.fields.get(b"crop")))
+        crop = self._form.fields.get(b"crop")
+        return PictureForm(
+            self._file.getvalue(),
+            None if crop is None else parse_crop(crop.decode("ascii", "replace")),
+        )
 
     def let_go(self) -> None:
         """Free the file now."""
@@ -144,10 +148,9 @@ class PictureFormReader:
         self._file = BytesIO()
 
 
-def _parse_crop(value: bytearray | None) -> Crop | None:
-    if value is None:
-        return None
-    text = bytes(value).decode("ascii", "replace").strip()
+def parse_crop(value: str) -> Crop:
+    """Read a square, x,y,size. Raises BadCrop."""
+    text = value.strip()
     if not text:
         raise BadCrop("crop is empty. Leave the field out to take the square in the centre.")
     if text in NO_VALUES:

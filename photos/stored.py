@@ -1,16 +1,23 @@
-"""An original, read back from its store: as much of it as its picture takes, and proven by hash."""
+"""Files read back from their store, whole or as much as a picture takes, and proven by hash."""
 
 import hashlib
 import logging
 
 from config import MIB
 from errors import ObjectNotFound, StoreUnavailable
+from models import StoredFile
 from storage import AsyncStore
 
 logger = logging.getLogger(__name__)
 
 # What is read at once: each read hops to a thread, and has the store's deadline for itself.
 CHUNK_BYTES = MIB
+
+
+async def read_file(file: StoredFile) -> bytes:
+    """Read a live file whole. Raises what `read_stored` raises, and StoreRefused."""
+    assert file.size_bytes is not None and file.sha256 is not None  # of what is live
+    return await read_stored(file.store, file.key, file.size_bytes, file.sha256)
 
 
 async def read_stored(store: AsyncStore, key: str, size_bytes: int, sha256: str) -> bytes:
