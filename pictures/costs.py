@@ -8,8 +8,20 @@ import math
 from typing import NamedTuple
 
 import errors
-from pictures.formats import DEAREST_BYTES_PER_PIXEL, Header, read_header
-from pictures.values import MASTER_SIDE_PX, PICTURE_SIDE_PX, Content, Crop, fit_into_master
+from pictures.formats import (
+    DEAREST_BYTES_PER_PIXEL,
+    Header,
+    find_dearest_header,
+    read_header,
+)
+from pictures.values import (
+    CONTENT_TYPES,
+    MASTER_SIDE_PX,
+    PICTURE_SIDE_PX,
+    Content,
+    Crop,
+    fit_into_master,
+)
 
 MIB = 1024 * 1024
 # A decoder that scales leaves the last factor of two to the better filter.
@@ -88,7 +100,10 @@ def _count_carried_bytes(header: Header, file_bytes: int) -> int:
 
 
 def price_master(header: Header, file_bytes: int) -> Cost:
-    """Tell what making a master costs, of a file whose sides were checked."""
+    """Tell what making a master costs, of a stored file whose sides were checked.
+
+    The service's own copy of it is in it.
+    """
     size = (header.width_px, header.height_px)
     width_px, height_px = fit_into_master(size)
     reduced_bytes = 0
@@ -98,8 +113,26 @@ def price_master(header: Header, file_bytes: int) -> Cost:
     rows = max(across_rows + _COPIES_WHILE_SCALED * height_px, _MASTER_COPIES * height_px)
     scaling_bytes = _RGB_BYTES_PER_PIXEL * width_px * rows
     cost = _price(header, size, reduced_bytes + scaling_bytes)
-    carried_bytes = _count_carried_bytes(header, file_bytes)
+    carried_bytes = file_bytes + _count_carried_bytes(header, file_bytes)
     return Cost(cost.memory_bytes + carried_bytes, cost.cpu_seconds + _MASTER_SECONDS)
+
+
+def price_stored(
+    content_type: str, size: tuple[int, int], file_bytes: int, crop: Crop | None
+) -> Cost:
+    """Tell what a profile picture costs at most that is made of a stored file.
+
+    Of which no more is known than this, nor need be: what the decoder may take follows from the
+    file itself. The service's own copy is in it.
+    """
+    format_name = next(name for name, its_type in CONTENT_TYPES.items() if its_type == content_type)
+    header = find_dearest_header(format_name, size)
+    reduced_bytes = 0
+    if format_name == "JPEG":
+        reduced_bytes = _count_reduced_bytes(size, choose_reduction(header, size, crop))
+    cost = _price(header, size, reduced_bytes)
+    carried_bytes = file_bytes + _count_carried_bytes(header, file_bytes)
+    return Cost(cost.memory_bytes + carried_bytes, cost.cpu_seconds)
 
 
 def check_size(

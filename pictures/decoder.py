@@ -82,9 +82,11 @@ def _answer(stream: BufferedRWPair, memory: memoryview | None, job: Job) -> None
 def _decode(content: Content, job: Job) -> tuple[Made | Refused, bytes]:
     """Make the picture, or the refusal of one. No memory of ours keeps anything of the file."""
     try:
-        picture = image_utils.process_profile_image(
-            content, job.crop, job.max_pixels, job.max_whole_pixels
-        )
+        limits = (job.max_pixels, job.max_whole_pixels)
+        if job.master_of is None:
+            picture = image_utils.process_profile_image(content, job.crop, *limits)
+        else:
+            picture = image_utils.make_master(content, *limits)
     except MemoryError:
         return refuse(UndecodablePicture())
     except DarkroomError as err:
@@ -92,6 +94,8 @@ def _decode(content: Content, job: Job) -> tuple[Made | Refused, bytes]:
         return refuse(err)
     head = Made(
         len(picture.content),
+        picture.width_px,
+        picture.height_px,
         picture.dominant_colour,
         picture.thumbhash,
         picture.removed_metadata,

@@ -1,12 +1,14 @@
 """Makes pictures of what was sent: within the limits, in a slot, by a decoder."""
 
 import os
+from functools import partial
 
 from config import Settings
 from pictures.budget import choose_budget_bytes, find_memory_bytes
-from pictures.costs import count_dearest_bytes, examine
+from pictures.costs import Cost, count_dearest_bytes, examine
+from pictures.formats import read_header
 from pictures.pool import DecoderPool
-from pictures.slots import PictureSlots
+from pictures.slots import Fetch, PictureSlots
 from pictures.values import Crop, ProcessedImage
 
 
@@ -32,6 +34,31 @@ class Decoding:
         work = self._slots.run(cost, self._pool.process_profile_image, content, cost, crop, *limits)
         del content  # so that a refusal on its way through here does not hold it
         return await work
+
+    async def make_master(self, cost: Cost, fetch: Fetch) -> ProcessedImage:
+        """Make the master of a stored picture, which `fetch` reads once there is a slot for it.
+
+        The cost is what was told when it arrived. Raises what image_utils.make_master raises, what
+        `fetch` raises, Busy, ShuttingDown, UndecodablePicture and DecoderUnavailable.
+        """
+        return await self._slots.run_stored(cost, fetch, partial(self._make_master, cost))
+
+    def _make_master(self, cost: Cost, content: bytes) -> ProcessedImage:
+        header = read_header(content)
+        limits = (self._max_pixels, self._max_whole_pixels)
+        return self._pool.make_master(content, cost, header, *limits)
+
+    async def process_stored(self, cost: Cost, fetch: Fetch, crop: Crop | None) -> ProcessedImage:
+        """Make a profile picture of a stored picture, likewise.
+
+        The cost is that of costs.price_stored.
+        """
+        return await self._slots.run_stored(cost, fetch, partial(self._process_stored, crop))
+
+    def _process_stored(self, crop: Crop | None, content: bytes) -> ProcessedImage:
+        limits = (self._max_pixels, self._max_whole_pixels)
+        _, cost = examine(content, crop, *limits)
+        return self._pool.process_profile_image(content, cost, crop, *limits)
 
 
 def _choose_budget_bytes(settings: Settings, cores: int) -> int:

@@ -16,11 +16,12 @@ import errors
 from errors import DarkroomError
 from pictures.confinement import EVERY_LAYER, Layer
 from pictures.foreign import KINDS
-from pictures.served_jpeg import MOST_JPEG_BYTES, is_served_jpeg
+from pictures.served_jpeg import count_most_bytes, is_served_jpeg
 from pictures.values import (
     METADATA_NAMES,
     PICTURE_SIDE_PX,
     Crop,
+    DeclaredSides,
     MetadataName,
     ProcessedImage,
 )
@@ -33,10 +34,10 @@ NOTHING_SHARED = b"-"
 _READY = struct.Struct("!1sBQ")
 READY_BYTES = _READY.size
 _READY_MARK = b"!"
-# A mark; how many bytes of JPEG or sentence follow. Of a picture: the dominant colour, a bit for
-# each name of METADATA_NAMES, the ThumbHash. Of a refusal: its code. The last two begin with their
-# length.
-_HEAD = struct.Struct("!1sI3sH33p")
+# A mark; how many bytes of JPEG or sentence follow. Of a picture: its sides, the dominant colour, a
+# bit for each name of METADATA_NAMES, the ThumbHash. Of a refusal: its code. These last two begin
+# with their length.
+_HEAD = struct.Struct("!1sIHH3sH33p")
 HEAD_BYTES = _HEAD.size
 _MADE_MARK = b"P"
 _REFUSED_MARK = b"R"
@@ -60,7 +61,7 @@ class Nonsense(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """A picture to make of a file of `content_bytes`.
+    """A picture to make of a file of `content_bytes`: a square, or else the `master_of` it.
 
     It follows, unless it `is_shared`. While it works on it, a decoder may take `memory_bytes` more
     than by itself.
@@ -72,7 +73,14 @@ class Job:
     crop: Crop | None
     max_pixels: int
     max_whole_pixels: int
+    master_of: DeclaredSides | None = None
     is_shared: bool = False
+
+    def allows(self, size: tuple[int, int]) -> bool:
+        """Whether a picture of these sides is what was asked for."""
+        if self.master_of is None:
+            return size == (PICTURE_SIDE_PX, PICTURE_SIDE_PX)
+        return self.master_of.allow_master(size)
 
     def to_line(self) -> bytes:
         return json.dumps(dataclasses.asdict(self)).encode() + b"\n"
@@ -82,7 +90,12 @@ class Job:
         """Read what the service said, which is believed."""
         fields = json.loads(line)
         crop = fields.pop("crop")
-        return cls(crop=None if crop is None else Crop(*crop), **fields)
+        master_of = fields.pop("master_of")
+        return cls(
+            crop=None if crop is None else Crop(*crop),
+            master_of=None if master_of is None else DeclaredSides(*master_of),
+            **fields,
+        )
 
 
 @dataclass(frozen=True)
@@ -112,6 +125,8 @@ class Made:
     """The answer before a picture that was made, whose JPEG of `jpeg_bytes` follows."""
 
     jpeg_bytes: int
+    width_px: int
+    height_px: int
     dominant_colour: str
     thumbhash: str
     removed_metadata: tuple[MetadataName, ...]
@@ -120,7 +135,9 @@ class Made:
         bits = sum(1 << METADATA_NAMES.index(name) for name in self.removed_metadata)
         colour = bytes.fromhex(self.dominant_colour.removeprefix("#"))
         thumbhash = base64.b64decode(self.thumbhash)
-        return _HEAD.pack(_MADE_MARK, self.jpeg_bytes, colour, bits, thumbhash)
+        return _HEAD.pack(
+            _MADE_MARK, self.jpeg_bytes, self.width_px, self.height_px, colour, bits, thumbhash
+        )
 
     @property
     def following_bytes(self) -> int:
@@ -131,13 +148,10 @@ class Made:
 
         Raises Nonsense when the bytes are no JPEG as we make it.
         """
-        _check(is_served_jpeg(jpeg))
+        size = (self.width_px, self.height_px)
+        _check(is_served_jpeg(jpeg, size))
         return ProcessedImage.from_jpeg(
-            jpeg,
-            (PICTURE_SIDE_PX, PICTURE_SIDE_PX),
-            self.dominant_colour,
-            self.thumbhash,
-            self.removed_metadata,
+            jpeg, size, self.dominant_colour, self.thumbhash, self.removed_metadata
         )
 
 
@@ -149,7 +163,8 @@ class Refused:
     sentence_bytes: int
 
     def to_bytes(self) -> bytes:
-        return _HEAD.pack(_REFUSED_MARK, self.sentence_bytes, bytes(3), 0, self.code.encode())
+        code = self.code.encode()
+        return _HEAD.pack(_REFUSED_MARK, self.sentence_bytes, 0, 0, bytes(3), 0, code)
 
     @property
     def following_bytes(self) -> int:
@@ -172,20 +187,23 @@ def refuse(error: DarkroomError) -> tuple[Refused, bytes]:
     return Refused(error.code, len(sentence)), sentence
 
 
-def read_head(head: bytes) -> Made | Refused:
-    """Read how a decoder's answer begins, which is not believed. Raises Nonsense."""
+def read_head(head: bytes, job: Job) -> Made | Refused:
+    """Read how a decoder's answer to the job begins, which is not believed. Raises Nonsense."""
     try:
-        mark, following_bytes, colour, bits, text = _HEAD.unpack(head)
+        mark, following_bytes, width_px, height_px, colour, bits, text = _HEAD.unpack(head)
     except struct.error as err:
         raise Nonsense from err
     if mark == _REFUSED_MARK:
         code = text.decode("ascii", "replace")
         _check(code in _REFUSALS and 0 < following_bytes <= _MOST_SENTENCE_BYTES)
         return Refused(code, following_bytes)
-    _check(mark == _MADE_MARK and 0 < following_bytes <= MOST_JPEG_BYTES)
+    size = (width_px, height_px)
+    _check(mark == _MADE_MARK and job.allows(size))
+    _check(0 < following_bytes <= count_most_bytes(size))
     _check(len(text) in _THUMBHASH_BYTES)
     removed = tuple(name for place, name in enumerate(METADATA_NAMES) if bits >> place & 1)
-    return Made(following_bytes, f"#{colour.hex()}", base64.b64encode(text).decode(), removed)
+    thumbhash = base64.b64encode(text).decode()
+    return Made(following_bytes, width_px, height_px, f"#{colour.hex()}", thumbhash, removed)
 
 
 def _find_sentences(error: type[DarkroomError]) -> list[re.Pattern[str]]:

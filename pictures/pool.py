@@ -7,7 +7,7 @@ module nor what it imports loads a decoding library: the service does not.
 import logging
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from threading import RLock, Thread
 
@@ -16,7 +16,7 @@ from pictures.confinement import EVERY_LAYER, NO_LAYER
 from pictures.costs import MIB, Cost
 from pictures.messages import Job
 from pictures.process import DecoderEnded, DecoderProcess, Ending
-from pictures.values import Crop, ProcessedImage
+from pictures.values import Crop, DeclaredSides, Header, ProcessedImage
 
 logger = logging.getLogger(__name__)
 
@@ -119,12 +119,25 @@ class DecoderPool:
     ) -> ProcessedImage:
         """Do what image_utils.process_profile_image does, but in a decoder; block until it answers.
 
-        What a decoder dies of may be an earlier file's doing, so the picture is tried once more, in
-        a new one. Raises what that function raises, UndecodablePicture when no decoder survives it,
+        Raises what that function raises, UndecodablePicture when no decoder survives it,
         DecoderUnavailable and ShuttingDown.
         """
+        return self._make(
+            content, self._write_job(content, cost, crop, max_pixels, max_whole_pixels)
+        )
+
+    def make_master(
+        self, content: bytes, cost: Cost, header: Header, max_pixels: int, max_whole_pixels: int
+    ) -> ProcessedImage:
+        """Do what image_utils.make_master does, likewise, of a file with this header."""
+        job = self._write_job(content, cost, None, max_pixels, max_whole_pixels)
+        return self._make(content, replace(job, master_of=DeclaredSides.of(header)))
+
+    def _write_job(
+        self, content: bytes, cost: Cost, crop: Crop | None, max_pixels: int, max_whole_pixels: int
+    ) -> Job:
         limits = self._limits
-        job = Job(
+        return Job(
             content_bytes=len(content),
             memory_bytes=cost.memory_bytes + limits.spare_bytes,
             cpu_seconds=limits.least_cpu_seconds + limits.times_the_estimate * cost.cpu_seconds,
@@ -132,6 +145,13 @@ class DecoderPool:
             max_pixels=max_pixels,
             max_whole_pixels=max_whole_pixels,
         )
+
+    def _make(self, content: bytes, job: Job) -> ProcessedImage:
+        """Have the job done.
+
+        What a decoder dies of may be an earlier file's doing, so the picture is tried once more, in
+        a new one.
+        """
         for is_second_try in (False, True):
             decoder = self._start() if is_second_try else self._take()
             try:

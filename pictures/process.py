@@ -219,8 +219,10 @@ class DecoderProcess:
                 self._socket.settimeout(_left_until(deadline))
                 self._socket.sendall(content)
             faults.reached("during_decode")
-            head = read_head(self._receive(HEAD_BYTES, deadline))
+            head = read_head(self._receive(HEAD_BYTES, deadline), job)
             answer = head.finish(self._receive(head.following_bytes, deadline))
+            if self._shared is not None:
+                self._shared.give_back()
         except TimeoutError as err:
             self.end()
             raise DecoderEnded(Ending.STOOD_STILL) from err

@@ -8,24 +8,20 @@ decoding library is loaded.
 import re
 import struct
 
-from pictures.values import PICTURE_SIDE_PX
-
-# A 300 x 300 picture of pure noise has 66 KB.
-MOST_JPEG_BYTES = 256 * 1024
+# Pure noise has less than one for each pixel, in whole blocks of 16 x 16; and the tables.
+_MOST_BYTES_PER_PIXEL = 3
+_MOST_TABLE_BYTES = 1024
+_BLOCK_SIDE_PX = 16
 
 _START = b"\xff\xd8" + b"\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
 # ITU T.81, B.2.2 and B.2.4.1: two quantisation tables of 64 bytes, and a baseline frame of three
 # components, of which the first has twice the samples of the others on either side.
 _TABLE = b"\xff\xdb\0\x43%c[^\0]{64}"
-_FRAME = (
-    b"\xff\xc0\0\x11\x08"
-    + struct.pack("!HH", PICTURE_SIDE_PX, PICTURE_SIDE_PX)
-    + b"\x03\x01\x22\0\x02\x11\x01\x03\x11\x01"
-)
+_FRAME = struct.Struct("!5sHH10s")
+_FRAME_HEAD = b"\xff\xc0\0\x11\x08"
+_FRAME_COMPONENTS = b"\x03\x01\x22\0\x02\x11\x01\x03\x11\x01"
 _SCAN = b"\xff\xda\0\x0c\x03\x01\0\x02\x11\x03\x11\0\x3f\0"
-_UP_TO_CODES = re.compile(
-    re.escape(_START) + _TABLE % 0 + _TABLE % 1 + re.escape(_FRAME), re.DOTALL
-)
+_UP_TO_FRAME = re.compile(re.escape(_START) + _TABLE % 0 + _TABLE % 1, re.DOTALL)
 # B.2.4.2: how many codes there are of each of 16 lengths, then what each code stands for.
 _CODES_HEAD = struct.Struct("!2sHB16s")
 # The tables by number, and how many codes each may have (F.1.2.1 and F.1.2.2).
@@ -36,12 +32,29 @@ _MARKER = re.compile(rb"\xff[^\0]", re.DOTALL)
 _END = b"\xff\xd9"
 
 
-def is_served_jpeg(jpeg: bytes) -> bool:
-    """Whether it is one of ours, from the first byte to the last. The picture is not decoded."""
-    beginning = _UP_TO_CODES.match(jpeg)
+def count_most_bytes(size: tuple[int, int]) -> int:
+    """Count what the longest JPEG of these sides may have."""
+    width_px, height_px = (_round_up(side) for side in size)
+    return _MOST_TABLE_BYTES + _MOST_BYTES_PER_PIXEL * width_px * height_px
+
+
+def _round_up(side_px: int) -> int:
+    return -(-side_px // _BLOCK_SIDE_PX) * _BLOCK_SIDE_PX
+
+
+def is_served_jpeg(jpeg: bytes, size: tuple[int, int]) -> bool:
+    """Whether it is one of ours and of these sides, from the first byte to the last.
+
+    The picture is not decoded.
+    """
+    beginning = _UP_TO_FRAME.match(jpeg)
     if beginning is None:
         return False
-    position = beginning.end()
+    width_px, height_px = size
+    frame = _FRAME.pack(_FRAME_HEAD, height_px, width_px, _FRAME_COMPONENTS)
+    if not jpeg.startswith(frame, beginning.end()):
+        return False
+    position = beginning.end() + len(frame)
     for number in _CODES:
         length = _measure_codes(jpeg, position, number)
         if length is None:

@@ -7,9 +7,10 @@ an earlier file the next one finds nothing. Where a system has no such memory, t
 import mmap
 import os
 
-# Longer files take the socket, as all do where nothing is shared. Half as much again as the longest
-# that is taken by default; an idle decoder holds as much as the longest that it had.
-SHARED_BYTES = 8 * 1024 * 1024
+# Longer files take the socket, as all do where nothing is shared. By default no photo is as long.
+SHARED_BYTES = 64 * 1024 * 1024
+# What an idle decoder holds at most: half as much again as the longest profile picture.
+KEPT_BYTES = 8 * 1024 * 1024
 _ZEROS = bytes(64 * 1024)
 
 
@@ -52,6 +53,16 @@ class SharedFile:
             return False
         self._filled_bytes = len(fitting)
         return len(fitting) == len(content)
+
+    def give_back(self) -> None:
+        """Give the system back what lies behind KEPT_BYTES: the decoder is done with its file.
+
+        Its mapping stays valid, as the memory has its old size again, without the pages: those of
+        the file, and those that reading alone brings into being.
+        """
+        os.ftruncate(self._memory.fileno(), KEPT_BYTES)
+        os.ftruncate(self._memory.fileno(), SHARED_BYTES)
+        self._filled_bytes = min(self._filled_bytes, KEPT_BYTES)
 
     def _write(self, content: bytes, position: int) -> None:
         if os.pwrite(self._memory.fileno(), content, position) != len(content):

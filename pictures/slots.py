@@ -7,7 +7,7 @@ by what is large, nor the large passed for ever.
 import asyncio
 import functools
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar
 
 from concurrency import Amounts, FairQueue, start_in_thread
@@ -19,6 +19,9 @@ PASSED_FOR_TIMES_ITS_OWN = 10
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+Fetch = Callable[[], Awaitable[bytes]]
+
+_ONE_SLOT = Amounts(1, 0)
 
 
 class PictureSlots:
@@ -26,6 +29,9 @@ class PictureSlots:
 
     def __init__(self, count: int, memory_bytes: int, wait_seconds: float) -> None:
         self._queue = FairQueue(Amounts(count, memory_bytes), wait_seconds)
+        # Of stored pictures, which are fetched in their slot: half of all, so that what a client
+        # sends for its profile finds one whatever comes for the gallery.
+        self._stored = FairQueue(Amounts(max(1, count // 2), 0), wait_seconds)
         self._memory_bytes = memory_bytes
         self._wait_seconds = wait_seconds
 
@@ -40,23 +46,60 @@ class PictureSlots:
 
         What costs more memory than all slots share runs when nothing else does.
         """
-        needs = Amounts(1, min(cost.memory_bytes, self._memory_bytes))
-        # Half of the wait at most, or a large one would never have its turn while small ones come.
-        lag_seconds = min(PASSED_FOR_TIMES_ITS_OWN * cost.cpu_seconds, self._wait_seconds / 2)
-        await self._queue.take(needs, lag_seconds)
+        needs = await self._take(cost)
         work = functools.partial(function, *args, **kwargs)
         call = start_in_thread(
             functools.partial(_keep_apart, work), lambda: self._queue.give_back(needs)
         )
         del args, kwargs, work
-        outcome = await asyncio.shield(call)
-        del call
-        if isinstance(outcome, DarkroomError):
-            try:
-                raise outcome
-            finally:
-                del outcome  # else this frame and the refusal hold each other
-        return outcome
+        return await _wait_for(call)
+
+    async def run_stored(
+        self, cost: Cost, fetch: Fetch, function: Callable[[bytes], Result]
+    ) -> Result:
+        """Fetch a stored picture once there is a slot, and run work on it in the thread pool.
+
+        What is fetched is a part of the cost. Raises Busy, and what `fetch` raises.
+        """
+        await self._stored.take(_ONE_SLOT)
+        try:
+            needs = await self._take(cost)
+        except BaseException:
+            self._stored.give_back(_ONE_SLOT)
+            raise
+
+        def give_back() -> None:
+            self._queue.give_back(needs)
+            self._stored.give_back(_ONE_SLOT)
+
+        try:
+            content = await fetch()
+        except BaseException:
+            give_back()
+            raise
+        work = functools.partial(function, content)
+        call = start_in_thread(functools.partial(_keep_apart, work), give_back)
+        del content, work
+        return await _wait_for(call)
+
+    async def _take(self, cost: Cost) -> Amounts:
+        needs = Amounts(1, min(cost.memory_bytes, self._memory_bytes))
+        # Half of the wait at most, or a large one would never have its turn while small ones come.
+        lag_seconds = min(PASSED_FOR_TIMES_ITS_OWN * cost.cpu_seconds, self._wait_seconds / 2)
+        await self._queue.take(needs, lag_seconds)
+        return needs
+
+
+async def _wait_for(call: "asyncio.Future[Result | DarkroomError]") -> Result:
+    """Wait for the work, which goes on if whoever waits is cancelled, and raise its refusal."""
+    outcome = await asyncio.shield(call)
+    del call
+    if isinstance(outcome, DarkroomError):
+        try:
+            raise outcome
+        finally:
+            del outcome  # else this frame and the refusal hold each other
+    return outcome
 
 
 def _keep_apart(function: Callable[[], Result]) -> Result | DarkroomError:

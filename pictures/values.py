@@ -66,6 +66,32 @@ class Crop(NamedTuple):
     size_px: int
 
 
+class DeclaredSides(NamedTuple):
+    """What a file's header says of its sides.
+
+    An AVIF or HEIC may show less than it declares: a part, or a smaller one of several pictures.
+    """
+
+    width_px: int
+    height_px: int
+    are_exact: bool
+
+    @classmethod
+    def of(cls, header: Header) -> "DeclaredSides":
+        are_exact = header.format not in ("AVIF", "HEIF")
+        return cls(header.width_px, header.height_px, are_exact)
+
+    def allow_master(self, size: tuple[int, int]) -> bool:
+        """Whether a master of the file may have these sides, turned or not."""
+        declared = (self.width_px, self.height_px)
+        turned = (self.height_px, self.width_px)
+        if self.are_exact:
+            return size in (fit_into_master(declared), fit_into_master(turned))
+        if not 0 < min(size) <= max(size) <= MASTER_SIDE_PX:
+            return False
+        return any(size[0] <= width and size[1] <= height for width, height in (declared, turned))
+
+
 @dataclass(frozen=True)
 class ProcessedImage:
     """A finished picture.

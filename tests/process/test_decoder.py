@@ -1,5 +1,6 @@
 """Proves that a picture which hangs, balloons or kills its decoder costs its own upload only."""
 
+import asyncio
 import contextlib
 import dataclasses
 import json
@@ -20,7 +21,7 @@ import pillow_heif
 import pytest
 
 import image_utils
-from config import MIB
+from config import MIB, Settings
 from errors import (
     DarkroomError,
     DecoderUnavailable,
@@ -29,11 +30,20 @@ from errors import (
     UndecodablePicture,
 )
 from pictures import Cost, Crop, ProcessedImage
-from pictures.costs import DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS
+from pictures.arriving import HeaderWatch
+from pictures.costs import (
+    DEFAULT_MAX_PIXELS,
+    DEFAULT_MAX_WHOLE_PIXELS,
+    examine,
+    price_master,
+    price_stored,
+)
+from pictures.decoding import Decoding
+from pictures.formats import read_header
 from pictures.messages import HEAD_BYTES, Made, Refused
 from pictures.pool import WORKED_UNASKED, DecoderLimits, DecoderPool
 from pictures.process import ENVIRONMENT, MOST_SAID_BYTES, DecoderProcess
-from pictures.shared_file import SHARED_BYTES
+from pictures.shared_file import KEPT_BYTES, SHARED_BYTES
 from tests.support.launched import launched
 from tests.support.pictures import corners, encoded, jpeg, phone_photo, quarters
 from tests.support.services import ROOT, assert_problem, wait_until
@@ -50,13 +60,15 @@ import errors, image_utils
 from pictures import confinement, decoder
 
 decoder.confine = lambda: confinement.NO_LAYER
-real = image_utils.process_profile_image
 
-def process(content, *arguments, **options):
-    exec(bytes(content).partition(b"ORDER: ")[2])
-    return real(content, *arguments, **options)
+def obey_before(real):
+    def process(content, *arguments, **options):
+        exec(bytes(content).partition(b"ORDER: ")[2])
+        return real(content, *arguments, **options)
+    return process
 
-image_utils.process_profile_image = process
+image_utils.process_profile_image = obey_before(image_utils.process_profile_image)
+image_utils.make_master = obey_before(image_utils.make_master)
 decoder.serve(socket.socket(fileno=0))
 """
 WARM_AND_WAIT = """
@@ -118,6 +130,11 @@ def make_picture(
     return pool.process_profile_image(
         content, cost, crop, DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS
     )
+
+
+def make_master(pool: DecoderPool, content: bytes, cost: Cost = SMALL) -> ProcessedImage:
+    limits = (DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS)
+    return pool.make_master(content, cost, read_header(content), *limits)
 
 
 def ask_inside(pool: DecoderPool, code: str) -> object:
@@ -222,6 +239,12 @@ def test_a_decoder_gives_exactly_what_the_image_step_gives(genuine: DecoderPool)
             make_picture(genuine, content, Crop(0, 0, 9999))
         assert type(here_refused.value) is type(there_refused.value), name
         assert here_refused.value.detail == there_refused.value.detail, name
+    for name, content in FILES.items():
+        here = image_utils.make_master(content)
+        there = make_master(genuine, content, price_master(read_header(content), len(content)))
+        assert dataclasses.replace(here, filename="") == dataclasses.replace(there, filename=""), (
+            name
+        )
     assert len(idle_pids(genuine)) == 1, "one decoder did it all"
 
 
@@ -349,18 +372,18 @@ def read_shared_memory(pool: DecoderPool) -> bytes:
     """What its decoder sees there, which changes with the next file only."""
     shared = pool._idle[-1]._shared
     assert shared is not None
-    return os.pread(shared._memory.fileno(), SHARED_BYTES, 0)
+    return os.pread(shared._memory.fileno(), KEPT_BYTES + 9, 0)
 
 
 def test_no_file_sees_the_one_before_whichever_way_either_came() -> None:
     wanted = image_utils.process_profile_image(PICTURE).content
     with contextlib.closing(DecoderPool()) as pool:
-        for length in (5_000, SHARED_BYTES, 6_000, SHARED_BYTES + 1, 7_000):
+        for length in (5_000, KEPT_BYTES + 9, 6_000, SHARED_BYTES + 1, 7_000):
             content = PICTURE + os.urandom(length - len(PICTURE))
-            made = make_picture(pool, content, cost=Cost(64 * MIB, 1))
+            made = make_picture(pool, content, cost=Cost(160 * MIB, 1))
             assert made.content == wanted
-            seen = content if length <= SHARED_BYTES else b""
-            assert read_shared_memory(pool) == seen + bytes(SHARED_BYTES - len(seen))
+            seen = content[:KEPT_BYTES] if length <= SHARED_BYTES else b""
+            assert read_shared_memory(pool) == seen + bytes(KEPT_BYTES + 9 - len(seen))
 
 
 def test_where_memory_cannot_be_shared_the_file_comes_through_the_socket(
@@ -446,7 +469,7 @@ def test_a_file_is_held_to_the_cost_that_was_set_aside(obeying: DecoderPool) -> 
 
 # A picture that is one of ours, and another's that a decoder may have planted.
 OURS = image_utils.process_profile_image(PICTURE).content
-MADE = Made(len(OURS), "#102030", "A" * 32, ("exif",))
+MADE = Made(len(OURS), 300, 300, "#102030", "A" * 32, ("exif",))
 PLANTED = image_utils.process_profile_image(jpeg(32, 32)).content
 REFUSAL = Refused("broken_picture", 5).to_bytes()
 HOSTILE_ANSWERS = {
@@ -494,6 +517,62 @@ def test_a_hostile_answer_is_a_dead_decoder_and_one_refused_upload(
         make_picture(obeying, said_by_decoder(HOSTILE_ANSWERS[lie]))
     assert idle_pids(obeying) == []
     assert make_picture(obeying, PICTURE).content == OURS
+
+
+OUR_MASTER = image_utils.make_master(PICTURE)
+MADE_MASTER = dataclasses.replace(
+    MADE, jpeg_bytes=len(OUR_MASTER.content), width_px=64, height_px=48
+)
+LIES_ABOUT_SIDES = {
+    "a square for a master": MADE.to_bytes() + OURS,
+    "sides that are not the file's": dataclasses.replace(MADE_MASTER, height_px=49).to_bytes()
+    + OUR_MASTER.content,
+    "sides that are not the picture's": dataclasses.replace(
+        MADE_MASTER, width_px=48, height_px=64
+    ).to_bytes()
+    + OUR_MASTER.content,
+}
+
+
+def test_a_master_of_ours_is_taken(obeying: DecoderPool) -> None:
+    master = make_master(obeying, said_by_decoder(MADE_MASTER.to_bytes() + OUR_MASTER.content))
+    assert master.content == OUR_MASTER.content
+    assert (master.width_px, master.height_px) == (64, 48)
+
+
+@pytest.mark.parametrize("lie", LIES_ABOUT_SIDES)
+def test_sides_that_lie_are_a_dead_decoder(obeying: DecoderPool, lie: str) -> None:
+    with pytest.raises(UndecodablePicture):
+        make_master(obeying, said_by_decoder(LIES_ABOUT_SIDES[lie]))
+    assert idle_pids(obeying) == []
+    if lie == "a square for a master":
+        with pytest.raises(UndecodablePicture):
+            make_picture(obeying, said_by_decoder(MADE_MASTER.to_bytes() + OUR_MASTER.content))
+
+
+def test_a_stored_picture_is_fetched_in_its_slot_and_made_by_a_decoder() -> None:
+    content = phone_photo(2400, 1800) + bytes(100)
+    watch = HeaderWatch(DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS)
+    watch.feed(content)
+    arrived = watch.finish()
+    crop = Crop(5, 6, 700)
+
+    async def make(pool: DecoderPool) -> tuple[ProcessedImage, ProcessedImage]:
+        decoding = Decoding(pool, Settings(_env_file=None))
+
+        async def fetch() -> bytes:
+            assert decoding._slots._queue.free.common == (os.cpu_count() or 1) - 1
+            return content[: arrived.picture_bytes]
+
+        master = await decoding.make_master(arrived.cost, fetch)
+        cost = price_stored(arrived.content_type, (2400, 1800), arrived.picture_bytes, crop)
+        assert cost.memory_bytes > examine(content, crop)[1].memory_bytes
+        return master, await decoding.process_stored(cost, fetch, crop)
+
+    with contextlib.closing(DecoderPool()) as pool:
+        master, square = asyncio.run(make(pool))
+    assert master.sha256 == image_utils.make_master(content).sha256
+    assert square.sha256 == image_utils.process_profile_image(content, crop).sha256
 
 
 def test_what_a_decoder_says_before_it_is_asked_is_nobodys_picture(obeying: DecoderPool) -> None:

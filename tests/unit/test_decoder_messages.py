@@ -1,5 +1,7 @@
 """Proves that service and decoder understand each other, and that no lie of a decoder is taken."""
 
+import dataclasses
+
 import pytest
 
 import errors
@@ -18,14 +20,18 @@ from pictures.messages import (
     read_head,
     refuse,
 )
-from pictures.served_jpeg import MOST_JPEG_BYTES
+from pictures.served_jpeg import count_most_bytes
+from pictures.values import METADATA_NAMES, DeclaredSides
 
-MADE = Made(1234, "#0a1b2c", "3OcRJYB4d3h/iIeHeEh3eIhw+j2w", ("exif", "gps"))
-# Where the parts of a head stand: the mark, the length of what follows, the colour, the names of
-# metadata, the length of the hash or code, and that itself.
+JOB = Job(5, 6, 0.5, None, 7, 8)
+MADE = Made(1234, 300, 300, "#0a1b2c", "3OcRJYB4d3h/iIeHeEh3eIhw+j2w", ("exif", "gps"))
+# Where the parts of a head stand: the mark, the length of what follows, the sides, the colour, the
+# names of metadata, the length of the hash or code, and that itself.
 FOLLOWING = slice(1, 5)
-TEXT_LENGTH = 9
-TEXT = 10
+WIDTH = 5
+HEIGHT = 7
+TEXT_LENGTH = 14
+TEXT = 15
 REFUSALS: list[DarkroomError] = [
     errors.BrokenPicture(),
     errors.UndecodablePicture(),
@@ -44,8 +50,11 @@ REFUSALS: list[DarkroomError] = [
 
 
 @pytest.mark.parametrize("crop", [None, Crop(1, 2, 3)])
-def test_a_job_is_read_as_it_was_written(crop: Crop | None) -> None:
-    job = Job(5, 6, 0.5, crop, 7, 8)
+@pytest.mark.parametrize("master_of", [None, DeclaredSides(4000, 3000, True)])
+def test_a_job_is_read_as_it_was_written(
+    crop: Crop | None, master_of: DeclaredSides | None
+) -> None:
+    job = Job(5, 6, 0.5, crop, 7, 8, master_of)
     line = job.to_line()
     assert line.count(b"\n") == 1
     assert line.endswith(b"\n")
@@ -67,13 +76,15 @@ def test_another_first_word_is_not_taken(said: bytes) -> None:
 
 def test_the_head_of_a_picture_is_read_as_it_was_written() -> None:
     assert len(MADE.to_bytes()) == HEAD_BYTES
-    assert read_head(MADE.to_bytes()) == MADE
+    assert read_head(MADE.to_bytes(), JOB) == MADE
+    everything = dataclasses.replace(MADE, removed_metadata=METADATA_NAMES)
+    assert read_head(everything.to_bytes(), JOB) == everything
 
 
 @pytest.mark.parametrize("error", REFUSALS, ids=lambda error: error.detail)
 def test_a_refusal_becomes_the_same_error(error: DarkroomError) -> None:
     refused, sentence = refuse(error)
-    head = read_head(refused.to_bytes())
+    head = read_head(refused.to_bytes(), JOB)
     assert isinstance(head, Refused)
     assert head.following_bytes == len(sentence)
     read = head.finish(sentence)
@@ -112,7 +123,12 @@ LIES = {
     "zeros": bytes(HEAD_BYTES),
     "another mark": put(MADE.to_bytes(), 0, b"["),
     "no picture": put(MADE.to_bytes(), FOLLOWING, bytes(4)),
-    "a picture too long": put(MADE.to_bytes(), FOLLOWING, (MOST_JPEG_BYTES + 1).to_bytes(4, "big")),
+    "a picture too long": put(
+        MADE.to_bytes(), FOLLOWING, (count_most_bytes((300, 300)) + 1).to_bytes(4, "big")
+    ),
+    "another width": put(MADE.to_bytes(), WIDTH, b"\1\0"),
+    "another height": put(MADE.to_bytes(), HEIGHT, b"\xff\xff"),
+    "no sides": put(MADE.to_bytes(), WIDTH, bytes(4)),
     "a hash too short": put(MADE.to_bytes(), TEXT_LENGTH, b"\x04"),
     "a hash too long": put(MADE.to_bytes(), TEXT_LENGTH, b"\x1f"),
     "no such refusal": Refused("none", 5).to_bytes(),
@@ -128,4 +144,53 @@ LIES = {
 @pytest.mark.parametrize("lie", LIES)
 def test_what_is_no_head_of_an_answer_is_not_taken(lie: str) -> None:
     with pytest.raises(Nonsense):
-        read_head(LIES[lie])
+        read_head(LIES[lie], JOB)
+
+
+SIDES = DeclaredSides(4000, 3000, are_exact=True)
+VAGUE_SIDES = DeclaredSides(4032, 3024, are_exact=False)
+MASTERS = [
+    (SIDES, (1600, 1200), True),
+    (SIDES, (1200, 1600), True),  # turned upright
+    (SIDES, (1600, 1201), False),
+    (SIDES, (1600, 1600), False),
+    (SIDES, (800, 600), False),
+    (SIDES, (4000, 3000), False),
+    (SIDES, (300, 300), False),
+    (DeclaredSides(9, 4, are_exact=True), (9, 4), True),
+    (DeclaredSides(9, 4, are_exact=True), (4, 9), True),
+    (DeclaredSides(9, 4, are_exact=True), (1600, 711), False),
+    (DeclaredSides(30_000, 2, are_exact=True), (1600, 1), True),
+    (DeclaredSides(30_000, 2, are_exact=True), (1600, 0), False),
+    # Of a HEIC, a part may be shown.
+    (VAGUE_SIDES, (1600, 1200), True),
+    (VAGUE_SIDES, (1190, 1600), True),
+    (VAGUE_SIDES, (1601, 1200), False),
+    (VAGUE_SIDES, (0, 1200), False),
+    (DeclaredSides(64, 32, are_exact=False), (64, 32), True),
+    (DeclaredSides(64, 32, are_exact=False), (30, 60), True),
+    (DeclaredSides(64, 32, are_exact=False), (64, 33), False),
+]
+
+
+@pytest.mark.parametrize(("declared", "size", "is_taken"), MASTERS)
+def test_a_master_has_the_sides_that_its_file_gives_it(
+    declared: DeclaredSides, size: tuple[int, int], is_taken: bool
+) -> None:
+    job = dataclasses.replace(JOB, master_of=declared)
+    made = dataclasses.replace(MADE, width_px=size[0], height_px=size[1])
+    if is_taken:
+        assert read_head(made.to_bytes(), job) == made
+    else:
+        with pytest.raises(Nonsense):
+            read_head(made.to_bytes(), job)
+
+
+def test_a_long_master_is_taken_and_a_longer_one_is_not() -> None:
+    job = dataclasses.replace(JOB, master_of=SIDES)
+    most_bytes = count_most_bytes((1600, 1200))
+    made = dataclasses.replace(MADE, jpeg_bytes=most_bytes, width_px=1600, height_px=1200)
+    assert read_head(made.to_bytes(), job) == made
+    longer = dataclasses.replace(made, jpeg_bytes=most_bytes + 1)
+    with pytest.raises(Nonsense):
+        read_head(longer.to_bytes(), job)

@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from errors import BrokenPicture, Busy
+from concurrency import Amounts
+from errors import BrokenPicture, Busy, ObjectNotFound
 from pictures.costs import Cost
 from pictures.slots import PASSED_FOR_TIMES_ITS_OWN, PictureSlots
 from tests.support.turns import PATIENCE_SECONDS, turns
@@ -220,5 +221,119 @@ def test_slots_and_memory_come_back_after_cancellation_and_failure() -> None:
             7,
             7,
         ]
+
+    asyncio.run(use())
+
+
+def test_half_of_the_slots_at_most_are_for_stored_pictures_which_are_fetched_in_them() -> None:
+    async def use() -> None:
+        slots = PictureSlots(4, 100, PATIENCE_SECONDS)
+        fetching = 0
+        most = 0
+        go = asyncio.Event()
+
+        async def fetch() -> bytes:
+            nonlocal fetching, most
+            fetching += 1
+            most = max(most, fetching)
+            await go.wait()
+            fetching -= 1
+            return b"stored"
+
+        stored = [asyncio.create_task(slots.run_stored(Cost(10, 0), fetch, len)) for _ in range(6)]
+        await turns()
+        assert fetching == 2
+        assert slots._queue.free.scarce == 80, "what is fetched has its memory set aside"
+        assert await slots.run(FREE, lambda: "sent") == "sent"
+        go.set()
+        assert await asyncio.gather(*stored) == [6] * 6
+        assert most == 2
+        await turns()
+        assert slots._queue.free.common == 4
+        assert slots._queue.free.scarce == 100
+
+    asyncio.run(use())
+
+
+def test_a_single_core_takes_stored_pictures_too() -> None:
+    async def use() -> None:
+        slots = PictureSlots(1, 0, PATIENCE_SECONDS)
+
+        async def fetch() -> bytes:
+            return b"stored"
+
+        assert await slots.run_stored(FREE, fetch, len) == 6
+
+    asyncio.run(use())
+
+
+@pytest.mark.parametrize("how", ["fetch fails", "fetch is cancelled", "no slot", "work is refused"])
+def test_whatever_becomes_of_a_stored_picture_its_slots_come_back(how: str) -> None:
+    async def use() -> None:
+        slots = PictureSlots(2, 10, wait_seconds=0.05)
+        go = threading.Event()
+
+        async def fetch() -> bytes:
+            if how == "fetch fails":
+                raise ObjectNotFound
+            if how == "fetch is cancelled":
+                await asyncio.Event().wait()
+            return b"stored"
+
+        def work(content: bytes) -> int:
+            if how == "work is refused":
+                raise BrokenPicture
+            return len(content)
+
+        holders = [
+            asyncio.create_task(slots.run(FREE, go.wait, PATIENCE_SECONDS))
+            for _ in range(2 if how == "no slot" else 0)
+        ]
+        await turns()
+        stored = asyncio.create_task(slots.run_stored(Cost(1, 0), fetch, work))
+        await turns()
+        if how == "fetch is cancelled":
+            stored.cancel()
+        await asyncio.wait({stored})
+        if how == "fetch is cancelled":
+            assert stored.cancelled()
+        else:
+            errors = {"fetch fails": ObjectNotFound, "no slot": Busy}
+            assert isinstance(stored.exception(), errors.get(how, BrokenPicture))
+        go.set()
+        await asyncio.gather(*holders)
+        await turns()
+        assert slots._stored.free.common == 1
+        assert slots._queue.free == Amounts(2, 10)
+
+    asyncio.run(use())
+
+
+def test_a_stored_picture_of_a_cancelled_request_holds_its_slot_until_its_thread_ends() -> (
+    None
+):
+    async def use() -> None:
+        slots = PictureSlots(2, 0, wait_seconds=PATIENCE_SECONDS)
+        started = threading.Event()
+        go = threading.Event()
+
+        async def fetch() -> bytes:
+            return b"stored"
+
+        def decode(_: bytes) -> None:
+            started.set()
+            go.wait(PATIENCE_SECONDS)
+
+        try:
+            cancelled = asyncio.create_task(slots.run_stored(FREE, fetch, decode))
+            await asyncio.to_thread(started.wait, PATIENCE_SECONDS)
+            cancelled.cancel()
+            await turns()
+            assert cancelled.cancelled()
+            assert slots._stored.free.common == 0
+            assert slots._queue.free.common == 1
+        finally:
+            go.set()
+        assert await slots.run_stored(FREE, fetch, len) == 6
 
     asyncio.run(use())

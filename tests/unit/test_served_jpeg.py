@@ -6,8 +6,8 @@ import random
 import pytest
 from PIL import Image
 
-from image_utils import process_profile_image
-from pictures.served_jpeg import MOST_JPEG_BYTES, is_served_jpeg
+from image_utils import make_master, process_profile_image
+from pictures.served_jpeg import count_most_bytes, is_served_jpeg
 from pictures.values import PICTURE_SIDE_PX
 
 
@@ -22,6 +22,7 @@ def draw_noise(side_px: int) -> Image.Image:
     return Image.frombytes("RGB", (side_px, side_px), pixels)
 
 
+SQUARE = (PICTURE_SIDE_PX, PICTURE_SIDE_PX)
 NOISE = draw_noise(PICTURE_SIDE_PX)
 OURS = process_profile_image(encode(NOISE)).content
 SCAN = OURS.index(b"\xff\xda")
@@ -37,8 +38,23 @@ MEANINGS = COUNTS + 16
 )
 def test_every_picture_of_ours_is_one(picture: Image.Image) -> None:
     jpeg = process_profile_image(encode(picture)).content
-    assert is_served_jpeg(jpeg)
-    assert len(jpeg) < MOST_JPEG_BYTES
+    assert is_served_jpeg(jpeg, SQUARE)
+    assert len(jpeg) < count_most_bytes(SQUARE) / 2
+
+
+@pytest.mark.parametrize("size", [(1600, 1200), (900, 1600), (1, 1), (1, 1600), (17, 33)])
+def test_every_master_of_ours_is_one_of_its_sides_only(size: tuple[int, int]) -> None:
+    bits = random.Random(3).randbytes(3 * size[0] * size[1])
+    # Nothing takes more bytes than pure black beside pure colours.
+    harsh = Image.frombytes("RGB", size, bits).point(lambda value: 255 * (value > 127))
+    for picture in (harsh, Image.new("RGB", size, "navy")):
+        jpeg = make_master(encode(picture)).content
+        assert is_served_jpeg(jpeg, size)
+        assert len(jpeg) < count_most_bytes(size)
+        for other in ((size[0] + 1, size[1]), (size[0], size[1] + 1), SQUARE):
+            assert not is_served_jpeg(jpeg, other)
+        if size[0] != size[1]:
+            assert not is_served_jpeg(jpeg, (size[1], size[0]))
 
 
 OTHERS = {
@@ -75,4 +91,4 @@ OTHERS = {
 
 @pytest.mark.parametrize("other", OTHERS)
 def test_nothing_else_is_one(other: str) -> None:
-    assert not is_served_jpeg(OTHERS[other])
+    assert not is_served_jpeg(OTHERS[other], SQUARE)

@@ -8,7 +8,13 @@ import pytest
 
 from image_utils import process_profile_image
 from pictures.parsers import FileView
-from pictures.shared_file import SHARED_BYTES, SharedFile, make_shared_file, map_shared_file
+from pictures.shared_file import (
+    KEPT_BYTES,
+    SHARED_BYTES,
+    SharedFile,
+    make_shared_file,
+    map_shared_file,
+)
 from tests.support.pictures import jpeg
 
 
@@ -24,10 +30,36 @@ def test_a_file_is_seen_by_whoever_mapped_the_memory_before() -> None:
 def test_nothing_is_left_of_an_earlier_file() -> None:
     shared = SharedFile()
     view = map_shared_file(os.dup(shared.descriptor))
-    for length in (100_000, 9, 70_000, 0, 5, SHARED_BYTES, 1):
+    longest = KEPT_BYTES + 70_000
+    for length in (100_000, 9, 70_000, 0, 5, longest, 1):
         content = os.urandom(length)
         assert shared.fill(content)
-        assert bytes(view) == content + bytes(SHARED_BYTES - length)
+        assert bytes(view[:longest]) == content + bytes(longest - length)
+    shared.close()
+
+
+def held_bytes(shared: SharedFile) -> int:
+    """What the system holds of memory for it."""
+    return 512 * os.fstat(shared.descriptor).st_blocks
+
+
+def test_what_a_long_file_took_is_given_back_and_the_mapping_stays() -> None:
+    shared = SharedFile()
+    view = map_shared_file(os.dup(shared.descriptor))
+    content = os.urandom(KEPT_BYTES + 100_000)
+    assert shared.fill(content)
+    shared.give_back()
+    assert held_bytes(shared) <= KEPT_BYTES
+    assert bytes(view[:KEPT_BYTES]) == content[:KEPT_BYTES]
+    assert bytes(view[KEPT_BYTES : len(content)]) == bytes(100_000), "reading brings pages back"
+    assert held_bytes(shared) > KEPT_BYTES
+    assert shared.fill(b"another")
+    assert bytes(view[: len(content)]).rstrip(b"\0") == b"another"
+    shared.give_back()
+    assert held_bytes(shared) <= KEPT_BYTES
+    long = os.urandom(KEPT_BYTES + 5)
+    assert shared.fill(long)
+    assert bytes(view[: len(long) + 1]) == long + b"\0"
     shared.close()
 
 
@@ -36,7 +68,8 @@ def test_a_file_that_is_too_long_is_not_there_and_neither_is_the_one_before() ->
     view = map_shared_file(os.dup(shared.descriptor))
     assert shared.fill(b"a picture")
     assert not shared.fill(bytes(SHARED_BYTES) + b"x")
-    assert bytes(view) == bytes(SHARED_BYTES)
+    assert bytes(view[:9]) == bytes(9)
+    assert shared.fill(bytes(SHARED_BYTES))
     shared.close()
 
 
@@ -57,7 +90,7 @@ def test_without_memory_a_file_is_not_there_and_nothing_of_it_later(
         patch.setattr(os, "pwrite", write_a_part)
         assert not shared.fill(b"x" * 100_000)
     assert shared.fill(b"a picture")
-    assert bytes(view).rstrip(b"\0") == b"a picture"
+    assert bytes(view[:100_000]).rstrip(b"\0") == b"a picture"
     shared.close()
 
 
