@@ -24,8 +24,12 @@ _SCAN = b"\xff\xda\0\x0c\x03\x01\0\x02\x11\x03\x11\0\x3f\0"
 _UP_TO_FRAME = re.compile(re.escape(_START) + _TABLE % 0 + _TABLE % 1, re.DOTALL)
 # B.2.4.2: how many codes there are of each of 16 lengths, then what each code stands for.
 _CODES_HEAD = struct.Struct("!2sHB16s")
-# The tables by number, and how many codes each may have (F.1.2.1 and F.1.2.2).
-_CODES = {0x00: 12, 0x10: 162, 0x01: 12, 0x11: 162}
+# What codes may stand for: the bits of a difference (F.1.2.1); a run of up to 15 zeros, with the
+# bits of what ends it, the end of a block, or 16 zeros (F.1.2.2).
+_DIFFERENCES = frozenset(range(12))
+_RUNS = frozenset(zeros << 4 | bits for zeros in range(16) for bits in range(1, 11)) | {0x00, 0xF0}
+# The tables by number.
+_CODES = {0x00: _DIFFERENCES, 0x10: _RUNS, 0x01: _DIFFERENCES, 0x11: _RUNS}
 _LONGEST_CODE_BITS = 16
 # B.1.1.5: in the coded picture every FF is followed by a zero. No restart markers are written.
 _MARKER = re.compile(rb"\xff[^\0]", re.DOTALL)
@@ -75,7 +79,8 @@ def _measure_codes(jpeg: bytes, position: int, number: int) -> int | None:
     if not is_sound or length != _CODES_HEAD.size - len(marker) + sum(counts):
         return None
     meanings = jpeg[position + _CODES_HEAD.size : position + len(marker) + length]
-    if not 0 < len(set(meanings)) == len(meanings) <= _CODES[number]:
+    is_each_one = 0 < len(set(meanings)) == len(meanings)
+    if not is_each_one or not _CODES[number].issuperset(meanings):
         return None
     whole_bytes: int = len(marker) + length
     return whole_bytes

@@ -30,6 +30,8 @@ CODES = OURS.index(b"\xff\xc4")
 # Behind the marker, the length and the number: how many codes there are of one bit, of two ...
 COUNTS = CODES + 5
 MEANINGS = COUNTS + 16
+# Of the second table, of runs and what ends them.
+RUNS = OURS.index(b"\xff\xc4", MEANINGS) + 21
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,9 @@ OTHERS = {
     "two codes for one thing": OURS[:MEANINGS]
     + OURS[MEANINGS + 1 : MEANINGS + 2]
     + OURS[MEANINGS + 1 :],
+    "a difference of more bits than there are": OURS[:MEANINGS] + b"\x0c" + OURS[MEANINGS + 1 :],
+    "a coefficient of more bits than there are": OURS[:RUNS] + b"\x1b" + OURS[RUNS + 1 :],
+    "a run that ends in nothing": OURS[:RUNS] + b"\x30" + OURS[RUNS + 1 :],
     "another size": encode(draw_noise(299), "JPEG", quality=85, optimize=True),
     "grey": encode(NOISE.convert("L"), "JPEG", quality=85, optimize=True),
     "four components": encode(NOISE.convert("CMYK"), "JPEG", quality=85, optimize=True),
