@@ -10,8 +10,6 @@ import errno
 import mimetypes
 import os
 import stat
-import time
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -36,7 +34,7 @@ from storage.drafts import (
     write_draft,
     write_part,
 )
-from storage.folders import NO_LINK, Folders, enter, sync_folder
+from storage.folders import NO_LINK, Folders, enter
 from storage.signing import LinkSigner
 
 
@@ -217,21 +215,17 @@ def _walk_into(name: str, parent: int, path: str, prefix: str) -> Iterator[Found
 def prove_volume(root: Path) -> None:
     """Do once, below this folder, what every put rests on; make the folder where it is missing.
 
-    Raises StartupError where its volume cannot do that: some that come over a network or from other
-    systems give a file no second name, or cannot tell when a folder is on the disk.
+    Raises StartupError where a link stands in it, which no verb would follow, or where its volume
+    cannot do that: some that come over a network or from other systems give a file no second name,
+    or cannot tell when a folder is on the disk.
     """
-    draft = root / DRAFTS / uuid.uuid4().hex
-    linked = root / f".{draft.name}"  # in another folder, as all objects are
+    folders = Folders(root)
     try:
-        draft.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with draft.open("xb") as file:
-                os.fsync(file.fileno())
-            os.link(draft, linked)
-            sync_folder(root)
-        finally:
-            linked.unlink(missing_ok=True)
-            draft.unlink(missing_ok=True)
+        with folders.open(makes=True) as folder:
+            _refuse_links(root, folder)
+            with folders.open(DRAFTS, makes=True) as drafts:
+                _link_empty_file(drafts, folder)
+            os.fsync(folder)
     except OSError as err:
         if err.errno in (errno.EACCES, errno.EROFS):
             cure = "Give it to the user as whom Darkroom runs, or correct DATA_DIR."
@@ -240,6 +234,28 @@ def prove_volume(root: Path) -> None:
         raise StartupError(
             f"The folder {root} cannot keep pictures safe: {err.strerror}. {cure}"
         ) from err
+
+
+def _refuse_links(root: Path, folder: int) -> None:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                raise StartupError(
+                    f"{root / entry.name} is a link, and pictures behind links are not found. Put"
+                    " the folder itself there, mount its disk there, or remove the link."
+                )
+
+
+def _link_empty_file(drafts: int, folder: int) -> None:
+    draft = name_draft()
+    linked = f".{draft}"  # in another folder, as all objects are
+    try:
+        write_draft(draft, drafts, b"")
+        os.link(draft, linked, src_dir_fd=drafts, dst_dir_fd=folder, follow_symlinks=False)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(linked, dir_fd=folder)
+        remove_draft(draft, drafts)
 
 
 @contextmanager

@@ -22,10 +22,10 @@ import httpx
 import pytest
 
 import faults
-from errors import ObjectExists, ObjectNotFound, StoreError, StoreUnavailable
+from errors import ObjectExists, ObjectNotFound, StartupError, StoreError, StoreUnavailable
 from storage import LinkSigner
 from storage.drafts import DRAFTS
-from storage.local import LocalStore
+from storage.local import LocalStore, prove_volume
 from tests.support.pictures import jpeg
 from tests.support.services import ROOT, Service
 
@@ -678,6 +678,35 @@ def test_the_folder_of_all_may_be_a_link(tmp_path: Path) -> None:
     linked = LocalStore(tmp_path / "media", LinkSigner(str))
     put(linked)
     assert read(linked) == CONTENT
+
+
+@pytest.mark.parametrize("name", [DRAFTS, "profile_pics"])
+def test_a_link_in_the_folder_of_all_is_refused_at_start(
+    media: Path, secret: Path, name: str
+) -> None:
+    media.mkdir(parents=True)
+    before = sorted(os.listdir(secret.parent))
+    (media / name).symlink_to(secret.parent)
+    with pytest.raises(StartupError, match=f"{name} is a link"):
+        prove_volume(media)
+    assert sorted(os.listdir(secret.parent)) == before
+
+
+def test_a_volume_that_can_do_what_a_put_rests_on_is_proved_and_nothing_is_left(
+    media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prove_volume(media)
+    assert [path for path in media.rglob("*") if path.is_file()] == []
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    for call in ("link", "fsync"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, refuse)
+            with pytest.raises(StartupError, match="cannot keep pictures safe: Operation not"):
+                prove_volume(media / call)
+        assert [path for path in media.rglob("*") if path.is_file()] == []
 
 
 def test_a_link_in_the_place_of_a_draft_is_not_followed(
