@@ -5,6 +5,7 @@ Only the application that owns its process sets them.
 
 import asyncio
 import ctypes
+import logging
 import multiprocessing
 import os
 import signal
@@ -19,6 +20,8 @@ import logs
 from config import MIB
 from ops.launch import INTERRUPTED_STATUS
 
+logger = logging.getLogger(__name__)
+
 M_MMAP_THRESHOLD = -3  # its number in malloc.h
 PR_SET_DUMPABLE = 4  # in linux/prctl.h
 # Set by tests and benchmarks that read the service's /proc as its own user.
@@ -28,18 +31,20 @@ DUMPABLE_VARIABLE = "DARKROOM_DUMPABLE"
 def prepare(log_format: logs.LogFormat) -> None:
     """Log in this format, keep memory from others, return it in time, end with the manager."""
     logs.configure(log_format)
-    _hide_memory()
+    hide_memory()
     _return_large_blocks()
     _end_with_parent()
 
 
-def _hide_memory() -> None:
+def hide_memory() -> None:
     """Let no other process of the same user read the secrets in this one's memory.
 
     Nor does a crash write them to a file. On Linux; root with all its rights still can.
     """
-    if sys.platform == "linux" and DUMPABLE_VARIABLE not in os.environ:
-        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    if sys.platform != "linux" or DUMPABLE_VARIABLE in os.environ:
+        return
+    if ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        logger.warning("other processes of this user can read this one's memory (PR_SET_DUMPABLE)")
 
 
 def _return_large_blocks() -> None:

@@ -123,6 +123,7 @@ def serve(
     settings: Settings = app.state.settings
     if host or port:
         settings = config.load(host=host, port=port)
+    process.hide_memory()  # the manager's of several workers, too; each of them does so for itself
     # After uvicorn's own handling, too: leave through the contexts.
     process.leave_at_signals()
     given_url = settings.database_url

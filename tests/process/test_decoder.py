@@ -659,9 +659,16 @@ def test_the_answer_comes_before_the_replacement_which_is_none_too_many(
     assert len(pool._alive) == 1, "the next picture's decoder is the successor"
 
 
-# Code that works on behind the answer, in a thread; or that waits in one for the next picture.
-WORK_ON = "import threading\nthreading.Thread(target=lambda: [None for _ in iter(int, 1)]).start()"
+# Code that works on behind the answer, in a thread; that waits in one for the next picture; that
+# works on behind the next answer, in no thread of its own.
+WORK_ON = "import threading\nthreading.Thread(target=exec, args=('while True: pass',)).start()"
 LIE_IN_WAIT = "import threading\nthreading.Thread(target=time.sleep, args=(600,)).start()"
+WORK_ON_ALONE = """
+def answer(*given, real=decoder._answer):
+    real(*given)
+    while True: pass
+decoder._answer = answer
+"""
 
 
 def test_a_decoder_that_worked_while_it_had_no_picture_gets_no_other(
@@ -676,14 +683,17 @@ def test_a_decoder_that_worked_while_it_had_no_picture_gets_no_other(
     assert caplog.messages == [WORKED_UNASKED]
 
 
-@pytest.mark.parametrize("order", [WORK_ON, LIE_IN_WAIT])
+@pytest.mark.parametrize(
+    "files", [[ordered(WORK_ON)], [ordered(LIE_IN_WAIT)], [ordered(WORK_ON_ALONE), PICTURE]]
+)
 def test_what_works_or_hides_in_an_idle_decoder_is_found_without_a_picture(
-    make_obeying: Callable[..., DecoderPool], caplog: pytest.LogCaptureFixture, order: str
+    make_obeying: Callable[..., DecoderPool], caplog: pytest.LogCaptureFixture, files: list[bytes]
 ) -> None:
     pool = make_obeying(DecoderLimits(look_seconds=0.05))
-    make_picture(pool, ordered(order))
     (first,) = pool._alive
-    pool._idle.append(pool._start())  # above it: no picture would come to the other
+    pool._idle.insert(0, pool._start())  # below it
+    for content in files:
+        make_picture(pool, content)
     wait_until(lambda: not is_running(first.pid), "it was ended")
     wait_until(lambda: len(pool._alive) == 1, "the other one is kept")
     assert caplog.messages == [WORKED_UNASKED]
