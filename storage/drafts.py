@@ -7,7 +7,6 @@ its place is not followed. A draft is on the disk before it gets its final name.
 import hashlib
 import os
 import re
-import stat
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -94,13 +93,14 @@ def remove_old_drafts(drafts: int, older_than_seconds: float) -> None:
 
 @contextmanager
 def _open_draft(name: str, drafts: int, access: int) -> Iterator[int]:
-    """Give a descriptor of a draft. Raises FileNotFoundError, also where the name is none."""
+    """Give a descriptor of a draft. Raises FileNotFoundError, also where the name is none.
+
+    What is no file fails where it is read or written at a position, and is not waited for.
+    """
     if not _NAME.fullmatch(name):
         raise FileNotFoundError(name)
     draft = os.open(name, access | NO_LINK | os.O_NONBLOCK, dir_fd=drafts)
     try:
-        if not stat.S_ISREG(os.fstat(draft).st_mode):
-            raise StoreUnavailable
         yield draft
     finally:
         os.close(draft)
