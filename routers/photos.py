@@ -30,6 +30,8 @@ from errors import (
     ShuttingDown,
     SideTooLong,
     StoreError,
+    StoreRefused,
+    StoreUnavailable,
     TokenExpired,
     TooManyPixels,
     UploadExpired,
@@ -101,7 +103,9 @@ Limit = Annotated[int, Query(ge=1, le=MOST_PAGE_PHOTOS, description="The most ph
 
 # Of a route that shows more to whoever is logged in, for the document.
 OPTIONAL_LOGIN: dict[str, Any] = {"security": [{}]}
-LIST = (*SMALL_BODY, BadCursor, InvalidToken, TokenExpired)
+# Signing a link to what is private needs the keys of its store.
+READ = (*SMALL_BODY, InvalidToken, TokenExpired, StoreUnavailable, StoreRefused)
+LIST = (*READ, BadCursor)
 LINK: Responses = {
     200: {
         "headers": {
@@ -161,7 +165,7 @@ async def list_photos_of_user(
 @router.get(
     "/photos/{photo_id}",
     openapi_extra=OPTIONAL_LOGIN,
-    responses=refuse_with(*SMALL_BODY, InvalidToken, TokenExpired, PhotoNotFound),
+    responses=refuse_with(*READ, PhotoNotFound),
 )
 async def read_photo(
     photo_id: PhotoId, viewer: OptionalUser, database: RequestDatabase

@@ -10,6 +10,7 @@ import errno
 import mimetypes
 import os
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.photos import MASTER_SIDES_PX, ORIGINAL_BYTES, store_photo
+from tests.support.photos import MASTER_SIDES_PX, ORIGINAL, store_photo
 from tests.support.pictures import jpeg
 from tests.support.services import Account, Service, assert_problem
 
@@ -102,7 +102,7 @@ def test_a_photo_is_described_as_a_page_needs_it(cast: Cast) -> None:
         "visibility": "public",
         "filename": "IMG_0001.HEIC",
         "content_type": "image/heic",
-        "size_bytes": ORIGINAL_BYTES,
+        "size_bytes": len(ORIGINAL),
         "removed_metadata": ["exif", "gps"],
     }
     assert abs(datetime.now(UTC) - made_at) < timedelta(hours=1)
@@ -116,16 +116,28 @@ def test_only_the_owner_is_given_the_original(cast: Cast) -> None:
         shown = cast.get(f"/photos/{cast.public_id}", who).json()
         assert ("original_url" in shown) == (who == "owner"), who
         if who == "owner":
-            assert shown["original_url"]
+            loaded = cast.service.get_picture(shown["original_url"])
+            assert (loaded.status_code, loaded.content) == (200, ORIGINAL)
     (listed, _) = cast.get("/users/me/photos", "owner").json()["photos"]
     assert "original_url" not in listed
+
+
+def test_what_is_private_is_shown_by_a_link_that_expires(cast: Cast) -> None:
+    alone = cast.get(f"/photos/{cast.private_id}", "owner").json()
+    (listed, public) = cast.get("/users/me/photos", "owner").json()["photos"]
+    assert not httpx.URL(public["url"]).query
+    for url in (alone["url"], alone["original_url"], listed["url"]):
+        link = httpx.URL(url)
+        expires = link.params.get("expires") or link.params["X-Amz-Expires"]
+        assert int(expires) > 0 and (link.params.get("sig") or link.params["X-Amz-Signature"])
+    assert cast.service.get_picture(listed["url"]).content == MASTER
 
 
 def test_nothing_is_shown_of_an_original_that_was_not_kept(cast: Cast) -> None:
     cast.service.sql("UPDATE photos SET original_id = NULL WHERE id = $1", cast.private_id)
     shown = cast.get(f"/photos/{cast.private_id}", "owner").json()
     assert shown["original_url"] is None
-    assert (shown["size_bytes"], shown["content_type"]) == (ORIGINAL_BYTES, "image/heic")
+    assert (shown["size_bytes"], shown["content_type"]) == (len(ORIGINAL), "image/heic")
 
 
 def test_a_private_photo_is_there_for_its_owner_only(cast: Cast) -> None:

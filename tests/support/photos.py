@@ -9,14 +9,13 @@ from tests.support.services import Service
 from tests.support.stock import Stock
 
 MASTER_SIDES_PX = (160, 120)
-# Of the file as it was sent.
-ORIGINAL_BYTES = 4_000_000
+ORIGINAL = b"the file as it was sent, with all that it says of its sender"
 
 _INSERT = """
 WITH original AS (
     INSERT INTO stored_files (storage, bucket, key, purpose, state, owner_id,
                               content_type, size_bytes, sha256, width_px, height_px)
-    SELECT $1, $2, $3::varchar, $4, 'live', $5, 'image/heic', $6, repeat('0', 64), 4032, 3024
+    SELECT $1, $2, $3::varchar, $4, 'live', $5, 'image/heic', $6, $15, 4032, 3024
     WHERE $3::varchar IS NOT NULL RETURNING id
 ), master AS (
     INSERT INTO stored_files (storage, bucket, key, purpose, state, owner_id,
@@ -38,21 +37,20 @@ def photo(
     *,
     master: bytes = b"a master",
     master_key: str | None = None,
-    is_original_kept: bool = True,
+    original_key: str | None = None,
     caption: str = "",
     storage: str = "local",
     bucket: str = "",
 ) -> Insert:
-    """A photo with its files' rows; nothing is put into the store."""
-    original_key = f"{PHOTO_ORIGINAL.prefix}{uuid.uuid4().hex}" if is_original_kept else None
+    """A photo with its files' rows; its original was kept if it has a key."""
     width_px, height_px = MASTER_SIDES_PX
     return Insert(
         _INSERT,
         (
-            *(storage, bucket, original_key, PHOTO_ORIGINAL.name, owner_id, ORIGINAL_BYTES),
+            *(storage, bucket, original_key, PHOTO_ORIGINAL.name, owner_id, len(ORIGINAL)),
             *(master_key or make_master_key(visibility), _find_kind(visibility).name),
             *(len(master), hashlib.sha256(master).hexdigest(), width_px, height_px),
-            *(caption, visibility),
+            *(caption, visibility, hashlib.sha256(ORIGINAL).hexdigest()),
         ),
     )
 
@@ -60,15 +58,18 @@ def photo(
 def store_photo(
     service: Service, owner_id: int, visibility: str = "public", *, master: bytes, caption: str = ""
 ) -> int:
-    """Insert a photo into a running service, with the master's object; return its id."""
+    """Insert a photo into a running service, with its objects; return its id."""
     stock = Stock(service.settings)
-    key = make_master_key(visibility)
-    stock.put(key, master)
+    master_key = make_master_key(visibility)
+    original_key = f"{PHOTO_ORIGINAL.prefix}{uuid.uuid4().hex}"
+    stock.put(master_key, master)
+    stock.put(original_key, ORIGINAL)
     return photo(
         owner_id,
         visibility,
         master=master,
-        master_key=key,
+        master_key=master_key,
+        original_key=original_key,
         caption=caption,
         storage=stock.settings["STORAGE"],
         bucket=stock.bucket_name,

@@ -309,9 +309,7 @@ def test_whatever_becomes_of_a_stored_picture_its_slots_come_back(how: str) -> N
     asyncio.run(use())
 
 
-def test_a_stored_picture_of_a_cancelled_request_holds_its_slot_until_its_thread_ends() -> (
-    None
-):
+def test_a_stored_picture_of_a_cancelled_request_holds_its_slot_until_its_thread_ends() -> None:
     async def use() -> None:
         slots = PictureSlots(2, 0, wait_seconds=PATIENCE_SECONDS)
         started = threading.Event()
