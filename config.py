@@ -384,7 +384,9 @@ def load(**given: Any) -> Settings:
         problems = []
         for error in err.errors(include_input=False):
             name = ".".join(str(part).upper() for part in error["loc"])
-            problem = error["msg"].replace("Value error, ", "")
+            # The validator's words, as ours are: "Input should be a valid integer, unable to ...".
+            words = error["msg"].removeprefix("Value error, ").partition(", unable to ")[0]
+            problem = re.sub(r"^\w+ should ", "must ", words)
             problems.append(f"{name}: {problem}" if name else problem)
         _refuse("; ".join(problems) + ".")
     except SettingsError as err:

@@ -236,6 +236,10 @@ def test_several_bad_values_are_named_in_one_sentence(refusal: Callable[..., str
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
+        ("PORT", "http", "PORT: must be a valid integer."),
+        ("EMBEDDED_REAPER", "perhaps", "EMBEDDED_REAPER: must be a valid boolean."),
+        ("WORKERS", "0", "WORKERS: must be greater than or equal to 1."),
+        ("ENVIRONMENT", "prod", "ENVIRONMENT: must be 'development' or 'production'."),
         ("S3_BUCKET_NAME", "s3://pictures", "my-pictures"),
         ("S3_BUCKET_NAME", "pictures/avatars", "my-pictures"),
         ("HOST", "https://example.com", "127.0.0.1"),
