@@ -15,10 +15,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TextIO
 
+from tests.crash.decoders import fork_decoders
+
 REAP = "reap\n"
 
 
 def host() -> None:
+    fork_decoders()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the service prints goes to the log
     import main

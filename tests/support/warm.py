@@ -7,7 +7,6 @@ our modules anew. Commands whose very start is tested are started without it.
 
 import atexit
 import contextlib
-import functools
 import gc
 import importlib
 import json
@@ -88,7 +87,7 @@ def fork(
     What it is not given is nothing, or ours. It may lead a process group, as in a terminal.
     """
     with _starting:  # or two threads that come first would each start one
-        control, lock = _started()
+        control, lock = _reach()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     request = json.dumps(
         {
@@ -150,16 +149,42 @@ class Talker:
 _starting = threading.Lock()
 
 
-@functools.cache
-def _started() -> tuple[socket.socket, threading.Lock]:
+_warm: tuple[socket.socket, threading.Lock] | None = None
+
+
+def _reach() -> tuple[socket.socket, threading.Lock]:
     """The warm process of this one, which ends with it."""
+    global _warm
+    if _warm is None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, __file__], stdin=theirs.fileno(), stdout=subprocess.DEVNULL
+            )
+        atexit.register(_end, ours, process)
+        _warm = ours, threading.Lock()
+    return _warm
+
+
+def fork_warm_process(*libraries: str) -> None:
+    """Let one that has imported only these be the warm process of this one and of its forks.
+
+    It ends with the last of them.
+    """
+    global _warm
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, __file__], stdin=theirs.fileno(), stdout=subprocess.DEVNULL
-        )
-    atexit.register(_end, ours, process)
-    return ours, threading.Lock()
+    if os.fork() == 0:
+        try:
+            ours.close()
+            os.dup2(theirs.fileno(), sys.stdin.fileno())
+            theirs.close()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            control = socket.socket(fileno=sys.stdin.fileno())
+            _end_quickly(partial(_be, **_serve(control, libraries)))
+        finally:
+            os._exit(1)
+    theirs.close()
+    _warm = ours, threading.Lock()
 
 
 def _end(control: socket.socket, process: subprocess.Popen[bytes]) -> None:
@@ -167,12 +192,12 @@ def _end(control: socket.socket, process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _serve(control: socket.socket) -> dict[str, Any]:
+def _serve(control: socket.socket, libraries: tuple[str, ...] = LIBRARIES) -> dict[str, Any]:
     """Fork for every request; return in each fork, with what it is to be.
 
     Ends, with all forks, when nobody can ask.
     """
-    for name in LIBRARIES:
+    for name in libraries:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # so that no fork looks through, and thereby copies, what all of them share
