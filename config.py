@@ -5,7 +5,6 @@ Values come from the environment, or from a `.env` in the working directory or b
 working default; in production nothing is assumed.
 """
 
-import ipaddress
 import json
 import os
 import re
@@ -31,7 +30,9 @@ from locations import (
     Folder,
     StoreSettings,
     check_env_files,
+    check_origin,
     find_env_files,
+    is_ipv6,
     make_secret,
     refuse_other_data,
     refuse_relative_data,
@@ -180,7 +181,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_host(cls, value: str) -> str:
         bare = value.removeprefix("[").removesuffix("]")
-        if "/" in bare or (":" in bare and not _is_ipv6(bare)):
+        if "/" in bare or (":" in bare and not is_ipv6(bare)):
             raise ValueError(
                 "must be only the address to listen on, such as 127.0.0.1, or"
                 f" {EVERY_ADDRESS} for every address of this machine"
@@ -333,36 +334,6 @@ class Settings(BaseSettings):
         if len(secret) < SHORTEST_SECRET:
             raise StartupError(f"{path} is damaged: delete it, and everyone has to log in again.")
         return secret
-
-
-def check_origin(origin: str) -> str:
-    """Return an origin as browsers send it. Raises ValueError for what is none.
-
-    Takes `*` for every origin, and `null`, which pages without an origin send.
-    """
-    if origin in ("*", "null"):
-        return origin
-    parts = urlsplit(origin.rstrip("/"))
-    if not parts.scheme or not parts.netloc or parts.path or parts.query or parts.fragment:
-        raise ValueError(
-            "must be origins, which have a scheme and no path, as in https://app.example.com"
-        )
-    try:
-        port = parts.port
-    except ValueError as err:
-        raise ValueError("has an origin whose port is no number") from err
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    if parts.username is not None or not host:
-        raise ValueError("must be origins, without a name or a password in them")
-    is_default = port is None or (parts.scheme, port) in (("http", 80), ("https", 443))
-    return f"{parts.scheme}://{host}" + ("" if is_default else f":{port}")
-
-
-def _is_ipv6(text: str) -> bool:
-    try:
-        return ipaddress.ip_address(text).version == 6
-    except ValueError:
-        return False
 
 
 def load(**given: Any) -> Settings:

@@ -1,14 +1,16 @@
-"""Where things are: the files of settings, the folder of data, the secret in it, the stores.
+"""Where things are: files of settings, the folder of data, the secret in it, stores, origins.
 
 Beside main.py is the same from wherever a service is started, and so nothing that counts may depend
 on the working directory in silence.
 """
 
+import ipaddress
 import os
 import re
 import secrets
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, SecretStr, model_validator
 
@@ -141,3 +143,34 @@ def make_secret(path: Path) -> None:
         pass
     finally:
         draft.unlink()
+
+
+def check_origin(origin: str) -> str:
+    """Return an origin as browsers send it. Raises ValueError for what is none.
+
+    Takes `*` for every origin, and `null`, which pages without an origin send.
+    """
+    if origin in ("*", "null"):
+        return origin
+    parts = urlsplit(origin.rstrip("/"))
+    if not parts.scheme or not parts.netloc or parts.path or parts.query or parts.fragment:
+        raise ValueError(
+            "must be origins, which have a scheme and no path, as in https://app.example.com"
+        )
+    try:
+        port = parts.port
+    except ValueError as err:
+        raise ValueError("has an origin whose port is no number") from err
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    if parts.username is not None or not host:
+        raise ValueError("must be origins, without a name or a password in them")
+    is_default = port is None or (parts.scheme, port) in (("http", 80), ("https", 443))
+    return f"{parts.scheme}://{host}" + ("" if is_default else f":{port}")
+
+
+def is_ipv6(text: str) -> bool:
+    """Whether this is an address of IPv6, without brackets."""
+    try:
+        return ipaddress.ip_address(text).version == 6
+    except ValueError:
+        return False
