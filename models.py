@@ -1,4 +1,4 @@
-"""The tables: accounts, photos, every object ever announced to a store, and what sweeps remember.
+"""The tables: accounts, photos, all objects ever announced, what sweeps remember.
 
 A stored file's row is written before the upload to the store starts and removed after the object is
 deleted. It is also the outbox of its deletion: the transaction that stops using a file marks its
@@ -20,6 +20,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    PrimaryKeyConstraint,
     String,
     Text,
     UniqueConstraint,
@@ -259,6 +260,28 @@ class Photo(Base):
     master: Mapped[StoredFile] = relationship(
         lazy="joined", innerjoin=True, foreign_keys=[master_id]
     )
+
+
+class IdempotencyKey(Base):
+    """A key under which its owner may send a request again, and what came of it."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (
+        PrimaryKeyConstraint("owner_id", "key", name="idempotency_keys_pkey"),
+        Index("idempotency_keys_age_index", "created_at"),
+    )
+
+    owner_id: Mapped[int] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE", name="idempotency_keys_owner_id_fkey")
+    )
+    key: Mapped[str] = mapped_column(String(255))
+    # Whose it is to complete, and until when nobody else may take it over.
+    claim: Mapped[uuid.UUID]
+    claimed_until: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    # Once it is completed. No foreign key: the photo may go, and the key is not used again.
+    photo_id: Mapped[int | None] = mapped_column(BigInteger)
+    fingerprint: Mapped[str | None] = mapped_column(String(64))
 
 
 class Installation(Base):

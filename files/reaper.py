@@ -6,7 +6,7 @@ import random
 
 import faults
 from errors import DarkroomError
-from files import deletions
+from files import deletions, idempotency
 from files.backends import Backends
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ async def reap(backends: Backends) -> int:
     stores = await deletions.find_due_stores(backends.database)
     passes = (_reap_store(backends, name, bucket) for name, bucket in stores)
     tried = await asyncio.gather(*passes, return_exceptions=True)
+    await backends.database.fetch(idempotency.FORGET_OLD)
     for store in backends.stores.on_disk():
         await store.remove_leftovers(LEFTOVER_AGE_SECONDS)
     for result in tried:

@@ -1,11 +1,12 @@
 """The gallery: photos, and the lists in which people look at them."""
 
 import asyncio
+import hashlib
 from contextlib import AsyncExitStack
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import ValidationError
 
 import photos
@@ -20,6 +21,7 @@ from errors import (
     DatabaseUnavailable,
     DecoderUnavailable,
     FileTooLarge,
+    IdempotencyKeyReused,
     InvalidRequest,
     InvalidToken,
     NotAuthenticated,
@@ -29,6 +31,7 @@ from errors import (
     PhotoNotFound,
     ShuttingDown,
     SideTooLong,
+    StillInProgress,
     StoreError,
     StoreRefused,
     StoreUnavailable,
@@ -39,10 +42,12 @@ from errors import (
     UserNotFound,
 )
 from files import Backends, RequestBackends
+from files.idempotency import Done, claim_key
 from files.streams import STREAM_BYTES
 from files.urls import find_url
 from models import Photo, User, Visibility
 from photos import DEFAULT_PAGE_PHOTOS, MOST_PAGE_PHOTOS, Intake, Page, Sent, Words
+from photos.gallery import find_fingerprint
 from pictures import PICTURES_TAKEN
 from routers.users import LOGIN, SMALL_BODY, RequestDecoding
 from schemas import (
@@ -57,7 +62,7 @@ from schemas import (
 from web.admission import Admission, RequestAdmission
 from web.bodies import BoundedRoute, read_json, refuse_body
 from web.document import Responses, find_raised, refuse_with
-from web.photo_forms import find_longest_bytes, read_photo_form
+from web.photo_forms import PhotoForm, find_longest_bytes, read_photo_form
 
 router = APIRouter(tags=["photos"], route_class=BoundedRoute)
 upload_router = APIRouter(tags=["photos"])  # bounds its bodies itself
@@ -97,6 +102,14 @@ CHANGE_BODIES = {
     "multipart/form-data": PHOTO_FORM,
 }
 
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=r"^[!-~]{1,255}$",
+        description="Random, new for each photo, and the same when its upload is tried again",
+    ),
+]
 PhotoId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
 Cursor = Annotated[str | None, Query(description="`next` of the page before")]
 Limit = Annotated[int, Query(ge=1, le=MOST_PAGE_PHOTOS, description="The most photos of a page")]
@@ -181,7 +194,10 @@ async def read_photo(
     "/photos",
     status_code=201,
     openapi_extra={"requestBody": {"required": True, "content": PHOTO_BODIES}},
-    responses=refuse_with(*LOGIN, *UPLOAD, UserNotFound),
+    responses=refuse_with(
+        *(*LOGIN, *UPLOAD, UserNotFound, PhotoNotFound),
+        *(StillInProgress, IdempotencyKeyReused),
+    ),
 )
 async def add_photo(
     user: CurrentUser,
@@ -189,17 +205,26 @@ async def add_photo(
     backends: RequestBackends,
     admission: RequestAdmission,
     decoding: RequestDecoding,
+    idempotency_key: Key = None,
 ) -> PhotoPrivate:
     """Add a photo: stream it to the store, make its master, show it.
 
-    The bare file as the body, with its own Content-Type (`image/...`), is taken as well.
+    The bare file as the body, with its own Content-Type (`image/...`), is taken as well. Sent again
+    with the same `Idempotency-Key` within 24 hours, it is added once and answered alike.
     """
+    claim = None
     async with AsyncExitStack() as resources:
+        if idempotency_key is not None:
+            claim = await resources.enter_async_context(
+                claim_key(backends, user.id, idempotency_key)
+            )
+        if isinstance(claim, Done):
+            return await _answer_again(request, backends, user.id, claim)
         sent, words = await _receive(request, backends, admission, user.id, resources)
 
         async def finish(held: AsyncExitStack) -> Photo:
             async with held:
-                return await photos.add_photo(backends, decoding, user.id, sent, words)
+                return await photos.add_photo(backends, decoding, user.id, sent, words, claim)
 
         # The last byte is here: from now on a task goes on to the end, and holds what is reserved
         # itself, whatever becomes of this request.
@@ -266,14 +291,38 @@ async def _receive(
     await resources.enter_async_context(admission.reserve(reserved_bytes))
     intake = await resources.enter_async_context(Intake(backends, owner_id))
     form = await read_photo_form(request, backends.settings, intake.write)
-    fields = {
-        name: value for name, value in form.fields.items() if name in PhotoUpdate.model_fields
-    }
+    words = _read_words(form)
+    return intake.finish(form.filename), words
+
+
+def _read_words(form: PhotoForm) -> Words:
+    known = form.fields.keys() & PhotoUpdate.model_fields.keys()
     try:
-        update = PhotoUpdate.model_validate(fields)
+        update = PhotoUpdate.model_validate({name: form.fields[name] for name in known})
     except ValidationError as err:
         raise refuse_body(err) from err
-    return intake.finish(form.filename), Words(**update.model_dump(exclude_unset=True))
+    return Words(**update.model_dump(exclude_unset=True))
+
+
+async def _answer_again(
+    request: Request, backends: Backends, owner_id: int, done: Done
+) -> PhotoPrivate:
+    """Answer a request that is sent again; its body is read only to see that it is the same.
+
+    Raises IdempotencyKeyReused where it is another, and PhotoNotFound where the photo is gone.
+    """
+    content = hashlib.sha256()
+
+    async def hash_piece(piece: bytes) -> None:
+        content.update(piece)
+
+    form = await read_photo_form(request, backends.settings, hash_piece)
+    asked = find_fingerprint(content.hexdigest(), form.filename, _read_words(form))
+    if asked != done.fingerprint:
+        raise IdempotencyKeyReused
+    async with backends.database.reader() as db:
+        photo = await photos.read_own_photo(db, done.photo_id, owner_id)
+    return await show_to_owner(photo)
 
 
 def _find_id(viewer: User | None) -> int | None:

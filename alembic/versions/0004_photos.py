@@ -1,4 +1,4 @@
-"""Photos, and uploads in parts."""
+"""Photos, uploads in parts, and requests that may be sent again."""
 
 from collections.abc import Sequence
 
@@ -62,9 +62,30 @@ def upgrade() -> None:
         [sa.text("id DESC")],
         postgresql_where=sa.text("visibility = 'public'"),
     )
+    op.create_table(
+        "idempotency_keys",
+        sa.Column("owner_id", sa.BigInteger(), nullable=False),
+        sa.Column("key", sa.String(length=255), nullable=False),
+        sa.Column("claim", sa.Uuid(), nullable=False),
+        sa.Column("claimed_until", sa.DateTime(timezone=True), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column("photo_id", sa.BigInteger(), nullable=True),
+        sa.Column("fingerprint", sa.String(length=64), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["owner_id"], ["users.id"], name="idempotency_keys_owner_id_fkey", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("owner_id", "key", name="idempotency_keys_pkey"),
+    )
+    op.create_index("idempotency_keys_age_index", "idempotency_keys", ["created_at"])
 
 
 def downgrade() -> None:
+    op.drop_table("idempotency_keys")
     op.drop_table("photos")
     # The files of photos are let go of: the reaper deletes them.
     op.execute(
