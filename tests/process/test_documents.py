@@ -245,25 +245,46 @@ def read_policies(bucket_name: str) -> list[list[dict[str, Any]]]:
 
 
 @pytest.fixture
-def production(start_service: Callable[..., Service], tmp_path: Path) -> Iterator[Production]:
+def production(new_database: Callable[[], str], tmp_path: Path) -> Iterator[Production]:
+    """A service as README has it, with its file of settings, on loopback."""
     with guarded_s3() as guarded:
         bucket = guarded.bucket()
         _, statements = read_policies(bucket.name)
         with guarded.serving(bucket) as url:
             keys = guarded.user_with(statements[:4])
-            given = {**bucket.settings(), "S3_PUBLIC_BASE_URL": url}
-            service = start_service(**{**given, **keys})
-            alice = service.register()
-            answer = service.patch_picture(alice, phone_photo(400, 300))
-            assert answer.status_code == 200, answer.text
-            answer = service.patch_picture(alice, phone_photo(300, 400))
-            assert answer.status_code == 200, answer.text
-            assert len(guarded.keys(bucket)) == 1, "what it replaced was not deleted"
+            file = tmp_path / ".env"
+            own = {"DATABASE_URL": new_database(), "S3_BUCKET_NAME": bucket.name, **keys}
+            more = {"S3_ENDPOINT_URL": bucket.endpoint, "S3_PUBLIC_BASE_URL": url}
+            file.write_text(fill_in_settings(own, more))
+            given = {"DATA_DIR": str(tmp_path / "data"), "DARKROOM_ENV_FILE": str(file)}
+            service = Service(given, command=[sys.executable, str(ROOT / "main.py")])
+            service.start()
+            try:
+                assert "  for       production\n" in service.log()
+                alice = service.register()
+                answer = service.patch_picture(alice, phone_photo(400, 300))
+                assert answer.status_code == 200, answer.text
+                answer = service.patch_picture(alice, phone_photo(300, 400))
+                assert answer.status_code == 200, answer.text
+                assert len(guarded.keys(bucket)) == 1, "what it replaced was not deleted"
 
-            def change_key(allowed: list[dict[str, object]]) -> dict[str, str]:
-                return {**service.environment, **given, **guarded.user_with(allowed)}
+                def change_key(allowed: list[dict[str, object]]) -> dict[str, str]:
+                    return {**service.environment, **guarded.user_with(allowed)}
 
-            yield Production(statements, change_key(statements), change_key)
+                yield Production(statements, change_key(statements), change_key)
+            finally:
+                service.stop()
+
+
+def fill_in_settings(own: dict[str, str], more: dict[str, str]) -> str:
+    """README's file of settings with these in it, and what README says to add where it applies."""
+    [block] = find_for_production("ini")
+    lines = block.text.splitlines()
+    for name, value in own.items():
+        [index] = [index for index, line in enumerate(lines) if line.startswith(f"{name}=")]
+        lines[index] = f"{name}={value}"
+    lines += [f"{name}={value}" for name, value in more.items()]
+    return "\n".join(lines)
 
 
 @pytest.mark.timeout(500)
@@ -282,7 +303,7 @@ def test_the_policies_permit_what_the_blocks_after_them_need(
         path = put_uv(tmp_path / "programs", ASK_FOR_PYTHON.format(url=url))
         environment = {**os.environ, "PATH": path, "HOME": str(tmp_path)}
         for shell in [each for each in SHELLS if shutil.which(each)]:
-            paste(shell, blocks, ROOT, environment)
+            paste(shell, [*blocks, *blocks], ROOT, environment)
     # And nothing that none of them needs.
     commands = [line for block in blocks for line in block.text.splitlines()]
     for statement in production.statements:
