@@ -94,6 +94,8 @@ def configure(log_format: LogFormat = "auto") -> None:
     logging.getLogger("uvicorn.access").disabled = True  # the middleware's line says more
     logging.captureWarnings(True)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # With --reload it tells of every file that changes, the database's too.
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
 
 
 def make_handler(stream: TextIO, log_format: LogFormat) -> logging.Handler:

@@ -14,7 +14,7 @@ import pytest
 import logs
 from logs import LogFormat
 from tests.support import warm
-from tests.support.log_lines import AT
+from tests.support.log_lines import AT, read_messages
 from tests.support.services import ROOT, Service, get, wait_until
 
 # What a client may put into a path: colours, a forged line, a turned direction, a C1 control.
@@ -137,6 +137,16 @@ def test_the_setting_outdoes_the_stream(terminal: Terminal, tmp_path: Path) -> N
         as_text, as_json = file.read().splitlines()
     assert re.fullmatch(r"\d\d:\d\d:\d\d told", as_text)
     assert json.loads(as_json)["message"] == "told"
+
+
+def test_of_changed_files_nothing_is_told() -> None:
+    tell = (
+        "import logging, logs; logs.configure('json');"
+        "logging.getLogger('watchfiles.main').info('1 change detected');"
+        "logging.getLogger('uvicorn.error').warning('Reloading...')"
+    )
+    done = warm.run("-c", tell, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert read_messages(done.stderr) == ["Reloading..."]
 
 
 def test_a_service_on_a_terminal_shows_lines_for_eyes(
