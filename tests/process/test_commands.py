@@ -4,6 +4,7 @@ That is main.py, uvicorn, fastapi dev, alembic, cli.py and the scripts.
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -430,9 +431,9 @@ def installed_packages(checkout: Path) -> set[str]:
 
 
 def put_uv(environment: dict[str, str], body: str) -> None:
-    """Put a uv on the PATH, which is this piece of shell."""
+    """Put a new uv on the PATH, which is this piece of shell."""
     uv = Path(environment["PATH"]) / "uv"
-    uv.write_text(f"#!/bin/sh\n{body}\n")
+    uv.write_text(f'#!/bin/sh\n[ "$1" != --version ] || exec echo uv 1000.0.0\n{body}\n')
     uv.chmod(0o755)
 
 
@@ -445,7 +446,10 @@ def fake_python(environment: dict[str, str], body: str) -> None:
     real = programs / "real-python"
     (programs / "python3").rename(real)
     environment["REAL"] = str(real)
-    uv = '#!/bin/sh\necho uv-of-the-checkout "$@"\n'
+    (pinned,) = re.findall(r"^uv==(\S+)", (ROOT / "scripts" / "uv.txt").read_text(), re.MULTILINE)
+    uv = (
+        f'#!/bin/sh\n[ "$1" != --version ] || exec echo uv {pinned}\necho uv-of-the-checkout "$@"\n'
+    )
     (programs / "fake-uv").write_text(uv)
     (programs / "python3").write_text(f"#!/bin/sh\nFAKE_UV={programs / 'fake-uv'}\n{body}")
     for made in ("fake-uv", "python3"):

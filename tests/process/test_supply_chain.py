@@ -44,6 +44,15 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path / "checkout"
 
 
+PINNED = re.findall(r"^uv==([\d.]+)", (ROOT / "scripts" / "uv.txt").read_text(), re.MULTILINE)[0]
+
+
+def put_uv(folder: Path, body: str, version: str = PINNED) -> str:
+    """Write a uv of this version; the PATH on which it comes first."""
+    told = f'if [ "$1" = --version ]; then echo "uv {version} (somewhere)"; exit; fi'
+    return put_program(folder, "uv", f"{told}\n{body}")
+
+
 def put_program(folder: Path, name: str, body: str) -> str:
     """Write a program of the shell; the PATH on which it comes first."""
     folder.mkdir(exist_ok=True)
@@ -71,7 +80,7 @@ def test_an_audit_passes_only_what_was_audited(
     checkout: Path, tmp_path: Path, of_the_probe: str, of_the_lock: str, status: int
 ) -> None:
     body = f'case "$*" in *--script*) {of_the_probe} ;; *) {of_the_lock} ;; esac'
-    path = put_program(tmp_path / "bin", "uv", body)
+    path = put_uv(tmp_path / "bin", body)
     done = run_script("audit", folder=checkout, PATH=path)
     assert done.returncode == status, done.stderr
     is_audited = status != 2
@@ -158,28 +167,65 @@ def test_the_bill_of_materials_lists_what_serving_installs() -> None:
         assert set(dependency.get("dependsOn", [])) <= described
 
 
-def test_uv_is_pinned_by_version_and_hashes(checkout: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def bare(tmp_path: Path) -> str:
+    """A PATH with hardly anything on it."""
+    for name in ("sh", "dirname", "mkdir", "cp", "chmod"):
+        program = shutil.which(name)
+        assert program is not None
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).symlink_to(program)
+    return str(tmp_path / "bin")
+
+
+def test_uv_is_pinned_by_version_and_hashes(checkout: Path, tmp_path: Path, bare: str) -> None:
     pins = (ROOT / "scripts" / "uv.txt").read_text()
     assert len(re.findall(r"^uv==[\d.]+ \\$", pins, re.MULTILINE)) == 1
     assert len(re.findall(r"--hash=sha256:[0-9a-f]{64}", pins)) > 1
     told = tmp_path / "told"
     put_program(tmp_path / "bin", "python3", f'echo "$@" >>"{told}"; exit 1')
-    for name in ("sh", "dirname", "mkdir"):
-        program = shutil.which(name)
-        assert program is not None
-        (tmp_path / "bin" / name).symlink_to(program)
-    done = run_script("sbom", folder=checkout, PATH=str(tmp_path / "bin"))
+    done = run_script("sbom", folder=checkout, PATH=bare)
     assert done.returncode == 1
     assert "--require-hashes -r scripts/uv.txt" in told.read_text().splitlines()[0]
 
 
-def test_another_file_in_place_of_uv_is_refused(checkout: Path, tmp_path: Path) -> None:
+def test_another_file_in_place_of_uv_is_refused(checkout: Path, tmp_path: Path, bare: str) -> None:
     refusal = "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE."
     put_program(tmp_path / "bin", "python3", f'echo "{refusal}" >&2; exit 1')
-    for name in ("sh", "dirname", "mkdir"):
-        program = shutil.which(name)
-        assert program is not None
-        (tmp_path / "bin" / name).symlink_to(program)
-    done = run_script("sbom", folder=checkout, PATH=str(tmp_path / "bin"))
+    done = run_script("sbom", folder=checkout, PATH=bare)
     assert (done.returncode, done.stdout) == (1, "")
     assert "none of the files that scripts/uv.txt lists" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("on_the_path", "in_the_checkout", "taken"),
+    [
+        (PINNED, None, "path"),
+        ("1000.0.0", None, "path"),
+        ("0.0.1", None, "pip"),
+        ("nonsense", None, "pip"),
+        (None, PINNED, "checkout"),
+        (None, "0.0.1", "pip"),
+        (None, "1000.0.0", "pip"),  # a pin that went back is one as well
+        ("0.0.1", PINNED, "checkout"),
+    ],
+)
+def test_only_a_uv_that_is_new_enough_is_taken(
+    checkout: Path,
+    tmp_path: Path,
+    bare: str,
+    on_the_path: str | None,
+    in_the_checkout: str | None,
+    taken: str,
+) -> None:
+    if on_the_path is not None:
+        put_uv(tmp_path / "bin", "echo path", on_the_path)
+    if in_the_checkout is not None:
+        (checkout / ".uv").mkdir()
+        put_uv(checkout / ".uv" / "bin", "echo checkout", in_the_checkout)
+    put_uv(tmp_path / "brought", "echo pip")
+    bring = f'mkdir -p .uv/bin; cp "{tmp_path}/brought/uv" .uv/bin/uv'
+    put_program(tmp_path / "bin", "python3", f'case "$*" in *--upgrade*) {bring} ;; esac')
+    done = run_script("sbom", folder=checkout, PATH=bare)
+    assert (done.returncode, done.stdout) == (0, f"{taken}\n"), done.stderr
+    assert (f"bringing {PINNED}" in done.stderr) is (taken == "pip")
