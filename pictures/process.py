@@ -6,6 +6,7 @@ it cannot do to the service.
 
 import dataclasses
 import logging
+import math
 import os
 import signal
 import socket
@@ -41,6 +42,10 @@ logger = logging.getLogger(__name__)
 START_SECONDS = 30.0
 # An idle decoder ends at once; whoever does not is killed.
 END_SECONDS = 1.0
+# A decoder's own clock ends it when its time on the processor is over (SIGPROF); one that was taken
+# over may stop that clock, so it is looked at from here as well, a little later and this often.
+SPARE_CPU_SECONDS = 0.5
+CPU_LOOK_SECONDS = 0.5
 # Behind its answer a decoder lets go of the picture, which takes it a millisecond; then it waits.
 MOST_IDLE_CPU_SECONDS = 0.05
 # What it writes on its standard error is told in the log: the last of what a pipe of Linux holds.
@@ -106,6 +111,10 @@ class DecoderEnded(Exception):
         self.ending = ending
 
 
+class _Overspent(Exception):
+    """The decoder has had more of the processor than its picture was given."""
+
+
 class DecoderProcess:
     """One process. Used by one thread at a time, but for `kill`."""
 
@@ -115,6 +124,7 @@ class DecoderProcess:
         self._required_layers = required_layers
         self.started_at = time.monotonic()
         self._ready: Ready | None = None
+        self._most_cpu_seconds = math.inf  # since its start
         self._cpu_seconds_at_rest = 0.0  # from when it was ready, or gave its last answer
         self._shared: SharedFile | None = None
         try:
@@ -211,6 +221,8 @@ class DecoderProcess:
         deadline = time.monotonic() + patience_seconds
         try:
             self._check_silence()
+            allowed_seconds = job.cpu_seconds + SPARE_CPU_SECONDS
+            self._most_cpu_seconds = read_cpu_seconds(self.pid) + allowed_seconds
             _limit_memory(self.pid, ready.own_bytes + job.memory_bytes)
             is_shared = self._shared is not None and self._shared.fill(content)
             self._socket.settimeout(patience_seconds)
@@ -223,6 +235,10 @@ class DecoderProcess:
             answer = head.finish(self._receive(head.following_bytes, deadline))
             if self._shared is not None:
                 self._shared.give_back()
+        except _Overspent as err:
+            self.kill()
+            self.end()
+            raise DecoderEnded(Ending.OUT_OF_TIME) from err
         except TimeoutError as err:
             self.end()
             raise DecoderEnded(Ending.STOOD_STILL) from err
@@ -240,11 +256,19 @@ class DecoderProcess:
             raise Nonsense
 
     def _receive(self, wanted_bytes: int, deadline: float) -> bytes:
-        """Receive so many bytes. Raises TimeoutError, and Nonsense where it ends before."""
+        """Receive so many bytes.
+
+        Raises TimeoutError, _Overspent, and Nonsense where it ends before.
+        """
         received = bytearray()
         while len(received) < wanted_bytes:
-            self._socket.settimeout(_left_until(deadline))
-            part = self._socket.recv(wanted_bytes - len(received))
+            self._socket.settimeout(min(_left_until(deadline), CPU_LOOK_SECONDS))
+            try:
+                part = self._socket.recv(wanted_bytes - len(received))
+            except TimeoutError:
+                if read_cpu_seconds(self.pid) > self._most_cpu_seconds:
+                    raise _Overspent from None
+                continue  # until _left_until raises it
             if not part:
                 raise Nonsense
             received += part

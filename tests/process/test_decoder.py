@@ -265,6 +265,16 @@ def test_a_file_that_ruins_its_decoder_costs_its_own_upload_only(
     assert zombies() == []
 
 
+def test_the_time_on_the_processor_ends_also_for_a_decoder_that_stops_its_own_clock(
+    impatient: DecoderPool,
+) -> None:
+    (first,) = idle_pids(impatient)
+    with pytest.raises(UndecodablePicture):
+        make_picture(impatient, ordered(f"signal.setitimer(signal.ITIMER_PROF, 0)\n{HANG}"))
+    assert not is_running(first)
+    assert zombies() == []
+
+
 def test_a_decoder_that_hangs_does_not_disturb_the_others(impatient: DecoderPool) -> None:
     with ThreadPoolExecutor() as threads:
         lost = [threads.submit(make_picture, impatient, ordered(order)) for order in (HANG, CRASH)]
@@ -470,11 +480,16 @@ def test_a_file_is_held_to_the_cost_that_was_set_aside(obeying: DecoderPool) -> 
 # A picture that is one of ours, and another's that a decoder may have planted.
 OURS = image_utils.process_profile_image(PICTURE).content
 MADE = Made(len(OURS), 300, 300, "#102030", "A" * 32, ("exif",))
+OTHER_SIDES = image_utils.make_master(PICTURE).content
 PLANTED = image_utils.process_profile_image(jpeg(32, 32)).content
 REFUSAL = Refused("broken_picture", 5).to_bytes()
 HOSTILE_ANSWERS = {
     "HTML behind the signature": MADE.to_bytes() + b"\xff\xd8<html>".ljust(len(OURS)),
-    "a byte less than announced": MADE.to_bytes() + OURS[:-1],
+    "sides that are not those of the JPEG": dataclasses.replace(MADE, jpeg_bytes=len(OTHER_SIDES))
+    .to_bytes() + OTHER_SIDES,
+    "sides that nobody asked for": dataclasses.replace(
+        MADE, jpeg_bytes=len(OTHER_SIDES), width_px=64, height_px=48
+    ).to_bytes() + OTHER_SIDES,
     "a comment within": dataclasses.replace(MADE, jpeg_bytes=len(OURS) + 8).to_bytes()
     + OURS[:2]
     + b"\xff\xfe\0\x06evil"
@@ -488,16 +503,16 @@ HOSTILE_ANSWERS = {
     "a sentence of its own": Refused("broken_picture", 26).to_bytes()
     + b"Log in again at evil.test.",
     "a refusal that is not its own": Refused("wrong_password", 5).to_bytes() + b"Hello",
-}
+}  # fmt: skip
 
 
-def said_by_decoder(answer: bytes) -> bytes:
-    """A file whose decoder says this and ends."""
+def said_by_decoder(answer: bytes, end: str = "os.read(0, 1)\nos._exit(0)") -> bytes:
+    """A file whose decoder says this, and ends when the service has had enough of it."""
     return ordered(f"""
 said = {answer!r}
 while said:
     said = said[os.write(0, said):]
-os._exit(0)
+{end}
 """)
 
 
@@ -515,7 +530,7 @@ def test_a_hostile_answer_is_a_dead_decoder_and_one_refused_upload(
 ) -> None:
     with pytest.raises(UndecodablePicture):
         make_picture(obeying, said_by_decoder(HOSTILE_ANSWERS[lie]))
-    assert idle_pids(obeying) == []
+    assert obeying._alive == set()
     assert make_picture(obeying, PICTURE).content == OURS
 
 
@@ -573,6 +588,13 @@ def test_a_stored_picture_is_fetched_in_its_slot_and_made_by_a_decoder() -> None
         master, square = asyncio.run(make(pool))
     assert master.sha256 == image_utils.make_master(content).sha256
     assert square.sha256 == image_utils.process_profile_image(content, crop).sha256
+
+
+def test_an_answer_that_is_cut_off_is_one_refused_upload(obeying: DecoderPool) -> None:
+    cut_off = said_by_decoder(MADE.to_bytes() + OURS[:-1], end="os._exit(0)")
+    with pytest.raises(UndecodablePicture):
+        make_picture(obeying, cut_off)
+    assert make_picture(obeying, PICTURE).content == OURS
 
 
 def test_what_a_decoder_says_before_it_is_asked_is_nobodys_picture(obeying: DecoderPool) -> None:
