@@ -6,6 +6,7 @@ It has the same words, environment, streams and end.
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,32 @@ def test_a_fork_can_be_waited_for_and_signalled_by_several_at_once() -> None:
     assert [talker.process.wait(60) for _ in range(2)] == [-signal.SIGTERM] * 2
     talker.process.kill()  # it has ended, and its number may be another's
     talker.close()
+
+
+def test_whoever_is_killed_before_the_answer_harms_nobody() -> None:
+    control, lock = warm._reach()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.close()
+    request = {"words": ["-c", "pass"], "env": {}, "cwd": "/", "leads_group": False}
+    with theirs, open(os.devnull) as nothing, lock:
+        streams = [nothing.fileno()] * 3
+        socket.send_fds(control, [json.dumps(request).encode()], [*streams, theirs.fileno()])
+    assert warm.run("-c", "pass", env={}).returncode == 0
+
+
+def test_a_process_can_have_another_warm_one_which_ends_with_it() -> None:
+    program = """
+from tests.support import warm
+warm.fork_warm_process("colorsys")
+asked = "import os, sys; print('colorsys' in sys.modules, os.getppid())"
+print(warm.run("-c", asked, env={}).stdout)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    is_loaded, number = done.stdout.split()
+    assert is_loaded == "True"
+    wait_until(lambda: not Path(f"/proc/{number}").exists(), "the other one ended")
 
 
 def test_no_fork_outlives_who_asked_for_it() -> None:

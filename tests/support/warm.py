@@ -210,8 +210,8 @@ def _serve(control: socket.socket, libraries: tuple[str, ...] = LIBRARIES) -> di
         for ended in ready & set(running):
             pid, end = running.pop(ended)
             status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            with end, contextlib.suppress(BrokenPipeError):  # nobody wants to know
-                end.send(str(status).encode())
+            with end:
+                _tell(end, status)
             os.close(ended)
         if control.fileno() not in ready:
             continue
@@ -236,8 +236,14 @@ def _serve(control: socket.socket, libraries: tuple[str, ...] = LIBRARIES) -> di
             return wanted
         for stream in streams:
             os.close(stream)
-        end.send(str(pid).encode())
+        _tell(end, pid)
         running[os.pidfd_open(pid)] = pid, end
+
+
+def _tell(end: socket.socket, number: int) -> None:
+    """Tell whoever asked, unless that has been killed meanwhile."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        end.send(str(number).encode())
 
 
 def _be(words: list[str], env: dict[str, str], cwd: str, leads_group: bool) -> None:
