@@ -512,15 +512,15 @@ def test_only_the_uploads_of_this_very_key_are_found(store: Store) -> None:
     assert store.find_uploads(KEY) == expected_uploads(store, mine[1])
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
-def test_an_upload_without_one_of_its_parts_becomes_no_object(store: Store, number: int) -> None:
-    upload_id = store.begin_upload(KEY, "image/jpeg")
-    came = [each for each in (1, 2, 3) if each != number]
-    receipts = {each: put_part(store, upload_id, each) for each in came}
-    told = [receipts.get(each, '"e55e1f4ab5e5d3d4b5e2d1c7a5c5f2a1"') for each in (1, 2, 3)]
-    with pytest.raises(StoreError):
-        store.complete_upload(KEY, upload_id, told, HASHES)
-    assert not store.exists(KEY)
+def test_an_upload_without_one_of_its_parts_becomes_no_object(store: Store) -> None:
+    for missing in (1, 2, 3):
+        upload_id = store.begin_upload(KEY, "image/jpeg")
+        came = [number for number in (1, 2, 3) if number != missing]
+        receipts = {number: put_part(store, upload_id, number) for number in came}
+        told = [receipts.get(number, '"e55e1f4ab5e5d3d4b5e2d1c7a5c5f2a1"') for number in (1, 2, 3)]
+        with pytest.raises(StoreError):
+            store.complete_upload(KEY, upload_id, told, HASHES)
+        assert not store.exists(KEY), missing
 
 
 # On disk it is noticed at the end; moto stores whatever it is sent.
