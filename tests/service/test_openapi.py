@@ -37,7 +37,10 @@ REFUSALS = {
     ("patch", "/users/{user_id}/picture"): READING | {"401", "403", "404"},
     ("delete", "/users/{user_id}/picture"): READING | {"401", "403", "404"},
     ("get", "/photos"): READING | {"401"},
+    ("post", "/photos"): READING | {"401", "404"},
     ("get", "/photos/{photo_id}"): READING | {"401", "404"},
+    ("patch", "/photos/{photo_id}"): READING | {"401", "403", "404", "409"},
+    ("delete", "/photos/{photo_id}"): READING | {"401", "403", "404"},
     ("get", "/users/{user_id}/photos"): READING | {"401", "404"},
     ("get", "/media/{key}"): {"403", "404", "416", "503"},
     ("get", "/health/live"): set(),
@@ -103,7 +106,10 @@ def test_each_operation_has_a_name_of_its_own_and_says_what_it_does(
 
 def test_the_picture_is_shown_as_an_upload(document: dict[str, Any]) -> None:
     body = document["paths"]["/users/{user_id}/picture"]["patch"]["requestBody"]
-    assert body["required"] is True and list(body["content"]) == ["multipart/form-data"]
+    assert body["required"] is True and list(body["content"]) == [
+        "multipart/form-data",
+        "application/json",
+    ]
     form = resolved(document, body["content"]["multipart/form-data"]["schema"])
     assert form["type"] == "object" and form["required"] == ["file"]
     assert set(form["properties"]) == {"file", "crop"}
@@ -125,10 +131,15 @@ def test_what_needs_a_token_says_so_and_where_to_get_one(document: dict[str, Any
             ("patch", "/users/{user_id}/picture"),
             ("delete", "/users/{user_id}/picture"),
         ),
+        *(("post", "/photos"), ("patch", "/photos/{photo_id}"), ("delete", "/photos/{photo_id}")),
     }
-    taken = {path for path, _, operation in operations(document) if operation.get("security")}
-    assert taken - {path for _, path in locked} == {
-        *("/photos", "/photos/{photo_id}", "/users/{user_id}/photos")
+    taken = {
+        (method, path)
+        for path, method, operation in operations(document)
+        if operation.get("security")
+    }
+    assert taken - locked == {
+        *(("get", "/photos"), ("get", "/photos/{photo_id}"), ("get", "/users/{user_id}/photos"))
     }
     (scheme,) = document["components"]["securitySchemes"].values()
     assert scheme["flows"]["password"]["tokenUrl"] == "/users/token" in document["paths"]
