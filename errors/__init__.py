@@ -8,8 +8,7 @@ The code is for programs, the sentence for people. Vendor text goes to the log, 
     ├── MalformedBody (400) · PreflightRefused (400)
     ├── NotAuthenticated (401)   InvalidToken · TokenExpired · WrongCredentials
     ├── Forbidden (403)          NotYours · WrongPassword · LinkExpired · BadSignature
-    ├── NotFound (404)           UserNotFound · NoPicture · PhotoNotFound · OriginalNotKept
-    │                            ObjectNotFound
+    ├── NotFound (404)           UserNotFound · NoPicture · PhotoNotFound · ObjectNotFound
     ├── MethodNotAllowed (405)
     ├── UploadStalled (408)
     ├── Conflict (409)           UsernameTaken · EmailTaken · PhotoChanged · StillInProgress
@@ -53,7 +52,7 @@ from errors.outages import (
     ShuttingDown,
     UploadExpired,
 )
-from errors.photos import OriginalNotKept, PhotoChanged, PhotoNotFound
+from errors.photos import PhotoChanged, PhotoNotFound
 from errors.pictures import (
     BadCrop,
     BadPicture,
@@ -132,7 +131,6 @@ __all__ = [
     "NotYours",
     "ObjectExists",
     "ObjectNotFound",
-    "OriginalNotKept",
     "OutcomeUnknown",
     "PhotoChanged",
     "PhotoNotFound",

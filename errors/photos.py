@@ -11,14 +11,6 @@ class PhotoNotFound(NotFound):
     sentence = "There is no photo with this id."
 
 
-class OriginalNotKept(NotFound):
-    """The settings said, when the photo came, that its original goes once the master is there."""
-
-    code = "original_not_kept"
-    title = "Original not kept"
-    sentence = "The original of this photo was not kept."
-
-
 class PhotoChanged(Conflict):
     code = "photo_changed"
     title = "Photo changed meanwhile"
