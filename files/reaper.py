@@ -13,7 +13,8 @@ logger = logging.getLogger(__name__)
 
 # Deleted side by side: half of what a store takes at once, so that uploads are not held up.
 BATCH = 8
-# Only a crash leaves a draft, and no put takes a hundredth of this.
+# Only a crash leaves a draft: no put takes a hundredth of this, and a stream touches its draft with
+# each part.
 LEFTOVER_AGE_SECONDS = 3600.0
 
 

@@ -28,11 +28,17 @@ from tests.crash.survivors import REASONS
 from tests.support.services import ROOT
 
 SOURCES = (
-    *(f"files/{name}.py" for name in ("change", "deletions", "profile_pictures", "reaper")),
+    *(f"files/{name}.py" for name in ("change", "deletions", "profile_pictures", "puts", "reaper")),
+    *(f"files/{name}.py" for name in ("reservations", "streams")),
+    *("photos/gallery.py", "photos/intake.py"),
     "storage/async_store.py",
     "database.py",
     "routers/users.py",
 )
+STORE_SOURCES = {
+    "local": ("storage/local.py", "storage/drafts.py"),
+    "s3": ("storage/s3.py", "storage/s3_answers.py", "storage/s3_uploads.py"),
+}
 # What stands alone on its lines and may be missing: no `return`, whose absence says nothing.
 SIMPLE = (ast.Expr, ast.Assign, ast.AugAssign, ast.Raise)
 # Nothing is promised about a line of the log, and the fault points are the runner's own.
@@ -142,7 +148,7 @@ def _shorten(code: str) -> str:
 
 def choose(count: int, seed: str, store: str) -> list[Generated]:
     """Choose so many, by chance, in the order in which they are tried."""
-    sources = (*SOURCES, f"storage/{store}.py")
+    sources = (*SOURCES, *STORE_SOURCES[store])
     every = list(dict.fromkeys(mutant for file in sources for mutant in generate(file)))
     random.Random(seed).shuffle(every)
     return every[:count]
