@@ -41,6 +41,8 @@ UNAVERAGED_PX = 2 * DRAFT_SIDE_PX - 1
 # All of the largest file that is taken by default.
 METADATA_BYTES = 5 * MIB - 100_000
 BASELINE_JPEG_BYTES = 10 * MIB
+# Of which 12 are the picture at a quarter of its sides.
+LARGE_MASTER_BYTES = 48 * MIB
 # One colour, half transparent, ten bits, no channel halved, which nothing here can write: made
 # once, by libavif 1.4.
 AVIF_10_ALPHA = (
@@ -317,6 +319,14 @@ def test_no_master_takes_more_than_is_set_aside_for_it(
     taken = peak_bytes(measuring, content, KINDS[name].make(TINY), what="make_master")
     set_aside = price_master(read_header(content), len(content)).memory_bytes
     assert taken <= set_aside, f"{taken / MIB:.1f} of {set_aside / MIB:.1f} MiB"
+
+
+def test_the_master_of_a_jpeg_of_48_megapixels_takes_no_more_than_its_reduced_picture(
+    measuring: Process,
+) -> None:
+    content = KINDS["JPEG"].make((8000, 6000))
+    taken = peak_bytes(measuring, content, KINDS["JPEG"].make(TINY), what="make_master")
+    assert taken <= LARGE_MASTER_BYTES
 
 
 @pytest.mark.parametrize("kind", ["EXIF", "profile", "PNG"])

@@ -137,10 +137,22 @@ HOSTILE = {
 }  # fmt: skip
 
 
+# What is cut is told from what is broken.
+CUT = (
+    "a box that is cut",
+    "a box longer than any file",
+    "a meta that is cut",
+    "a meta of nothing, and a cut box",
+)
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_is_made_to_confuse_is_judged_as_the_whole_file_is(name: str) -> None:
     content = HOSTILE[name]
     expected = judge_whole(content)
+    if name in CUT:
+        assert not isinstance(expected, Header)
+        assert expected[0] == "truncated_picture"
     for pieces in (cut(content, 1), cut(content, 3333), cut_anywhere(content, 3), [content]):
         assert judge(pieces) == expected
 
@@ -218,8 +230,15 @@ def test_a_jpeg_ends_behind_its_end_marker(name: str, behind: bytes) -> None:
 def test_a_jpeg_without_an_end_goes_on_to_the_end_of_the_file() -> None:
     content = jpeg()[:-2] + bytes(100)
     assert watch([content]).picture_bytes == len(content)
-    many = jpeg()[:-2] + b"\xff\xfe\0\2" * 9000 + b"\xff\xd9"
+    many = jpeg()[:-2] + b"\xff\xfe\0\2" * 9000 + b"\xff\xd9" + bytes(9)
     assert watch([many]).picture_bytes == len(many), "more segments than a picture has"
+
+
+def test_of_a_png_that_is_cut_within_its_pixels_the_rest_is_no_metadata() -> None:
+    content = encoded(quarters(64, 64), "PNG", compress_level=0)
+    pixels = content.index(b"IDAT") - 4
+    header = watch([content[: pixels + 3000]]).header
+    assert header.metadata_bytes == pixels
 
 
 def test_the_cost_is_that_of_the_picture_and_not_of_what_stands_behind_it() -> None:
