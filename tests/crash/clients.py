@@ -6,17 +6,15 @@ import http.client
 import json
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
 from urllib.parse import urlsplit
 
-from tests.crash.history import GONE, Account, Change
-from tests.crash.lane import FAULT_SECONDS, Lane
+from tests.crash.accounts import Account
+from tests.crash.answers import AFTER_DELETION, Answer, ask_and_note
+from tests.crash.history import GONE, Change
+from tests.crash.lane import Lane
+from tests.crash.photo_clients import ALL, PhotoClient, Shares
 from tests.support.services import FORM, form, part
-
-# What may be answered beside 200: nothing else is honest.
-REFUSALS = {"busy", "database_unavailable", "shutting_down", "store_unavailable", "upload_expired"}
-AFTER_DELETION = {"user_not_found", "invalid_token"}
-
 
 # One change in five takes the picture away, unless a trial is about that.
 REMOVALS = 0.2
@@ -24,21 +22,35 @@ REMOVALS = 0.2
 
 @contextlib.contextmanager
 def load(
-    lane: Lane, *, many: bool = True, deleting_account: bool = False, removals: float = REMOVALS
+    lane: Lane,
+    *,
+    pictures: bool = True,
+    many: bool = True,
+    deleting_account: bool = False,
+    removals: float = REMOVALS,
+    photos: Shares | None = ALL,
 ) -> Iterator[threading.Event]:
     """Clients that change two accounts until the service
     is gone or the context ends; yields their end.
 
-    The first account has one client, so that each answer can be compared; the second has three
-    at once and, if asked for, one that deletes it. Without `many` there is the first alone.
-    `removals` is the share of changes that take the picture away.
+    The first account has one client for its picture and one for its photos, so that each answer
+    can be compared; the second has three and one at once and, if asked for, one that deletes it.
+    Without `many` there is the first alone, without `photos` or `pictures` nobody who changes
+    those. `removals` is the share of changes that take the picture away, `photos` how often each
+    change of photos is made.
     """
     ending = threading.Event()
     calm, busy = lane.accounts
     clients = _Clients(lane, removals)
-    loops: list[Callable[[], None]] = [lambda: clients.change(calm, ending, is_alone=True)]
-    if many:
+    loops: list[Callable[[], None]] = []
+    if pictures:
+        loops.append(lambda: clients.change(calm, ending, is_alone=True))
+    if pictures and many:
         loops += [lambda: clients.change(busy, ending)] * 3
+    if photos is not None:
+        loops.append(partial(PhotoClient(lane, calm, photos, is_alone=True).work, ending))
+    if photos is not None and many:
+        loops.append(partial(PhotoClient(lane, busy, photos, is_alone=False).work, ending))
     if deleting_account:
         loops.append(lambda: clients.delete(busy, ending))
     threads = [threading.Thread(target=clients.watched, args=(loop,)) for loop in loops]
@@ -50,6 +62,11 @@ def load(
         ending.set()
         for thread in threads:
             thread.join()
+
+
+def give_photo(lane: Lane, account: Account) -> None:
+    """Let an account have a photo, for what is about to happen to it."""
+    PhotoClient(lane, account, ALL, is_alone=False).add()
 
 
 def make_short_lived(lane: Lane) -> Account:
@@ -100,7 +117,7 @@ class _Clients:
             if status in (401, 404) and body.get("code") in AFTER_DELETION:
                 return
 
-    def change_once(self, account: Account) -> tuple[Change, tuple[int, dict[str, Any]] | None]:
+    def change_once(self, account: Account) -> tuple[Change, Answer | None]:
         """Replace or remove the picture; return what was begun, and what was answered."""
         path = f"/users/{account.id}/picture"
         self._lane.sent += 1
@@ -133,34 +150,12 @@ class _Clients:
         path: str,
         body: bytes | None,
         headers: dict[str, str],
-    ) -> tuple[int, dict[str, Any]] | None:
+    ) -> Answer | None:
         """Send and note what was told; None when there was no answer."""
-        try:
-            status, content = self._lane.request(method, path, body, headers)
-        except TimeoutError:
-            if not self._lane.is_stopped() and not self._lane.has_ended():
-                self._lane.wrong(
-                    f"{method} {path} was not answered within {FAULT_SECONDS:.0f} seconds"
-                )
-            return None
-        except (OSError, http.client.HTTPException):
-            return None
-        told = json.loads(content or b"{}")
-        code = told.get("code")
-        if status in (200, 204):
-            change.end("told")
-        elif status == 503 and code == "outcome_unknown":
-            change.know_no_more()
-        elif (
-            (status == 503 and code in REFUSALS)
-            or (code in AFTER_DELETION and account.history.may_be_gone())
-            or (code == "no_picture" and change.wanted is None)
-        ):
-            change.end("refused")
-        else:
-            self._lane.wrong(f"{method} {path} was answered {status} {code}")
-            return None
-        return status, told
+        honest = AFTER_DELETION if account.history.may_be_gone() else set()
+        if change.wanted is None:
+            honest = honest | {"no_picture"}
+        return ask_and_note(self._lane, [change], method, path, body, headers, honest)
 
     def _compare_shown(self, account: Account) -> None:
         """After each answer: what the account shows can be

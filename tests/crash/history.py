@@ -67,13 +67,3 @@ class History:
             for change in made
             if not any(later.started > change.ended for later in surely)
         }
-
-
-class Account:
-    """An account that clients of the runner change, and what it may show."""
-
-    def __init__(self, name: str, user_id: int, token: str) -> None:
-        self.name = name
-        self.id = user_id
-        self.headers = {"Authorization": f"Bearer {token}"}
-        self.history = History(None)

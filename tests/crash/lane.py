@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import IO
 
 from accounts import Tokens
-from tests.crash.history import Account
-from tests.crash.state import Finding, Pictures, State
+from tests.crash.accounts import Account
+from tests.crash.findings import Finding
+from tests.crash.galleries import Originals
+from tests.crash.state import Pictures, State
 from tests.support import warm
 from tests.support.postgres import PostgresProxy
 from tests.support.postgres_server import kill_server
@@ -104,6 +106,7 @@ class Lane:
         self.short_lived: list[Account] = []  # of one trial, beside the others
         self.sent = 0
         self.pictures = Pictures()
+        self.originals = Originals()
 
     def close(self) -> None:
         if self.pid is not None:
@@ -278,13 +281,12 @@ class Lane:
         clients were told; a day later nothing else is left.
         """
         accounts = [*self.accounts, *self.short_lived]
-        histories = {account.id: account.history for account in accounts}
         self.findings += self.state.never_due()
         self.reap()
-        self.findings += self.state.compare(histories, is_a_day_later=False)
+        self.findings += self.state.compare(accounts, self.originals, is_a_day_later=False)
         self.state.let_a_day_pass()
         self.reap()
-        self.findings += self.state.compare(histories, is_a_day_later=True)
+        self.findings += self.state.compare(accounts, self.originals, is_a_day_later=True)
 
     def ensure_accounts(self) -> None:
         """Make accounts until there are two."""

@@ -7,7 +7,7 @@ line may move or be formatted anew, and a mechanism that was rewritten is notice
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.crash.state import Kind
+from tests.crash.findings import Kind
 from tests.crash.trials import SERVER_KILLS
 
 CHANGE = "files/change.py"

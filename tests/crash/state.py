@@ -5,15 +5,18 @@ import hashlib
 import os
 import threading
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
 
 import asyncpg
 
 from database import is_outage
 from image_utils import process_profile_image
-from tests.crash.history import GONE, History
+from tests.crash.accounts import Account
+from tests.crash.findings import Finding
+from tests.crash.galleries import READ_PHOTOS, Originals
+from tests.crash.history import GONE
 from tests.support.pictures import encoded, numbered
 from tests.support.rows import account
 from tests.support.services import Bucket
@@ -22,19 +25,6 @@ from tests.support.services import Bucket
 PICTURES = 500
 # After a kill -9; the log that it replays is short.
 RECOVERY_SECONDS = 30.0
-
-
-# Lost: an account shows what is not stored · leaked: rows or objects that nothing shows or will
-# ever remove · wrong: an answer that is not true
-Kind = Literal["lost", "leaked", "wrong"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-
-
-class Finding(NamedTuple):
-    """A promise that was broken, and how."""
-
-    kind: Kind
-    sentence: str
 
 
 class State:
@@ -92,6 +82,13 @@ class State:
             for key, content in zip(keys, contents, strict=True)
         }
 
+    def uploads(self) -> list[str]:
+        """The keys of unfinished uploads in parts; on disk they are drafts, which are objects."""
+        if self._s3 is None or self._bucket is None:
+            return []
+        found = self._s3.list_multipart_uploads(Bucket=self._bucket.name).get("Uploads", [])
+        return [upload["Key"] for upload in found]
+
     def make_account(self, name: str) -> tuple[int, datetime]:
         """Insert an account; return its number, and the database's time after that.
 
@@ -145,12 +142,47 @@ class State:
             if path.is_file():
                 path.unlink()
         if self._s3 is not None and self._bucket is not None:
+            name = self._bucket.name
             for key in self.objects():
-                self._s3.delete_object(Bucket=self._bucket.name, Key=key)
+                self._s3.delete_object(Bucket=name, Key=key)
+            for upload in self._s3.list_multipart_uploads(Bucket=name).get("Uploads", []):
+                self._s3.abort_multipart_upload(
+                    Bucket=name, Key=upload["Key"], UploadId=upload["UploadId"]
+                )
 
-    def compare(self, histories: dict[int, History], is_a_day_later: bool) -> list[Finding]:
+    def _compare_store(
+        self, rows: Mapping[int, asyncpg.Record], referred: set[int], is_a_day_later: bool
+    ) -> Iterator[Finding]:
+        """Compare rows with what refers to them, with the objects and with unfinished uploads."""
+        objects = self.objects()
+        for file_id in referred:
+            row = rows[file_id]
+            if row["state"] != "live" or objects.get(row["key"]) != row["sha256"]:
+                how = "is there, but is another" if row["key"] in objects else "is not there"
+                yield Finding("lost", f"the object of the {row['state']} {row['key']} {how}")
+        for row in rows.values():
+            rests = (
+                row["state"] == "deleting"
+                and row["tombstone_until"] is not None
+                and not is_a_day_later
+            )
+            if not rests and (row["state"] != "live" or row["id"] not in referred):
+                yield Finding("leaked", f"the {row['state']} row {row['key']} is left")
+        # What a stopped process brought after its expiry is there until the tombstone ends.
+        known = {
+            row["key"] for row in rows.values() if row["state"] == "live" or not is_a_day_later
+        }
+        for key in objects.keys() - known:
+            yield Finding("leaked", f"the object {key} is left")
+        for key in self.uploads():
+            if is_a_day_later or key not in known:
+                yield Finding("leaked", f"an upload of {key} is open")
+
+    def compare(
+        self, accounts: Sequence[Account], originals: Originals, is_a_day_later: bool
+    ) -> list[Finding]:
         """Every row has its object, every object its row,
-        and each account shows what an accepted request left.
+        and each account shows what accepted requests left.
 
         After the reaper's pass only live rows are left, and tombstones until a
         day has passed. Each history goes on from what its account shows now.
@@ -159,38 +191,23 @@ class State:
         shown = {
             row["id"]: row["picture_id"] for row in self.sql("SELECT id, picture_id FROM users")
         }
-        objects = self.objects()
-        findings = []
-        for picture_id in shown.values():
-            row = rows[picture_id] if picture_id is not None else None
-            if row is not None and (
-                row["state"] != "live" or objects.get(row["key"]) != row["sha256"]
-            ):
-                how = "is there, but is another" if row["key"] in objects else "is not there"
-                findings.append(
-                    Finding("lost", f"the object of the {row['state']} {row['key']} {how}")
-                )
-        for row in rows.values():
-            rests = (
-                row["state"] == "deleting"
-                and row["tombstone_until"] is not None
-                and not is_a_day_later
-            )
-            if not rests and (row["state"] != "live" or row["id"] not in shown.values()):
-                findings.append(Finding("leaked", f"the {row['state']} row {row['key']} is left"))
-        known = {
-            row["key"] for row in rows.values() if row["state"] == "live" or not is_a_day_later
-        }
-        findings += [Finding("leaked", f"the object {key} is left") for key in set(objects) - known]
-        for user_id, history in histories.items():
+        photos = self.sql(READ_PHOTOS)
+        referred = [*shown.values(), *(photo["master_id"] for photo in photos)]
+        referred += [photo["original_id"] for photo in photos]
+        referred_ids = {file_id for file_id in referred if file_id is not None}
+        findings = list(self._compare_store(rows, referred_ids, is_a_day_later))
+        for owner in accounts:
             shows: str | None = GONE
-            if user_id in shown:
-                shows = rows[shown[user_id]]["sha256"] if shown[user_id] is not None else None
-            if shows not in history.possible():
+            if owner.id in shown:
+                picture_id = shown[owner.id]
+                shows = rows[picture_id]["sha256"] if picture_id is not None else None
+                owned = [photo for photo in photos if photo["owner_id"] == owner.id]
+                findings += owner.gallery.compare(owned, originals.masters)
+            if shows not in owner.history.possible():
                 findings.append(
                     Finding("wrong", f"an account shows {shows}, which no accepted request left")
                 )
-            history.restart(shows)
+            owner.history.restart(shows)
         return findings
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
-from tests.crash.clients import delete_account, load, make_short_lived
+from tests.crash.clients import delete_account, give_photo, load, make_short_lived
 from tests.crash.lane import FAULT_SECONDS, Lane, Missed
+from tests.crash.photo_clients import ADDING, Shares
 
 # A trial starts the service, lets clients change accounts until the fault happens, and ends
 # with one kill -9 under their load. It returns how many answers to COMMIT were dropped.
@@ -24,12 +25,38 @@ ACCOUNT = "DELETE FROM users"
 ANNOUNCE = "INSERT INTO stored_files"
 CLAIM = "FOR UPDATE SKIP LOCKED"
 FORGET = "DELETE FROM stored_files"
+INSERT_PHOTO = "INSERT INTO photos"
+OF_PHOTOS = (INSERT_PHOTO, "UPDATE photos SET", "DELETE FROM photos WHERE photos.id")
+EVERY_COMMIT: Shares = {"add": 1, "replace": 1, "describe": 1, "move": 1, "delete": 1}
+# What photos come to only, and what clients do so that they come to it.
+_STORING: Shares = {"add": 1, "replace": 2}
+_IN_PARTS: Shares = {"add in parts": 1}
+PHOTO_POINTS: dict[str, Shares] = {
+    "part_put": _IN_PARTS,
+    "upload_completed": _IN_PARTS,
+    "original_put": _STORING,
+    "master_put": _STORING,
+    "inside_photo_swap": _STORING,
+    "inside_words": {"add": 1, "describe": 4},
+    "visibility_moved": {"add": 1, "move": 4},
+    "inside_photo_deletion": {"add": 1, "delete": 2},
+}
 
 
 def killed_at(point: str, lane: Lane) -> int:
     nth = lane.random.randint(1, 4) if point != "inside_account_deletion" else 1
     lane.start(f"{point}:kill:{nth}")
+    if point == "inside_account_deletion":
+        give_photo(lane, lane.accounts[1])
     with load(lane, deleting_account=point == "inside_account_deletion"):
+        _expect_end(lane)
+    return 0
+
+
+def killed_among_photos(point: str, lane: Lane) -> int:
+    """The same at a point that only photos come to, some of which are there before."""
+    lane.start(f"{point}:kill:{lane.random.randint(1, 4)}")
+    with load(lane, pictures=False, photos=PHOTO_POINTS[point]):
         _expect_end(lane)
     return 0
 
@@ -55,7 +82,7 @@ def server_killed_at(statement: str, lane: Lane) -> int:
         seconds=lane.random.uniform(0.0, 0.01),
         then=lane.kill_server,
     )
-    with load(lane, deleting_account=statement == ACCOUNT):
+    with load(lane, deleting_account=statement == ACCOUNT, photos=None):
         _expect(lane, crashed.wait)
         lane.state.sql("SELECT 1")  # it has recovered
         time.sleep(lane.random.uniform(0.1, 0.4))
@@ -141,6 +168,8 @@ def killed_with_commit_in_flight(statement: str, lane: Lane) -> int:
         nth=lane.random.randint(1, 4) if statement != ACCOUNT else 1,
         then=partial(lane.signal, signal.SIGKILL),
     )
+    if statement == ACCOUNT:
+        give_photo(lane, lane.accounts[1])
     with load(lane, deleting_account=statement == ACCOUNT):
         _expect(lane, _wait_for(lane, statement, dropped))
         _expect_end(lane)
@@ -184,10 +213,35 @@ def reaper_passes_before(statement: str, lane: Lane) -> int:
     """
     lane.start()
     passed = lane.postgres.before(statement, nth=lane.random.randint(1, 4), then=lane.reap)
-    with load(lane, many=False):
+    with load(lane, many=False, photos=None):
         _expect(lane, passed.wait)
         time.sleep(lane.random.uniform(0.0, 0.2))
         lane.kill_under_load()
+    return 0
+
+
+def reaper_passes_before_the_master(lane: Lane) -> int:
+    """The original of a photo is stored and reaped, and then its master is announced."""
+    lane.start()
+    passed = lane.postgres.before(ANNOUNCE, nth=2, then=lane.reap)
+    with load(lane, pictures=False, many=False, photos=ADDING):
+        _expect(lane, passed.wait)
+        time.sleep(lane.random.uniform(0.1, 0.3))
+        lane.kill_under_load()
+    return 0
+
+
+def photo_killed_with_commit_in_flight(lane: Lane) -> int:
+    """The COMMIT of a new photo is sent and done; the process dies before its answer comes."""
+    lane.start()
+    dropped = lane.postgres.lose_reply(
+        INSERT_PHOTO,
+        nth=lane.random.randint(1, 2),
+        then=partial(lane.signal, signal.SIGKILL),
+    )
+    with load(lane, pictures=False, photos=ADDING):
+        _expect(lane, dropped.wait)
+        _expect_end(lane)
     return 0
 
 
@@ -198,6 +252,18 @@ def store_answer_lost(method: str, fault: Literal["reset", "ok"], lane: Lane) ->
     kill = partial(lane.signal, signal.SIGKILL)
     happened = lane.store.plan(method, fault, nth=lane.random.randint(1, 4), then=kill)
     with load(lane):
+        _expect(lane, happened.wait)
+        _expect_end(lane)
+    return 0
+
+
+def upload_answer_lost(lane: Lane) -> int:
+    """The store has begun or completed an upload in parts, and nobody is there to be told."""
+    assert lane.store is not None
+    lane.start()
+    kill = partial(lane.signal, signal.SIGKILL)
+    happened = lane.store.plan("POST", "ok", nth=lane.random.randint(1, 4), then=kill)
+    with load(lane, pictures=False, photos=PHOTO_POINTS["part_put"]):
         _expect(lane, happened.wait)
         _expect_end(lane)
     return 0
@@ -232,11 +298,24 @@ def removal_commits_dropped(lane: Lane) -> int:
     return count
 
 
+def photo_commits_dropped(lane: Lane) -> int:
+    """The same for changes of photos."""
+    lane.start()
+    count = 0
+    with load(lane, pictures=False, many=False, photos=EVERY_COMMIT) as ending:
+        while count < DROPS_A_TRIAL and not ending.is_set():
+            happened, is_dropped = _lose(lane, lane.random.choice(OF_PHOTOS), replies=0.5)
+            _expect(lane, happened.wait)
+            count += is_dropped
+        lane.kill_under_load()
+    return count
+
+
 def account_commits_dropped(lane: Lane) -> int:
     """The same for deletions of accounts, of which each has one."""
     lane.start()
     count = 0
-    with load(lane, many=False) as ending:
+    with load(lane, many=False, photos=None) as ending:
         while count < DROPS_A_TRIAL and not ending.is_set():
             account = make_short_lived(lane)
             happened, is_dropped = _lose(lane, ACCOUNT, replies=0.5)
@@ -294,6 +373,10 @@ def trials(store: str) -> dict[str, Trial]:
     all_trials: dict[str, Trial] = {
         f"kill at {point}": partial(killed_at, point) for point in points + on_disk
     }
+    for point in PHOTO_POINTS:
+        all_trials[f"kill at {point}"] = partial(killed_among_photos, point)
+    all_trials["kill with the COMMIT of a photo sent"] = photo_killed_with_commit_in_flight
+    all_trials["reaper before the master is announced"] = reaper_passes_before_the_master
     all_trials["kill at reaper_claimed"] = partial(reaper_killed_at, "reaper_claimed")
     all_trials["kill at object_deleted, by the reaper"] = partial(
         reaper_killed_at, "object_deleted"
@@ -315,6 +398,7 @@ def trials(store: str) -> dict[str, Trial]:
     if store == "s3":
         all_trials["kill in the middle of a put"] = partial(store_answer_lost, "PUT", "reset")
         all_trials["kill before the answer to a put"] = partial(store_answer_lost, "PUT", "ok")
+        all_trials["kill before the answer to an upload"] = upload_answer_lost
         all_trials["kill before the answer to a deletion"] = partial(
             store_answer_lost, "DELETE", "ok"
         )
@@ -352,6 +436,7 @@ DROPS: dict[str, Trial] = {
     "COMMITs without an answer, many clients": partial(commit_answers_dropped, True),
     "COMMITs without an answer, removals": removal_commits_dropped,
     "COMMITs without an answer, accounts": account_commits_dropped,
+    "COMMITs without an answer, photos": photo_commits_dropped,
 }
 
 
