@@ -66,7 +66,7 @@ MUTANTS = (
         breaks="A deletion of an account whose COMMIT was lost is answered as done (G3).",
         causes=("wrong",),
         found_by=("COMMITs without an answer, accounts",),
-        edits=(Edit(PICTURES, "lambda user: user is None", "lambda _: True"),),
+        edits=(Edit(PICTURES, "        return user is None\n", "        return True\n"),),
     ),
     Mutant(
         name="announced_beside_the_put",

@@ -37,7 +37,7 @@ REFUSALS = {
     ("patch", "/users/{user_id}/picture"): READING | {"401", "403", "404"},
     ("delete", "/users/{user_id}/picture"): READING | {"401", "403", "404"},
     ("get", "/photos"): READING | {"401"},
-    ("post", "/photos"): READING | {"401", "404"},
+    ("post", "/photos"): READING | {"401", "404", "409"},
     ("get", "/photos/{photo_id}"): READING | {"401", "404"},
     ("patch", "/photos/{photo_id}"): READING | {"401", "403", "404", "409"},
     ("delete", "/photos/{photo_id}"): READING | {"401", "403", "404"},
