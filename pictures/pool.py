@@ -73,11 +73,10 @@ class DecoderPool:
         self._alive: set[DecoderProcess] = set()
         self._idle: list[DecoderProcess] = []  # most recently used last
         self._is_closed = False
-        # Of worn decoders, whose successor is started and who are ended behind the answer; None
-        # stands for the end.
+        # Worn decoders, which are ended and replaced behind their last answer; None is the end.
         self._worn: SimpleQueue[DecoderProcess | None] = SimpleQueue()
         self._keeper: Thread | None = None
-        # Held while a decoder starts, also over the number of successors that are still to start.
+        # Held while a decoder starts, and when the number of successors still to start changes.
         self._starting = RLock()
         self._owed = 0
 
@@ -232,10 +231,10 @@ class DecoderPool:
         return answer
 
     def _is_worn(self, decoder: DecoderProcess) -> bool:
-        """Whether it has had files for long enough; without a file none can be taken over."""
         age_seconds = time.monotonic() - decoder.started_at
-        return decoder.pictures >= self._limits.most_pictures or (
-            decoder.pictures > 0 and age_seconds >= self._limits.most_seconds
+        return (
+            decoder.pictures >= self._limits.most_pictures
+            or age_seconds >= self._limits.most_seconds
         )
 
     def _put_back(self, decoder: DecoderProcess) -> None:
@@ -283,6 +282,8 @@ class DecoderPool:
             self._replace(decoder)
 
     def _may_stay(self, decoder: DecoderProcess) -> bool:
+        if decoder.pictures == 0:  # without a file nothing has taken it over
+            return True
         is_waiting = not decoder.worked_unasked and not decoder.has_hidden_threads
         return decoder.is_alive and is_waiting and not self._is_worn(decoder)
 

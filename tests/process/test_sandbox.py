@@ -217,7 +217,6 @@ ALLOWED = {
     "the clock": "time.time(); time.sleep(0.001)",
 }
 NOBODY = 65534
-CAPABILITY_SETS = ["Inh", "Prm", "Eff", "Bnd", "Amb"]
 # Of a decoder's program.
 BEGINNING = (
     f"import sys\nsys.path.insert(0, {str(ROOT)!r})",
@@ -317,7 +316,10 @@ def test_a_system_that_confines_wholly_starts_where_that_is_required(
         status = Path(f"/proc/{decoder.pid}/status").read_text()
     assert re.search(r"^NoNewPrivs:\s1$", status, re.MULTILINE)
     assert re.search(r"^Seccomp:\s2$", status, re.MULTILINE)
-    assert re.findall(r"^Cap(\w+):\s0+$", status, re.MULTILINE) == CAPABILITY_SETS
+    empty = set(re.findall(r"^Cap(\w+):\s0+$", status, re.MULTILINE))
+    assert empty >= {"Inh", "Prm", "Eff", "Amb"}
+    # The bounding set is root's to empty, and of no use to anyone else.
+    assert "Bnd" in empty or os.geteuid() != 0
     assert caplog.messages == []
 
 
