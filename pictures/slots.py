@@ -51,8 +51,10 @@ class PictureSlots:
         call = start_in_thread(
             functools.partial(_keep_apart, work), lambda: self._queue.give_back(needs)
         )
-        del args, kwargs, work
-        return await _wait_for(call)
+        # Else this frame and a refusal that passes through it hold each other, and the picture.
+        answer = _wait_for(call)
+        del args, kwargs, work, call
+        return await answer
 
     async def run_stored(
         self, cost: Cost, fetch: Fetch, function: Callable[[bytes], Result]
@@ -79,8 +81,9 @@ class PictureSlots:
             raise
         work = functools.partial(function, content)
         call = start_in_thread(functools.partial(_keep_apart, work), give_back)
-        del content, work
-        return await _wait_for(call)
+        answer = _wait_for(call)
+        del content, work, call
+        return await answer
 
     async def _take(self, cost: Cost) -> Amounts:
         needs = Amounts(1, min(cost.memory_bytes, self._memory_bytes))

@@ -23,7 +23,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
-from tests.crash import runner, trials
+from tests.crash import runner, trials, waiting
 from tests.crash.survivors import REASONS
 from tests.support.services import ROOT
 
@@ -172,7 +172,7 @@ def attempt(mutant: Generated | None, store: str) -> tuple[Outcome, str]:
         database = stack.enter_context(runner.run_server(folder / "server"))
         (folder / "lane").mkdir()
         kills = len(trials.trials(store)) + len(trials.SERVER_KILLS)
-        plan = runner.dealt(kills, len(trials.DROPS) * trials.DROPS_A_TRIAL, "generated", store)
+        plan = runner.dealt(kills, len(trials.DROPS) * waiting.DROPS_A_TRIAL, "generated", store)
         random.Random(0).shuffle(plan)
         try:
             report = runner.run_lane(

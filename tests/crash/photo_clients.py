@@ -144,6 +144,8 @@ class PhotoClient:
         answer = ask_and_note(self._lane, [change], method, path, content, headers, honest)
         if answer is not None and answer[0] == 200:
             self._compare(photo, answer[1])
+        if answer is not None and answer[1].get("code") == "photo_not_found":
+            photo.originals.begin(GONE).end("told")  # a deletion that nobody was told of
         return answer
 
     def _compare(self, photo: Photo, told: dict[str, Any]) -> None:

@@ -19,7 +19,8 @@ from pathlib import Path
 from ops import embedded_postgres
 from tests.crash.findings import KINDS, Finding, Kind
 from tests.crash.lane import Lane, Missed
-from tests.crash.trials import DROPS, DROPS_A_TRIAL, SERVER_KILLS, Trial, trials
+from tests.crash.trials import DROPS, SERVER_KILLS, trials
+from tests.crash.waiting import DROPS_A_TRIAL, Trial
 from tests.support.databases import execute, make_database
 from tests.support.services import ROOT, s3_server
 

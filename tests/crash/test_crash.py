@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash import mutants, runner, trials
-from tests.crash.mutants import MUTANTS, Mutant
+from tests.crash import edits, runner, trials, waiting
+from tests.crash.edits import Mutant
+from tests.crash.mutants import MUTANTS
 from tests.support import warm
 from tests.support.services import ROOT
 
 # One kill at each point of either store, and one trial of each sort that drops answers.
-DROPS = len(trials.DROPS) * trials.DROPS_A_TRIAL
+DROPS = len(trials.DROPS) * waiting.DROPS_A_TRIAL
 SEED = "short"
 # What a mutant breaks shows in every second turn or more of the trials that it names.
 TURNS = 5
@@ -54,7 +55,7 @@ def copy_broken_by(mutant: Mutant, folder: Path) -> Path:
     copy = folder / "copy"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "docs", "static"))
     (copy / "static").symlink_to(ROOT / "static")
-    mutants.apply(mutant, copy)
+    edits.apply(mutant, copy)
     return copy
 
 
@@ -67,7 +68,7 @@ def test_the_crash_run_notices_that_a_mechanism_is_taken_out(
     kind that the mutant must cause; then all others.
     """
     has_server = not trials.SERVER_KILLS.keys().isdisjoint(mutant.found_by)
-    others = short_run("local", has_server=has_server)
+    others = short_run(mutant.store, has_server=has_server)
     assert set(mutant.found_by) <= {name for _, name in others}
     named = [(f"{SEED}-{turn}", name) for turn in range(TURNS) for name in mutant.found_by]
     lane = tmp_path / "lane"
@@ -78,7 +79,7 @@ def test_the_crash_run_notices_that_a_mechanism_is_taken_out(
         report = runner.run_lane(
             lane,
             database,
-            "local",
+            mutant.store,
             named + others,
             end=tmp_path / "found",
             code=copy_broken_by(mutant, tmp_path),

@@ -8,13 +8,17 @@ from functools import partial
 from typing import Literal
 
 from tests.crash.clients import delete_account, give_photo, load, make_short_lived
-from tests.crash.lane import FAULT_SECONDS, Lane, Missed
-from tests.crash.photo_clients import ADDING, Shares
+from tests.crash.lane import Lane
+from tests.crash.photo_trials import (
+    PHOTO_POINTS,
+    killed_among_photos,
+    photo_commits_dropped,
+    photo_killed_with_commit_in_flight,
+    reaper_passes_before_the_master,
+    upload_answer_lost,
+)
+from tests.crash.waiting import ANNOUNCE, DROPS_A_TRIAL, Trial, expect, expect_end, lose
 
-# A trial starts the service, lets clients change accounts until the fault happens, and ends
-# with one kill -9 under their load. It returns how many answers to COMMIT were dropped.
-Trial = Callable[[Lane], int]
-DROPS_A_TRIAL = 10
 # Statements as they are on the wire (files/statements.py). The last three, the announcement and the
 # reaper's claim are transactions of their own.
 LOCK = "FROM users WHERE users.id = $1::BIGINT FOR UPDATE"
@@ -22,25 +26,8 @@ ATTACH = "SET state=$1::VARCHAR, state_changed_at=now() WHERE"
 SWAP = "UPDATE users SET picture_id"
 DETACH = "next_attempt_at=(now() + $3::INTERVAL) WHERE"
 ACCOUNT = "DELETE FROM users"
-ANNOUNCE = "INSERT INTO stored_files"
 CLAIM = "FOR UPDATE SKIP LOCKED"
 FORGET = "DELETE FROM stored_files"
-INSERT_PHOTO = "INSERT INTO photos"
-OF_PHOTOS = (INSERT_PHOTO, "UPDATE photos SET", "DELETE FROM photos WHERE photos.id")
-EVERY_COMMIT: Shares = {"add": 1, "replace": 1, "describe": 1, "move": 1, "delete": 1}
-# What photos come to only, and what clients do so that they come to it.
-_STORING: Shares = {"add": 1, "replace": 2}
-_IN_PARTS: Shares = {"add in parts": 1}
-PHOTO_POINTS: dict[str, Shares] = {
-    "part_put": _IN_PARTS,
-    "upload_completed": _IN_PARTS,
-    "original_put": _STORING,
-    "master_put": _STORING,
-    "inside_photo_swap": _STORING,
-    "inside_words": {"add": 1, "describe": 4},
-    "visibility_moved": {"add": 1, "move": 4},
-    "inside_photo_deletion": {"add": 1, "delete": 2},
-}
 
 
 def killed_at(point: str, lane: Lane) -> int:
@@ -49,15 +36,7 @@ def killed_at(point: str, lane: Lane) -> int:
     if point == "inside_account_deletion":
         give_photo(lane, lane.accounts[1])
     with load(lane, deleting_account=point == "inside_account_deletion"):
-        _expect_end(lane)
-    return 0
-
-
-def killed_among_photos(point: str, lane: Lane) -> int:
-    """The same at a point that only photos come to, some of which are there before."""
-    lane.start(f"{point}:kill:{lane.random.randint(1, 4)}")
-    with load(lane, pictures=False, photos=PHOTO_POINTS[point]):
-        _expect_end(lane)
+        expect_end(lane)
     return 0
 
 
@@ -66,7 +45,7 @@ def killed_beside_another(point: str, lane: Lane) -> int:
     lane.start(f"{point}:kill:{lane.random.randint(1, 4)}")
     lane.start_second()
     with load(lane) as ending:
-        _expect_end(lane)
+        expect_end(lane)
         time.sleep(lane.random.uniform(0.1, 0.4))
         ending.set()
         lane.kill()
@@ -83,7 +62,7 @@ def server_killed_at(statement: str, lane: Lane) -> int:
         then=lane.kill_server,
     )
     with load(lane, deleting_account=statement == ACCOUNT, photos=None):
-        _expect(lane, crashed.wait)
+        expect(lane, crashed.wait)
         lane.state.sql("SELECT 1")  # it has recovered
         time.sleep(lane.random.uniform(0.1, 0.4))
         lane.kill_under_load()
@@ -102,7 +81,7 @@ def reaper_killed_at(point: str, lane: Lane) -> int:
     lane.state.make_due()
     lane.start(f"{point}:kill")
     with load(lane):
-        _expect_end(lane)
+        expect_end(lane)
     return 0
 
 
@@ -127,7 +106,7 @@ def stopped_past_the_expiry_then_killed(lane: Lane) -> int:
         lane.wait_for_stop()
         lane.reap()
         lane.signal(signal.SIGCONT)
-        _expect_end(lane)
+        expect_end(lane)
     return 0
 
 
@@ -136,7 +115,7 @@ def ended_by_sigterm_at(point: str, lane: Lane) -> int:
     for longest_seconds in (0.3, 0.1, 0.03, 0.0):
         lane.start(f"{point}:term:{lane.random.randint(1, 4)}")
         with load(lane):
-            _expect(lane, lane.refuses_connections)
+            expect(lane, lane.refuses_connections)
             time.sleep(lane.random.uniform(0, longest_seconds))
             lane.kill_under_load()
         if lane.kills:
@@ -171,8 +150,8 @@ def killed_with_commit_in_flight(statement: str, lane: Lane) -> int:
     if statement == ACCOUNT:
         give_photo(lane, lane.accounts[1])
     with load(lane, deleting_account=statement == ACCOUNT):
-        _expect(lane, _wait_for(lane, statement, dropped))
-        _expect_end(lane)
+        expect(lane, _wait_for(lane, statement, dropped))
+        expect_end(lane)
     return 0
 
 
@@ -186,8 +165,8 @@ def killed_before_announcement(lane: Lane) -> int:
 
     lost = lane.postgres.lose_request(ANNOUNCE, nth=lane.random.randint(1, 4), then=wait_and_kill)
     with load(lane):
-        _expect(lane, lost.wait)
-        _expect_end(lane)
+        expect(lane, lost.wait)
+        expect_end(lane)
     return 0
 
 
@@ -198,7 +177,7 @@ def commit_lost_and_expired(lane: Lane) -> int:
         SWAP, nth=lane.random.randint(1, 4), then=partial(lane.signal, signal.SIGSTOP)
     )
     with load(lane):
-        _expect(lane, lost.wait)
+        expect(lane, lost.wait)
         lane.reap()
         lane.signal(signal.SIGCONT)
         time.sleep(lane.random.uniform(0.1, 0.4))
@@ -214,34 +193,9 @@ def reaper_passes_before(statement: str, lane: Lane) -> int:
     lane.start()
     passed = lane.postgres.before(statement, nth=lane.random.randint(1, 4), then=lane.reap)
     with load(lane, many=False, photos=None):
-        _expect(lane, passed.wait)
+        expect(lane, passed.wait)
         time.sleep(lane.random.uniform(0.0, 0.2))
         lane.kill_under_load()
-    return 0
-
-
-def reaper_passes_before_the_master(lane: Lane) -> int:
-    """The original of a photo is stored and reaped, and then its master is announced."""
-    lane.start()
-    passed = lane.postgres.before(ANNOUNCE, nth=2, then=lane.reap)
-    with load(lane, pictures=False, many=False, photos=ADDING):
-        _expect(lane, passed.wait)
-        time.sleep(lane.random.uniform(0.1, 0.3))
-        lane.kill_under_load()
-    return 0
-
-
-def photo_killed_with_commit_in_flight(lane: Lane) -> int:
-    """The COMMIT of a new photo is sent and done; the process dies before its answer comes."""
-    lane.start()
-    dropped = lane.postgres.lose_reply(
-        INSERT_PHOTO,
-        nth=lane.random.randint(1, 2),
-        then=partial(lane.signal, signal.SIGKILL),
-    )
-    with load(lane, pictures=False, photos=ADDING):
-        _expect(lane, dropped.wait)
-        _expect_end(lane)
     return 0
 
 
@@ -252,20 +206,8 @@ def store_answer_lost(method: str, fault: Literal["reset", "ok"], lane: Lane) ->
     kill = partial(lane.signal, signal.SIGKILL)
     happened = lane.store.plan(method, fault, nth=lane.random.randint(1, 4), then=kill)
     with load(lane):
-        _expect(lane, happened.wait)
-        _expect_end(lane)
-    return 0
-
-
-def upload_answer_lost(lane: Lane) -> int:
-    """The store has begun or completed an upload in parts, and nobody is there to be told."""
-    assert lane.store is not None
-    lane.start()
-    kill = partial(lane.signal, signal.SIGKILL)
-    happened = lane.store.plan("POST", "ok", nth=lane.random.randint(1, 4), then=kill)
-    with load(lane, pictures=False, photos=PHOTO_POINTS["part_put"]):
-        _expect(lane, happened.wait)
-        _expect_end(lane)
+        expect(lane, happened.wait)
+        expect_end(lane)
     return 0
 
 
@@ -278,8 +220,8 @@ def commit_answers_dropped(many: bool, lane: Lane) -> int:
     with load(lane, many=many) as ending:
         while count < DROPS_A_TRIAL and not ending.is_set():
             statement = lane.random.choice([SWAP, SWAP, SWAP, ANNOUNCE, CLAIM, FORGET])
-            happened, is_dropped = _lose(lane, statement, nth=lane.random.randint(1, 3))
-            _expect(lane, _wait_for(lane, statement, happened))
+            happened, is_dropped = lose(lane, statement, nth=lane.random.randint(1, 3))
+            expect(lane, _wait_for(lane, statement, happened))
             count += is_dropped  # the others are there to mix with them
         lane.kill_under_load()
     return count
@@ -291,21 +233,8 @@ def removal_commits_dropped(lane: Lane) -> int:
     count = 0
     with load(lane, many=False, removals=0.5) as ending:
         while count < DROPS_A_TRIAL and not ending.is_set():
-            happened, is_dropped = _lose(lane, SWAP, replies=0.5)
-            _expect(lane, happened.wait)
-            count += is_dropped
-        lane.kill_under_load()
-    return count
-
-
-def photo_commits_dropped(lane: Lane) -> int:
-    """The same for changes of photos."""
-    lane.start()
-    count = 0
-    with load(lane, pictures=False, many=False, photos=EVERY_COMMIT) as ending:
-        while count < DROPS_A_TRIAL and not ending.is_set():
-            happened, is_dropped = _lose(lane, lane.random.choice(OF_PHOTOS), replies=0.5)
-            _expect(lane, happened.wait)
+            happened, is_dropped = lose(lane, SWAP, replies=0.5)
+            expect(lane, happened.wait)
             count += is_dropped
         lane.kill_under_load()
     return count
@@ -318,9 +247,9 @@ def account_commits_dropped(lane: Lane) -> int:
     with load(lane, many=False, photos=None) as ending:
         while count < DROPS_A_TRIAL and not ending.is_set():
             account = make_short_lived(lane)
-            happened, is_dropped = _lose(lane, ACCOUNT, replies=0.5)
+            happened, is_dropped = lose(lane, ACCOUNT, replies=0.5)
             delete_account(lane, account)
-            _expect(lane, happened.wait)
+            expect(lane, happened.wait)
             count += is_dropped
         lane.kill_under_load()
     return count
@@ -334,22 +263,6 @@ def _wait_for(lane: Lane, statement: str, happened: threading.Event) -> Callable
         return happened.wait(wait_seconds)
 
     return leave_work_and_wait if statement == CLAIM else happened.wait
-
-
-def _lose(
-    lane: Lane, statement: str, nth: int = 1, replies: float = 0.7
-) -> tuple[threading.Event, bool]:
-    """Order that a COMMIT loses its answer, never arrives or arrives late.
-
-    Returns the order's Event, and whether it was the answer.
-    """
-    how = lane.random.random()
-    if how < replies:
-        return lane.postgres.lose_reply(statement, nth=nth), True
-    if how < (1 + replies) / 2:
-        return lane.postgres.lose_request(statement, nth=nth), False
-    seconds = lane.random.uniform(0.05, 0.5)
-    return lane.postgres.late(statement, nth=nth, seconds=seconds), False
 
 
 def trials(store: str) -> dict[str, Trial]:
@@ -438,19 +351,3 @@ DROPS: dict[str, Trial] = {
     "COMMITs without an answer, accounts": account_commits_dropped,
     "COMMITs without an answer, photos": photo_commits_dropped,
 }
-
-
-def _expect(lane: Lane, happened: Callable[[float], bool]) -> None:
-    """Wait for it.
-
-    Raises Missed when it does not come to be, at once if clients were already answered wrongly.
-    """
-    deadline = time.monotonic() + FAULT_SECONDS
-    while not happened(0.05):
-        if lane.findings or time.monotonic() > deadline:
-            raise Missed
-
-
-def _expect_end(lane: Lane) -> None:
-    _expect(lane, lane.has_ended)
-    lane.kills += 1

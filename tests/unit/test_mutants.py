@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash import generated, mutants
-from tests.crash.mutants import MUTANTS, Edit, Mutant
+from tests.crash import edits, generated
+from tests.crash.edits import Edit, Mutant
+from tests.crash.mutants import MUTANTS
 from tests.crash.survivors import REASONS
 from tests.support.services import ROOT
 
@@ -18,7 +19,7 @@ def test_a_mutant_fits_the_code_of_today(mutant: Mutant, tmp_path: Path) -> None
     for file in files:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, tmp_path / file)
-    mutants.apply(mutant, tmp_path)
+    edits.apply(mutant, tmp_path)
     for file in files:
         changed = (tmp_path / file).read_text()
         assert changed != (ROOT / file).read_text()
@@ -30,8 +31,8 @@ def test_a_text_that_is_not_there_exactly_once_is_refused(tmp_path: Path) -> Non
     for old in ("= 3", "= 1"):
         mutant = Mutant("wrong", "", ("lost",), (), (Edit("module.py", old, "= 4"),))
         with pytest.raises(ValueError, match=r"module\.py has"):
-            mutants.apply(mutant, tmp_path)
-    mutants.apply(Mutant("right", "", ("lost",), (), (Edit("module.py", "= 2", "= 4"),)), tmp_path)
+            edits.apply(mutant, tmp_path)
+    edits.apply(Mutant("right", "", ("lost",), (), (Edit("module.py", "= 2", "= 4"),)), tmp_path)
     assert (tmp_path / "module.py").read_text() == "a = 1\nb = 1\nc = 4\n"
 
 
