@@ -1,4 +1,4 @@
-"""Proves that after any sequence of calls rows, objects and what is shown equal a ten-line model.
+"""Proves that after any sequence of calls rows, objects and what is shown equal a small model.
 
 The same sequences on every run; `--hypothesis-seed=N` tries others,
 and more of them. A failure prints the calls that led to it.
@@ -7,6 +7,7 @@ and more of them. A failure prints the calls that led to it.
 import hashlib
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from image_utils import process_profile_image
+from image_utils import make_master, process_profile_image
 from models import DEFAULT_IMAGE_PATH
 from tests.crash.storm import settled
 from tests.support.databases import make_database
@@ -39,24 +40,48 @@ EXAMPLES = 10
 EXAMPLES_OF_A_SEED = 100
 STEPS = 20
 STORED = {name: process_profile_image(content).sha256 for name, content in PICTURES.items()}
-assert len(set(STORED.values())) == len(PICTURES)
+ORIGINALS = {name: hashlib.sha256(content).hexdigest() for name, content in PICTURES.items()}
+MASTERS = {name: make_master(content).sha256 for name, content in PICTURES.items()}
+assert len({*STORED.values(), *ORIGINALS.values(), *MASTERS.values()}) == 3 * len(PICTURES)
 BROKEN = {"text": b"not a picture", "empty": b"", "cut short": jpeg()[:2000]}
 # Few, because a registration costs two hashes, and because what they do should meet.
 NAMES = ("alice", "bob", "carol")
 
 name_of_a_user = st.sampled_from(NAMES)
 name_of_a_picture = st.sampled_from(sorted(PICTURES))
+a_visibility = st.sampled_from(["public", "private"])
+
+
+@dataclass
+class Photo:
+    """A photo, as its owner's latest answer left it."""
+
+    owner: str
+    picture: str  # the name of what was sent
+    visibility: str
+    caption: str
 
 
 class Model:
-    """What a service should hold: each account's picture, as a checksum, and who is logged in."""
+    """What a service should hold: each account's picture, as a checksum, the photos by their ids,
+    and who is logged in.
+    """
 
     def __init__(self) -> None:
         self.pictures: dict[str, str | None] = {}
+        self.photos: dict[int, Photo] = {}
         self.active: set[str] = set()
 
     def live(self) -> list[str]:
-        return sorted(sha256 for sha256 in self.pictures.values() if sha256)
+        pictures = [sha256 for sha256 in self.pictures.values() if sha256]
+        originals = [ORIGINALS[photo.picture] for photo in self.photos.values()]
+        masters = [MASTERS[photo.picture] for photo in self.photos.values()]
+        return sorted([*pictures, *originals, *masters])
+
+    def forget(self, name: str) -> None:
+        """The account is deleted, with all that it has."""
+        del self.pictures[name]
+        self.photos = {key: photo for key, photo in self.photos.items() if photo.owner != name}
 
 
 class People(RuleBasedStateMachine):
@@ -97,6 +122,25 @@ class People(RuleBasedStateMachine):
             assert answer.status_code == 200
             self.tokens[name] = answer.json()["access_token"]
             self.model.active.add(name)
+
+    def have_photo(self, name: str) -> int:
+        """The newest photo of this person, who adds one if there is none."""
+        self.arrive(name)
+        owned = [key for key, photo in self.model.photos.items() if photo.owner == name]
+        return max(owned) if owned else self.add(name, "landscape", "public")
+
+    def add(self, name: str, sent: str, visibility: str) -> int:
+        answer = self.ask(
+            "POST",
+            "/photos",
+            name,
+            files={"file": ("boat.jpg", PICTURES[sent])},
+            data={"caption": sent, "visibility": visibility},
+        )
+        assert answer.status_code == 201
+        photo_id: int = answer.json()["id"]
+        self.model.photos[photo_id] = Photo(name, sent, visibility, sent)
+        return photo_id
 
     def try_all(self, victim: str, token_of: str) -> set[int]:
         """Ask for every change of an account that there is; return the statuses."""
@@ -146,11 +190,61 @@ class People(RuleBasedStateMachine):
         assert answers[0].json()["image_file"] is None
         self.model.pictures[name] = None
 
+    @rule(name=name_of_a_user, sent=name_of_a_picture, visibility=a_visibility)
+    def add_a_photo(self, name: str, sent: str, visibility: str) -> None:
+        self.arrive(name)
+        self.add(name, sent, visibility)
+
+    @rule(name=name_of_a_user, sent=name_of_a_picture)
+    def replace_a_photo(self, name: str, sent: str) -> None:
+        photo_id = self.have_photo(name)
+        files = {"file": ("other.jpg", PICTURES[sent])}
+        assert self.ask("PATCH", f"/photos/{photo_id}", name, files=files).status_code == 200
+        self.model.photos[photo_id].picture = sent
+
+    @rule(name=name_of_a_user, visibility=a_visibility, caption=st.sampled_from(["", "a boat"]))
+    def hide_show_or_describe_a_photo(self, name: str, visibility: str, caption: str) -> None:
+        photo_id = self.have_photo(name)
+        words = {"visibility": visibility, "caption": caption}
+        assert self.ask("PATCH", f"/photos/{photo_id}", name, json=words).status_code == 200
+        self.model.photos[photo_id].visibility = visibility
+        self.model.photos[photo_id].caption = caption
+
+    @rule(name=name_of_a_user)
+    def delete_a_photo(self, name: str) -> None:
+        """Twice: the second time there is none."""
+        path = f"/photos/{self.have_photo(name)}"
+        answers = [self.ask("DELETE", path, name) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [204, 404]
+        del self.model.photos[int(path.rpartition("/")[2])]
+
+    @rule(name=name_of_a_user)
+    def show_a_photo_as_the_picture(self, name: str) -> None:
+        photo_id = self.have_photo(name)
+        path = f"/users/{self.ids[name]}/picture"
+        assert self.ask("PATCH", path, name, json={"photo_id": photo_id}).status_code == 200
+        self.model.pictures[name] = STORED[self.model.photos[photo_id].picture]
+
+    @rule(name=name_of_a_user, sent=st.sampled_from(sorted(BROKEN)))
+    def send_a_broken_photo(self, name: str, sent: str) -> None:
+        photo_id = self.have_photo(name)
+        files = {"file": ("broken.jpg", BROKEN[sent])}
+        for method, path in (("POST", "/photos"), ("PATCH", f"/photos/{photo_id}")):
+            assert self.ask(method, path, name, files=files).status_code == 400
+
+    @rule(pair=st.permutations(NAMES))
+    def change_anothers_photo(self, pair: list[str]) -> None:
+        name, victim = pair[:2]
+        self.arrive(name)
+        path = f"/photos/{self.have_photo(victim)}"
+        assert self.ask("DELETE", path, name).status_code in (403, 404)
+        assert self.ask("PATCH", path, name, json={"caption": "mine"}).status_code in (403, 404)
+
     @rule(name=name_of_a_user)
     def delete_the_account(self, name: str) -> None:
         self.arrive(name)
         assert self.delete(name).status_code == 204
-        del self.model.pictures[name]
+        self.model.forget(name)
         self.model.active.remove(name)
         assert self.try_all(name, token_of=name) == {401}
 
@@ -184,15 +278,31 @@ class People(RuleBasedStateMachine):
             == self.model.live()
         )
         rows = self.service.sql(
-            "SELECT u.id, f.sha256, f.state, f.owner_id"
-            " FROM users u FULL JOIN stored_files f ON f.id = u.picture_id"
+            "SELECT u.id, f.sha256 FROM users u LEFT JOIN stored_files f ON f.id = u.picture_id"
         )
         assert {row["id"]: row["sha256"] for row in rows} == {
             self.ids[name]: sha256 for name, sha256 in self.model.pictures.items()
         }
-        assert all(
-            (row["state"], row["owner_id"]) == ("live", row["id"]) for row in rows if row["sha256"]
+        rows = self.service.sql(
+            "SELECT p.id, p.owner_id, p.visibility, p.caption, o.sha256 AS original,"
+            " m.sha256 AS master, m.purpose FROM photos p JOIN stored_files o"
+            " ON o.id = p.original_id JOIN stored_files m ON m.id = p.master_id"
         )
+        assert {row["id"]: tuple(row)[1:] for row in rows} == {
+            photo_id: (
+                self.ids[photo.owner],
+                photo.visibility,
+                photo.caption,
+                ORIGINALS[photo.picture],
+                MASTERS[photo.picture],
+                "photo_master" if photo.visibility == "public" else "private_photo_master",
+            )
+            for photo_id, photo in self.model.photos.items()
+        }
+        # As many rows as objects (`settled`), each of them of an owner who is there.
+        rows = self.service.sql("SELECT DISTINCT state, owner_id FROM stored_files")
+        owners = {self.ids[name] for name in self.model.pictures}
+        assert all(row["state"] == "live" and row["owner_id"] in owners for row in rows)
 
     @invariant()
     def everyone_sees_the_model(self) -> None:
@@ -211,6 +321,18 @@ class People(RuleBasedStateMachine):
             assert served.status_code == 200
             assert hashlib.sha256(served.content).hexdigest() == sha256
 
+    @invariant()
+    def only_owners_see_private_photos(self) -> None:
+        public = {key for key, photo in self.model.photos.items() if photo.visibility == "public"}
+        shown = self.client.get("/photos", params={"limit": 100}).json()["photos"]
+        assert [photo["id"] for photo in shown] == sorted(public, reverse=True)[:100]
+        for photo in shown[:1]:
+            served = self.client.get(photo["url"])
+            picture = self.model.photos[photo["id"]].picture
+            assert hashlib.sha256(served.content).hexdigest() == MASTERS[picture]
+        for photo_id in sorted(self.model.photos.keys() - public)[-1:]:
+            assert self.client.get(f"/photos/{photo_id}").status_code == 404
+
     def teardown(self) -> None:
         try:
             if sys.exception() is None:
@@ -222,12 +344,12 @@ class People(RuleBasedStateMachine):
         for name in sorted(self.model.pictures):
             self.arrive(name)
             assert self.delete(name).status_code == 204
-            del self.model.pictures[name]
+            self.model.forget(name)
         self.rows_and_objects_are_the_model()
 
     def wipe(self) -> None:
         """Remove what a failure left, so that the same calls fail again and can be shown."""
-        self.service.sql("TRUNCATE users, stored_files")
+        self.service.sql("TRUNCATE users, stored_files CASCADE")
         for key in self.service.objects():
             if self.service.settings["STORAGE"] == "s3":
                 bucket = Bucket.of(self.service.settings)
