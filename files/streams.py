@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 
 # Two hide the store's time to answer; more would only hold more memory.
 MOST_IN_FLIGHT = 2
-# What one stream holds at most: the parts on their way, the one being filled, and the piece or the
-# copy that makes it whole.
+# What one stream holds at most: the parts on their way, the pieces of the one being filled, and the
+# copy that makes them whole.
 STREAM_BYTES = (MOST_IN_FLIGHT + 2) * PART_BYTES
 # The row is renewed several times before it would expire.
 RENEWALS_BEFORE_EXPIRY = 4
@@ -77,11 +77,13 @@ class Stream:
         `content_type` is what they are known to be by now. Raises StoreError, UploadExpired or
         DatabaseUnavailable.
         """
-        self._held.append(piece)
-        self._held_bytes += len(piece)
-        # More must follow: the last part is put by `finish`, whatever its length.
-        while self._held_bytes > PART_BYTES:
-            await self._put_part(self._cut_part(), content_type or UNKNOWN_TYPE)
+        # More must follow a part: the last one is put by `finish`, whatever its length.
+        while self._held_bytes + len(piece) > PART_BYTES:
+            missing_bytes = PART_BYTES - self._held_bytes
+            self._hold(piece[:missing_bytes])
+            piece = piece[missing_bytes:]
+            await self._put_part(content_type or UNKNOWN_TYPE)
+        self._hold(piece)
         if self._file is not None:
             await self._renew_if_due(self._file)
 
@@ -90,7 +92,6 @@ class Stream:
 
         Raises StoreError, UploadExpired or DatabaseUnavailable.
         """
-        content = self._cut_part()
         content_type = str(facts["content_type"])
         if self._file is None:
             sha256 = str(facts["sha256"])
@@ -99,12 +100,12 @@ class Stream:
                 self._owner_id,
                 self._kind,
                 self._make_filename(content_type),
-                content,
+                self._take_held(),
                 content_type,
                 sha256,
             )
         else:
-            await self._put_part(content, content_type)
+            await self._put_part(content_type)
             parts = await asyncio.gather(*self._parts)
             await self._file.store.complete_upload(
                 self._file.key,
@@ -117,13 +118,16 @@ class Stream:
         faults.reached("original_put")
         return replace(self._file, late_facts=facts)
 
-    def _cut_part(self) -> bytes:
-        """Take the bytes of one part off what is held."""
-        held = b"".join(self._held)
-        left = held[PART_BYTES:]
-        self._held = [left] if left else []
-        self._held_bytes = len(left)
-        return held[:PART_BYTES]
+    def _hold(self, piece: bytes) -> None:
+        self._held.append(piece)
+        self._held_bytes += len(piece)
+
+    def _take_held(self) -> bytes:
+        """Take what is held, at most one part, as one piece: the only copy that a part costs."""
+        content = b"".join(self._held)
+        self._held.clear()
+        self._held_bytes = 0
+        return content
 
     def _make_filename(self, content_type: str) -> str:
         suffix = mimetypes.guess_extension(content_type) or ""
@@ -142,14 +146,15 @@ class Stream:
             raise UploadExpired
         return file
 
-    async def _put_part(self, content: bytes, content_type: str) -> None:
-        """Send a part on its way; wait until few enough are under way."""
+    async def _put_part(self, content_type: str) -> None:
+        """Send what is held on its way as a part, once few enough are under way."""
         if self._file is None:
             self._file = await self._begin(content_type)
         if len(self._parts) >= MOST_IN_FLIGHT:
             await self._parts[-MOST_IN_FLIGHT]
         number = len(self._parts) + 1
-        self._parts.append(asyncio.create_task(self._store_part(self._file, number, content)))
+        store = self._store_part(self._file, number, self._take_held())
+        self._parts.append(asyncio.create_task(store))
 
     async def _store_part(self, file: NewFile, number: int, content: bytes) -> _StoredPart:
         sha256 = await start_in_thread(lambda: hashlib.sha256(content).hexdigest())

@@ -75,6 +75,9 @@ class OneStore(Stores):
     def of(self, name: str, bucket: str) -> AsyncStore:
         return self.current
 
+    def on_disk(self) -> list[AsyncStore]:
+        return []
+
     @property
     def names(self) -> set[str]:
         return {self.current.name}
