@@ -15,15 +15,19 @@ from benchmarks.memory import measure_memory
 from config import MIB
 from files.streams import STREAM_BYTES
 from tests.support.pictures import jpeg
+from tests.support.postgres import PostgresProxy
 from tests.support.services import ROOT, Bucket, Service
 
 # The long run sends 300; what it shows does not depend on it, but its time does.
 SIZE_BYTES = int(os.environ.get("READ_ONLY_TEST_MIB", "40")) * MIB
 # The whole file system is read-only, and there is nothing where temporary files would go.
+LIBRARIES = str(Path(sys.prefix).resolve())
 SANDBOX = (
     *("bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--remount-ro", "/dev", "--proc", "/proc"),
-    *("--tmpfs", "/tmp", "--remount-ro", "/tmp", "--tmpfs", "/var/tmp", "--remount-ro", "/var/tmp"),
-    *("--unshare-pid", "--die-with-parent"),
+    *("--tmpfs", "/tmp", "--tmpfs", "/var/tmp"),
+    # Should the checkout or its libraries lie there.
+    *("--ro-bind", str(ROOT), str(ROOT), "--ro-bind", LIBRARIES, LIBRARIES),
+    *("--remount-ro", "/tmp", "--remount-ro", "/var/tmp", "--unshare-pid", "--die-with-parent"),
 )
 PLACES = ("/tmp/x", "/var/tmp/x", "/dev/shm/x", "/x")
 # Beside what a stream may hold: the decoder, and the libraries that the first photo loads.
@@ -59,8 +63,10 @@ def test_a_large_photo_is_streamed_where_nothing_can_be_written(
         written = subprocess.run([*SANDBOX, "touch", place], capture_output=True)
         assert written.returncode != 0, f"the sandbox lets {place} be written"
     bucket = Bucket.make(moto)
+    # The database's own socket is a file in /tmp.
+    database = PostgresProxy(new_database())
     settings = {
-        "DATABASE_URL": new_database(),
+        "DATABASE_URL": database.url,
         "DATA_DIR": str(tmp_path),  # of the test's own: the log, which is opened outside
         "SECRET_KEY": os.urandom(32).hex(),
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -73,8 +79,6 @@ def test_a_large_photo_is_streamed_where_nothing_can_be_written(
         *(sys.executable, "-m", "uvicorn", "main:app", "--app-dir", str(ROOT)),
         *("--host", service.host, "--port", str(service.port)),
     ]
-    service.start()
-    assert service.process is not None
     is_over = Event()
     samples: list[int] = []
 
@@ -82,8 +86,10 @@ def test_a_large_photo_is_streamed_where_nothing_can_be_written(
         while not is_over.wait(SAMPLE_SECONDS):
             samples.append(measure_memory(pid).rss_bytes)
 
-    watcher = Thread(target=watch, args=(service.process.pid,))
     try:
+        service.start()
+        assert service.process is not None
+        watcher = Thread(target=watch, args=(service.process.pid,))
         alice = service.register()
         idle_bytes = measure_memory(service.process.pid).rss_bytes
         watcher.start()
@@ -97,17 +103,19 @@ def test_a_large_photo_is_streamed_where_nothing_can_be_written(
         is_over.set()
         watcher.join()
         assert answer.status_code == 201, answer.text
+        assert answer.json()["size_bytes"] == SIZE_BYTES
+        (row,) = service.sql(
+            "SELECT key, size_bytes, sha256 FROM stored_files WHERE purpose = $1", "photo_original"
+        )
+        stored = bucket.client().get_object(Bucket=bucket.name, Key=row["key"])
+        sha256 = hashlib.sha256()
+        for piece in stored["Body"].iter_chunks(MIB):
+            sha256.update(piece)
+        assert (stored["ContentLength"], sha256.hexdigest()) == (SIZE_BYTES, row["sha256"])
     finally:
         is_over.set()
-        service.stop()
-    assert answer.json()["size_bytes"] == SIZE_BYTES
-    (row,) = service.sql(
-        "SELECT key, size_bytes, sha256 FROM stored_files WHERE purpose = $1", "photo_original"
-    )
-    stored = bucket.client().get_object(Bucket=bucket.name, Key=row["key"])
-    sha256 = hashlib.sha256()
-    for piece in stored["Body"].iter_chunks(MIB):
-        sha256.update(piece)
-    assert (stored["ContentLength"], sha256.hexdigest()) == (SIZE_BYTES, row["sha256"])
+        if service.process is not None:
+            service.stop()
+        database.close()
     assert max(samples) - idle_bytes < STREAM_BYTES + OVERHEAD_BYTES
     assert [path.name for path in tmp_path.iterdir()] == ["service.log"]
