@@ -10,12 +10,15 @@ import argparse
 import asyncio
 import uuid
 from queue import Queue
+from typing import Literal, get_args
 
 import boto3
 import uvicorn
 from botocore.config import Config
 from fastapi import FastAPI, Request
 from starlette.concurrency import run_in_threadpool
+
+Checksums = Literal["when_supported", "when_required"]
 
 
 class QueueReader:
@@ -39,10 +42,10 @@ class QueueReader:
         return found
 
 
-def make_application(endpoint: str, bucket: str, checksums: str) -> FastAPI:
+def make_application(endpoint: str, bucket: str, checksums: Checksums) -> FastAPI:
     """Make the service, which puts what is sent into the bucket."""
     app = FastAPI()
-    client = boto3.client(
+    client = boto3.session.Session().client(
         "s3",
         endpoint_url=endpoint,
         region_name="us-east-1",
@@ -81,7 +84,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--endpoint", required=True)
     parser.add_argument("--bucket", required=True)
-    parser.add_argument("--checksums", default="when_supported")
+    parser.add_argument("--checksums", choices=get_args(Checksums), required=True)
     options = parser.parse_args()
     app = make_application(options.endpoint, options.bucket, options.checksums)
     uvicorn.run(app, port=options.port, log_level="warning")
