@@ -55,6 +55,7 @@ COMPLAINT = re.compile(r"\b(?:bash|zsh): (?!cannot set terminal|no job control)|
 # run in; tests/process/test_commands.py has the real one.
 INSTALLED_UV = """#!/bin/sh
 case "$*" in
+    --version) echo "uv 1000.0.0"; exit ;;
     "python find" | "run --locked --no-dev sh -c :" | "run --locked sh -c :") exit ;;
     "run --no-sync "*.py*) shift 2 ;;
     *) echo "uv has not been told so before: $*" >&2; exit 1 ;;
