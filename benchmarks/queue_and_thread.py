@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import uuid
 from queue import Queue
-from typing import Any, Literal, cast, get_args
+from typing import IO, Literal, cast, get_args
 
 import boto3
 import uvicorn
@@ -68,7 +68,9 @@ def make_application(endpoint: str, bucket: str, checksums: Checksums) -> FastAP
         chunks: Queue[bytes | None] = Queue()
         key = f"originals/{uuid.uuid4().hex}.jpg"
         upload = asyncio.create_task(
-            run_in_threadpool(client.upload_fileobj, cast(Any, QueueReader(chunks)), bucket, key)
+            run_in_threadpool(
+                client.upload_fileobj, cast(IO[bytes], QueueReader(chunks)), bucket, key
+            )
         )
         async for chunk in request.stream():
             chunks.put(chunk)

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import faults
 from concurrency import start_in_thread
@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 
 # Two hide the store's time to answer; more would only hold more memory.
 MOST_IN_FLIGHT = 2
-# What one stream holds at most: the parts on their way, the pieces of the one being filled, and the
-# copy that makes them whole.
+# What one stream holds at most: the parts on their way, the one being filled, and what arrives or
+# is copied meanwhile.
 STREAM_BYTES = (MOST_IN_FLIGHT + 2) * PART_BYTES
 # The row is renewed several times before it would expire.
 RENEWALS_BEFORE_EXPIRY = 4
@@ -53,8 +53,10 @@ class Stream:
         self._backends = backends
         self._owner_id = owner_id
         self._kind = kind
-        self._held: list[bytes] = []  # of the part that is being filled
-        self._held_bytes = 0
+        self._part = bytearray()  # that is being filled
+        self._held_bytes = 0  # of it
+        # Full parts that are stored. Used again, memory costs no new pages.
+        self._spare: list[bytearray] = []
         self._file: NewFile | None = None  # once it is reserved, which is before its first part
         self._upload_id = ""
         self._parts: list[asyncio.Task[_StoredPart]] = []  # in their order
@@ -67,7 +69,7 @@ class Stream:
     async def __aexit__(
         self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
     ) -> None:
-        self._held.clear()
+        self._spare.clear()
         if self._file is not None and self._upload_id and not self._is_finished:
             self._backends.tasks.start(self._abort(self._file))
 
@@ -77,13 +79,14 @@ class Stream:
         `content_type` is what they are known to be by now. Raises StoreError, UploadExpired or
         DatabaseUnavailable.
         """
+        left = memoryview(piece)
         # More must follow a part: the last one is put by `finish`, whatever its length.
-        while self._held_bytes + len(piece) > PART_BYTES:
+        while self._held_bytes + len(left) > PART_BYTES:
             missing_bytes = PART_BYTES - self._held_bytes
-            self._hold(piece[:missing_bytes])
-            piece = piece[missing_bytes:]
+            self._hold(left[:missing_bytes])
+            left = left[missing_bytes:]
             await self._put_part(content_type or UNKNOWN_TYPE)
-        self._hold(piece)
+        self._hold(left)
         if self._file is not None:
             await self._renew_if_due(self._file)
 
@@ -100,7 +103,7 @@ class Stream:
                 self._owner_id,
                 self._kind,
                 self._make_filename(content_type),
-                self._take_held(),
+                bytes(self._take_part()),
                 content_type,
                 sha256,
             )
@@ -118,16 +121,21 @@ class Stream:
         faults.reached("original_put")
         return replace(self._file, late_facts=facts)
 
-    def _hold(self, piece: bytes) -> None:
-        self._held.append(piece)
-        self._held_bytes += len(piece)
+    def _hold(self, piece: memoryview) -> None:
+        end = self._held_bytes + len(piece)
+        if len(self._part) < PART_BYTES:
+            self._part += piece
+        else:
+            memoryview(self._part)[self._held_bytes : end] = piece
+        self._held_bytes = end
 
-    def _take_held(self) -> bytes:
-        """Take what is held, at most one part, as one piece: the only copy that a part costs."""
-        content = b"".join(self._held)
-        self._held.clear()
+    def _take_part(self) -> bytearray:
+        """Take what is held, and hold what comes now elsewhere."""
+        part = self._part
+        del part[self._held_bytes :]
+        self._part = self._spare.pop() if self._spare else bytearray()
         self._held_bytes = 0
-        return content
+        return part
 
     def _make_filename(self, content_type: str) -> str:
         suffix = mimetypes.guess_extension(content_type) or ""
@@ -153,18 +161,26 @@ class Stream:
         if len(self._parts) >= MOST_IN_FLIGHT:
             await self._parts[-MOST_IN_FLIGHT]
         number = len(self._parts) + 1
-        store = self._store_part(self._file, number, self._take_held())
+        store = self._store_part(self._file, number, self._take_part())
         self._parts.append(asyncio.create_task(store))
 
-    async def _store_part(self, file: NewFile, number: int, content: bytes) -> _StoredPart:
+    async def _store_part(self, file: NewFile, number: int, content: bytearray) -> _StoredPart:
+        attempts = 0
         sha256 = await start_in_thread(lambda: hashlib.sha256(content).hexdigest())
 
         async def put() -> str:
-            return await file.store.put_part(file.key, self._upload_id, number, content, sha256)
+            nonlocal attempts
+            attempts += 1
+            # Every store reads a bytearray as it does bytes.
+            part = cast(bytes, content)
+            return await file.store.put_part(file.key, self._upload_id, number, part, sha256)
 
         # Once more under its number: a part that arrived twice is there once.
         receipt = await put_patiently(put)
         faults.reached("part_put")
+        # A call that was given up may read its bytes for as long as it likes.
+        if attempts == 1 and len(content) == PART_BYTES:
+            self._spare.append(content)
         return _StoredPart(receipt, sha256)
 
     async def _renew_if_due(self, file: NewFile) -> None:

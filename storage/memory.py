@@ -79,7 +79,8 @@ class MemoryStore:
     def put_part(self, key: str, upload_id: str, number: int, content: bytes, sha256: str) -> str:
         _check(content, sha256)
         with self._lock:
-            self._find_upload(key, upload_id).parts[number] = content
+            # A copy, as whoever streams uses the memory of a part again.
+            self._find_upload(key, upload_id).parts[number] = bytes(content)
         return ""
 
     def complete_upload(
