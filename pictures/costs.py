@@ -11,11 +11,9 @@ import errors
 from pictures.formats import (
     DEAREST_BYTES_PER_PIXEL,
     Header,
-    find_dearest_header,
     read_header,
 )
 from pictures.values import (
-    CONTENT_TYPES,
     MASTER_SIDE_PX,
     PICTURE_SIDE_PX,
     Content,
@@ -115,24 +113,6 @@ def price_master(header: Header, file_bytes: int) -> Cost:
     cost = _price(header, size, reduced_bytes + scaling_bytes)
     carried_bytes = file_bytes + _count_carried_bytes(header, file_bytes)
     return Cost(cost.memory_bytes + carried_bytes, cost.cpu_seconds + _MASTER_SECONDS)
-
-
-def price_stored(
-    content_type: str, size: tuple[int, int], file_bytes: int, crop: Crop | None
-) -> Cost:
-    """Tell what a profile picture costs at most that is made of a stored file.
-
-    Of which no more is known than this, nor need be: what the decoder may take follows from the
-    file itself. The service's own copy is in it.
-    """
-    format_name = next(name for name, its_type in CONTENT_TYPES.items() if its_type == content_type)
-    header = find_dearest_header(format_name, size)
-    reduced_bytes = 0
-    if format_name == "JPEG":
-        reduced_bytes = _count_reduced_bytes(size, choose_reduction(header, size, crop))
-    cost = _price(header, size, reduced_bytes)
-    carried_bytes = file_bytes + _count_carried_bytes(header, file_bytes)
-    return Cost(cost.memory_bytes + carried_bytes, cost.cpu_seconds)
 
 
 def check_size(

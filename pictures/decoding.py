@@ -48,18 +48,6 @@ class Decoding:
         limits = (self._max_pixels, self._max_whole_pixels)
         return self._pool.make_master(content, cost, header, *limits)
 
-    async def process_stored(self, cost: Cost, fetch: Fetch, crop: Crop | None) -> ProcessedImage:
-        """Make a profile picture of a stored picture, likewise.
-
-        The cost is that of costs.price_stored.
-        """
-        return await self._slots.run_stored(cost, fetch, partial(self._process_stored, crop))
-
-    def _process_stored(self, crop: Crop | None, content: bytes) -> ProcessedImage:
-        limits = (self._max_pixels, self._max_whole_pixels)
-        _, cost = examine(content, crop, *limits)
-        return self._pool.process_profile_image(content, cost, crop, *limits)
-
 
 def _choose_budget_bytes(settings: Settings, cores: int) -> int:
     dearest_picture_bytes = count_dearest_bytes(

@@ -25,7 +25,6 @@ __all__ = [
     "CutShort",
     "Extent",
     "Header",
-    "find_dearest_header",
     "is_cut_short",
     "make_truncated",
     "measure_extent",
@@ -41,8 +40,6 @@ _BYTES_PER_PIXEL = {"GIF": 3.0, "WEBP": 12.5, "AVIF": 17.5, "HEIF": 20.5}
 # on in strips.
 _PNG_BYTES_PER_PIXEL = {0: 2, 2: 4, 3: 1, 4: 4, 6: 4}
 DEAREST_BYTES_PER_PIXEL = max(_BYTES_PER_PIXEL.values())
-# A JPEG of four components that is not baseline, none of them at reduced sampling.
-_JPEG_BYTES_PER_PIXEL = 8
 _PNG_HEAD_BYTES = 33
 _GIF_HEAD_BYTES = 13
 _WEBP_HEAD_BYTES = 30
@@ -116,16 +113,6 @@ def measure_extent(header: Header) -> Reading[Extent]:
     if header.format == "PNG":
         return (yield from _count_png_pixel_bytes())
     return Extent()
-
-
-def find_dearest_header(format_name: str, size: tuple[int, int]) -> Header:
-    """Make the header of the dearest picture of this format and size."""
-    dearest = {
-        "JPEG": _JPEG_BYTES_PER_PIXEL,
-        "PNG": max(_PNG_BYTES_PER_PIXEL.values()),
-        **_BYTES_PER_PIXEL,
-    }
-    return Header(format_name, *size, dearest[format_name])
 
 
 def make_truncated(file_bytes: int) -> TruncatedPicture:

@@ -34,9 +34,7 @@ from pictures.arriving import HeaderWatch
 from pictures.costs import (
     DEFAULT_MAX_PIXELS,
     DEFAULT_MAX_WHOLE_PIXELS,
-    examine,
     price_master,
-    price_stored,
 )
 from pictures.decoding import Decoding
 from pictures.formats import read_header
@@ -565,29 +563,24 @@ def test_sides_that_lie_are_a_dead_decoder(obeying: DecoderPool, lie: str) -> No
             make_picture(obeying, said_by_decoder(MADE_MASTER.to_bytes() + OUR_MASTER.content))
 
 
-def test_a_stored_picture_is_fetched_in_its_slot_and_made_by_a_decoder() -> None:
+def test_a_stored_file_is_fetched_in_its_slot_and_its_master_made_by_a_decoder() -> None:
     content = phone_photo(2400, 1800) + bytes(100)
     watch = HeaderWatch(DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS)
     watch.feed(content)
     arrived = watch.finish()
-    crop = Crop(5, 6, 700)
 
-    async def make(pool: DecoderPool) -> tuple[ProcessedImage, ProcessedImage]:
+    async def make(pool: DecoderPool) -> ProcessedImage:
         decoding = Decoding(pool, Settings(_env_file=None))
 
         async def fetch() -> bytes:
             assert decoding._slots._queue.free.common == (os.cpu_count() or 1) - 1
             return content[: arrived.picture_bytes]
 
-        master = await decoding.make_master(arrived.cost, fetch)
-        cost = price_stored(arrived.content_type, (2400, 1800), arrived.picture_bytes, crop)
-        assert cost.memory_bytes > examine(content, crop)[1].memory_bytes
-        return master, await decoding.process_stored(cost, fetch, crop)
+        return await decoding.make_master(arrived.cost, fetch)
 
     with contextlib.closing(DecoderPool()) as pool:
-        master, square = asyncio.run(make(pool))
+        master = asyncio.run(make(pool))
     assert master.sha256 == image_utils.make_master(content).sha256
-    assert square.sha256 == image_utils.process_profile_image(content, crop).sha256
 
 
 def test_an_answer_that_is_cut_off_is_one_refused_upload(obeying: DecoderPool) -> None:
