@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 
 from tests.crash.history import Change
@@ -17,16 +17,17 @@ AFTER_DELETION = {"user_not_found", "invalid_token"}
 
 def ask_and_note(
     lane: Lane,
-    changes: Sequence[Change],
+    change: Change,
     method: str,
     path: str,
     body: bytes | None,
     headers: dict[str, str],
-    honest: Collection[str],
+    list_honest: Callable[[], Collection[str]],
 ) -> Answer | None:
-    """Send a request for these changes and note what was told; None when there was no answer.
+    """Send a request for this change and note what was told; None when there was no answer.
 
-    `honest` are the codes that may be told beside outages: that nothing was changed, and why.
+    `list_honest` is asked once there is an answer: which codes, beside those of outages, may say
+    that nothing was changed, after all that others have begun until then.
     """
     try:
         status, content = lane.request(method, path, body, headers)
@@ -39,14 +40,11 @@ def ask_and_note(
     told = json.loads(content or b"{}")
     code = told.get("code")
     if status in (200, 201, 204):
-        for change in changes:
-            change.end("told")
+        change.end("told")
     elif status == 503 and code == "outcome_unknown":
-        for change in changes:
-            change.know_no_more()
-    elif (status == 503 and code in REFUSALS) or code in honest:
-        for change in changes:
-            change.end("refused")
+        change.know_no_more()
+    elif (status == 503 and code in REFUSALS) or code in list_honest():
+        change.end("refused")
     else:
         lane.wrong(f"{method} {path} was answered {status} {code}")
         return None

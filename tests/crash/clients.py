@@ -152,10 +152,12 @@ class _Clients:
         headers: dict[str, str],
     ) -> Answer | None:
         """Send and note what was told; None when there was no answer."""
-        honest = AFTER_DELETION if account.history.may_be_gone() else set()
-        if change.wanted is None:
-            honest = honest | {"no_picture"}
-        return ask_and_note(self._lane, [change], method, path, body, headers, honest)
+
+        def list_honest() -> set[str]:
+            honest = AFTER_DELETION if account.history.may_be_gone() else set()
+            return honest | ({"no_picture"} if change.wanted is None else set())
+
+        return ask_and_note(self._lane, change, method, path, body, headers, list_honest)
 
     def _compare_shown(self, account: Account) -> None:
         """After each answer: what the account shows can be

@@ -98,7 +98,7 @@ class PhotoClient:
         )
         headers = {**self._account.headers, **FORM}
         answer = ask_and_note(
-            self._lane, [change], "POST", "/photos", body, headers, AFTER_DELETION
+            self._lane, change, "POST", "/photos", body, headers, self._list_honest
         )
         if answer is not None and answer[0] == 201:
             photo.id = answer[1]["id"]
@@ -135,18 +135,23 @@ class PhotoClient:
         """Ask for a change of a photo; alone, compare what is told with what it may be."""
         headers = self._account.headers | (FORM if isinstance(body, bytes) else JSON)
         content = json.dumps(body).encode() if isinstance(body, dict) else body
-        honest = {"photo_changed"}
-        if self._account.history.may_be_gone():
-            honest |= AFTER_DELETION
-        if photo.may_be_gone():
-            honest |= {"photo_not_found"}
         path = f"/photos/{photo.id}"
-        answer = ask_and_note(self._lane, [change], method, path, content, headers, honest)
+
+        def list_honest() -> set[str]:
+            honest = {"photo_changed", *self._list_honest()}
+            return honest | ({"photo_not_found"} if photo.may_be_gone() else set())
+
+        answer = ask_and_note(self._lane, change, method, path, content, headers, list_honest)
         if answer is not None and answer[0] == 200:
             self._compare(photo, answer[1])
         if answer is not None and answer[1].get("code") == "photo_not_found":
             photo.originals.begin(GONE).end("told")  # a deletion that nobody was told of
         return answer
+
+    def _list_honest(self) -> set[str]:
+        """What may be answered since the account may be deleted, and its photos with it."""
+        is_there = not self._account.history.may_be_gone()
+        return set() if is_there else {*AFTER_DELETION, "photo_not_found"}
 
     def _compare(self, photo: Photo, told: dict[str, Any]) -> None:
         photo.url = told["url"]
