@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageFilter
 
-from benchmarks import image_step, memory, replace
+from benchmarks import image_step, memory, replace, streaming
 from benchmarks.load import Answer
 from benchmarks.textbook import textbook_image
 from pictures import examine
@@ -234,3 +234,26 @@ def test_only_a_new_picture_counts_as_replaced(status: int, image_files: list[st
             client.replace_picture(b"a form")
         client.close()
         server.shutdown()
+
+
+def test_streaming_is_measured_beside_a_queue_and_a_thread() -> None:
+    printed = run("benchmarks.streaming", "--mib", "12", "--rounds", "1")
+    lines = printed.splitlines()[2:]
+    assert [line.split()[0] for line in lines] == list(streaming.CHECKSUMS), printed
+    for line in lines:
+        _, _, forum_seconds, _, _, _, own_seconds, *_, ratio = line.split()
+        assert float(forum_seconds) / float(own_seconds) == pytest.approx(float(ratio), rel=0.2)
+
+
+def test_streaming_is_checked_on_its_speed_and_its_memory() -> None:
+    def rounds(seconds: float, rss_bytes: int) -> list[streaming.Round]:
+        forum = streaming.Cost(1.5, 1, 1, 1)
+        return [
+            streaming.Round(forum, streaming.Cost(own_seconds, 1, rss_bytes, 1))
+            for own_seconds in (seconds / 2, seconds, seconds * 2)
+        ]
+
+    most_bytes = streaming.MOST_OVER_IDLE_BYTES
+    assert streaming.find_shortfalls("", rounds(1, most_bytes)) == []
+    assert len(streaming.find_shortfalls("", rounds(1.01, most_bytes))) == 1
+    assert len(streaming.find_shortfalls("", rounds(1, most_bytes + 1))) == 1

@@ -18,7 +18,7 @@ from tests.support.pictures import jpeg
 from tests.support.postgres import PostgresProxy
 from tests.support.services import ROOT, Bucket, Service
 
-# The long run sends 300; what it shows does not depend on it, but its time does.
+# docs/acceptance.md has the long run of 300; what this shows does not depend on it.
 SIZE_BYTES = int(os.environ.get("READ_ONLY_TEST_MIB", "40")) * MIB
 # The whole file system is read-only, and there is nothing where temporary files would go.
 LIBRARIES = str(Path(sys.prefix).resolve())
