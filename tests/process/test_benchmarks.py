@@ -245,6 +245,15 @@ def test_streaming_is_measured_beside_a_queue_and_a_thread() -> None:
         assert float(forum_seconds) / float(own_seconds) == pytest.approx(float(ratio), rel=0.2)
 
 
+def test_replacing_a_picture_is_measured_beside_photos() -> None:
+    printed = run("benchmarks.beside_photos", "--rounds", "1", "--uploads", "2")
+    _, line, last = printed.splitlines()
+    number, alone_ms, beside_ms, photos, ratio = line.split()
+    assert (number, int(photos) > 0) == ("1", True), printed
+    assert float(beside_ms) / float(alone_ms) == pytest.approx(float(ratio), rel=0.05)
+    assert last.startswith(ratio)
+
+
 def test_streaming_is_checked_on_its_speed_and_its_memory() -> None:
     def rounds(seconds: float, rss_bytes: int) -> list[streaming.Round]:
         forum = streaming.Cost(1.5, 1, 1, 1)
