@@ -145,6 +145,7 @@ class Stream:
         """Reserve a row, begin the upload and let the row know it, before the first part."""
         filename = self._make_filename(content_type)
         file = await reserve(self._backends, self._owner_id, self._kind, filename)
+        self._file = file
         self._renewed_at = asyncio.get_running_loop().time()
         self._upload_id = await file.store.begin_upload(file.key, content_type)
         noted = await self._backends.database.fetch(
@@ -156,12 +157,11 @@ class Stream:
 
     async def _put_part(self, content_type: str) -> None:
         """Send what is held on its way as a part, once few enough are under way."""
-        if self._file is None:
-            self._file = await self._begin(content_type)
+        file = self._file or await self._begin(content_type)
         if len(self._parts) >= MOST_IN_FLIGHT:
             await self._parts[-MOST_IN_FLIGHT]
         number = len(self._parts) + 1
-        store = self._store_part(self._file, number, self._take_part())
+        store = self._store_part(file, number, self._take_part())
         self._parts.append(asyncio.create_task(store))
 
     async def _store_part(self, file: NewFile, number: int, content: bytearray) -> _StoredPart:
