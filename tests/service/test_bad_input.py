@@ -256,7 +256,7 @@ BAD_FORMS: dict[str, tuple[Send, int, str]] = {
         422,
         "file_is_a_field",
     ),
-    "JSON": (as_body(b'{"file": "photo.jpg"}', content_type="application/json"), 422, "not_a_form"),
+    "text": (as_body(b"photo.jpg", content_type="text/plain"), 422, "not_a_form"),
     "a form of the other kind": (
         as_body(b"file=photo.jpg", content_type="application/x-www-form-urlencoded"),
         422,

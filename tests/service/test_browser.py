@@ -148,7 +148,7 @@ def test_the_try_it_out_page_loads_all_it_needs_from_the_service(
         "/health/ready",
     ):
         expect(page.locator(f'.opblock-summary-path[data-path="{path}"]').first).to_be_visible()
-    expect(page.locator(".opblock-patch")).to_have_count(2)
+    expect(page.locator(".opblock-patch")).to_have_count(3)
     page.locator(".opblock-patch", has_text="/picture").locator(".opblock-summary").click()
     expect(page.locator(".opblock-patch.is-open")).to_be_visible()
     assert browser.hosts == {f"{shared_service.host}:{shared_service.port}"}
