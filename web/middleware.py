@@ -8,6 +8,7 @@ import logging
 import re
 import time
 import uuid
+from contextlib import suppress
 from typing import Any
 
 from fastapi import Request
@@ -255,10 +256,9 @@ class PoliteEnd:
             # All of the answer is on its way but its end,
             # at which the server closes the connection.
             await send({**message, "more_body": True})
-            try:
+            # Cut short by a pause or by the server's end, the answer is whole all the same.
+            with suppress(TimeoutError, asyncio.CancelledError):
                 await drain()
-            except TimeoutError:
-                pass
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
         await self._app(scope, receive_and_note, send_politely)

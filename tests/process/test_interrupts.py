@@ -34,6 +34,14 @@ UNFINISHED = (
 )
 
 
+@pytest.fixture(autouse=True)
+def hangs_up_by_default() -> Iterator[None]:
+    """Also below nohup, which every process that is started here would inherit."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Iterator[Path]:
     """A folder to be; when the test is over no process of it may be left."""
