@@ -5,20 +5,19 @@ writes waits for the store. Killed anywhere, it leaves a pending row that knows 
 """
 
 import asyncio
-import hashlib
 import logging
 import mimetypes
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Self, cast
 
 import faults
-from concurrency import start_in_thread
 from errors import StoreError, UploadExpired
 from files import statements
 from files.backends import Backends
+from files.hashing import FileHash, Hashes
 from files.kinds import Kind
 from files.puts import put_patiently, put_whole
 from files.reservations import NewFile, renew, reserve
@@ -36,14 +35,8 @@ RENEWALS_BEFORE_EXPIRY = 4
 UNKNOWN_TYPE = "application/octet-stream"
 
 
-@dataclass(frozen=True)
-class _StoredPart:
-    receipt: str
-    sha256: str
-
-
 class Stream:
-    """One file that is written in pieces, then finished.
+    """One file that is written in pieces, hashed, then finished.
 
     As a context it ends what is not finished: the parts on their way are waited for behind it and
     the upload is aborted. The row stays pending and expires.
@@ -57,9 +50,11 @@ class Stream:
         self._held_bytes = 0  # of it
         # Full parts that are stored. Used again, memory costs no new pages.
         self._spare: list[bytearray] = []
+        self._hash = FileHash()
+        self._beginning_bytes: int | None = None
         self._file: NewFile | None = None  # once it is reserved, which is before its first part
         self._upload_id = ""
-        self._parts: list[asyncio.Task[_StoredPart]] = []  # in their order
+        self._parts: list[asyncio.Task[str]] = []  # for their receipts, in their order
         self._renewed_at = 0.0
         self._is_finished = False
 
@@ -73,22 +68,33 @@ class Stream:
         if self._file is not None and self._upload_id and not self._is_finished:
             self._backends.tasks.start(self._abort(self._file))
 
-    async def write(self, piece: bytes, content_type: str | None = None) -> None:
+    async def write(
+        self, piece: bytes, content_type: str | None = None, beginning_bytes: int | None = None
+    ) -> None:
         """Take the next bytes; wait while the store has enough to do.
 
-        `content_type` is what they are known to be by now. Raises StoreError, UploadExpired or
-        DatabaseUnavailable.
+        What is known by now of the file: what it is, and how long the beginning is that is hashed
+        for itself; that is said at the latest with its last byte. Raises StoreError, UploadExpired
+        or DatabaseUnavailable.
         """
+        self._beginning_bytes = beginning_bytes
         left = memoryview(piece)
         # More must follow a part: the last one is put by `finish`, whatever its length.
         while self._held_bytes + len(left) > PART_BYTES:
             missing_bytes = PART_BYTES - self._held_bytes
             self._hold(left[:missing_bytes])
             left = left[missing_bytes:]
-            await self._put_part(content_type or UNKNOWN_TYPE)
+            hashing = self._hash.begin(self._part, beginning_bytes)
+            await self._put_part(content_type or UNKNOWN_TYPE, hashing)
         self._hold(left)
         if self._file is not None:
             await self._renew_if_due(self._file)
+
+    async def hash(self) -> Hashes:
+        """Hash all that was written; nothing is written after it."""
+        self._cut_part()
+        self._hash.begin(self._part, self._beginning_bytes)
+        return await self._hash.finish()
 
     async def finish(self, facts: Mapping[str, object]) -> NewFile:
         """Store what is left, and make it one object; `facts` are its row's, columns of FACTS.
@@ -109,13 +115,8 @@ class Stream:
             )
         else:
             await self._put_part(content_type)
-            parts = await asyncio.gather(*self._parts)
-            await self._file.store.complete_upload(
-                self._file.key,
-                self._upload_id,
-                [part.receipt for part in parts],
-                [part.sha256 for part in parts],
-            )
+            receipts = await asyncio.gather(*self._parts)
+            await self._file.store.complete_upload(self._file.key, self._upload_id, receipts)
             faults.reached("upload_completed")
         self._is_finished = True
         faults.reached("original_put")
@@ -129,10 +130,14 @@ class Stream:
             memoryview(self._part)[self._held_bytes : end] = piece
         self._held_bytes = end
 
+    def _cut_part(self) -> None:
+        """Cut what is held from memory that was used before, and longer."""
+        del self._part[self._held_bytes :]
+
     def _take_part(self) -> bytearray:
         """Take what is held, and hold what comes now elsewhere."""
+        self._cut_part()
         part = self._part
-        del part[self._held_bytes :]
         self._part = self._spare.pop() if self._spare else bytearray()
         self._held_bytes = 0
         return part
@@ -155,33 +160,40 @@ class Stream:
             raise UploadExpired
         return file
 
-    async def _put_part(self, content_type: str) -> None:
+    async def _put_part(self, content_type: str, hashing: asyncio.Task[None] | None = None) -> None:
         """Send what is held on its way as a part, once few enough are under way."""
         file = self._file or await self._begin(content_type)
         if len(self._parts) >= MOST_IN_FLIGHT:
             await self._parts[-MOST_IN_FLIGHT]
         number = len(self._parts) + 1
-        store = self._store_part(file, number, self._take_part())
+        store = self._store_part(file, number, self._take_part(), hashing)
         self._parts.append(asyncio.create_task(store))
 
-    async def _store_part(self, file: NewFile, number: int, content: bytearray) -> _StoredPart:
+    async def _store_part(
+        self,
+        file: NewFile,
+        number: int,
+        content: bytearray,
+        hashing: asyncio.Task[None] | None,
+    ) -> str:
         attempts = 0
-        sha256 = await start_in_thread(lambda: hashlib.sha256(content).hexdigest())
 
         async def put() -> str:
             nonlocal attempts
             attempts += 1
             # Every store reads a bytearray as it does bytes.
             part = cast(bytes, content)
-            return await file.store.put_part(file.key, self._upload_id, number, part, sha256)
+            return await file.store.put_part(file.key, self._upload_id, number, part)
 
         # Once more under its number: a part that arrived twice is there once.
         receipt = await put_patiently(put)
         faults.reached("part_put")
+        if hashing is not None:
+            await hashing
         # A call that was given up may read its bytes for as long as it likes.
         if attempts == 1 and len(content) == PART_BYTES:
             self._spare.append(content)
-        return _StoredPart(receipt, sha256)
+        return receipt
 
     async def _renew_if_due(self, file: NewFile) -> None:
         """Renew the row of a file that arrives slowly, before a reaper takes it for left over."""

@@ -70,7 +70,7 @@ async def add_photo(
                 **files.columns,
             )
             if claim is not None:
-                content = find_fingerprint(sent.arrived.sha256, sent.filename, words)
+                content = find_fingerprint(sent.hashes.whole, sent.filename, words)
                 await claim.complete(transaction, inserted[0]["id"], content)
             return files.dispensable_ids
 
@@ -192,14 +192,14 @@ async def _store_files(
         **dict.fromkeys(FACTS),
         "content_type": arrived.content_type,
         "size_bytes": arrived.size_bytes,
-        "sha256": arrived.sha256,
+        "sha256": sent.hashes.whole,
         "width_px": arrived.header.width_px,
         "height_px": arrived.header.height_px,
     }
     original = await sent.stream.finish(facts)
     change.add(original)
     fetch = partial(
-        read_stored, original.store, original.key, arrived.picture_bytes, arrived.picture_sha256
+        read_stored, original.store, original.key, arrived.picture_bytes, sent.hashes.beginning
     )
     picture = await decoding.make_master(arrived.cost, fetch)
     master = await change.store(_find_kind(visibility), picture)

@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from files import Backends
+from files.hashing import Hashes
 from files.kinds import PHOTO_ORIGINAL
 from files.streams import Stream
 from pictures.arriving import ArrivedPicture, HeaderWatch
@@ -16,6 +17,7 @@ class Sent:
 
     stream: Stream
     arrived: ArrivedPicture
+    hashes: Hashes  # of the file, and of the picture at its beginning
     filename: str
 
 
@@ -45,8 +47,9 @@ class Intake:
         Raises BadPicture or TooLarge as soon as the bytes tell, and what Stream.write raises.
         """
         self._watch.feed(piece)
-        await self._stream.write(piece, self._watch.content_type)
+        await self._stream.write(piece, self._watch.content_type, self._watch.picture_bytes)
 
-    def finish(self, filename: str) -> Sent:
+    async def finish(self, filename: str) -> Sent:
         """Say that the last byte is here. Raises BadPicture or TooLarge."""
-        return Sent(self._stream, self._watch.finish(), filename)
+        arrived = self._watch.finish()
+        return Sent(self._stream, arrived, await self._stream.hash(), filename)

@@ -1,10 +1,9 @@
-"""A file judged while it arrives: what it is, whether it is taken, its hashes, where it ends.
+"""A file judged while it arrives: what it is, whether it is taken, where its picture ends.
 
 It is refused as soon as its bytes tell, in the same words as a whole file (costs.examine), however
 it is cut into pieces. Little of it is kept: what its header still needs, and its end.
 """
 
-import hashlib
 from dataclasses import dataclass
 
 from pictures.costs import Cost, check_size, price_master
@@ -18,15 +17,13 @@ class ArrivedPicture:
     """A file that arrived whole, and what making a master of it costs.
 
     The picture may end before the file does: behind a JPEG may stand whatever its camera, or
-    somebody, put there. The hashes are in hexadecimal.
+    somebody, put there.
     """
 
     header: Header
     content_type: str  # of what it is, whatever the client called it
     size_bytes: int
-    sha256: str
     picture_bytes: int
-    picture_sha256: str
     cost: Cost
 
 
@@ -38,13 +35,17 @@ class HeaderWatch:
         self._limits = (max_pixels, max_whole_pixels)
         self._header: Header | None = None
         self._reading = FedReading(self._read())
-        self._hash = hashlib.sha256()
-        self._picture_hash: hashlib._Hash | None = None
 
     @property
     def content_type(self) -> str | None:
         """What the file is, once that was read and is within the limits; before, None."""
         return None if self._header is None else CONTENT_TYPES[self._header.format]
+
+    @property
+    def picture_bytes(self) -> int | None:
+        """Where the picture ends, known with its last byte; None where the file may end there."""
+        extent = self._reading.result
+        return None if extent is None else extent.picture_bytes
 
     def _read(self) -> Reading[Extent]:
         header = yield from read_start()
@@ -57,16 +58,7 @@ class HeaderWatch:
 
         Raises NotAPicture, UnsupportedFormat, BrokenPicture, TooManyPixels or SideTooLong.
         """
-        before_bytes = self._reading.size_bytes
         self._reading.feed(piece)
-        extent = self._reading.result
-        if self._picture_hash is None and extent is not None and extent.picture_bytes is not None:
-            # The end is found with its last byte, so that it lies in this piece.
-            here_bytes = extent.picture_bytes - before_bytes
-            self._hash.update(piece[:here_bytes])
-            self._picture_hash = self._hash.copy()
-            piece = piece[here_bytes:]
-        self._hash.update(piece)
 
     def finish(self) -> ArrivedPicture:
         """Say that the file has ended, and tell all about it.
@@ -81,13 +73,10 @@ class HeaderWatch:
         assert self._header is not None  # or the reading would have raised
         header = extent.complete(self._header, size_bytes)
         picture_bytes = size_bytes if extent.picture_bytes is None else extent.picture_bytes
-        picture_hash = self._picture_hash or self._hash
         return ArrivedPicture(
             header=header,
             content_type=CONTENT_TYPES[header.format],
             size_bytes=size_bytes,
-            sha256=self._hash.hexdigest(),
             picture_bytes=picture_bytes,
-            picture_sha256=picture_hash.hexdigest(),
             cost=price_master(header, picture_bytes),
         )

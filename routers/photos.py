@@ -292,7 +292,7 @@ async def _receive(
     intake = await resources.enter_async_context(Intake(backends, owner_id))
     form = await read_photo_form(request, backends.settings, intake.write)
     words = _read_words(form)
-    return intake.finish(form.filename), words
+    return await intake.finish(form.filename), words
 
 
 def _read_words(form: PhotoForm) -> Words:

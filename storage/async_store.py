@@ -70,17 +70,13 @@ class AsyncStore:
     async def begin_upload(self, key: str, content_type: str) -> str:
         return await self._call(functools.partial(self._store.begin_upload, key, content_type))
 
-    async def put_part(
-        self, key: str, upload_id: str, number: int, content: bytes, sha256: str
-    ) -> str:
-        put = functools.partial(self._store.put_part, key, upload_id, number, content, sha256)
+    async def put_part(self, key: str, upload_id: str, number: int, content: bytes) -> str:
+        put = functools.partial(self._store.put_part, key, upload_id, number, content)
         return await self._call(put)
 
-    async def complete_upload(
-        self, key: str, upload_id: str, receipts: Sequence[str], sha256s: Sequence[str]
-    ) -> None:
+    async def complete_upload(self, key: str, upload_id: str, receipts: Sequence[str]) -> None:
         complete = self._store.complete_upload
-        await self._call(functools.partial(complete, key, upload_id, receipts, sha256s))
+        await self._call(functools.partial(complete, key, upload_id, receipts))
 
     async def abort_upload(self, key: str, upload_id: str) -> None:
         await self._call(functools.partial(self._store.abort_upload, key, upload_id))

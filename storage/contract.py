@@ -98,19 +98,19 @@ class Store(Protocol):
         kept until it is completed or aborted.
         """
 
-    def put_part(self, key: str, upload_id: str, number: int, content: bytes, sha256: str) -> str:
+    def put_part(self, key: str, upload_id: str, number: int, content: bytes) -> str:
         """Store one part, numbered from 1; return its receipt, which completing asks for.
 
-        Parts may come in any order and side by side. All but the last have PART_BYTES.
+        Parts may come in any order and side by side. All but the last have PART_BYTES. A receipt
+        tells just these bytes from any others, and nobody but the store reads it.
         """
 
-    def complete_upload(
-        self, key: str, upload_id: str, receipts: Sequence[str], sha256s: Sequence[str]
-    ) -> None:
+    def complete_upload(self, key: str, upload_id: str, receipts: Sequence[str]) -> None:
         """Make the parts one object, durably before returning; there is at least one.
 
-        `receipts` and `sha256s` are of all parts in their order. Raises ObjectExists as `put` does.
-        After a failure the upload is still to be aborted.
+        `receipts` are of all parts in their order. Raises ObjectExists as `put` does, and
+        StoreUnavailable where a part is not there, or is not the one of its receipt. After a
+        failure the upload is still to be aborted.
         """
 
     def abort_upload(self, key: str, upload_id: str) -> None:

@@ -51,9 +51,10 @@ def write_part(name: str, drafts: int, number: int, content: bytes) -> None:
 
 
 def check_parts(name: str, drafts: int, sha256s: Sequence[str]) -> None:
-    """Read a draft again, which must have exactly these parts. Raises FileNotFoundError.
+    """Read a draft again, which must have exactly the parts of these hashes, in hexadecimal.
 
     Raises StoreUnavailable where one never came: it is missing, or a hole, which reads as zeros.
+    Raises FileNotFoundError.
     """
     with _open_draft(name, drafts, os.O_RDONLY) as draft:
         if os.fstat(draft).st_size > len(sha256s) * PART_BYTES:

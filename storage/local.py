@@ -7,6 +7,7 @@ walking a million pictures. Below its root it follows no link and knows regular 
 """
 
 import errno
+import hashlib
 import mimetypes
 import os
 import stat
@@ -122,24 +123,22 @@ class LocalStore:
             write_draft(draft, drafts, b"")
         return draft
 
-    def put_part(self, key: str, upload_id: str, number: int, content: bytes, sha256: str) -> str:
+    def put_part(self, key: str, upload_id: str, number: int, content: bytes) -> str:
         with (
             _translate_errors(missing=StoreUnavailable),
             self._folders.open(DRAFTS) as drafts,
         ):
             write_part(upload_id, drafts, number, content)
-        return ""
+        return hashlib.sha256(content).hexdigest()
 
-    def complete_upload(
-        self, key: str, upload_id: str, receipts: Sequence[str], sha256s: Sequence[str]
-    ) -> None:
+    def complete_upload(self, key: str, upload_id: str, receipts: Sequence[str]) -> None:
         path, name = _split(key)
         with (
             _translate_errors(missing=StoreUnavailable),
             self._folders.open(*path, makes=True) as folder,
             self._folders.open(DRAFTS) as drafts,
         ):
-            check_parts(upload_id, drafts, sha256s)  # each has been synced by its put_part
+            check_parts(upload_id, drafts, receipts)  # each has been synced by its put_part
             link_draft(upload_id, drafts, name, folder)
             remove_draft(upload_id, drafts)
             os.fsync(folder)

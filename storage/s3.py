@@ -27,7 +27,8 @@ from storage.contract import (
     check_key,
 )
 from storage.s3_answers import CreateOnly, read_code, translate_errors, translate_writing_errors
-from storage.s3_uploads import S3Uploads, encode_checksum
+from storage.s3_checksums import encode_checksum, sign_checksum_only
+from storage.s3_uploads import S3Uploads
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import PutObjectRequestTypeDef
@@ -78,7 +79,10 @@ class S3Store:
         # Redirected, botocore asks where the bucket lies, and asks
         # again when that is redirected too (as from http to https): for
         # ever. It asks by a verb that we neither use nor are allowed.
-        self._client.meta.events.register("before-call.s3.HeadBucket", cast(Any, _refuse))
+        events = self._client.meta.events
+        events.register("before-call.s3.HeadBucket", cast(Any, _refuse))
+        for operation in ("PutObject", "UploadPart"):
+            events.register(f"before-sign.s3.{operation}", cast(Any, sign_checksum_only))
         sends_checksums = settings.checksums == "when_supported"
         self._uploads = S3Uploads(self._client, self.bucket, sends_checksums)
 
@@ -159,13 +163,11 @@ class S3Store:
     def begin_upload(self, key: str, content_type: str) -> str:
         return self._uploads.begin(key, content_type)
 
-    def put_part(self, key: str, upload_id: str, number: int, content: bytes, sha256: str) -> str:
-        return self._uploads.put_part(key, upload_id, number, content, sha256)
+    def put_part(self, key: str, upload_id: str, number: int, content: bytes) -> str:
+        return self._uploads.put_part(key, upload_id, number, content)
 
-    def complete_upload(
-        self, key: str, upload_id: str, receipts: Sequence[str], sha256s: Sequence[str]
-    ) -> None:
-        self._uploads.complete(key, upload_id, receipts, sha256s)
+    def complete_upload(self, key: str, upload_id: str, receipts: Sequence[str]) -> None:
+        self._uploads.complete(key, upload_id, receipts)
 
     def abort_upload(self, key: str, upload_id: str) -> None:
         self._uploads.abort(key, upload_id)

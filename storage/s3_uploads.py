@@ -4,7 +4,8 @@ No part of an answer is believed without its receipt, and nothing is tried twice
 aborts a failed upload, and the reaper aborts what a crash left.
 """
 
-import base64
+import hashlib
+import json
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from storage.s3_answers import (
     translate_errors,
     translate_writing_errors,
 )
+from storage.s3_checksums import encode_checksum
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -56,9 +58,10 @@ class S3Uploads:
             )
         return require(begun.get("UploadId"))
 
-    def put_part(self, key: str, upload_id: str, number: int, content: bytes, sha256: str) -> str:
+    def put_part(self, key: str, upload_id: str, number: int, content: bytes) -> str:
         checksum: dict[str, Any] = {}
         if self._sends_checksums:
+            sha256 = hashlib.sha256(content).hexdigest()
             checksum["ChecksumSHA256"] = encode_checksum(sha256)
         check_key(key)
         with translate_writing_errors():
@@ -70,17 +73,13 @@ class S3Uploads:
                 Body=content,
                 **checksum,
             )
-        return require(stored.get("ETag"))
+        return json.dumps({"ETag": require(stored.get("ETag")), **checksum})
 
-    def complete(
-        self, key: str, upload_id: str, receipts: Sequence[str], sha256s: Sequence[str]
-    ) -> None:
+    def complete(self, key: str, upload_id: str, receipts: Sequence[str]) -> None:
         parts: list[CompletedPartTypeDef] = []
-        for number, (receipt, sha256) in enumerate(zip(receipts, sha256s, strict=True), 1):
-            part: CompletedPartTypeDef = {"PartNumber": number, "ETag": receipt}
-            if self._sends_checksums:
-                part["ChecksumSHA256"] = encode_checksum(sha256)
-            parts.append(part)
+        for number, receipt in enumerate(receipts, 1):
+            part: CompletedPartTypeDef = json.loads(receipt)
+            parts.append({**part, "PartNumber": number})
         complete = partial(
             self._client.complete_multipart_upload,
             Bucket=self._bucket,
@@ -116,8 +115,3 @@ class S3Uploads:
                 for upload in page.get("Uploads", [])
                 if upload["Key"] == key
             ]
-
-
-def encode_checksum(sha256: str) -> str:
-    """Write a hexadecimal checksum as S3 does, in base64."""
-    return base64.b64encode(bytes.fromhex(sha256)).decode()

@@ -14,6 +14,7 @@ from database import Row, Transaction
 from errors import StoreError, StoreUnavailable, UploadExpired
 from files import Backends, reaper
 from files.change import Change
+from files.hashing import Hashes
 from files.kinds import PHOTO_ORIGINAL
 from files.streams import MOST_IN_FLIGHT, STREAM_BYTES, Stream
 from storage import PART_BYTES
@@ -55,7 +56,7 @@ class WatchedStore(MemoryStore):
             raise StoreUnavailable
         return upload_id
 
-    def put_part(self, key: str, upload_id: str, number: int, content: bytes, sha256: str) -> str:
+    def put_part(self, key: str, upload_id: str, number: int, content: bytes) -> str:
         with self._counting:
             self.running += 1
             self.most_running = max(self.most_running, self.running)
@@ -67,15 +68,15 @@ class WatchedStore(MemoryStore):
                 self.calls.append(f"part {number} fails")
                 self.given_up.append((content, bytes(content)))
                 raise StoreUnavailable
-            self.keep_part(key, upload_id, number, content, sha256)
+            receipt = self.keep_part(key, upload_id, number, content)
             self.calls.append(f"part {number}")
-            return ""
+            return receipt
         finally:
             with self._counting:
                 self.running -= 1
 
-    def keep_part(self, key: str, upload_id: str, number: int, content: bytes, sha256: str) -> None:
-        super().put_part(key, upload_id, number, content, sha256)
+    def keep_part(self, key: str, upload_id: str, number: int, content: bytes) -> str:
+        return super().put_part(key, upload_id, number, content)
 
     def abort_upload(self, key: str, upload_id: str) -> None:
         self.calls.append("abort")
@@ -89,8 +90,8 @@ class WatchedStore(MemoryStore):
 class ForgetfulStore(WatchedStore):
     """A store that keeps no part, so that what is held is held by whoever streams."""
 
-    def keep_part(self, key: str, upload_id: str, number: int, content: bytes, sha256: str) -> None:
-        pass
+    def keep_part(self, key: str, upload_id: str, number: int, content: bytes) -> str:
+        return ""
 
     def complete_upload(self, *_: object) -> None:
         pass
@@ -167,6 +168,30 @@ def test_what_fits_in_a_part_is_put_at_once_and_begins_no_upload(
     key = local_stock.ask(stream_all)
     assert (store.open(key).stream.read(), store.calls) == (content, [])
     assert local_stock.read(key)["upload_id"] is None
+
+
+@pytest.mark.parametrize(
+    "beginning_bytes",
+    [None, 1, PART_BYTES, PART_BYTES + 1, 3 * PART_BYTES - 1, 3 * PART_BYTES + 10],
+)
+def test_a_file_and_its_beginning_are_hashed_while_they_go(
+    local_stock: Stock, store: WatchedStore, owner_id: int, beginning_bytes: int | None
+) -> None:
+    content = make_content(3 * PART_BYTES + 10)
+    end_bytes = len(content) if beginning_bytes is None else beginning_bytes
+
+    async def stream_all(backends: Backends) -> Hashes:
+        async with Stream(backends, owner_id, PHOTO_ORIGINAL) as stream:
+            for start in range(0, len(content), PIECE_BYTES):
+                piece = content[start : start + PIECE_BYTES]
+                is_known = start + len(piece) >= end_bytes
+                await stream.write(piece, TYPE, beginning_bytes if is_known else None)
+            return await stream.hash()
+
+    assert local_stock.ask(stream_all) == Hashes(
+        whole=hashlib.sha256(content).hexdigest(),
+        beginning=hashlib.sha256(content[:end_bytes]).hexdigest(),
+    )
 
 
 def test_whoever_writes_waits_while_the_store_is_slow(

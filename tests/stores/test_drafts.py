@@ -21,7 +21,7 @@ from storage.local import LocalStore
 
 KEY = "originals/first.jpg"
 PARTS = [b"1" * PART_BYTES, b"the end"]
-HASHES = [hashlib.sha256(part).hexdigest() for part in PARTS]
+RECEIPTS = [hashlib.sha256(part).hexdigest() for part in PARTS]
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def store(media: Path) -> LocalStore:
 
 
 def put_part(store: LocalStore, upload_id: str, number: int) -> str:
-    return store.put_part(KEY, upload_id, number, PARTS[number - 1], HASHES[number - 1])
+    return store.put_part(KEY, upload_id, number, PARTS[number - 1])
 
 
 def upload(store: LocalStore) -> str:
@@ -47,7 +47,7 @@ def upload(store: LocalStore) -> str:
 
 
 def complete(store: LocalStore, upload_id: str) -> None:
-    store.complete_upload(KEY, upload_id, ["", ""], HASHES)
+    store.complete_upload(KEY, upload_id, RECEIPTS)
 
 
 def drafts(media: Path) -> list[Path]:
@@ -98,7 +98,7 @@ def test_a_write_that_the_disk_takes_in_pieces_is_whole(
 def test_more_than_was_meant_becomes_no_object(store: LocalStore) -> None:
     upload_id = upload(store)
     with pytest.raises(StoreUnavailable):
-        store.complete_upload(KEY, upload_id, [""], HASHES[:1])
+        store.complete_upload(KEY, upload_id, RECEIPTS[:1])
     assert not store.exists(KEY)
 
 
@@ -169,9 +169,7 @@ def secret(tmp_path: Path) -> Path:
 def attempt_all(store: LocalStore, upload_id: str) -> None:
     attempts: list[Callable[[], object]] = [
         lambda: put_part(store, upload_id, 2),
-        lambda: store.complete_upload(
-            KEY, upload_id, [""], [hashlib.sha256(b"secret").hexdigest()]
-        ),
+        lambda: store.complete_upload(KEY, upload_id, [hashlib.sha256(b"secret").hexdigest()]),
     ]
     for attempt in attempts:
         with pytest.raises(StoreUnavailable):

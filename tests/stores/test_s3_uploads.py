@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from xml.etree import ElementTree
 
@@ -57,16 +58,20 @@ def make_store(endpoint: str, **more: object) -> S3Store:
     return S3Store(StoreSettings.model_validate({**given, **keys, **more}))
 
 
+def make_receipt(etag: str) -> str:
+    return json.dumps({"ETag": etag, "ChecksumSHA256": CHECKSUM})
+
+
 def begin(store: S3Store) -> str:
     return store.begin_upload(KEY, "image/jpeg")
 
 
 def put_part(store: S3Store) -> str:
-    return store.put_part(KEY, UPLOAD_ID, 2, CONTENT, SHA256)
+    return store.put_part(KEY, UPLOAD_ID, 2, CONTENT)
 
 
 def complete(store: S3Store) -> None:
-    store.complete_upload(KEY, UPLOAD_ID, ['"e1"', '"e2"'], [SHA256, SHA256])
+    store.complete_upload(KEY, UPLOAD_ID, [make_receipt('"e1"'), make_receipt('"e2"')])
 
 
 def abort(store: S3Store) -> None:
@@ -112,12 +117,14 @@ def test_a_part_carries_its_number_and_its_checksum(
     recorder: FakeS3, shared_store: S3Store
 ) -> None:
     recorder.say(STORED)
-    assert put_part(shared_store) == '"e1"'
+    assert put_part(shared_store) == make_receipt('"e1"')
     [seen] = recorder.requests
     assert (seen.method, seen.body) == ("PUT", CONTENT)
     assert "partNumber=2" in seen.path
     assert "uploadId=an%2Fid%2Bof%3Dthe%20service" in seen.path
     assert seen.headers["x-amz-checksum-sha256"] == CHECKSUM
+    assert seen.headers["x-amz-content-sha256"] == "UNSIGNED-PAYLOAD"
+    assert "x-amz-checksum-sha256" in seen.headers["authorization"], "it is signed in its place"
 
 
 def test_completing_names_all_parts_and_wishes_not_to_overwrite(
@@ -137,8 +144,9 @@ def test_no_checksum_is_sent_to_a_service_that_knows_none(recorder: FakeS3) -> N
     recorder.say(BEGUN, STORED, COMPLETED)
     store = make_store(recorder.url, checksums="when_required")
     begin(store)
-    put_part(store)
-    complete(store)
+    receipt = put_part(store)
+    store.complete_upload(KEY, UPLOAD_ID, [receipt, receipt])
+    assert recorder.requests[1].headers["x-amz-content-sha256"] == SHA256
     headers = [name for seen in recorder.requests for name in seen.headers]
     assert [name for name in headers if "checksum" in name or name == "x-amz-trailer"] == []
     assert [sorted(part) for part in read_parts(recorder.requests[2])] == [

@@ -3,7 +3,6 @@
 However it is cut into pieces: by hand, at random, and a byte at a time.
 """
 
-import hashlib
 import random
 import struct
 import tracemalloc
@@ -51,8 +50,14 @@ def cut_anywhere(content: bytes, seed: int) -> Iterator[bytes]:
 
 def watch(pieces: Iterable[bytes], limits: tuple[int, int] = LIMITS) -> ArrivedPicture:
     header_watch = HeaderWatch(*limits)
+    fed_bytes = 0
+    end_bytes = None
     for piece in pieces:
         header_watch.feed(piece)
+        if end_bytes is None and header_watch.picture_bytes is not None:
+            end_bytes = header_watch.picture_bytes
+            assert fed_bytes < end_bytes <= fed_bytes + len(piece), "known with its last byte"
+        fed_bytes += len(piece)
     return header_watch.finish()
 
 
@@ -93,8 +98,6 @@ def test_every_kind_of_picture_is_judged_as_the_whole_file_is(name: str) -> None
     header, cost = examine(content, None, *LIMITS)
     assert arrived.header == header
     assert arrived.size_bytes == len(content)
-    assert arrived.sha256 == hashlib.sha256(content).hexdigest()
-    assert arrived.picture_sha256 == hashlib.sha256(content[: arrived.picture_bytes]).hexdigest()
     assert arrived.cost.memory_bytes >= cost.memory_bytes
     for piece_bytes in (1, 7, 4096, len(content)):
         assert watch(cut(content, piece_bytes)) == arrived
@@ -220,9 +223,7 @@ def test_a_jpeg_ends_behind_its_end_marker(name: str, behind: bytes) -> None:
     for piece_bytes in (1, 2, 3, 1000, len(content)):
         arrived = watch(cut(content, piece_bytes))
         assert arrived.picture_bytes == len(picture)
-        assert arrived.picture_sha256 == hashlib.sha256(picture).hexdigest()
         assert arrived.size_bytes == len(content)
-        assert arrived.sha256 == hashlib.sha256(content).hexdigest()
         if behind == b"\0" * 100_000 and piece_bytes == 1:
             break
 
