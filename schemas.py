@@ -238,7 +238,7 @@ class PhotoPrivate(PhotoPublic):
     """
 
     original_url: str | None = Field(
-        description="Good for a few minutes; null if the original was not kept"
+        description="Good for a few minutes; null if the original was not kept, or to an admin"
     )
 
 

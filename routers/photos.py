@@ -243,6 +243,7 @@ async def update_photo(
     backends: RequestBackends,
     admission: RequestAdmission,
     decoding: RequestDecoding,
+    current: CurrentUser,
 ) -> PhotoPrivate:
     """Change caption, alt or visibility (JSON), or replace the file (as when it was added).
 
@@ -252,7 +253,7 @@ async def update_photo(
         update = await read_json(request, backends.settings, PhotoUpdate)
         words = Words(**update.model_dump(exclude_unset=True))
         changed = await backends.tasks.finish(photos.change_words(backends, photo, words))
-        return await show_to_owner(changed)
+        return await _show_changed(changed, current)
     async with AsyncExitStack() as resources:
         sent, words = await _receive(request, backends, admission, photo.owner_id, resources)
 
@@ -261,7 +262,7 @@ async def update_photo(
                 return await photos.replace_photo(backends, decoding, photo, sent, words)
 
         changed = await backends.tasks.finish(finish(resources.pop_all()))
-    return await show_to_owner(changed)
+    return await _show_changed(changed, current)
 
 
 @router.delete(
@@ -336,6 +337,13 @@ async def _show_page(page: Page, limit: int, response: Response) -> PhotoPage:
         response.headers["Link"] = f'<?{query}>; rel="next"'
     shown = await asyncio.gather(*(show(photo) for photo in page.photos))
     return PhotoPage(photos=shown, next=page.next_cursor)
+
+
+async def _show_changed(photo: Photo, changer: User) -> PhotoPrivate:
+    """Describe a photo to whoever changed it; the original is shown to nobody but its owner."""
+    if photo.owner_id == changer.id:
+        return await show_to_owner(photo)
+    return PhotoPrivate(**dict(await show(photo)), original_url=None)
 
 
 async def show(photo: Photo) -> PhotoPublic:

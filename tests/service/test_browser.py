@@ -320,6 +320,27 @@ async ([name, photo]) => {
         if (tries < 3) throw Object.assign(new Error("busy"), passing);
         return tries;
     });
+
+    const posted = await addPhoto(token, file, {caption: "A tree", alt: "A tree in the rain"});
+    const hidden = await addPhoto(token, file, {visibility: "private"});
+    const ids = [];
+    for await (const {id} of listPhotos({token, userId: made.id, limit: 1})) ids.push(id);
+    done.isListed = ids.join() === [hidden.id, posted.id].join();
+    const first = (await listPhotos().next()).value;
+    done.isPublic = first.id === posted.id && first.caption === "A tree";
+    const shown = document.body.appendChild(new Image());
+    const isShown = new Promise((resolve) => { shown.onload = resolve; });
+    showPhoto(shown, posted);
+    done.isSized = shown.width === posted.width && shown.alt === "A tree in the rain";
+    await isShown;
+    done.isPhotoLoaded = shown.naturalWidth === posted.width;
+    const changed = await changePhoto(token, posted.id, {visibility: "private"});
+    done.isKeptWords = changed.caption === "A tree";
+    done.isHidden = (await fetch(new URL(posted.url, API))).status > 400;
+    const dressed = await usePhotoAsPicture(token, hidden.id);
+    done.isDressed = dressed.image_path !== user.image_path;
+    await deletePhoto(token, posted.id);
+    done.deleted = (await caught(call("GET", `/photos/${posted.id}`, {token}))).code;
     await call("DELETE", "/users/me", {token});
     return done;
 }
@@ -332,7 +353,7 @@ def test_what_the_page_for_frontends_shows_works_from_another_origin(
     page = (ROOT / "docs" / "frontend.md").read_text()
     sections = page.split("\n## fetch\n", 1)[1].split("\n## axios\n", 1)[0]
     blocks = re.findall(r"```js\n(.*?)```", sections, re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 9
     script = "\n".join(blocks).replace("http://127.0.0.1:8000", open_service.url)
     browser.page.goto(elsewhere)
     browser.page.add_script_tag(content=script)
@@ -345,6 +366,9 @@ def test_what_the_page_for_frontends_shows_works_from_another_origin(
         },
         "taken": "This name is taken. Please choose another.",
         **dict.fromkeys(("isOwn", "wrong", "isPainted", "isLoaded", "isKept"), True),
+        **dict.fromkeys(("isListed", "isPublic", "isSized", "isPhotoLoaded"), True),
+        **dict.fromkeys(("isKeptWords", "isHidden", "isDressed"), True),
+        "deleted": "photo_not_found",
         "progress": 1,
         **dict.fromkeys(("cancelled", "late", "gone"), "AbortError"),
         "refused": ["Das ist kein Bild.", "not_a_picture", 1],

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,20 @@ def test_a_new_file_takes_the_place_of_the_old_one(
     assert load(changed["original_url"], shared_service).content == other
     assert load(photo["url"], shared_service).status_code in (403, 404)
     wait_until(lambda: not before & keys_of(shared_service, account), "the old files are forgotten")
+
+
+def test_an_admin_who_changes_a_photo_is_not_shown_its_original(
+    shared_service: Service, account: Account
+) -> None:
+    photo = added(shared_service, account)
+    admin = shared_service.register(f"admin-{uuid.uuid4().hex[:12]}", is_admin=True)
+    with shared_service.client(admin) as client:
+        said = client.patch(f"/photos/{photo['id']}", json={"caption": "by an admin"})
+        sent = client.patch(f"/photos/{photo['id']}", files={"file": ("a.jpg", jpeg(300, 400))})
+    for answer in (said, sent):
+        assert (answer.status_code, answer.json()["original_url"]) == (200, None)
+    with shared_service.client(account) as client:
+        assert client.get(f"/photos/{photo['id']}").json()["original_url"]
 
 
 def test_a_deleted_photo_leaves_nothing(shared_service: Service, account: Account) -> None:
