@@ -70,6 +70,7 @@ FENCES: dict[str, set[str]] = {
     "botocore": {
         "storage/s3.py",
         "storage/s3_answers.py",
+        "storage/s3_checksums.py",
         "storage/s3_uploads.py",
         "check_s3.py",
     },
