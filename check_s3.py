@@ -158,7 +158,7 @@ def _check_parts(store: S3Store, key: str, content: bytes, arn: str) -> bool:
     upload_id = ""
     try:
         upload_id = store.begin_upload(key, "image/jpeg")
-        store.put_part(key, upload_id, 1, content)
+        store.put_part(key, upload_id, 1, content, hashlib.sha256(content).hexdigest())
         permission = f"s3:ListBucketMultipartUploads on arn:aws:s3:::{store.bucket}"
         is_found = upload_id in store.find_uploads(key)
         permission = f"s3:AbortMultipartUpload on {arn}"

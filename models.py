@@ -103,7 +103,8 @@ class StoredFile(Base):
     last_error: Mapped[str | None] = mapped_column(String(100))
     content_type: Mapped[str | None] = mapped_column(String(100))
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
-    sha256: Mapped[str | None] = mapped_column(String(64))  # in hexadecimal
+    # In hexadecimal; of a file in parts as files/hashing.py composes it.
+    sha256: Mapped[str | None] = mapped_column(String(72))
     width_px: Mapped[int | None] = mapped_column(Integer)
     height_px: Mapped[int | None] = mapped_column(Integer)
     # What a page paints before the picture arrives; NULL for

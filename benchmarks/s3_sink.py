@@ -6,9 +6,11 @@ what is longer than KEPT_BYTES the rest reads as zeros, as padding does.
 
 import itertools
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
+from io import DEFAULT_BUFFER_SIZE
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -74,6 +76,8 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: SinkServer
+    # The kernel drops what is received with MSG_TRUNC, and writes nothing here (tcp(7)).
+    _none = bytearray(PIECE_BYTES)
 
     def do_PUT(self) -> None:
         asked = self._read_query()
@@ -136,10 +140,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _read_body(self, most_kept_bytes: int) -> _Kept:
         length = int(self.headers.get("Content-Length", 0))
         begin = self.rfile.read(min(length, most_kept_bytes))
-        left = bytearray(PIECE_BYTES)
         left_bytes = length - len(begin)
-        while left_bytes > 0:
-            left_bytes -= self.rfile.readinto(memoryview(left)[:left_bytes])
+        if left_bytes:  # what came with the head, or with the beginning
+            left_bytes -= len(self.rfile.read1(min(left_bytes, DEFAULT_BUFFER_SIZE)))
+        while left_bytes:
+            dropped_bytes = self.connection.recv_into(
+                self._none, min(left_bytes, PIECE_BYTES), socket.MSG_TRUNC
+            )
+            if not dropped_bytes:
+                raise ConnectionError
+            left_bytes -= dropped_bytes
         return _Kept(begin, length)
 
     def _answer(

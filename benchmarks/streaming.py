@@ -4,7 +4,7 @@
 
 Both serve all the time, on one S3 server that keeps no more than the first bytes, and are sent the
 same JPEG, padded with zeros, in turns. The time on the clock is from the first byte to the 201; the
-memory is that of all processes of a service at its peak, without Postgres, over what it is idle.
+memory is that of all processes of a service at their peaks, without Postgres, over what it is idle.
 """
 
 import argparse
@@ -22,7 +22,12 @@ from statistics import median
 
 from benchmarks.image_step import draw_photo, encode, find_sides
 from benchmarks.load import Pipe, apart
-from benchmarks.memory import SAMPLE_SECONDS, measure_memory, read_cpu_seconds, wait_until_idle
+from benchmarks.memory import (
+    forget_peaks,
+    read_cpu_seconds,
+    read_peak_bytes,
+    wait_until_idle,
+)
 from benchmarks.s3_sink import BUCKET, serve_sink
 from config import MIB
 from ops import embedded_postgres
@@ -47,14 +52,10 @@ class Cost:
 
     seconds: float
     cpu_seconds: float
-    rss_bytes: int
-    pss_bytes: int
+    added_bytes: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.seconds:>8.2f}{self.cpu_seconds:>8.2f}"
-            f"{self.rss_bytes / MIB:>8.0f}{self.pss_bytes / MIB:>8.0f}"
-        )
+        return f"{self.seconds:>8.2f}{self.cpu_seconds:>8.2f}{self.added_bytes / MIB:>8.0f}"
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,9 @@ class Round:
 
 
 HEADING = (
-    f"{'':<23}{'queue and thread':>32}{'here':>32}\n"
+    f"{'':<23}{'queue and thread':>24}{'here':>24}\n"
     f"{'checksums':<16}{'round':>7}"
-    + f"{'s':>8}{'CPU s':>8}{'RSS MiB':>8}{'PSS':>8}" * 2
+    + f"{'s':>8}{'CPU s':>8}{'RSS MiB':>8}" * 2
     + f"{'times as fast':>15}"
 )
 
@@ -99,27 +100,21 @@ def send_photo(pipe: Pipe, port: int, headers: dict[str, str], path: Path) -> No
 
 
 def measure(service: Service, headers: dict[str, str], path: Path) -> Cost:
-    """Send the file once while the memory is watched. Raises RuntimeError unless it is taken."""
+    """Send the file once. Raises RuntimeError unless it is taken."""
     assert service.process is not None
     root = service.process.pid
     idle = wait_until_idle(root)
     sending = (service.port, {"Content-Type": "image/jpeg", **headers}, path)
     with apart(send_photo, *sending) as client:
         cpu_before = read_cpu_seconds(root)
+        forget_peaks(root)
         client.send("go")
-        samples = [measure_memory(root)]
-        while not client.poll(SAMPLE_SECONDS):
-            samples.append(measure_memory(root))
         seconds, status, content = client.recv()
         cpu_seconds = read_cpu_seconds(root) - cpu_before
+        peak_bytes = read_peak_bytes(root)
     if status != 201:
         raise RuntimeError(f"{status} {content!r} is no answer to a photo")
-    return Cost(
-        seconds,
-        cpu_seconds,
-        max(sample.rss_bytes for sample in samples) - idle.rss_bytes,
-        max(sample.pss_bytes for sample in samples) - idle.pss_bytes,
-    )
+    return Cost(seconds, cpu_seconds, peak_bytes - idle.rss_bytes)
 
 
 def make_photo(path: Path, size_bytes: int) -> None:
@@ -173,7 +168,7 @@ def find_shortfalls(checksums: str, rounds: Sequence[Round]) -> list[str]:
     ratio = median(each.speed_ratio for each in rounds)
     if ratio < LEAST_SPEED_RATIO:
         missing.append(f"{checksums}: {ratio:.2f} times as fast, not {LEAST_SPEED_RATIO}.")
-    most_bytes = max(each.here.rss_bytes for each in rounds)
+    most_bytes = max(each.here.added_bytes for each in rounds)
     if most_bytes > MOST_OVER_IDLE_BYTES:
         missing.append(
             f"{checksums}: {most_bytes / MIB:.0f} MiB over idle,"

@@ -14,10 +14,11 @@ from types import TracebackType
 from typing import Self, cast
 
 import faults
+from concurrency import start_in_thread
 from errors import StoreError, UploadExpired
 from files import statements
 from files.backends import Backends
-from files.hashing import FileHash, Hashes
+from files.hashing import Hashes, PartHash, compose
 from files.kinds import Kind
 from files.puts import put_patiently, put_whole
 from files.reservations import NewFile, renew, reserve
@@ -50,8 +51,9 @@ class Stream:
         self._held_bytes = 0  # of it
         # Full parts that are stored. Used again, memory costs no new pages.
         self._spare: list[bytearray] = []
-        self._hash = FileHash()
         self._beginning_bytes: int | None = None
+        self._hashing: list[asyncio.Future[PartHash]] = []  # the parts, in their order
+        self._hashes: Hashes | None = None  # once all of it has come
         self._file: NewFile | None = None  # once it is reserved, which is before its first part
         self._upload_id = ""
         self._parts: list[asyncio.Task[str]] = []  # for their receipts, in their order
@@ -84,26 +86,29 @@ class Stream:
             missing_bytes = PART_BYTES - self._held_bytes
             self._hold(left[:missing_bytes])
             left = left[missing_bytes:]
-            hashing = self._hash.begin(self._part, beginning_bytes)
-            await self._put_part(content_type or UNKNOWN_TYPE, hashing)
+            self._hash_part()
+            await self._put_part(content_type or UNKNOWN_TYPE)
         self._hold(left)
         if self._file is not None:
             await self._renew_if_due(self._file)
 
     async def hash(self) -> Hashes:
         """Hash all that was written; nothing is written after it."""
-        self._cut_part()
-        self._hash.begin(self._part, self._beginning_bytes)
-        return await self._hash.finish()
+        if self._hashes is None:
+            self._cut_part()
+            self._hash_part()
+            self._hashes = compose(await asyncio.gather(*self._hashing))
+        return self._hashes
 
     async def finish(self, facts: Mapping[str, object]) -> NewFile:
-        """Store what is left, and make it one object; `facts` are its row's, columns of FACTS.
+        """Store what is left, and make it one object.
 
-        Raises StoreError, UploadExpired or DatabaseUnavailable.
+        `facts` are its row's: the columns of FACTS, but for the hash. Raises StoreError,
+        UploadExpired or DatabaseUnavailable.
         """
         content_type = str(facts["content_type"])
+        sha256 = (await self.hash()).whole
         if self._file is None:
-            sha256 = str(facts["sha256"])
             self._file = await put_whole(
                 self._backends,
                 self._owner_id,
@@ -120,7 +125,7 @@ class Stream:
             faults.reached("upload_completed")
         self._is_finished = True
         faults.reached("original_put")
-        return replace(self._file, late_facts=facts)
+        return replace(self._file, late_facts={**facts, "sha256": sha256})
 
     def _hold(self, piece: memoryview) -> None:
         end = self._held_bytes + len(piece)
@@ -160,22 +165,26 @@ class Stream:
             raise UploadExpired
         return file
 
-    async def _put_part(self, content_type: str, hashing: asyncio.Task[None] | None = None) -> None:
+    def _hash_part(self) -> None:
+        """Begin to hash what is held, in a thread; it stays as it is until that is done."""
+        part = self._part
+        ends_at = None  # of the beginning, in this part
+        if self._beginning_bytes is not None:
+            in_part_bytes = self._beginning_bytes - len(self._hashing) * PART_BYTES
+            ends_at = in_part_bytes if 0 < in_part_bytes <= len(part) else None
+        self._hashing.append(start_in_thread(lambda: PartHash.of(part, ends_at)))
+
+    async def _put_part(self, content_type: str) -> None:
         """Send what is held on its way as a part, once few enough are under way."""
         file = self._file or await self._begin(content_type)
         if len(self._parts) >= MOST_IN_FLIGHT:
             await self._parts[-MOST_IN_FLIGHT]
         number = len(self._parts) + 1
-        store = self._store_part(file, number, self._take_part(), hashing)
+        store = self._store_part(file, number, self._take_part())
         self._parts.append(asyncio.create_task(store))
 
-    async def _store_part(
-        self,
-        file: NewFile,
-        number: int,
-        content: bytearray,
-        hashing: asyncio.Task[None] | None,
-    ) -> str:
+    async def _store_part(self, file: NewFile, number: int, content: bytearray) -> str:
+        sha256 = (await self._hashing[number - 1]).whole.hex()
         attempts = 0
 
         async def put() -> str:
@@ -183,13 +192,11 @@ class Stream:
             attempts += 1
             # Every store reads a bytearray as it does bytes.
             part = cast(bytes, content)
-            return await file.store.put_part(file.key, self._upload_id, number, part)
+            return await file.store.put_part(file.key, self._upload_id, number, part, sha256)
 
         # Once more under its number: a part that arrived twice is there once.
         receipt = await put_patiently(put)
         faults.reached("part_put")
-        if hashing is not None:
-            await hashing
         # A call that was given up may read its bytes for as long as it likes.
         if attempts == 1 and len(content) == PART_BYTES:
             self._spare.append(content)

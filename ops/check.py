@@ -6,7 +6,6 @@ changes its picture meanwhile is no finding.
 
 import enum
 import functools
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from sqlalchemy import ColumnElement, exists, func, or_, select
 from config import MIB
 from errors import ObjectNotFound, StoreError
 from files import Backends, kinds
+from files.hashing import FileHash
 from models import FileState, StoredFile
 from ops.failing import IS_FAILING
 from ops.inventory import (
@@ -192,13 +192,13 @@ async def _is_right(store: AsyncStore, file: FileRow) -> bool:
         left_bytes = opened.size_bytes
         if left_bytes != file.size_bytes:
             return False
-        digest = hashlib.sha256()
+        hashed = FileHash.like(file.sha256)
         while left_bytes:
             chunk = await store.read(opened.stream, min(CHUNK_BYTES, left_bytes))
             if not chunk:
                 break
-            digest.update(chunk)
+            hashed.update(chunk)
             left_bytes -= len(chunk)
-        return bool(digest.hexdigest() == file.sha256)
+        return bool(hashed.text() == file.sha256)
     finally:
         opened.stream.close()

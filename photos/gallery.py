@@ -192,7 +192,6 @@ async def _store_files(
         **dict.fromkeys(FACTS),
         "content_type": arrived.content_type,
         "size_bytes": arrived.size_bytes,
-        "sha256": sent.hashes.whole,
         "width_px": arrived.header.width_px,
         "height_px": arrived.header.height_px,
     }

@@ -1,10 +1,10 @@
 """Files read back from their store, whole or as much as a picture takes, and proven by hash."""
 
-import hashlib
 import logging
 
 from config import MIB
 from errors import ObjectNotFound, StoreUnavailable
+from files.hashing import FileHash
 from models import StoredFile
 from storage import AsyncStore
 
@@ -21,7 +21,7 @@ async def read_file(file: StoredFile) -> bytes:
 
 
 async def read_stored(store: AsyncStore, key: str, size_bytes: int, sha256: str) -> bytes:
-    """Read the first `size_bytes` of an object, whose hash in hexadecimal is known.
+    """Read the first `size_bytes` of an object, whose hash is known as rows keep it.
 
     Raises StoreError; StoreUnavailable also where the object is gone, or is not what was stored.
     """
@@ -39,7 +39,9 @@ async def read_stored(store: AsyncStore, key: str, size_bytes: int, sha256: str)
             content += chunk
     finally:
         found.stream.close()
-    if hashlib.sha256(content).hexdigest() != sha256:
+    hashed = FileHash.like(sha256)
+    hashed.update(content)
+    if hashed.text() != sha256:
         logger.error("%s is not what was stored: %d bytes came", key, len(content))
         raise StoreUnavailable
     return bytes(content)

@@ -1,7 +1,6 @@
 """The gallery: photos, and the lists in which people look at them."""
 
 import asyncio
-import hashlib
 from contextlib import AsyncExitStack
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -42,6 +41,7 @@ from errors import (
     UserNotFound,
 )
 from files import Backends, RequestBackends
+from files.hashing import FileHash
 from files.idempotency import Done, claim_key
 from files.streams import STREAM_BYTES
 from files.urls import find_url
@@ -312,13 +312,13 @@ async def _answer_again(
 
     Raises IdempotencyKeyReused where it is another, and PhotoNotFound where the photo is gone.
     """
-    content = hashlib.sha256()
+    content = FileHash()
 
     async def hash_piece(piece: bytes) -> None:
         content.update(piece)
 
     form = await read_photo_form(request, backends.settings, hash_piece)
-    asked = find_fingerprint(content.hexdigest(), form.filename, _read_words(form))
+    asked = find_fingerprint(content.text(), form.filename, _read_words(form))
     if asked != done.fingerprint:
         raise IdempotencyKeyReused
     async with backends.database.reader() as db:

@@ -70,8 +70,10 @@ class AsyncStore:
     async def begin_upload(self, key: str, content_type: str) -> str:
         return await self._call(functools.partial(self._store.begin_upload, key, content_type))
 
-    async def put_part(self, key: str, upload_id: str, number: int, content: bytes) -> str:
-        put = functools.partial(self._store.put_part, key, upload_id, number, content)
+    async def put_part(
+        self, key: str, upload_id: str, number: int, content: bytes, sha256: str
+    ) -> str:
+        put = functools.partial(self._store.put_part, key, upload_id, number, content, sha256)
         return await self._call(put)
 
     async def complete_upload(self, key: str, upload_id: str, receipts: Sequence[str]) -> None:

@@ -98,11 +98,12 @@ class Store(Protocol):
         kept until it is completed or aborted.
         """
 
-    def put_part(self, key: str, upload_id: str, number: int, content: bytes) -> str:
+    def put_part(self, key: str, upload_id: str, number: int, content: bytes, sha256: str) -> str:
         """Store one part, numbered from 1; return its receipt, which completing asks for.
 
         Parts may come in any order and side by side. All but the last have PART_BYTES. A receipt
-        tells just these bytes from any others, and nobody but the store reads it.
+        tells just these bytes from any others, and nobody but the store reads it. Bytes that do not
+        fit `sha256` are refused as `put` refuses them, or when the upload is completed.
         """
 
     def complete_upload(self, key: str, upload_id: str, receipts: Sequence[str]) -> None:

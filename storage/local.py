@@ -7,7 +7,6 @@ walking a million pictures. Below its root it follows no link and knows regular 
 """
 
 import errno
-import hashlib
 import mimetypes
 import os
 import stat
@@ -123,13 +122,13 @@ class LocalStore:
             write_draft(draft, drafts, b"")
         return draft
 
-    def put_part(self, key: str, upload_id: str, number: int, content: bytes) -> str:
+    def put_part(self, key: str, upload_id: str, number: int, content: bytes, sha256: str) -> str:
         with (
             _translate_errors(missing=StoreUnavailable),
             self._folders.open(DRAFTS) as drafts,
         ):
             write_part(upload_id, drafts, number, content)
-        return hashlib.sha256(content).hexdigest()
+        return sha256
 
     def complete_upload(self, key: str, upload_id: str, receipts: Sequence[str]) -> None:
         path, name = _split(key)

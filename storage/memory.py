@@ -76,11 +76,12 @@ class MemoryStore:
         self._uploads[upload_id] = _Upload(check_key(key), content_type)
         return upload_id
 
-    def put_part(self, key: str, upload_id: str, number: int, content: bytes) -> str:
+    def put_part(self, key: str, upload_id: str, number: int, content: bytes, sha256: str) -> str:
+        _check(content, sha256)
         with self._lock:
             # A copy, as whoever streams uses the memory of a part again.
             self._find_upload(key, upload_id).parts[number] = bytes(content)
-        return hashlib.sha256(content).hexdigest()
+        return sha256
 
     def complete_upload(self, key: str, upload_id: str, receipts: Sequence[str]) -> None:
         with self._lock:

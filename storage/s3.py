@@ -27,7 +27,7 @@ from storage.contract import (
     check_key,
 )
 from storage.s3_answers import CreateOnly, read_code, translate_errors, translate_writing_errors
-from storage.s3_checksums import encode_checksum, sign_checksum_only
+from storage.s3_checksums import encode_checksum, sign_checksums
 from storage.s3_uploads import S3Uploads
 
 if TYPE_CHECKING:
@@ -79,11 +79,9 @@ class S3Store:
         # Redirected, botocore asks where the bucket lies, and asks
         # again when that is redirected too (as from http to https): for
         # ever. It asks by a verb that we neither use nor are allowed.
-        events = self._client.meta.events
-        events.register("before-call.s3.HeadBucket", cast(Any, _refuse))
-        for operation in ("PutObject", "UploadPart"):
-            events.register(f"before-sign.s3.{operation}", cast(Any, sign_checksum_only))
+        self._client.meta.events.register("before-call.s3.HeadBucket", cast(Any, _refuse))
         sends_checksums = settings.checksums == "when_supported"
+        sign_checksums(self._client, sends_checksums)
         self._uploads = S3Uploads(self._client, self.bucket, sends_checksums)
 
     def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
@@ -93,9 +91,8 @@ class S3Store:
             "Body": content,
             "ContentType": content_type,
             "CacheControl": CACHE_CONTROL,
+            "ChecksumSHA256": encode_checksum(sha256),
         }
-        if self._settings.checksums == "when_supported":
-            request["ChecksumSHA256"] = encode_checksum(sha256)
         with translate_writing_errors():
             self._create_only.send(partial(self._client.put_object, **request))
 
@@ -163,8 +160,8 @@ class S3Store:
     def begin_upload(self, key: str, content_type: str) -> str:
         return self._uploads.begin(key, content_type)
 
-    def put_part(self, key: str, upload_id: str, number: int, content: bytes) -> str:
-        return self._uploads.put_part(key, upload_id, number, content)
+    def put_part(self, key: str, upload_id: str, number: int, content: bytes, sha256: str) -> str:
+        return self._uploads.put_part(key, upload_id, number, content, sha256)
 
     def complete_upload(self, key: str, upload_id: str, receipts: Sequence[str]) -> None:
         self._uploads.complete(key, upload_id, receipts)

@@ -4,7 +4,6 @@ No part of an answer is believed without its receipt, and nothing is tried twice
 aborts a failed upload, and the reaper aborts what a crash left.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from functools import partial
@@ -58,11 +57,8 @@ class S3Uploads:
             )
         return require(begun.get("UploadId"))
 
-    def put_part(self, key: str, upload_id: str, number: int, content: bytes) -> str:
-        checksum: dict[str, Any] = {}
-        if self._sends_checksums:
-            sha256 = hashlib.sha256(content).hexdigest()
-            checksum["ChecksumSHA256"] = encode_checksum(sha256)
+    def put_part(self, key: str, upload_id: str, number: int, content: bytes, sha256: str) -> str:
+        checksum = encode_checksum(sha256)
         check_key(key)
         with translate_writing_errors():
             stored = self._client.upload_part(
@@ -71,9 +67,12 @@ class S3Uploads:
                 UploadId=upload_id,
                 PartNumber=number,
                 Body=content,
-                **checksum,
+                ChecksumSHA256=checksum,
             )
-        return json.dumps({"ETag": require(stored.get("ETag")), **checksum})
+        receipt = {"ETag": require(stored.get("ETag"))}
+        if self._sends_checksums:
+            receipt["ChecksumSHA256"] = checksum
+        return json.dumps(receipt)
 
     def complete(self, key: str, upload_id: str, receipts: Sequence[str]) -> None:
         parts: list[CompletedPartTypeDef] = []

@@ -56,7 +56,7 @@ class WatchedStore(MemoryStore):
             raise StoreUnavailable
         return upload_id
 
-    def put_part(self, key: str, upload_id: str, number: int, content: bytes) -> str:
+    def put_part(self, key: str, upload_id: str, number: int, content: bytes, sha256: str) -> str:
         with self._counting:
             self.running += 1
             self.most_running = max(self.most_running, self.running)
@@ -68,15 +68,15 @@ class WatchedStore(MemoryStore):
                 self.calls.append(f"part {number} fails")
                 self.given_up.append((content, bytes(content)))
                 raise StoreUnavailable
-            receipt = self.keep_part(key, upload_id, number, content)
+            receipt = self.keep_part(key, upload_id, number, content, sha256)
             self.calls.append(f"part {number}")
             return receipt
         finally:
             with self._counting:
                 self.running -= 1
 
-    def keep_part(self, key: str, upload_id: str, number: int, content: bytes) -> str:
-        return super().put_part(key, upload_id, number, content)
+    def keep_part(self, key: str, upload_id: str, number: int, content: bytes, sha256: str) -> str:
+        return super().put_part(key, upload_id, number, content, sha256)
 
     def abort_upload(self, key: str, upload_id: str) -> None:
         self.calls.append("abort")
@@ -90,7 +90,7 @@ class WatchedStore(MemoryStore):
 class ForgetfulStore(WatchedStore):
     """A store that keeps no part, so that what is held is held by whoever streams."""
 
-    def keep_part(self, key: str, upload_id: str, number: int, content: bytes) -> str:
+    def keep_part(self, key: str, upload_id: str, number: int, content: bytes, sha256: str) -> str:
         return ""
 
     def complete_upload(self, *_: object) -> None:
@@ -115,8 +115,17 @@ def make_content(size_bytes: int) -> bytes:
 
 
 def describe(content: bytes) -> dict[str, object]:
-    facts = {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    return {**rows.FACTS, **facts, "dominant_colour": None, "thumbhash": None}
+    sizes = {"size_bytes": len(content), "dominant_colour": None, "thumbhash": None}
+    return {name: value for name, value in rows.FACTS.items() if name != "sha256"} | sizes
+
+
+def compose_hash(content: bytes) -> str:
+    """As S3 composes it, where it is longer than a part."""
+    parts = [content[at : at + PART_BYTES] for at in range(0, len(content), PART_BYTES)]
+    if len(parts) == 1:
+        return hashlib.sha256(content).hexdigest()
+    digests = b"".join(hashlib.sha256(part).digest() for part in parts)
+    return f"{hashlib.sha256(digests).hexdigest()}-{len(parts)}"
 
 
 async def write_all(stream: Stream, content: bytes) -> None:
@@ -147,7 +156,7 @@ def test_parts_go_while_the_bytes_come_and_become_one_object(
             await wait_until(lambda: store.calls == ["part 1"], "the first part went at once")
             await write_all(stream, content[PART_BYTES + 1 :])
             file = await stream.finish(describe(content))
-            assert file.late_facts == describe(content)
+            assert file.late_facts == {**describe(content), "sha256": compose_hash(content)}
             return file.key
 
     key = local_stock.ask(stream_all)
@@ -189,8 +198,7 @@ def test_a_file_and_its_beginning_are_hashed_while_they_go(
             return await stream.hash()
 
     assert local_stock.ask(stream_all) == Hashes(
-        whole=hashlib.sha256(content).hexdigest(),
-        beginning=hashlib.sha256(content[:end_bytes]).hexdigest(),
+        whole=compose_hash(content), beginning=compose_hash(content[:end_bytes])
     )
 
 
@@ -322,10 +330,7 @@ def test_the_row_knows_the_upload_before_its_first_part_and_no_more_once_it_is_l
     row = local_stock.read(local_stock.ask(add))
     assert None not in store.seen and len(set(store.seen)) == 1
     assert (row["state"], row["upload_id"]) == ("live", None)
-    assert (row["size_bytes"], row["sha256"]) == (
-        len(content),
-        hashlib.sha256(content).hexdigest(),
-    )
+    assert (row["size_bytes"], row["sha256"]) == (len(content), compose_hash(content))
 
 
 async def refer_to_nothing(_: Transaction, __: Row) -> list[int]:

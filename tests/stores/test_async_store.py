@@ -170,7 +170,7 @@ def test_no_call_runs_on_the_thread_of_the_event_loop(store: GatedStore) -> None
 async def upload(face: AsyncStore) -> tuple[str, str]:
     """Begin an upload and put its only part; return its id and the receipt."""
     upload_id = await face.begin_upload(KEY, "image/jpeg")
-    return upload_id, await face.put_part(KEY, upload_id, 1, CONTENT)
+    return upload_id, await face.put_part(KEY, upload_id, 1, CONTENT, SHA256)
 
 
 def test_the_verbs_of_uploads_give_what_the_store_gives() -> None:
@@ -193,7 +193,7 @@ def test_the_verbs_of_uploads_give_what_the_store_gives() -> None:
     ("verb", "arguments"),
     [
         ("begin_upload", ["image/jpeg"]),
-        ("put_part", ["id", 1, CONTENT]),
+        ("put_part", ["id", 1, CONTENT, SHA256]),
         ("complete_upload", ["id", [""]]),
         ("abort_upload", ["id"]),
         ("find_uploads", []),

@@ -35,7 +35,7 @@ def store(media: Path) -> LocalStore:
 
 
 def put_part(store: LocalStore, upload_id: str, number: int) -> str:
-    return store.put_part(KEY, upload_id, number, PARTS[number - 1])
+    return store.put_part(KEY, upload_id, number, PARTS[number - 1], RECEIPTS[number - 1])
 
 
 def upload(store: LocalStore) -> str:

@@ -396,11 +396,12 @@ def test_the_url_is_named_without_asking_anybody(
 
 # Told apart by their bytes, and the last one shorter, as in every upload.
 PARTS = [bytes([number]) * PART_BYTES for number in (1, 2)] + [b"the end"]
+HASHES = [hashlib.sha256(part).hexdigest() for part in PARTS]
 WHOLE = b"".join(PARTS)
 
 
 def put_part(store: Store, upload_id: str, number: int, key: str = KEY) -> str:
-    return store.put_part(key, upload_id, number, PARTS[number - 1])
+    return store.put_part(key, upload_id, number, PARTS[number - 1], HASHES[number - 1])
 
 
 def upload_first_part(store: Store, key: str = KEY) -> tuple[str, list[str]]:
@@ -525,7 +526,7 @@ def test_an_upload_without_one_of_its_parts_becomes_no_object(store: Store) -> N
 
 def test_a_part_that_is_not_the_one_of_its_receipt_becomes_no_object(store: Store) -> None:
     upload_id, receipts = upload_first_part(store)
-    store.put_part(KEY, upload_id, 1, PARTS[1])
+    store.put_part(KEY, upload_id, 1, PARTS[1], HASHES[1])
     with pytest.raises(StoreError):
         store.complete_upload(KEY, upload_id, receipts)
     assert not store.exists(KEY)
@@ -534,12 +535,22 @@ def test_a_part_that_is_not_the_one_of_its_receipt_becomes_no_object(store: Stor
     assert read(store, KEY) == PARTS[0]
 
 
+# On disk it is noticed at the end; moto stores whatever it is sent.
+@pytest.mark.parametrize("store", ["memory", "local", "ministack"], indirect=True)
+def test_a_part_that_does_not_fit_its_checksum_becomes_no_object(store: Store) -> None:
+    upload_id = store.begin_upload(KEY, "image/jpeg")
+    with pytest.raises(StoreError):
+        receipt = store.put_part(KEY, upload_id, 1, PARTS[1], HASHES[0])
+        store.complete_upload(KEY, upload_id, [receipt])
+    assert not store.exists(KEY)
+
+
 def test_a_key_that_is_not_ours_takes_no_upload(store: Store, tmp_path: Path) -> None:
     taken = []
     for name, key in BAD_KEYS.items():
         verbs: dict[str, Callable[[str], object]] = {
             "begin": lambda key: store.begin_upload(key, "image/jpeg"),
-            "put": lambda key: store.put_part(key, "0" * 32, 1, PARTS[2]),
+            "put": lambda key: store.put_part(key, "0" * 32, 1, PARTS[2], HASHES[2]),
             "find": store.find_uploads,
         }
         taken += [f"{verb} of {name}" for verb, call in verbs.items() if outcome(call, key)]
