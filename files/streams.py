@@ -57,6 +57,7 @@ class Stream:
         self._file: NewFile | None = None  # once it is reserved, which is before its first part
         self._upload_id = ""
         self._parts: list[asyncio.Task[str]] = []  # for their receipts, in their order
+        self._find_time = asyncio.get_running_loop().time  # asked for at each piece
         self._renewed_at = 0.0
         self._is_finished = False
 
@@ -156,7 +157,7 @@ class Stream:
         filename = self._make_filename(content_type)
         file = await reserve(self._backends, self._owner_id, self._kind, filename)
         self._file = file
-        self._renewed_at = asyncio.get_running_loop().time()
+        self._renewed_at = self._find_time()
         self._upload_id = await file.store.begin_upload(file.key, content_type)
         noted = await self._backends.database.fetch(
             statements.NOTE_UPLOAD, file_id=file.id, upload_id=self._upload_id
@@ -204,7 +205,7 @@ class Stream:
 
     async def _renew_if_due(self, file: NewFile) -> None:
         """Renew the row of a file that arrives slowly, before a reaper takes it for left over."""
-        now = asyncio.get_running_loop().time()
+        now = self._find_time()
         expiry_seconds = self._backends.settings.pending_expiry_seconds
         if now - self._renewed_at > expiry_seconds / RENEWALS_BEFORE_EXPIRY:
             await renew(self._backends, file)

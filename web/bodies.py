@@ -48,7 +48,8 @@ class PacedReceive:
         self._stall_seconds = stall_seconds
         self._longest_bytes = longest_bytes
         self._too_large = too_large
-        self._started = asyncio.get_running_loop().time()
+        self._find_time = asyncio.get_running_loop().time  # asked for at each piece
+        self._started = self._find_time()
         self._received_bytes = 0
         self._is_read = False
 
@@ -79,7 +80,7 @@ class PacedReceive:
     def _find_deadline(self) -> float:
         """One pause is allowed, now or earlier, beyond the time that the slowest pace takes."""
         at_slowest_pace = self._received_bytes / MINIMUM_BYTES_PER_SECOND
-        pause_ends = asyncio.get_running_loop().time() + self._stall_seconds
+        pause_ends = self._find_time() + self._stall_seconds
         return min(pause_ends, self._started + self._stall_seconds + at_slowest_pace)
 
 

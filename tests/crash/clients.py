@@ -1,7 +1,6 @@
 """The clients of the crash runner: they change accounts without a pause and judge each answer."""
 
 import contextlib
-import hashlib
 import http.client
 import json
 import threading
@@ -14,6 +13,7 @@ from tests.crash.answers import AFTER_DELETION, Answer, ask_and_note
 from tests.crash.history import GONE, Change
 from tests.crash.lane import Lane
 from tests.crash.photo_clients import ALL, PhotoClient, Shares
+from tests.support.hashes import hash_file
 from tests.support.services import FORM, form, part
 
 # One change in five takes the picture away, unless a trial is about that.
@@ -173,7 +173,7 @@ class _Clients:
                 status, content = self._lane.request(
                     "GET", urlsplit(path).path, port=urlsplit(path).port
                 )
-                shows = hashlib.sha256(content).hexdigest()
+                shows = hash_file(content)
         except (OSError, http.client.HTTPException):
             return
         if status == 404:
@@ -190,5 +190,5 @@ class _Clients:
             )
         except (OSError, http.client.HTTPException):
             return  # the service is gone; the comparison after it will tell
-        if status != 200 or hashlib.sha256(content).hexdigest() != wanted:
+        if status != 200 or hash_file(content) != wanted:
             self._lane.wrong(f"{path} is answered {status}, or with other bytes than were accepted")

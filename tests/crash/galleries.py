@@ -3,7 +3,6 @@
 A photo is known by its caption, which its client makes up: also one whose answer never came.
 """
 
-import hashlib
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,6 +11,7 @@ from image_utils import make_master
 from storage import PART_BYTES
 from tests.crash.findings import Finding
 from tests.crash.history import GONE, History
+from tests.support.hashes import hash_file
 from tests.support.pictures import encoded, numbered
 
 # More than clients send between two comparisons.
@@ -118,7 +118,7 @@ class Originals:
         master = make_master(content).sha256
         if is_padded:
             content = content.ljust(PADDED_BYTES, b"\0")
-        checksum = hashlib.sha256(content).hexdigest()
+        checksum = hash_file(content)
         with self._lock:
             self.masters[checksum] = master
         return content, checksum

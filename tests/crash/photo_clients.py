@@ -1,7 +1,6 @@
 """Clients that change galleries without a pause: they add, replace, describe, move and delete."""
 
 import contextlib
-import hashlib
 import http.client
 import json
 import threading
@@ -15,6 +14,7 @@ from tests.crash.answers import AFTER_DELETION, Answer, ask_and_note
 from tests.crash.galleries import MOST_PHOTOS, Photo
 from tests.crash.history import GONE, Change
 from tests.crash.lane import Lane
+from tests.support.hashes import hash_file
 from tests.support.services import FORM, form, part
 
 # How often each is done, beside the others. What is added in parts costs as much as ten others.
@@ -185,7 +185,7 @@ class PhotoClient:
         path = f"{parts.path}?{parts.query}" if parts.query else parts.path
         with contextlib.suppress(OSError, http.client.HTTPException):
             status, content = self._lane.request("GET", path, port=parts.port)
-            return status, hashlib.sha256(content).hexdigest()
+            return status, hash_file(content)
         return None
 
 

@@ -1,7 +1,6 @@
 """What is in the database and the store of one lane, and whether that is what clients were told."""
 
 import asyncio
-import hashlib
 import os
 import threading
 import time
@@ -17,6 +16,7 @@ from tests.crash.accounts import Account
 from tests.crash.findings import Finding
 from tests.crash.galleries import READ_PHOTOS, Originals
 from tests.crash.history import GONE
+from tests.support.hashes import hash_file
 from tests.support.pictures import encoded, numbered
 from tests.support.rows import account
 from tests.support.services import Bucket
@@ -77,10 +77,7 @@ class State:
             paths = [path for path in self._media.rglob("*") if path.is_file()]
             keys = [path.relative_to(self._media).as_posix() for path in paths]
             contents = [path.read_bytes() for path in paths]
-        return {
-            key: hashlib.sha256(content).hexdigest()
-            for key, content in zip(keys, contents, strict=True)
-        }
+        return {key: hash_file(content) for key, content in zip(keys, contents, strict=True)}
 
     def uploads(self) -> list[str]:
         """The keys of unfinished uploads in parts; on disk they are drafts, which are objects."""

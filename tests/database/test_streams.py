@@ -1,7 +1,6 @@
 """A file streamed to its store in parts: bounded, patient, renewed while it comes, and ended."""
 
 import asyncio
-import hashlib
 import random
 import threading
 from collections import Counter
@@ -20,6 +19,7 @@ from files.streams import MOST_IN_FLIGHT, STREAM_BYTES, Stream
 from storage import PART_BYTES
 from storage.memory import MemoryStore
 from tests.support import rows
+from tests.support.hashes import hash_file
 from tests.support.many_objects import OneStore, measure_peak_bytes
 from tests.support.stock import Stock
 
@@ -119,15 +119,6 @@ def describe(content: bytes) -> dict[str, object]:
     return {name: value for name, value in rows.FACTS.items() if name != "sha256"} | sizes
 
 
-def compose_hash(content: bytes) -> str:
-    """As S3 composes it, where it is longer than a part."""
-    parts = [content[at : at + PART_BYTES] for at in range(0, len(content), PART_BYTES)]
-    if len(parts) == 1:
-        return hashlib.sha256(content).hexdigest()
-    digests = b"".join(hashlib.sha256(part).digest() for part in parts)
-    return f"{hashlib.sha256(digests).hexdigest()}-{len(parts)}"
-
-
 async def write_all(stream: Stream, content: bytes) -> None:
     for start in range(0, len(content), PIECE_BYTES):
         await stream.write(content[start : start + PIECE_BYTES], TYPE)
@@ -156,7 +147,7 @@ def test_parts_go_while_the_bytes_come_and_become_one_object(
             await wait_until(lambda: store.calls == ["part 1"], "the first part went at once")
             await write_all(stream, content[PART_BYTES + 1 :])
             file = await stream.finish(describe(content))
-            assert file.late_facts == {**describe(content), "sha256": compose_hash(content)}
+            assert file.late_facts == {**describe(content), "sha256": hash_file(content)}
             return file.key
 
     key = local_stock.ask(stream_all)
@@ -198,7 +189,7 @@ def test_a_file_and_its_beginning_are_hashed_while_they_go(
             return await stream.hash()
 
     assert local_stock.ask(stream_all) == Hashes(
-        whole=compose_hash(content), beginning=compose_hash(content[:end_bytes])
+        whole=hash_file(content), beginning=hash_file(content[:end_bytes])
     )
 
 
@@ -330,7 +321,7 @@ def test_the_row_knows_the_upload_before_its_first_part_and_no_more_once_it_is_l
     row = local_stock.read(local_stock.ask(add))
     assert None not in store.seen and len(set(store.seen)) == 1
     assert (row["state"], row["upload_id"]) == ("live", None)
-    assert (row["size_bytes"], row["sha256"]) == (len(content), compose_hash(content))
+    assert (row["size_bytes"], row["sha256"]) == (len(content), hash_file(content))
 
 
 async def refer_to_nothing(_: Transaction, __: Row) -> list[int]:

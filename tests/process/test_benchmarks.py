@@ -241,7 +241,7 @@ def test_streaming_is_measured_beside_a_queue_and_a_thread() -> None:
     lines = printed.splitlines()[2:]
     assert [line.split()[0] for line in lines] == list(streaming.CHECKSUMS), printed
     for line in lines:
-        _, _, forum_seconds, _, _, _, own_seconds, *_, ratio = line.split()
+        _, _, forum_seconds, _, _, own_seconds, *_, ratio = line.split()
         assert float(forum_seconds) / float(own_seconds) == pytest.approx(float(ratio), rel=0.2)
 
 
@@ -255,10 +255,10 @@ def test_replacing_a_picture_is_measured_beside_photos() -> None:
 
 
 def test_streaming_is_checked_on_its_speed_and_its_memory() -> None:
-    def rounds(seconds: float, rss_bytes: int) -> list[streaming.Round]:
-        forum = streaming.Cost(1.5, 1, 1, 1)
+    def rounds(seconds: float, added_bytes: int) -> list[streaming.Round]:
+        forum = streaming.Cost(1.5, 1, 1)
         return [
-            streaming.Round(forum, streaming.Cost(own_seconds, 1, rss_bytes, 1))
+            streaming.Round(forum, streaming.Cost(own_seconds, 1, added_bytes))
             for own_seconds in (seconds / 2, seconds, seconds * 2)
         ]
 
