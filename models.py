@@ -21,6 +21,7 @@ from sqlalchemy import (
     Index,
     Integer,
     PrimaryKeyConstraint,
+    SmallInteger,
     String,
     Text,
     UniqueConstraint,
@@ -261,6 +262,39 @@ class Photo(Base):
     master: Mapped[StoredFile] = relationship(
         lazy="joined", innerjoin=True, foreign_keys=[master_id]
     )
+
+
+class Thumbnail(Base):
+    """A size of a photo that somebody asked for: made once, or being made, of this master.
+
+    It goes with its photo; its file is let go of by whoever lets go of the master.
+    """
+
+    __tablename__ = "thumbnails"
+    __table_args__ = (
+        PrimaryKeyConstraint(
+            "photo_id", "master_id", "rendition", "version", name="thumbnails_pkey"
+        ),
+        UniqueConstraint("file_id", name="thumbnails_file_id_key"),
+    )
+
+    photo_id: Mapped[int] = mapped_column(
+        ForeignKey("photos.id", ondelete="CASCADE", name="thumbnails_photo_id_fkey")
+    )
+    # No foreign key: whatever replaces the master deletes these rows.
+    master_id: Mapped[int] = mapped_column(BigInteger)
+    rendition: Mapped[str] = mapped_column(String(40))  # sides, fit and format, written canonically
+    version: Mapped[int] = mapped_column(SmallInteger)  # of the way in which it is made
+    # Once it is stored.
+    file_id: Mapped[int | None] = mapped_column(
+        ForeignKey("stored_files.id", ondelete="RESTRICT", name="thumbnails_file_id_fkey")
+    )
+    # Who makes it, and until when nobody else may take that over.
+    claim: Mapped[uuid.UUID | None]
+    claimed_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # Failed so often, and is not tried before.
+    failures: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    retry_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 
 class IdempotencyKey(Base):

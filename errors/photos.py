@@ -1,6 +1,6 @@
 """What is wrong with a photo of the gallery."""
 
-from errors.base import Conflict, NotFound
+from errors.base import Conflict, NotFound, Unavailable
 
 
 class PhotoNotFound(NotFound):
@@ -9,6 +9,12 @@ class PhotoNotFound(NotFound):
     code = "photo_not_found"
     title = "No such photo"
     sentence = "There is no photo with this id."
+
+
+class ThumbnailNotReady(Unavailable):
+    code = "thumbnail_not_ready"
+    title = "Thumbnail not ready"
+    sentence = "This thumbnail is still being made. Please try again in a moment."
 
 
 class PhotoChanged(Conflict):

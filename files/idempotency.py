@@ -4,7 +4,6 @@ A key is claimed before the body is read, kept while it is worked on, and comple
 transaction that makes what was asked for. The claim of a process that died runs out by itself.
 """
 
-import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator
@@ -18,13 +17,11 @@ from sqlalchemy.dialects.postgresql import insert
 from database import LOWER_DURABILITY, Statement, Transaction
 from errors import DatabaseUnavailable, StillInProgress
 from files.backends import Backends
+from files.leases import LEASE_SECONDS, renew_lease
 from models import IdempotencyKey
 
 logger = logging.getLogger(__name__)
 
-# A client that lost its answer to a crash asks again after some seconds; three renewals fit in.
-LEASE_SECONDS = 30.0
-RENEWAL_SECONDS = 10.0
 # For how long a repeated request is known; clients give up far earlier.
 MEMORY = timedelta(hours=24)
 
@@ -120,21 +117,11 @@ async def claim_key(backends: Backends, owner_id: int, key: str) -> AsyncIterato
             raise StillInProgress
         yield Done(rows[0]["photo_id"], rows[0]["fingerprint"])
         return
-    renewing = asyncio.create_task(_renew(backends, claim))
     try:
-        yield claim
+        async with renew_lease(backends.database, RENEW, vars(claim)):
+            yield claim
     finally:
-        renewing.cancel()
         backends.tasks.start(_release(backends, claim))
-
-
-async def _renew(backends: Backends, claim: Claim) -> None:
-    while True:
-        await asyncio.sleep(RENEWAL_SECONDS)
-        try:
-            await backends.database.fetch(RENEW, **vars(claim))
-        except DatabaseUnavailable as err:
-            logger.warning("a key could not be renewed: %r", err.__cause__)
 
 
 async def _release(backends: Backends, claim: Claim) -> None:

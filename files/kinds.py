@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.orm import InstrumentedAttribute
 
-from models import Photo, User
+from models import Photo, Thumbnail, User
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,20 @@ PHOTO_ORIGINAL = Kind(
     referrers=(Photo.original_id,),
     is_streamed=True,
 )
-PHOTO_MASTER = Kind(
-    name="photo_master",
+# What is shown of photos: their masters, and thumbnails, which are made of those.
+PHOTO_RENDITION = Kind(
+    name="photo_rendition",
     prefix="photos/",
     is_public=True,
-    referrers=(Photo.master_id,),
+    referrers=(Photo.master_id, Thumbnail.file_id),
 )
-PRIVATE_PHOTO_MASTER = Kind(
-    name="private_photo_master",
+PRIVATE_PHOTO_RENDITION = Kind(
+    name="private_photo_rendition",
     prefix="private_photos/",
     is_public=False,
-    referrers=(Photo.master_id,),
+    referrers=(Photo.master_id, Thumbnail.file_id),
 )
-KINDS = (PROFILE_PICTURE, PHOTO_ORIGINAL, PHOTO_MASTER, PRIVATE_PHOTO_MASTER)
+KINDS = (PROFILE_PICTURE, PHOTO_ORIGINAL, PHOTO_RENDITION, PRIVATE_PHOTO_RENDITION)
 
 
 def is_public(key: str) -> bool:

@@ -21,10 +21,10 @@ from errors import (
 from files import Backends
 from files.change import Change
 from files.idempotency import Claim
-from files.kinds import PHOTO_MASTER, PRIVATE_PHOTO_MASTER, Kind
+from files.kinds import PHOTO_RENDITION, PRIVATE_PHOTO_RENDITION, Kind
 from files.statements import FACTS
 from models import Photo, StoredFile, Visibility
-from photos import statements
+from photos import statements, thumbnail_statements
 from photos.intake import Sent
 from photos.stored import read_file, read_stored
 from pictures import ProcessedImage, make_filename
@@ -97,7 +97,7 @@ async def replace_photo(
         files = await _store_files(backends, decoding, change, sent, visibility)
 
         async def replace(transaction: Transaction, _: Row) -> list[int]:
-            found = await _read_locked(transaction, photo)
+            found = await read_locked(transaction, photo)
             if found["visibility"] != photo.visibility:
                 raise PhotoChanged
             ids = {"photo_id": photo.id, "owner_id": photo.owner_id}
@@ -105,7 +105,8 @@ async def replace_photo(
                 statements.REPLACE_FILES, **ids, filename=sent.filename, **files.columns
             )
             await transaction.fetch(statements.CHANGE_WORDS, **ids, **vars(words))
-            return _list_files(found) + files.dispensable_ids
+            dropped_ids = await _drop_thumbnails(transaction, photo.id)
+            return _list_files(found) + dropped_ids + files.dispensable_ids
 
         await change.commit(replace, "inside_photo_swap")
     return await _read_changed(backends, photo.id)
@@ -137,32 +138,33 @@ async def change_words(backends: Backends, photo: Photo, words: Words) -> Photo:
             await change.commit(change_only_words, "inside_words", are_changed)
         else:
             moved = await change.store(
-                _find_kind(words.visibility), await _read_master(photo.master)
+                find_kind(words.visibility), await _read_master(photo.master)
             )
 
             async def move(transaction: Transaction, owner: Row) -> list[int]:
-                found = await _read_locked(transaction, photo)
+                found = await read_locked(transaction, photo)
                 if found["master_id"] != photo.master_id:
                     raise PhotoChanged
                 await change_only_words(transaction, owner)
                 await transaction.fetch(statements.SHOW_MASTER, **ids, master_id=moved.id)
-                return [photo.master_id]
+                return [photo.master_id, *await _drop_thumbnails(transaction, photo.id)]
 
             await change.commit(move, "visibility_moved")
     return await _read_changed(backends, photo.id)
 
 
 async def delete_photo(backends: Backends, photo: Photo) -> None:
-    """Delete a photo with its original and its master.
+    """Delete a photo with its original, its master and its thumbnails.
 
     Raises PhotoNotFound, UserNotFound, OutcomeUnknown or DatabaseUnavailable.
     """
     ids = {"photo_id": photo.id, "owner_id": photo.owner_id}
 
     async def delete(transaction: Transaction, _: Row) -> list[int]:
-        found = await _read_locked(transaction, photo)
+        found = await read_locked(transaction, photo)
+        dropped_ids = await _drop_thumbnails(transaction, photo.id)
         await transaction.fetch(statements.DELETE_PHOTO, **ids)
-        return _list_files(found)
+        return _list_files(found) + dropped_ids
 
     async def is_gone(transaction: Transaction, _: Row | None) -> bool:
         return await transaction.fetch_row(statements.READ_PHOTO, **ids) is None
@@ -201,7 +203,7 @@ async def _store_files(
         read_stored, original.store, original.key, arrived.picture_bytes, sent.hashes.beginning
     )
     picture = await decoding.make_master(arrived.cost, fetch)
-    master = await change.store(_find_kind(visibility), picture)
+    master = await change.store(find_kind(visibility), picture)
     faults.reached("master_put")
     is_kept = backends.settings.keep_originals
     columns = {
@@ -214,8 +216,9 @@ async def _store_files(
     return _Files(columns, [] if is_kept else [original.id])
 
 
-def _find_kind(visibility: Visibility) -> Kind:
-    return PHOTO_MASTER if visibility == Visibility.PUBLIC else PRIVATE_PHOTO_MASTER
+def find_kind(visibility: Visibility) -> Kind:
+    """The kind of what is shown of a photo that is seen by these."""
+    return PHOTO_RENDITION if visibility == Visibility.PUBLIC else PRIVATE_PHOTO_RENDITION
 
 
 async def _read_master(master: StoredFile) -> ProcessedImage:
@@ -225,13 +228,19 @@ async def _read_master(master: StoredFile) -> ProcessedImage:
     return ProcessedImage(content=content, filename=make_filename(), removed_metadata=(), **facts)
 
 
-async def _read_locked(transaction: Transaction, photo: Photo) -> Row:
+async def read_locked(transaction: Transaction, photo: Photo) -> Row:
     """Read a photo under its owner's lock. Raises PhotoNotFound."""
     ids = {"photo_id": photo.id, "owner_id": photo.owner_id}
     found = await transaction.fetch_row(statements.READ_PHOTO, **ids)
     if found is None:
         raise PhotoNotFound
     return found
+
+
+async def _drop_thumbnails(transaction: Transaction, photo_id: int) -> list[int]:
+    """Forget the thumbnails of a photo's master; return the files, which are to be let go of."""
+    rows = await transaction.fetch(thumbnail_statements.DROP, photo_id=photo_id)
+    return [row["file_id"] for row in rows if row["file_id"] is not None]
 
 
 def _list_files(photo: Row) -> list[int]:

@@ -20,7 +20,7 @@ PICTURES = 500
 MOST_PHOTOS = 3
 # In two parts, the second of which is short: as few bytes as can be.
 PADDED_BYTES = PART_BYTES + 100_000
-MASTERS = {"public": "photo_master", "private": "private_photo_master"}
+MASTERS = {"public": "photo_rendition", "private": "private_photo_rendition"}
 READ_PHOTOS = """
 SELECT photos.*, original.sha256 AS original_sha256, master.sha256 AS master_sha256,
        master.purpose AS master_purpose

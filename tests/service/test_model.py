@@ -295,7 +295,7 @@ class People(RuleBasedStateMachine):
                 photo.caption,
                 ORIGINALS[photo.picture],
                 MASTERS[photo.picture],
-                "photo_master" if photo.visibility == "public" else "private_photo_master",
+                "photo_rendition" if photo.visibility == "public" else "private_photo_rendition",
             )
             for photo_id, photo in self.model.photos.items()
         }

@@ -72,7 +72,7 @@ def test_a_photo_is_kept_as_it_was_sent_and_shown_by_its_master(
     assert (shown.status_code, shown.headers["content-type"]) == (200, "image/jpeg")
     assert load(photo["original_url"], shared_service).content == LARGE
     assert list_owned(shared_service, account) == [
-        ("photo_master", "live"),
+        ("photo_rendition", "live"),
         ("photo_original", "live"),
     ]
     with shared_service.client(account) as client:
@@ -132,7 +132,7 @@ def test_hidden_and_shown_again_its_old_addresses_are_dead(
         assert load(shown["url"], shared_service).content == content
         assert load(hidden.json()["url"], shared_service).status_code in (403, 404)
     assert list_owned(shared_service, account) == [
-        ("photo_master", "live"),
+        ("photo_rendition", "live"),
         ("photo_original", "live"),
     ]
 
@@ -229,7 +229,7 @@ def test_originals_that_are_not_kept_go_with_the_commit(
     photo = added(service, account, PADDED)
     assert (photo["original_url"], photo["size_bytes"]) == (None, len(PADDED))
     wait_until(
-        lambda: list_owned(service, account) == [("photo_master", "live")], "only the master stays"
+        lambda: list_owned(service, account) == [("photo_rendition", "live")], "only the master stays"
     )
     with service.client(account) as client:
         answer = client.patch("/users/me/picture", json={"photo_id": photo["id"]})

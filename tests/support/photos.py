@@ -3,7 +3,7 @@
 import hashlib
 import uuid
 
-from files.kinds import PHOTO_MASTER, PHOTO_ORIGINAL, PRIVATE_PHOTO_MASTER, Kind
+from files.kinds import PHOTO_RENDITION, PHOTO_ORIGINAL, PRIVATE_PHOTO_RENDITION, Kind
 from tests.support.rows import Insert
 from tests.support.services import Service
 from tests.support.stock import Stock
@@ -81,7 +81,7 @@ def make_master_key(visibility: str) -> str:
 
 
 def _find_kind(visibility: str) -> Kind:
-    return PHOTO_MASTER if visibility == "public" else PRIVATE_PHOTO_MASTER
+    return PHOTO_RENDITION if visibility == "public" else PRIVATE_PHOTO_RENDITION
 
 
 def insert_many(service: Service, owner_id: int, visibility: str, count: int) -> None:

@@ -1,0 +1,156 @@
+"""Thumbnails: each is made once, whoever asks for it, and shown once it is stored.
+
+A row claims what is being made, and names its file from the commit on that made the file live.
+Whoever finds it claimed waits for a while; what has failed is left alone for a while.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Sequence
+from functools import partial
+
+from sqlalchemy import select
+
+import faults
+from database import Row, Transaction
+from errors import DatabaseUnavailable, PhotoChanged, ThumbnailNotReady
+from files import Backends
+from files.change import Change
+from files.leases import renew_lease
+from models import Photo, StoredFile, Thumbnail
+from photos import thumbnail_statements as statements
+from photos.gallery import find_kind, read_locked
+from photos.stored import read_file
+from pictures import Rendition
+from pictures.decoding import Decoding
+
+logger = logging.getLogger(__name__)
+
+# Of the way in which thumbnails are made: what an earlier one made is made anew when it is asked
+# for.
+VERSION = 1
+# Long for a page that waits for a picture, and longer than any render whose turn has come.
+PATIENCE_SECONDS = 10.0
+# How often somebody else's work is looked at.
+LOOK_SECONDS = 0.1
+
+
+class Thumbnails:
+    """The thumbnails of one application: no two of its requests make the same one at once."""
+
+    def __init__(self, backends: Backends, decoding: Decoding) -> None:
+        self._backends = backends
+        self._decoding = decoding
+        self._wanted: dict[tuple[int, str], asyncio.Future[StoredFile]] = {}
+
+    async def find_or_make(self, photo: Photo, rendition: Rendition) -> StoredFile:
+        """Return the file of a thumbnail, which is made if nobody has.
+
+        Raises ThumbnailNotReady where somebody else is at it for too long, or failed just now;
+        PhotoNotFound or PhotoChanged where the photo changes meanwhile; Busy, DecoderUnavailable,
+        StoreError, UserNotFound, UploadExpired, OutcomeUnknown or DatabaseUnavailable.
+        """
+        key = (photo.master_id, str(rendition))
+        finding = self._wanted.get(key)
+        if finding is None:
+            finding = self._backends.tasks.start(self._find_or_make(photo, rendition))
+            self._wanted[key] = finding
+            finding.add_done_callback(lambda _: self._wanted.pop(key))
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await asyncio.shield(finding)
+        except TimeoutError as err:
+            raise ThumbnailNotReady from err
+
+    async def _find_or_make(self, photo: Photo, rendition: Rendition) -> StoredFile:
+        give_up_at = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        while True:
+            async with self._backends.database.reader() as db:
+                file = await db.scalar(_select_file(photo, rendition))
+            if file is not None:
+                return file
+            if await self.make(photo, [rendition]):
+                continue
+            is_late = asyncio.get_running_loop().time() > give_up_at
+            if is_late or await self._is_resting(photo, rendition):
+                raise ThumbnailNotReady
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def make(self, photo: Photo, renditions: Sequence[Rendition]) -> bool:
+        """Make, in one decode, what of these nobody has made, or is making; tell whether any.
+
+        Raises what `find_or_make` raises.
+        """
+        values = {**_identify(photo), "claim": uuid.uuid4()}
+        names = sorted(map(str, renditions))  # one order, so that no two wait for each other
+        rows = await self._backends.database.fetch(statements.CLAIM, **values, renditions=names)
+        claimed = {row["rendition"] for row in rows}
+        ours = [rendition for rendition in renditions if str(rendition) in claimed]
+        if not ours:
+            return False
+        faults.reached("thumbnail_claimed")
+        is_made = False
+        try:
+            async with renew_lease(self._backends.database, statements.RENEW, values):
+                await self._make_claimed(photo, ours)
+            is_made = True
+        finally:
+            if not is_made:
+                self._backends.tasks.start(self._give_up(values))
+        return True
+
+    async def _make_claimed(self, photo: Photo, renditions: Sequence[Rendition]) -> None:
+        master = photo.master
+        pictures = await self._decoding.render(
+            (master.width_px, master.height_px), partial(read_file, master), renditions
+        )
+        async with Change(self._backends, photo.owner_id) as change:
+            kind = find_kind(photo.visibility)
+            files = [await change.store(kind, picture) for picture in pictures]
+            faults.reached("thumbnail_put")
+            made = {
+                "renditions": [str(rendition) for rendition in renditions],
+                "file_ids": [file.id for file in files],
+            }
+
+            async def publish(transaction: Transaction, _: Row) -> list[int]:
+                found = await read_locked(transaction, photo)
+                if found["master_id"] != photo.master_id:
+                    raise PhotoChanged
+                rows = await transaction.fetch(statements.PUBLISH, **_identify(photo), **made)
+                published_ids = {row["file_id"] for row in rows}
+                return [file.id for file in files if file.id not in published_ids]
+
+            await change.commit(publish, "thumbnail_published")
+
+    async def _is_resting(self, photo: Photo, rendition: Rendition) -> bool:
+        """Whether it failed so lately that it is left alone."""
+        rows = await self._backends.database.fetch(
+            statements.READ, **_identify(photo), renditions=[str(rendition)]
+        )
+        return bool(rows and rows[0]["is_resting"])
+
+    async def _give_up(self, values: dict[str, object]) -> None:
+        try:
+            await self._backends.database.fetch(statements.GIVE_UP, **values)
+        except DatabaseUnavailable as err:
+            logger.warning("a thumbnail stays claimed for a while: %r", err.__cause__)
+
+
+def _identify(photo: Photo) -> dict[str, object]:
+    """Name the master whose thumbnails are meant, and how they are made."""
+    return {"photo_id": photo.id, "master_id": photo.master_id, "version": VERSION}
+
+
+def _select_file(photo: Photo, rendition: Rendition):  # type: ignore[no-untyped-def]
+    return (
+        select(StoredFile)
+        .join(Thumbnail, Thumbnail.file_id == StoredFile.id)
+        .where(
+            Thumbnail.photo_id == photo.id,
+            Thumbnail.master_id == photo.master_id,
+            Thumbnail.version == VERSION,
+            Thumbnail.rendition == str(rendition),
+        )
+    )
