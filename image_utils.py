@@ -7,10 +7,9 @@ header; whatever a broken file makes that parser raise is a BadPicture. Pure fun
 settings: limits are arguments.
 """
 
-import io
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from PIL import Image
 
@@ -23,18 +22,37 @@ from pictures.colour import (
     lay_on_background,
     scale_transparent_colour,
 )
-from pictures.costs import DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS, check_size, examine
-from pictures.formats import Header, read_png_depth
+from pictures.costs import (
+    DEFAULT_MAX_PIXELS,
+    DEFAULT_MAX_WHOLE_PIXELS,
+    check_size,
+    choose_rendition_reduction,
+    examine,
+)
+from pictures.encoding import JPEG_QUALITY, encode
+from pictures.formats import Header, read_header, read_png_depth
 from pictures.metadata import name_metadata, read_orientation
 from pictures.parsers import open_picture
 from pictures.placeholder import find_dominant_colour, hash_thumbnail
-from pictures.scaling import cut_square, find_square, fit_master, turn_upright
-from pictures.values import Content, Crop, ProcessedImage
+from pictures.renditions import Rendition, RenditionFormat, check_renditions
+from pictures.scaling import (
+    cut_square,
+    decode_reduced,
+    find_square,
+    fit_master,
+    scale_rendition,
+    turn_upright,
+)
+from pictures.values import MASTER_SIDE_PX, Content, Crop, ProcessedImage
 
-__all__ = ["JPEG_QUALITY", "ProcessedImage", "make_master", "process_profile_image"]
+__all__ = [
+    "JPEG_QUALITY",
+    "ProcessedImage",
+    "make_master",
+    "make_renditions",
+    "process_profile_image",
+]
 
-# Below 80 skin shows blocks at this size, above 90 the file doubles for nothing that an eye sees.
-JPEG_QUALITY = 85
 # Progressive files have ten; each goes over all coefficients: 13 ms for 42 bytes of a hostile file.
 MOST_SCANS = 100
 _SCAN_MARKER = re.compile(rb"\xff\xda")
@@ -82,6 +100,32 @@ def make_master(
     return _process(content, None, (max_pixels, max_whole_pixels), WHITE, scale)
 
 
+def make_renditions(master: Content, renditions: Sequence[Rendition]) -> list[ProcessedImage]:
+    """Make them, in their order, of a master that is decoded once.
+
+    It is reduced while it is decoded if all of them are small; else a rendition is the same
+    whatever is made with it. Raises BadPicture, also of all that is no master, and ValueError for
+    renditions that are no job for this one; of others only MemoryError.
+    """
+    pillow.configure()
+    header = read_header(master)
+    size = (header.width_px, header.height_px)
+    if not header.is_baseline or max(size) > MASTER_SIDE_PX:
+        raise BrokenPicture
+    check_renditions(renditions, size)
+    with open_picture(master, header) as picture:
+        if picture.mode != "RGB" or picture.size != size:
+            raise BrokenPicture
+        factor = decode_reduced(picture, choose_rendition_reduction(size, renditions))
+    made: dict[Rendition, ProcessedImage] = {}
+    for shape in dict.fromkeys((rendition.size, rendition.fit) for rendition in renditions):
+        alike = [each for each in renditions if (each.size, each.fit) == shape]
+        scaled = scale_rendition(picture, factor, size, alike[0])
+        for rendition in alike:
+            made[rendition] = rendition.name_file(encode(scaled, rendition.format))
+    return [made[rendition] for rendition in renditions]
+
+
 def _process(
     content: Content,
     crop: Crop | None,
@@ -103,7 +147,7 @@ def _process(
         del in_srgb
         removed_metadata = name_metadata(picture, content)
     return ProcessedImage.from_jpeg(
-        _encode(upright),
+        encode(upright, RenditionFormat.JPEG),
         upright.size,
         find_dominant_colour(upright),
         hash_thumbnail(upright),
@@ -129,11 +173,3 @@ def _load_unless_reducible(picture: Image.Image, content: Content, header: Heade
     picture.load()
     if header.format == "PNG":
         scale_transparent_colour(picture, read_png_depth(content))
-
-
-def _encode(upright: Image.Image) -> bytes:
-    jpeg = io.BytesIO()
-    # Told a name, Pillow loads the one encoder; told a format, all that it has.
-    jpeg.name = "picture.jpg"
-    upright.save(jpeg, quality=JPEG_QUALITY, optimize=True)
-    return jpeg.getvalue()

@@ -5,6 +5,7 @@ Pure functions without settings.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import errors
@@ -13,6 +14,7 @@ from pictures.formats import (
     Header,
     read_header,
 )
+from pictures.renditions import Rendition
 from pictures.values import (
     MASTER_SIDE_PX,
     PICTURE_SIDE_PX,
@@ -192,7 +194,23 @@ def choose_master_reduction(header: Header, size: tuple[int, int]) -> int:
     return _reduce_while_enough(max(size), MASTER_SIDE_PX)
 
 
-def _reduce_while_enough(side_px: int, enough_px: int) -> int:
+def choose_rendition_reduction(
+    master_size: tuple[int, int], renditions: Sequence[Rendition]
+) -> int:
+    """Choose by how much a master is reduced for all of these, each of which keeps enough.
+
+    That is twice its own sides, which are left to the better filter.
+    """
+    factors = []
+    for rendition in renditions:
+        shown_size = rendition.find_shown_size(master_size)
+        scaled_size = rendition.find_scaled_size(master_size)
+        for shown_px, scaled_px in zip(shown_size, scaled_size, strict=True):
+            factors.append(_reduce_while_enough(shown_px, 2 * scaled_px))
+    return min(factors)
+
+
+def _reduce_while_enough(side_px: float, enough_px: int) -> int:
     factor = 1
     while factor < _LARGEST_REDUCTION and side_px >= 2 * factor * enough_px:
         factor *= 2

@@ -97,7 +97,8 @@ class ProcessedImage:
     """A finished picture.
 
     `sha256` is in hexadecimal; `filename` is random and was never used before. `dominant_colour` is
-    #rrggbb, `thumbhash` the hash in base64; `removed_metadata` names what the original carried.
+    #rrggbb, `thumbhash` the hash in base64; `removed_metadata` names what the original carried. Of
+    a rendition these three are empty: its master has them.
     """
 
     content: bytes
@@ -142,6 +143,6 @@ def fit_into_master(size: tuple[int, int]) -> tuple[int, int]:
     return width_px, height_px
 
 
-def make_filename() -> str:
+def make_filename(suffix: str = ".jpg") -> str:
     """Make a name that was never used before and that nobody can guess."""
-    return f"{uuid.uuid4().hex}.jpg"
+    return f"{uuid.uuid4().hex}{suffix}"
