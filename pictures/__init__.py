@@ -4,16 +4,22 @@ No database, store or HTTP is known here, and settings only to `decoding`. What 
 decoding library: the pool and the slots are imported by their full names.
 """
 
-from pictures.costs import Cost, examine
+from pictures.costs import Cost, examine, price_renditions
 from pictures.formats import PICTURES_TAKEN
+from pictures.renditions import Fit, Rendition, RenditionFormat, resolve_rendition
 from pictures.values import Crop, MetadataName, ProcessedImage, make_filename
 
 __all__ = [
     "PICTURES_TAKEN",
     "Cost",
     "Crop",
+    "Fit",
     "MetadataName",
     "ProcessedImage",
+    "Rendition",
+    "RenditionFormat",
     "examine",
     "make_filename",
+    "price_renditions",
+    "resolve_rendition",
 ]

@@ -14,7 +14,7 @@ from pictures.formats import (
     Header,
     read_header,
 )
-from pictures.renditions import Rendition
+from pictures.renditions import Rendition, RenditionFormat
 from pictures.values import (
     MASTER_SIDE_PX,
     PICTURE_SIDE_PX,
@@ -61,6 +61,25 @@ _MASTER_COPIES = 5
 _COPIES_WHILE_SCALED = 2
 # Beside decoding: scaling down, converting and encoding the largest.
 _MASTER_SECONDS = 0.2
+
+# Of a rendition at once: scaled, and laid on white; the master averaged before is no more than one.
+_RENDITION_COPIES = 2
+# What an encoder holds beside the picture, and its time on one core for a picture with much detail.
+_ENCODING_BYTES_PER_PIXEL = {
+    RenditionFormat.JPEG: 3,
+    RenditionFormat.WEBP: 10,
+    RenditionFormat.AVIF: 28,
+}
+_ENCODING_SECONDS_PER_MEGAPIXEL = {
+    RenditionFormat.JPEG: 0.015,
+    RenditionFormat.WEBP: 0.08,
+    RenditionFormat.AVIF: 0.5,
+}
+_SCALING_SECONDS = 0.02
+# The longest file, of black and colours that change with each pixel, has 1.7; the decoder and the
+# service have a copy each.
+_MADE_BYTES_PER_PIXEL = 2
+_MADE_COPIES = 2
 
 # libjpeg can scale by these.
 _LARGEST_REDUCTION = 8
@@ -115,6 +134,33 @@ def price_master(header: Header, file_bytes: int) -> Cost:
     cost = _price(header, size, reduced_bytes + scaling_bytes)
     carried_bytes = file_bytes + _count_carried_bytes(header, file_bytes)
     return Cost(cost.memory_bytes + carried_bytes, cost.cpu_seconds + _MASTER_SECONDS)
+
+
+def price_renditions(
+    master_size: tuple[int, int], master_bytes: int, renditions: Sequence[Rendition]
+) -> Cost:
+    """Tell what it costs to make these of one master, a file of so many bytes.
+
+    The service's own copies of it and of what is made of it are in it.
+    """
+    width_px, height_px = master_size
+    factor = choose_rendition_reduction(master_size, renditions)
+    decoded_bytes = _count_reduced_bytes(master_size, factor)
+    # The dearest to scale and the dearest to encode are held after each other, most often of one.
+    dearest_bytes = 0
+    made_bytes = 0
+    seconds = SECONDS_PER_MEGAPIXEL * width_px * height_px / 1e6
+    for rendition in renditions:
+        pixels = rendition.width_px * rendition.height_px
+        across_pixels = rendition.width_px * math.ceil(height_px / factor)
+        scaling_bytes = _RGB_BYTES_PER_PIXEL * (across_pixels + _RENDITION_COPIES * pixels)
+        encoding_bytes = int(_ENCODING_BYTES_PER_PIXEL[rendition.format] * pixels)
+        dearest_bytes = max(dearest_bytes, scaling_bytes + encoding_bytes)
+        made_bytes += _MADE_COPIES * _MADE_BYTES_PER_PIXEL * pixels
+        encoding_seconds = _ENCODING_SECONDS_PER_MEGAPIXEL[rendition.format] * pixels / 1e6
+        seconds += _SCALING_SECONDS + encoding_seconds
+    memory_bytes = FIXED_BYTES + 2 * master_bytes + decoded_bytes + dearest_bytes + made_bytes
+    return Cost(memory_bytes, seconds)
 
 
 def check_size(

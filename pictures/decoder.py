@@ -17,13 +17,16 @@ import image_utils
 from errors import DarkroomError, UndecodablePicture
 from pictures import pillow
 from pictures.confinement import Layer, confine
-from pictures.messages import MEMORY_SHARED, Job, Made, Ready, Refused, refuse
+from pictures.messages import MEMORY_SHARED, Job, Made, Ready, Refused, Rendered, refuse
 from pictures.shared_file import map_shared_file
 from pictures.values import Content
 
 # Where all cores are busy the service, which answers everybody, comes first: a third of the weight
 # for a decoder.
 NICENESS = 5
+
+# A head and what follows it.
+_Part = tuple[Made | Rendered | Refused, bytes]
 
 
 def serve(connection: socket.socket) -> None:
@@ -71,27 +74,38 @@ def _answer(stream: BufferedRWPair, memory: memoryview | None, job: Job) -> None
     # Before the file: reading it is a part of the time that was set aside. Its end is SIGPROF.
     signal.setitimer(signal.ITIMER_PROF, job.cpu_seconds)
     if memory is not None and job.is_shared:
-        head, following = _decode(memory[: job.content_bytes], job)
+        answer = _decode(memory[: job.content_bytes], job)
     else:
-        head, following = _decode(stream.read(job.content_bytes), job)
+        answer = _decode(stream.read(job.content_bytes), job)
     signal.setitimer(signal.ITIMER_PROF, 0)
-    stream.write(head.to_bytes() + following)
+    for head, following in answer:
+        stream.write(head.to_bytes() + following)
     stream.flush()
 
 
-def _decode(content: Content, job: Job) -> tuple[Made | Refused, bytes]:
-    """Make the picture, or the refusal of one. No memory of ours keeps anything of the file."""
+def _decode(content: Content, job: Job) -> list[_Part]:
+    """Make the pictures, or the refusal of them. No memory of ours keeps anything of the file."""
     try:
-        limits = (job.max_pixels, job.max_whole_pixels)
-        if job.master_of is None:
-            picture = image_utils.process_profile_image(content, job.crop, *limits)
-        else:
-            picture = image_utils.make_master(content, *limits)
+        return _make_pictures(content, job)
     except MemoryError:
-        return refuse(UndecodablePicture())
+        return [refuse(UndecodablePicture())]
     except DarkroomError as err:
         # Only its words: a name for the error would keep its frames, and they the picture.
-        return refuse(err)
+        return [refuse(err)]
+
+
+def _make_pictures(content: Content, job: Job) -> list[_Part]:
+    if job.renditions:
+        made = image_utils.make_renditions(content, job.renditions)
+        return [
+            (Rendered(rendition, len(picture.content)), picture.content)
+            for rendition, picture in zip(job.renditions, made, strict=True)
+        ]
+    limits = (job.max_pixels, job.max_whole_pixels)
+    if job.master_of is None:
+        picture = image_utils.process_profile_image(content, job.crop, *limits)
+    else:
+        picture = image_utils.make_master(content, *limits)
     head = Made(
         len(picture.content),
         picture.width_px,
@@ -100,7 +114,7 @@ def _decode(content: Content, job: Job) -> tuple[Made | Refused, bytes]:
         picture.thumbhash,
         picture.removed_metadata,
     )
-    return head, picture.content
+    return [(head, picture.content)]
 
 
 if __name__ == "__main__":

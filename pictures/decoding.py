@@ -1,6 +1,7 @@
 """Makes pictures of what was sent: within the limits, in a slot, by a decoder."""
 
 import os
+from collections.abc import Sequence
 from functools import partial
 
 from config import Settings
@@ -8,6 +9,7 @@ from pictures.budget import choose_budget_bytes, find_memory_bytes
 from pictures.costs import Cost, count_dearest_bytes, examine
 from pictures.formats import read_header
 from pictures.pool import DecoderPool
+from pictures.renditions import Rendition, check_renditions
 from pictures.slots import Fetch, PictureSlots
 from pictures.values import Crop, ProcessedImage
 
@@ -42,6 +44,23 @@ class Decoding:
         `fetch` raises, Busy, ShuttingDown, UndecodablePicture and DecoderUnavailable.
         """
         return await self._slots.run_stored(cost, fetch, partial(self._make_master, cost))
+
+    async def render(
+        self, cost: Cost, fetch: Fetch, renditions: Sequence[Rendition]
+    ) -> list[ProcessedImage]:
+        """Make these of a stored master, which `fetch` reads once there is a slot for it.
+
+        The cost is what costs.price_renditions told. Raises what image_utils.make_renditions
+        raises, what `fetch` raises, Busy, ShuttingDown, UndecodablePicture and DecoderUnavailable.
+        """
+        return await self._slots.run_stored(cost, fetch, partial(self._render, cost, renditions))
+
+    def _render(
+        self, cost: Cost, renditions: Sequence[Rendition], master: bytes
+    ) -> list[ProcessedImage]:
+        header = read_header(master)
+        check_renditions(renditions, (header.width_px, header.height_px))
+        return self._pool.make_renditions(master, cost, renditions)
 
     def _make_master(self, cost: Cost, content: bytes) -> ProcessedImage:
         header = read_header(content)

@@ -1,8 +1,8 @@
 """What the service and a decoder say to each other, and how it becomes bytes and is read again.
 
 A job is a line, and the file behind it or in memory that both share; an answer is a head of a
-fixed length, and behind it a JPEG or a sentence. A decoder may have been taken over by its file: of
-what it answers only that is taken which can be nothing worse than a poor picture.
+fixed length, and behind it a picture or a sentence. A decoder may have been taken over by its file:
+of what it answers only that is taken which can be nothing worse than a poor picture.
 """
 
 import base64
@@ -11,11 +11,14 @@ import json
 import re
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 import errors
 from errors import DarkroomError
 from pictures.confinement import EVERY_LAYER, Layer
 from pictures.foreign import KINDS
+from pictures.renditions import Fit, Rendition, RenditionFormat
+from pictures.served_files import is_served_file
 from pictures.served_jpeg import count_most_bytes, is_served_jpeg
 from pictures.values import (
     METADATA_NAMES,
@@ -34,12 +37,13 @@ NOTHING_SHARED = b"-"
 _READY = struct.Struct("!1sBQ")
 READY_BYTES = _READY.size
 _READY_MARK = b"!"
-# A mark; how many bytes of JPEG or sentence follow. Of a picture: its sides, the dominant colour, a
-# bit for each name of METADATA_NAMES, the ThumbHash. Of a refusal: its code. These last two begin
-# with their length.
+# A mark; how many bytes of picture or sentence follow. Of a picture: its sides, the dominant
+# colour, a bit for each name of METADATA_NAMES, the ThumbHash; of a rendition: its sides. Of a
+# refusal: its code. This and the ThumbHash begin with their length.
 _HEAD = struct.Struct("!1sIHH3sH33p")
 HEAD_BYTES = _HEAD.size
 _MADE_MARK = b"P"
+_RENDERED_MARK = b"T"
 _REFUSED_MARK = b"R"
 _THUMBHASH_BYTES = range(5, 31)
 # The longest of ours has some 150.
@@ -63,7 +67,8 @@ class Nonsense(Exception):
 class Job:
     """A picture to make of a file of `content_bytes`: a square, or else the `master_of` it.
 
-    It follows, unless it `is_shared`. While it works on it, a decoder may take `memory_bytes` more
+    Or else, where there are `renditions`, these, in their order, of a master of ours. The file
+    follows, unless it `is_shared`. While it works on it, a decoder may take `memory_bytes` more
     than by itself.
     """
 
@@ -75,6 +80,12 @@ class Job:
     max_whole_pixels: int
     master_of: DeclaredSides | None = None
     is_shared: bool = False
+    renditions: tuple[Rendition, ...] = ()
+
+    @property
+    def picture_count(self) -> int:
+        """How many pictures are the answer, if it is no refusal."""
+        return len(self.renditions) or 1
 
     def allows(self, size: tuple[int, int]) -> bool:
         """Whether a picture of these sides is what was asked for."""
@@ -94,8 +105,18 @@ class Job:
         return cls(
             crop=None if crop is None else Crop(*crop),
             master_of=None if master_of is None else DeclaredSides(*master_of),
+            renditions=tuple(_read_rendition(each) for each in fields.pop("renditions")),
             **fields,
         )
+
+
+def _read_rendition(fields: dict[str, Any]) -> Rendition:
+    return Rendition(
+        fields["width_px"],
+        fields["height_px"],
+        Fit(fields["fit"]),
+        RenditionFormat(fields["format"]),
+    )
 
 
 @dataclass(frozen=True)
@@ -156,6 +177,23 @@ class Made:
 
 
 @dataclass(frozen=True)
+class Rendered:
+    """The answer before one rendition, whose file of `following_bytes` follows."""
+
+    rendition: Rendition
+    following_bytes: int
+
+    def to_bytes(self) -> bytes:
+        size = self.rendition.size
+        return _HEAD.pack(_RENDERED_MARK, self.following_bytes, *size, bytes(3), 0, b"")
+
+    def finish(self, file: bytes) -> ProcessedImage:
+        """Name and hash the file. Raises Nonsense when it is not what was asked for."""
+        _check(is_served_file(file, self.rendition))
+        return self.rendition.name_file(file)
+
+
+@dataclass(frozen=True)
 class Refused:
     """The answer to a file of which no picture is made, whose sentence follows."""
 
@@ -187,23 +225,37 @@ def refuse(error: DarkroomError) -> tuple[Refused, bytes]:
     return Refused(error.code, len(sentence)), sentence
 
 
-def read_head(head: bytes, job: Job) -> Made | Refused:
-    """Read how a decoder's answer to the job begins, which is not believed. Raises Nonsense."""
+def read_head(head: bytes, job: Job, pictures_before: int = 0) -> Made | Rendered | Refused:
+    """Read how a decoder's answer to the job begins, or goes on behind so many pictures.
+
+    It is not believed. Raises Nonsense.
+    """
+    if job.renditions and head[:1] == _RENDERED_MARK:
+        return _read_rendered(head, job.renditions[pictures_before])
     try:
         mark, following_bytes, width_px, height_px, colour, bits, text = _HEAD.unpack(head)
     except struct.error as err:
         raise Nonsense from err
     if mark == _REFUSED_MARK:
         code = text.decode("ascii", "replace")
+        _check(pictures_before == 0)
         _check(code in _REFUSALS and 0 < following_bytes <= _MOST_SENTENCE_BYTES)
         return Refused(code, following_bytes)
     size = (width_px, height_px)
-    _check(mark == _MADE_MARK and job.allows(size))
+    _check(mark == _MADE_MARK and not job.renditions and job.allows(size))
     _check(0 < following_bytes <= count_most_bytes(size))
     _check(len(text) in _THUMBHASH_BYTES)
     removed = tuple(name for place, name in enumerate(METADATA_NAMES) if bits >> place & 1)
     thumbhash = base64.b64encode(text).decode()
     return Made(following_bytes, width_px, height_px, f"#{colour.hex()}", thumbhash, removed)
+
+
+def _read_rendered(head: bytes, rendition: Rendition) -> Rendered:
+    """Read the head of this rendition, of which nothing but the length is the decoder's to say."""
+    following_bytes = int.from_bytes(head[1:5], "big")
+    rendered = Rendered(rendition, following_bytes)
+    _check(0 < following_bytes <= count_most_bytes(rendition.size) and head == rendered.to_bytes())
+    return rendered
 
 
 def _find_sentences(error: type[DarkroomError]) -> list[re.Pattern[str]]:

@@ -6,6 +6,7 @@ module nor what it imports loads a decoding library: the service does not.
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
@@ -16,6 +17,7 @@ from pictures.confinement import EVERY_LAYER, NO_LAYER
 from pictures.costs import MIB, Cost
 from pictures.messages import Job
 from pictures.process import DecoderEnded, DecoderProcess, Ending
+from pictures.renditions import Rendition
 from pictures.values import Crop, DeclaredSides, Header, ProcessedImage
 
 logger = logging.getLogger(__name__)
@@ -121,16 +123,24 @@ class DecoderPool:
         Raises what that function raises, UndecodablePicture when no decoder survives it,
         DecoderUnavailable and ShuttingDown.
         """
-        return self._make(
-            content, self._write_job(content, cost, crop, max_pixels, max_whole_pixels)
-        )
+        job = self._write_job(content, cost, crop, max_pixels, max_whole_pixels)
+        (picture,) = self._make(content, job)
+        return picture
 
     def make_master(
         self, content: bytes, cost: Cost, header: Header, max_pixels: int, max_whole_pixels: int
     ) -> ProcessedImage:
         """Do what image_utils.make_master does, likewise, of a file with this header."""
         job = self._write_job(content, cost, None, max_pixels, max_whole_pixels)
-        return self._make(content, replace(job, master_of=DeclaredSides.of(header)))
+        (master,) = self._make(content, replace(job, master_of=DeclaredSides.of(header)))
+        return master
+
+    def make_renditions(
+        self, master: bytes, cost: Cost, renditions: Sequence[Rendition]
+    ) -> list[ProcessedImage]:
+        """Do what image_utils.make_renditions does, likewise, of renditions that were checked."""
+        job = self._write_job(master, cost, None, 0, 0)
+        return self._make(master, replace(job, renditions=tuple(renditions)))
 
     def _write_job(
         self, content: bytes, cost: Cost, crop: Crop | None, max_pixels: int, max_whole_pixels: int
@@ -145,7 +155,7 @@ class DecoderPool:
             max_whole_pixels=max_whole_pixels,
         )
 
-    def _make(self, content: bytes, job: Job) -> ProcessedImage:
+    def _make(self, content: bytes, job: Job) -> list[ProcessedImage]:
         """Have the job done.
 
         What a decoder dies of may be an earlier file's doing, so the picture is tried once more, in
@@ -213,7 +223,7 @@ class DecoderPool:
 
     def _ask(
         self, decoder: DecoderProcess, job: Job, content: bytes
-    ) -> ProcessedImage | DarkroomError:
+    ) -> list[ProcessedImage] | DarkroomError:
         """Ask the decoder, and put it back or have it replaced. Raises DecoderEnded."""
         patience_seconds = self._limits.times_the_cpu_seconds * job.cpu_seconds
         try:

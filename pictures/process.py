@@ -211,8 +211,8 @@ class DecoderProcess:
 
     def ask(
         self, job: Job, content: bytes, patience_seconds: float
-    ) -> ProcessedImage | DarkroomError:
-        """Send the file and wait for the picture or its refusal. Raises DecoderEnded.
+    ) -> list[ProcessedImage] | DarkroomError:
+        """Send the file and wait for its pictures or its refusal. Raises DecoderEnded.
 
         The patience is for all of it together.
         """
@@ -231,8 +231,7 @@ class DecoderProcess:
                 self._socket.settimeout(_left_until(deadline))
                 self._socket.sendall(content)
             faults.reached("during_decode")
-            head = read_head(self._receive(HEAD_BYTES, deadline), job)
-            answer = head.finish(self._receive(head.following_bytes, deadline))
+            answer = self._receive_answer(job, deadline)
             if self._shared is not None:
                 self._shared.give_back()
         except _Overspent as err:
@@ -254,6 +253,20 @@ class DecoderProcess:
         with suppress(BlockingIOError):
             self._socket.recv(1)
             raise Nonsense
+
+    def _receive_answer(self, job: Job, deadline: float) -> list[ProcessedImage] | DarkroomError:
+        """Receive all pictures of the job, each as it was asked for, or its refusal.
+
+        Raises what `_receive` raises.
+        """
+        pictures: list[ProcessedImage] = []
+        while len(pictures) < job.picture_count:
+            head = read_head(self._receive(HEAD_BYTES, deadline), job, len(pictures))
+            answer = head.finish(self._receive(head.following_bytes, deadline))
+            if isinstance(answer, DarkroomError):
+                return answer
+            pictures.append(answer)
+        return pictures
 
     def _receive(self, wanted_bytes: int, deadline: float) -> bytes:
         """Receive so many bytes.

@@ -37,7 +37,7 @@ _END = b"\xff\xd9"
 
 
 def count_most_bytes(size: tuple[int, int]) -> int:
-    """Count what the longest JPEG of these sides may have."""
+    """Count what the longest JPEG of these sides may have, or any shorter kind of file."""
     width_px, height_px = (_round_up(side) for side in size)
     return _MOST_TABLE_BYTES + _MOST_BYTES_PER_PIXEL * width_px * height_px
 

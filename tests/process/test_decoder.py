@@ -21,8 +21,10 @@ import pillow_heif
 import pytest
 
 import image_utils
+from concurrency import Amounts
 from config import MIB, Settings
 from errors import (
+    BrokenPicture,
     DarkroomError,
     DecoderUnavailable,
     ShuttingDown,
@@ -35,12 +37,14 @@ from pictures.costs import (
     DEFAULT_MAX_PIXELS,
     DEFAULT_MAX_WHOLE_PIXELS,
     price_master,
+    price_renditions,
 )
 from pictures.decoding import Decoding
 from pictures.formats import read_header
-from pictures.messages import HEAD_BYTES, Made, Refused
+from pictures.messages import HEAD_BYTES, Made, Refused, Rendered
 from pictures.pool import WORKED_UNASKED, DecoderLimits, DecoderPool
 from pictures.process import ENVIRONMENT, MOST_SAID_BYTES, DecoderProcess
+from pictures.renditions import Fit, Rendition, RenditionFormat
 from pictures.shared_file import KEPT_BYTES, SHARED_BYTES
 from tests.support.launched import launched
 from tests.support.pictures import corners, encoded, jpeg, phone_photo, quarters
@@ -67,6 +71,7 @@ def obey_before(real):
 
 image_utils.process_profile_image = obey_before(image_utils.process_profile_image)
 image_utils.make_master = obey_before(image_utils.make_master)
+image_utils.make_renditions = obey_before(image_utils.make_renditions)
 decoder.serve(socket.socket(fileno=0))
 """
 WARM_AND_WAIT = """
@@ -107,6 +112,12 @@ FILES = {
     "AVIF": encoded(quarters(320, 240), "AVIF", speed=10),
     "HEIF": encoded(quarters(320, 240), "HEIF", enc_params={"preset": "ultrafast"}),
 }
+# Of a master as small as PICTURE: one of each format.
+RENDITIONS = [
+    Rendition(40, 30, Fit.INSIDE, RenditionFormat.WEBP),
+    Rendition(20, 20, Fit.COVER, RenditionFormat.AVIF),
+    Rendition(40, 30, Fit.INSIDE, RenditionFormat.JPEG),
+]
 REFUSED = {
     "empty": b"",
     "a PDF": b"%PDF-1.7",
@@ -133,6 +144,13 @@ def make_picture(
 def make_master(pool: DecoderPool, content: bytes, cost: Cost = SMALL) -> ProcessedImage:
     limits = (DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS)
     return pool.make_master(content, cost, read_header(content), *limits)
+
+
+def make_renditions(pool: DecoderPool, content: bytes) -> list[ProcessedImage]:
+    size = (64, 48)
+    return pool.make_renditions(
+        content, price_renditions(size, len(content), RENDITIONS), RENDITIONS
+    )
 
 
 def ask_inside(pool: DecoderPool, code: str) -> object:
@@ -243,6 +261,13 @@ def test_a_decoder_gives_exactly_what_the_image_step_gives(genuine: DecoderPool)
         assert dataclasses.replace(here, filename="") == dataclasses.replace(there, filename=""), (
             name
         )
+    here_all = image_utils.make_renditions(PICTURE, RENDITIONS)
+    there_all = make_renditions(genuine, PICTURE)
+    for here, there in zip(here_all, there_all, strict=True):
+        assert Path(here.filename).suffix == Path(there.filename).suffix
+        assert dataclasses.replace(here, filename="") == dataclasses.replace(there, filename="")
+    with pytest.raises(BrokenPicture):
+        make_renditions(genuine, FILES["PNG"])
     assert len(idle_pids(genuine)) == 1, "one decoder did it all"
 
 
@@ -481,6 +506,7 @@ MADE = Made(len(OURS), 300, 300, "#102030", "A" * 32, ("exif",))
 OTHER_SIDES = image_utils.make_master(PICTURE).content
 PLANTED = image_utils.process_profile_image(jpeg(32, 32)).content
 REFUSAL = Refused("broken_picture", 5).to_bytes()
+BROKEN = BrokenPicture.sentence.encode()
 HOSTILE_ANSWERS = {
     "HTML behind the signature": MADE.to_bytes() + b"\xff\xd8<html>".ljust(len(OURS)),
     "sides that are not those of the JPEG": dataclasses.replace(MADE, jpeg_bytes=len(OTHER_SIDES))
@@ -561,6 +587,71 @@ def test_sides_that_lie_are_a_dead_decoder(obeying: DecoderPool, lie: str) -> No
     if lie == "a square for a master":
         with pytest.raises(UndecodablePicture):
             make_picture(obeying, said_by_decoder(MADE_MASTER.to_bytes() + OUR_MASTER.content))
+
+
+RENDERED = [picture.content for picture in image_utils.make_renditions(PICTURE, RENDITIONS)]
+
+
+def say_renditions(files: list[bytes]) -> bytes:
+    """What a decoder says when it has made these, of which some may be others'."""
+    return b"".join(
+        Rendered(rendition, len(file)).to_bytes() + file
+        for rendition, file in zip(RENDITIONS, files, strict=False)
+    )
+
+
+OUR_WEBP, OUR_AVIF, OUR_JPEG = RENDERED
+WEBP_WITH_EXIF = encoded(quarters(40, 30), "WEBP", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0")
+LIES_ABOUT_RENDITIONS = {
+    "a square instead": MADE.to_bytes() + OURS,
+    "HTML": say_renditions([b"<html>", OUR_AVIF, OUR_JPEG]),
+    "another format": say_renditions([OUR_JPEG, OUR_AVIF, OUR_JPEG]),
+    "EXIF within": say_renditions([WEBP_WITH_EXIF, OUR_AVIF, OUR_JPEG]),
+    "bytes behind the second": say_renditions([OUR_WEBP, OUR_AVIF + b"<?php", OUR_JPEG]),
+    "other sides": say_renditions([OUR_WEBP, OUR_AVIF, encoded(quarters(30, 40))]),
+    "sides that were not asked for": Rendered(RENDITIONS[1], len(OUR_AVIF)).to_bytes() + OUR_AVIF,
+    "a file that is too long": Rendered(RENDITIONS[0], 1 << 30).to_bytes() + OUR_WEBP,
+    "a refusal behind two": say_renditions([OUR_WEBP, OUR_AVIF])
+    + Refused("broken_picture", len(BROKEN)).to_bytes()
+    + BROKEN,
+}
+
+
+def test_renditions_of_ours_are_taken_and_a_hostile_answer_is_one_refused_render(
+    obeying: DecoderPool,
+) -> None:
+    made = make_renditions(obeying, said_by_decoder(say_renditions(RENDERED)))
+    assert [picture.content for picture in made] == RENDERED
+    for lie, answer in LIES_ABOUT_RENDITIONS.items():
+        with pytest.raises(UndecodablePicture):
+            make_renditions(obeying, said_by_decoder(answer))
+        assert obeying._alive == set(), lie
+    one_missing = said_by_decoder(say_renditions([OUR_WEBP, OUR_AVIF]), end="os._exit(0)")
+    with pytest.raises(UndecodablePicture):
+        make_renditions(obeying, one_missing)
+    assert [picture.content for picture in make_renditions(obeying, PICTURE)] == RENDERED
+
+
+def test_a_stored_master_is_fetched_in_its_slot_and_rendered_by_a_decoder() -> None:
+    cost = price_renditions((64, 48), len(PICTURE), RENDITIONS)
+
+    async def use(pool: DecoderPool) -> None:
+        decoding = Decoding(pool, Settings(_env_file=None))
+        before = decoding._slots._queue.free
+
+        async def fetch() -> bytes:
+            assert before - decoding._slots._queue.free == Amounts(1, cost.memory_bytes)
+            return PICTURE
+
+        made = await decoding.render(cost, fetch, RENDITIONS)
+        assert [picture.content for picture in made] == RENDERED
+        larger = [Rendition(65, 48, Fit.COVER, RenditionFormat.JPEG)]
+        with pytest.raises(ValueError, match="rendition"):
+            await decoding.render(cost, fetch, larger)
+        assert decoding._slots._queue.free == before
+
+    with contextlib.closing(DecoderPool()) as pool:
+        asyncio.run(use(pool))
 
 
 def test_a_stored_file_is_fetched_in_its_slot_and_its_master_made_by_a_decoder() -> None:

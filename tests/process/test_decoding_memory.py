@@ -24,9 +24,12 @@ from pictures.costs import (
     MASTER_AVERAGED_SIDE_PX,
     MIB,
     price_master,
+    price_renditions,
 )
+from pictures.encoding import JPEG_QUALITY
 from pictures.formats import read_header
 from pictures.process import ENVIRONMENT
+from pictures.renditions import Fit, RenditionFormat, resolve_rendition
 from pictures.values import MASTER_SIDE_PX
 from tests.support.pictures import GifFrame, encoded, gif, png_chunk, with_chunk, with_segment
 from tests.support.services import ROOT
@@ -59,13 +62,14 @@ AVIF_10_ALPHA = (
     "`^WoD7PtI!JhFW(3{ObU3e=ps-g#pQcTTayr<C1NdJAooPTao#<zm^dR%Y$38vAx_m@$9P@jDkeE(J{xOFI5K@m1IqyEl"
     "(T5&&uQKyU"
 )
-# Answers each job (sizes of a tiny and of a large file of one kind, what to make, a crop, limits,
-# and then both files) with the memory that the large one took at most, in a process of its own,
-# which has seen the tiny one.
+# Answers each job (sizes of a tiny and of a large file of one kind, what to make, a crop or the
+# renditions, limits, and then both files) with the memory that the large one took at most, in a
+# process of its own, which has seen the tiny one.
 MEASURING = """
 import json, os, sys
 import image_utils
 from pictures import Crop
+from pictures.renditions import Fit, Rendition, RenditionFormat
 
 def bytes_of(name):
     with open("/proc/self/status") as status:
@@ -76,13 +80,21 @@ for line in sys.stdin.buffer:
     tiny, content = (sys.stdin.buffer.read(length) for length in lengths)
     if not (pid := os.fork()):
         make = getattr(image_utils, what)
+        arguments = limits
+        warming = []
+        if what == "process_profile_image":
+            arguments = [Crop(*crop) if crop else None, *limits]
+        if what == "make_renditions":
+            arguments = [[
+                Rendition(*size, Fit(fit), RenditionFormat(kind)) for *size, fit, kind in crop
+            ]]
+            warming = [[Rendition(9, 9, Fit.COVER, kind) for kind in RenditionFormat]]
         for _ in range(2):
-            make(tiny)
+            make(tiny, *warming)
         before = bytes_of("VmRSS")
         with open("/proc/self/clear_refs", "w") as peak:
             peak.write("5")
-        crops = [Crop(*crop) if crop else None] if what == "process_profile_image" else []
-        make(memoryview(content), *crops, *limits)
+        made = make(memoryview(content), *arguments)
         print(bytes_of("VmHWM") - before, flush=True)
         os._exit(0)
     if os.waitpid(pid, 0)[1]:
@@ -254,7 +266,7 @@ def peak_bytes(
     measuring: Process,
     content: bytes,
     tiny: bytes,
-    crop: Crop | None = None,
+    crop: Crop | list[tuple[int, int, str, str]] | None = None,
     what: str = "process_profile_image",
 ) -> int:
     """The most that the image step has in memory at once, beside the file itself."""
@@ -327,6 +339,43 @@ def test_the_master_of_a_jpeg_of_48_megapixels_takes_no_more_than_its_reduced_pi
     content = KINDS["JPEG"].make((8000, 6000))
     taken = peak_bytes(measuring, content, KINDS["JPEG"].make(TINY), what="make_master")
     assert taken <= LARGE_MASTER_BYTES
+
+
+# What is asked for at once; the dearest of a format must not have far too much set aside for it.
+RENDITIONS: dict[str, list[tuple[int, int, Fit, RenditionFormat]]] = {
+    **{
+        f"{file_format}, as large as the master": [(0, MASTER_SIDE_PX, Fit.INSIDE, file_format)]
+        for file_format in RenditionFormat
+    },
+    **{
+        f"{file_format} on white": [(MASTER_SIDE_PX, 1000, Fit.CONTAIN, file_format)]
+        for file_format in RenditionFormat
+    },
+    "AVIF, a square of a reduced master": [(400, 400, Fit.COVER, RenditionFormat.AVIF)],
+    "the presets": [
+        (width_px, 0, Fit.INSIDE, file_format)
+        for width_px in (160, 320, 640, 1280)
+        for file_format in (RenditionFormat.JPEG, RenditionFormat.WEBP)
+    ],
+    "sixteen large ones": [
+        (MASTER_SIDE_PX - number, 0, Fit.INSIDE, RenditionFormat.WEBP) for number in range(16)
+    ],
+}
+
+
+@pytest.mark.parametrize("name", RENDITIONS)
+def test_no_renditions_take_more_than_is_set_aside_for_them(measuring: Process, name: str) -> None:
+    size = (MASTER_SIDE_PX, MASTER_SIDE_PX)
+    master = noise("JPEG", size, quality=JPEG_QUALITY, optimize=True)
+    renditions = [resolve_rendition(*asked, size) for asked in RENDITIONS[name]]
+    asked = [(*each.size, each.fit.value, each.format.value) for each in renditions]
+    tiny = encoded(shaded(TINY, "RGB"))
+    taken = peak_bytes(measuring, master, tiny, asked, "make_renditions")
+    set_aside = price_renditions(size, len(master), renditions).memory_bytes
+    assert taken <= set_aside, f"{taken / MIB:.1f} of {set_aside / MIB:.1f} MiB"
+    assert taken >= (set_aside - FIXED_BYTES) / 4, (
+        f"{taken / MIB:.1f} of {set_aside / MIB:.1f} MiB: far too much"
+    )
 
 
 @pytest.mark.parametrize("kind", ["EXIF", "profile", "PNG"])

@@ -58,6 +58,7 @@ MOST_MODULES_AT_THE_ROOT = 14
 PILLOW = {
     "image_utils.py",
     "pictures/colour.py",
+    "pictures/encoding.py",
     "pictures/metadata.py",
     "pictures/parsers.py",
     "pictures/pillow.py",

@@ -17,14 +17,23 @@ from pictures.messages import (
     Nonsense,
     Ready,
     Refused,
+    Rendered,
     read_head,
     refuse,
 )
+from pictures.renditions import Fit, Rendition, RenditionFormat
 from pictures.served_jpeg import count_most_bytes
 from pictures.values import METADATA_NAMES, DeclaredSides
 
 JOB = Job(5, 6, 0.5, None, 7, 8)
 MADE = Made(1234, 300, 300, "#0a1b2c", "3OcRJYB4d3h/iIeHeEh3eIhw+j2w", ("exif", "gps"))
+RENDITIONS = (
+    Rendition(160, 107, Fit.INSIDE, RenditionFormat.WEBP),
+    Rendition(64, 64, Fit.COVER, RenditionFormat.AVIF),
+    Rendition(64, 64, Fit.CONTAIN, RenditionFormat.JPEG),
+)
+RENDERING = dataclasses.replace(JOB, renditions=RENDITIONS)
+RENDERED = Rendered(RENDITIONS[1], 1234)
 # Where the parts of a head stand: the mark, the length of what follows, the sides, the colour, the
 # names of metadata, the length of the hash or code, and that itself.
 FOLLOWING = slice(1, 5)
@@ -61,6 +70,12 @@ def test_a_job_is_read_as_it_was_written(
     assert Job.from_line(line) == job
 
 
+def test_a_job_of_several_pictures_is_read_as_it_was_written() -> None:
+    assert Job.from_line(RENDERING.to_line()) == RENDERING
+    assert RENDERING.picture_count == 3
+    assert JOB.picture_count == 1
+
+
 @pytest.mark.parametrize("layers", [NO_LAYER, Layer.LANDLOCK, EVERY_LAYER])
 def test_the_first_word_is_read_as_it_was_written(layers: Layer) -> None:
     ready = Ready(layers, 123 << 30)
@@ -79,6 +94,52 @@ def test_the_head_of_a_picture_is_read_as_it_was_written() -> None:
     assert read_head(MADE.to_bytes(), JOB) == MADE
     everything = dataclasses.replace(MADE, removed_metadata=METADATA_NAMES)
     assert read_head(everything.to_bytes(), JOB) == everything
+
+
+def put(head: bytes, place: slice | int, said: bytes) -> bytes:
+    changed = bytearray(head)
+    at = place if isinstance(place, slice) else slice(place, place + len(said))
+    changed[at] = said
+    return bytes(changed)
+
+
+def test_the_head_of_a_rendition_is_read_as_it_was_written() -> None:
+    assert len(RENDERED.to_bytes()) == HEAD_BYTES
+    assert read_head(RENDERED.to_bytes(), RENDERING, 1) == RENDERED
+    longest = dataclasses.replace(RENDERED, following_bytes=count_most_bytes((64, 64)))
+    assert read_head(longest.to_bytes(), RENDERING, 1) == longest
+
+
+LIES_ABOUT_RENDITIONS = {
+    "the sides of another one": (RENDERED.to_bytes(), 0),
+    "another width": (put(RENDERED.to_bytes(), WIDTH, b"\0\x41"), 1),
+    "another height": (put(RENDERED.to_bytes(), HEIGHT, b"\0\x41"), 1),
+    "no file": (put(RENDERED.to_bytes(), FOLLOWING, bytes(4)), 1),
+    "a file too long": (
+        Rendered(RENDITIONS[1], count_most_bytes((64, 64)) + 1).to_bytes(),
+        1,
+    ),
+    "a colour": (put(RENDERED.to_bytes(), TEXT_LENGTH - 5, b"\1"), 1),
+    "names of metadata": (put(RENDERED.to_bytes(), TEXT_LENGTH - 1, b"\1"), 1),
+    "a hash": (put(RENDERED.to_bytes(), TEXT_LENGTH, b"\1a"), 1),
+    "text that has no length": (put(RENDERED.to_bytes(), TEXT, b"a"), 1),
+    "half a head": (RENDERED.to_bytes()[:20], 1),
+    "a square": (MADE.to_bytes(), 0),
+    "a refusal behind a picture": (Refused("bad_crop", 5).to_bytes(), 1),
+}
+
+
+@pytest.mark.parametrize("lie", LIES_ABOUT_RENDITIONS)
+def test_what_is_no_head_of_this_rendition_is_not_taken(lie: str) -> None:
+    head, pictures_before = LIES_ABOUT_RENDITIONS[lie]
+    with pytest.raises(Nonsense):
+        read_head(head, RENDERING, pictures_before)
+
+
+def test_a_rendition_is_no_answer_to_another_job() -> None:
+    assert read_head(Refused("bad_crop", 5).to_bytes(), RENDERING)
+    with pytest.raises(Nonsense):
+        read_head(Rendered(RENDITIONS[1], 1234).to_bytes(), JOB)
 
 
 @pytest.mark.parametrize("error", REFUSALS, ids=lambda error: error.detail)
@@ -108,13 +169,6 @@ def test_a_refusal_becomes_the_same_error(error: DarkroomError) -> None:
 def test_a_sentence_that_this_refusal_never_says_is_not_taken(code: str, sentence: bytes) -> None:
     with pytest.raises(Nonsense):
         Refused(code, len(sentence)).finish(sentence)
-
-
-def put(head: bytes, place: slice | int, said: bytes) -> bytes:
-    changed = bytearray(head)
-    at = place if isinstance(place, slice) else slice(place, place + len(said))
-    changed[at] = said
-    return bytes(changed)
 
 
 LIES = {
