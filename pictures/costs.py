@@ -73,7 +73,7 @@ _ENCODING_BYTES_PER_PIXEL = {
 _ENCODING_SECONDS_PER_MEGAPIXEL = {
     RenditionFormat.JPEG: 0.015,
     RenditionFormat.WEBP: 0.08,
-    RenditionFormat.AVIF: 0.5,
+    RenditionFormat.AVIF: 0.15,
 }
 _SCALING_SECONDS = 0.02
 # The longest file, of black and colours that change with each pixel, has 1.7; the decoder and the

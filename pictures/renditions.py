@@ -122,7 +122,7 @@ def check_renditions(renditions: Sequence[Rendition], master_size: Size) -> None
     for rendition in renditions:
         resolved = resolve_rendition(*rendition.size, rendition.fit, rendition.format, master_size)
         if resolved != rendition:
-            raise ValueError(f"{rendition} of a master of {master_size} pixels is {resolved}")
+            raise ValueError(f"a rendition of {master_size} pixels: {rendition} is {resolved}")
 
 
 def fit_inside(box: Size, master_size: Size) -> Size:

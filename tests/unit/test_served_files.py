@@ -2,7 +2,7 @@
 
 import io
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from PIL import Image
@@ -12,6 +12,7 @@ from pictures.encoding import encode
 from pictures.renditions import Fit, Rendition, RenditionFormat
 from pictures.served_files import is_served_file
 from pictures.served_jpeg import count_most_bytes
+from tests.support.pictures import exif_block
 
 AVIF = RenditionFormat.AVIF
 WEBP = RenditionFormat.WEBP
@@ -58,7 +59,7 @@ def test_every_file_of_ours_is_one_of_its_sides_and_format_only(
 
 PICTURE = draw_harsh(SIZE)
 PROFILE = b"\0\0\2\x0cADBE" + bytes(516)
-EXIF = b"Exif\0\0II*\0\x08\0\0\0\0\0"
+EXIF = b"Exif\0\0" + exif_block([(0x0112, "short", (6,)), (0x013B, "ascii", b"evil")])
 XMP = b"<x:xmpmeta/>"
 
 
@@ -119,7 +120,7 @@ def make_avifs(ours: bytes) -> dict[str, bytes]:
         "grey": save(PICTURE.convert("L"), "AVIF"),
         "colour that is not halved": save(PICTURE, "AVIF", subsampling="4:4:4"),
         "limited range": save(PICTURE, "AVIF", range="limited"),
-        "turned": save(PICTURE, "AVIF", exif=Image.Exif() | {0x0112: 6}),
+        "turned": save(PICTURE, "AVIF", exif=b"Exif\0\0" + exif_block([(0x0112, "short", (6,))])),
         "an animation": save(PICTURE, "AVIF", save_all=True, append_images=[PICTURE.rotate(9)]),
         "bytes behind it": ours + b"<?php",
         "a box behind it": ours + b"\0\0\0\x0cfreeevil",
@@ -147,13 +148,14 @@ OURS = {WEBP: encode(PICTURE, WEBP), AVIF: encode(PICTURE, AVIF)}
 OTHERS = {WEBP: make_webps(OURS[WEBP]), AVIF: make_avifs(OURS[AVIF])}
 
 
-def list_others() -> Iterator[tuple[RenditionFormat, str]]:
-    for file_format, files in OTHERS.items():
-        for name in (*files, "nothing", "no end", "half", "a JPEG"):
-            yield file_format, name
-
-
-@pytest.mark.parametrize(("file_format", "other"), list_others())
+@pytest.mark.parametrize(
+    ("file_format", "other"),
+    [
+        (file_format, name)
+        for file_format, files in OTHERS.items()
+        for name in (*files, "nothing", "no end", "half", "a JPEG")
+    ],
+)
 def test_nothing_else_is_one(file_format: RenditionFormat, other: str) -> None:
     ours = OURS[file_format]
     assert is_served_file(ours, ask(SIZE, file_format))
