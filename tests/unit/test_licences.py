@@ -25,6 +25,8 @@ SPELLINGS = {
     "Apache Software License": "Apache-2.0",
     "BSD License": "BSD-3-Clause",
     "Dual License": "",
+    "ISC License": "ISC",
+    "ISC License (ISCL)": "ISC",
     "MIT License": "MIT",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
     "The Unlicense (Unlicense)": "Unlicense",
