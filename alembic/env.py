@@ -19,6 +19,7 @@ import models  # noqa: F401 (registers the tables)
 from config import settings
 from database import Base
 from errors import StartupError
+from jobs.repository import is_ours
 from ops import embedded_postgres
 from postgres import explain_refusal, explain_unknown_revision
 
@@ -27,7 +28,7 @@ MIGRATION_LOCK = 4_118_111_815
 
 
 def run(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=Base.metadata)
+    context.configure(connection=connection, target_metadata=Base.metadata, include_name=is_ours)
     with context.begin_transaction():
         # Whoever comes second waits here, then finds the
         # schema at its newest revision and does nothing.

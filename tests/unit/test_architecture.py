@@ -18,7 +18,7 @@ from tests.support.services import ROOT
 # room too, and a room may always import itself.
 BASE = {"config", "errors", "faults", "logs", "concurrency", "locations", "postgres"}
 DATA = {"database", "models"}
-ROOMS = {"pictures", "storage", "files", "accounts", "photos", "web"}
+ROOMS = {"pictures", "storage", "files", "accounts", "photos", "jobs", "web"}
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(BASE, BASE),
     "pictures": {"errors"},
@@ -29,7 +29,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "schemas": {"models", "pictures"},
     "files": BASE | DATA | {"storage", "pictures"},
     "accounts": BASE | DATA | {"files", "schemas"},
-    "photos": BASE | DATA | {"files", "storage", "pictures"},
+    "jobs": BASE | {"database"},
+    "photos": BASE | DATA | {"files", "jobs", "storage", "pictures"},
     "web": BASE | {"pictures"},
     "routers": BASE | DATA | ROOMS | {"schemas"},
     "ops": BASE | DATA | ROOMS | {"schemas"},
@@ -51,7 +52,10 @@ EXCEPT: dict[str, set[str]] = {
         f"pictures.{name}" for name in ("decoder", "decoding", "pool", "process", "slots")
     },
 }
-PACKAGES = ("accounts", "errors", "files", "ops", "photos", "pictures", "routers", "storage", "web")
+PACKAGES = (
+    *("accounts", "errors", "files", "jobs", "ops", "photos", "pictures", "routers", "storage"),
+    "web",
+)
 NOT_ROOMS = {"alembic", "benchmarks", "docs", "scripts", "static", "tests"}
 MOST_MODULES_AT_THE_ROOT = 14
 
@@ -83,6 +87,7 @@ FENCES: dict[str, set[str]] = {
     },
     "PIL": PILLOW,
     "pillow_heif": PILLOW,
+    "pgqueuer": {f"jobs/{name}.py" for name in ("driver", "performer", "repository", "worker")},
     "HTTPException": {"errors/base.py", "web/problems.py"},
     "run_in_threadpool": {"concurrency.py"},
     "to_thread": {"main.py"},  # for the size of the pool, not to run anything
