@@ -29,12 +29,16 @@ from database import Database
 from database import migrate as migrate_database
 from errors import DatabaseUnavailable, StartupError
 from files import Backends, reaper
+from jobs import Worker
 from models import User, fold
 from ops import check, embedded_postgres, failing, finding, process, sweep
+from ops.handlers import make_handlers
 from ops.inventory import CannotLook, describe_store
 from schemas import normalize_email
 from storage import Stores
 
+# For jobs that have begun when a worker is told to end, as long as a service's requests have.
+JOBS_FINISH_SECONDS = 15.0
 # Of `check`, `sweep` and `find`, whose 1 tells what they found.
 NOT_LOOKED_STATUS = 2
 CLAIM_HELP = (
@@ -53,15 +57,18 @@ async def migrate(backends: Backends) -> int:
 
 
 async def work(backends: Backends) -> int:
-    """Delete what is due as a process of its own, until SIGTERM or Ctrl-C.
+    """Delete what is due and do jobs as a process of its own, until SIGTERM or Ctrl-C.
 
     Any number may share the work.
     """
     logs.configure(backends.settings.log_format)
     reaping = asyncio.ensure_future(reaper.reap_forever(backends))
+    worker = Worker(backends.database, make_handlers(backends))
+    worker.start()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, reaping.cancel)
     await asyncio.wait({reaping})
+    await worker.stop(JOBS_FINISH_SECONDS)
     if not reaping.cancelled():
         reaping.result()
     return 0

@@ -149,6 +149,8 @@ class Settings(BaseSettings):
     # A few queries a minute cost nothing; where many services
     # run, `cli.py worker` may do it for all of them.
     embedded_reaper: bool = True
+    # What a job needs of a machine it takes from this one's; `cli.py worker` may run on another.
+    embedded_jobs: bool = True
 
     @field_validator("cors_origins", "cors_headers", mode="before")
     @classmethod

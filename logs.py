@@ -93,7 +93,8 @@ def configure(log_format: LogFormat = "auto") -> None:
         logging.getLogger(name).propagate = True
     logging.getLogger("uvicorn.access").disabled = True  # the middleware's line says more
     logging.captureWarnings(True)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for chatty in ("alembic", "pgqueuer"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     # With --reload it tells of every file that changes, the database's too.
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
 

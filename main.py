@@ -30,7 +30,9 @@ from accounts import Passwords, Tokens
 from config import Settings
 from database import Database
 from files import Backends, reaper
+from jobs import Worker
 from ops import embedded_postgres, process, serving
+from ops.handlers import make_handlers
 from pictures.decoding import Decoding
 from pictures.pool import DecoderPool
 from routers import health, media, photos, users
@@ -47,7 +49,7 @@ DOCS_PAGE = (STATIC / "docs.html").read_text()
 # The reaper stops between two of its statements, and a store may answer late; what it leaves
 # comes due again.
 REAPER_STOP_SECONDS = 2.0
-# For uploads that were whole when their time was up, and for deletions behind answers.
+# For uploads that were whole when their time was up, for deletions behind answers, and for jobs.
 SHUTDOWN_FINISH_SECONDS = 4.0
 
 
@@ -93,7 +95,7 @@ def create_app(settings: Settings, *, owns_process: bool = False) -> FastAPI:
 
 @asynccontextmanager
 async def _run(owns_process: bool, app: FastAPI) -> AsyncIterator[None]:
-    """Start in the order of need: secrets, stores, decoders, the database, the reaper.
+    """Start in the order of need: secrets, stores, decoders, the database, the reaper, the worker.
 
     Stops in the reverse order.
     """
@@ -117,17 +119,27 @@ async def _run(owns_process: bool, app: FastAPI) -> AsyncIterator[None]:
         app.state.database = Database(url, settings.database_pool_size, {"stores": stores})
         backends = Backends(settings, app.state.database, stores)
         app.state.backends = backends
-        turn_away = app.state.admission.close
+        worker = Worker(app.state.database, make_handlers(backends))
+
+        def turn_away() -> None:
+            app.state.admission.close()
+            worker.close()
+
         try:
             reaping = None
             if settings.embedded_reaper:
                 reaping = asyncio.create_task(reaper.reap_forever(backends))
+            if settings.embedded_jobs:
+                worker.start()
             with process.at_its_end(turn_away) if owns_process else nullcontext():
                 yield
             if reaping is not None:
                 reaping.cancel()
                 await asyncio.wait({reaping}, timeout=REAPER_STOP_SECONDS)
-            await backends.tasks.wait_for_all(SHUTDOWN_FINISH_SECONDS)
+            await asyncio.gather(
+                backends.tasks.wait_for_all(SHUTDOWN_FINISH_SECONDS),
+                worker.stop(SHUTDOWN_FINISH_SECONDS),
+            )
         except asyncio.CancelledError:
             # A second Ctrl-C: the server waits for nothing any more, and would log this as our
             # failure.
