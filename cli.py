@@ -34,6 +34,9 @@ from models import User, fold
 from ops import check, embedded_postgres, failing, finding, process, sweep
 from ops.handlers import make_handlers
 from ops.inventory import CannotLook, describe_store
+from photos import Thumbnails
+from pictures.decoding import Decoding
+from pictures.pool import DecoderPool
 from schemas import normalize_email
 from storage import Stores
 
@@ -63,12 +66,18 @@ async def work(backends: Backends) -> int:
     """
     logs.configure(backends.settings.log_format)
     reaping = asyncio.ensure_future(reaper.reap_forever(backends))
-    worker = Worker(backends.database, make_handlers(backends))
+    settings = backends.settings
+    decoders = DecoderPool(requires_confinement=settings.decoder_sandbox == "required")
+    decoders.warm()
+    decoders.wait_until_warm()
+    thumbnails = Thumbnails(backends, Decoding(decoders, settings))
+    worker = Worker(backends.database, make_handlers(thumbnails))
     worker.start()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, reaping.cancel)
     await asyncio.wait({reaping})
     await worker.stop(JOBS_FINISH_SECONDS)
+    decoders.close()
     if not reaping.cancelled():
         reaping.result()
     return 0

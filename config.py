@@ -125,6 +125,12 @@ class Settings(BaseSettings):
     max_upload_size_bytes: Annotated[int, Field(ge=1)] = 5 * MIB
     # What a camera makes; a photo is streamed, so memory sets no bound, only patience.
     max_photo_size_bytes: Annotated[int, Field(ge=1)] = 50 * MIB
+    # What pages always use: a telephone's list, its screen, a desktop's column, a large picture.
+    thumbnail_widths: Annotated[list[Annotated[int, Field(ge=1, le=1600)]], NoDecode] = [
+        *(160, 320, 640, 1280)
+    ]
+    # Of pages that sign the addresses of other sizes by themselves; the first one signs here.
+    thumbnail_keys: Annotated[list[SecretStr], NoDecode] = []
     # What was sent, with all that it says of its sender, is kept for its owner.
     keep_originals: bool = True
     # Baseline JPEG is decoded at reduced scale, and 48 megapixels are what today's phones make.
@@ -152,7 +158,9 @@ class Settings(BaseSettings):
     # What a job needs of a machine it takes from this one's; `cli.py worker` may run on another.
     embedded_jobs: bool = True
 
-    @field_validator("cors_origins", "cors_headers", mode="before")
+    @field_validator(
+        *("cors_origins", "cors_headers", "thumbnail_widths", "thumbnail_keys"), mode="before"
+    )
     @classmethod
     def _split_list(cls, value: object) -> object:
         """Commas or a JSON list between them; both are common."""

@@ -33,9 +33,10 @@ from files import Backends, reaper
 from jobs import Worker
 from ops import embedded_postgres, process, serving
 from ops.handlers import make_handlers
+from photos import ThumbnailLinks, Thumbnails
 from pictures.decoding import Decoding
 from pictures.pool import DecoderPool
-from routers import health, media, photos, users
+from routers import health, media, photos, thumbnails, users
 from storage import Stores
 from web import document
 from web.admission import Admission
@@ -84,6 +85,7 @@ def create_app(settings: Settings, *, owns_process: bool = False) -> FastAPI:
     app.include_router(users.upload_router, prefix=settings.api_prefix)
     app.include_router(photos.router, prefix=settings.api_prefix)
     app.include_router(photos.upload_router, prefix=settings.api_prefix)
+    app.include_router(thumbnails.router, prefix=settings.api_prefix)
     app.include_router(media.router)
     app.include_router(health.router)
     app.add_api_route("/", _read_root, include_in_schema=False)
@@ -111,6 +113,7 @@ async def _run(owns_process: bool, app: FastAPI) -> AsyncIterator[None]:
         decoders.warm()
         stack.callback(decoders.close)
         app.state.decoding = Decoding(decoders, settings)
+        app.state.thumbnail_links = ThumbnailLinks(settings)
         app.state.admission = Admission.from_settings(settings)
         keeper = embedded_postgres.running_unless(settings.database_url, settings.data_dir)
         url = stack.enter_context(keeper)
@@ -119,7 +122,8 @@ async def _run(owns_process: bool, app: FastAPI) -> AsyncIterator[None]:
         app.state.database = Database(url, settings.database_pool_size, {"stores": stores})
         backends = Backends(settings, app.state.database, stores)
         app.state.backends = backends
-        worker = Worker(app.state.database, make_handlers(backends))
+        app.state.thumbnails = Thumbnails(backends, app.state.decoding)
+        worker = Worker(app.state.database, make_handlers(app.state.thumbnails))
 
         def turn_away() -> None:
             app.state.admission.close()

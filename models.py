@@ -262,6 +262,16 @@ class Photo(Base):
     master: Mapped[StoredFile] = relationship(
         lazy="joined", innerjoin=True, foreign_keys=[master_id]
     )
+    # What is made of the master so far, in one more round trip for any number of photos.
+    thumbnails: Mapped[list["Thumbnail"]] = relationship(
+        lazy="selectin",
+        viewonly=True,
+        primaryjoin=lambda: (
+            (Photo.id == Thumbnail.photo_id)
+            & (Photo.master_id == Thumbnail.master_id)
+            & Thumbnail.file_id.is_not(None)
+        ),
+    )
 
 
 class Thumbnail(Base):
@@ -295,6 +305,8 @@ class Thumbnail(Base):
     # Failed so often, and is not tried before.
     failures: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     retry_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+    file: Mapped[StoredFile | None] = relationship(lazy="joined")
 
 
 class IdempotencyKey(Base):

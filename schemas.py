@@ -8,7 +8,7 @@ import email_validator
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, WithJsonSchema
 
 from models import LONGEST_FOLDED, Visibility, fold
-from pictures import MetadataName
+from pictures import MetadataName, RenditionFormat
 
 # Addresses are proven by a mail, not by their spelling:
 # those of an intranet or a test machine are fine.
@@ -204,6 +204,26 @@ class PhotoOwner(BaseModel):
     image_path: str
 
 
+class ThumbnailShown(BaseModel):
+    """A thumbnail that pages always use.
+
+    Its `url` is for ever once it is made (of a private photo: for a few minutes); before, it leads
+    there, and has it made.
+    """
+
+    width: int
+    height: int
+    format: RenditionFormat
+    url: str
+
+
+class SourceSets(BaseModel):
+    """What `srcset` of an `<img>` or a `<source>` takes, for each format."""
+
+    webp: str
+    jpeg: str
+
+
 class PhotoPublic(BaseModel):
     """A photo as everyone sees it who may. `url` is what a browser loads.
 
@@ -229,6 +249,11 @@ class PhotoPublic(BaseModel):
     size_bytes: int
     removed_metadata: list[MetadataName]
     created_at: datetime
+    thumbnails: list[ThumbnailShown]
+    srcset: SourceSets
+    sizes: dict[str, str] = Field(
+        default_factory=dict, description="Addresses of the thumbnails that `sizes` asked for"
+    )
 
 
 class PhotoPrivate(PhotoPublic):

@@ -16,9 +16,9 @@ The code is for programs, the sentence for people. Vendor text goes to the log, 
     ├── RangeNotSatisfiable (416)
     ├── BadForm (422)            NotAForm · MalformedForm · FileMissing · FileIsAField
     │                            TooManyFiles · BadCrop
-    ├── InvalidRequest (422) · BadCursor (422) · IdempotencyKeyReused (422)
+    ├── InvalidRequest (422) · BadCursor (422) · BadThumbnail (422) · IdempotencyKeyReused (422)
     └── Unavailable (503)        Busy · ShuttingDown · DecoderUnavailable · DatabaseUnavailable
-                                 OutcomeUnknown · UploadExpired
+                                 OutcomeUnknown · UploadExpired · ThumbnailNotReady
                                  StoreError: StoreUnavailable · StoreRefused · ObjectExists
 """
 
@@ -52,7 +52,7 @@ from errors.outages import (
     ShuttingDown,
     UploadExpired,
 )
-from errors.photos import PhotoChanged, PhotoNotFound
+from errors.photos import BadThumbnail, PhotoChanged, PhotoNotFound, ThumbnailNotReady
 from errors.pictures import (
     BadCrop,
     BadPicture,
@@ -103,6 +103,7 @@ __all__ = [
     "BadForm",
     "BadPicture",
     "BadSignature",
+    "BadThumbnail",
     "BodyTooLarge",
     "BrokenPicture",
     "Busy",
@@ -143,6 +144,7 @@ __all__ = [
     "StoreError",
     "StoreRefused",
     "StoreUnavailable",
+    "ThumbnailNotReady",
     "TokenExpired",
     "TooLarge",
     "TooManyFiles",

@@ -1,6 +1,6 @@
 """What is wrong with a photo of the gallery."""
 
-from errors.base import Conflict, NotFound, Unavailable
+from errors.base import Conflict, DarkroomError, NotFound, Unavailable
 
 
 class PhotoNotFound(NotFound):
@@ -9,6 +9,15 @@ class PhotoNotFound(NotFound):
     code = "photo_not_found"
     title = "No such photo"
     sentence = "There is no photo with this id."
+
+
+class BadThumbnail(DarkroomError):
+    status = 422
+    code = "bad_thumbnail"
+    title = "No such thumbnail"
+    sentence = (
+        "Please give the width or the height of the thumbnail, up to 4096 pixels, or a preset."
+    )
 
 
 class ThumbnailNotReady(Unavailable):

@@ -3,13 +3,13 @@
 The service and `cli.py worker` take them from here, so whatever one can do the other can.
 """
 
-from files import Backends
 from jobs import Handlers
+from photos import RENDER_PRESETS, Thumbnails
 
 
-def make_handlers(backends: Backends) -> Handlers:
+def make_handlers(thumbnails: Thumbnails) -> Handlers:
     """Make the handler of every job.
 
     A handler may be called twice with the same arguments, at once or later, and must not mind.
     """
-    return {}
+    return {RENDER_PRESETS: thumbnails.make_presets}

@@ -3,7 +3,14 @@
 HTTP is not known here: a refusal is an error of the tree.
 """
 
-from photos.gallery import Words, add_photo, change_words, delete_photo, replace_photo
+from photos.gallery import (
+    RENDER_PRESETS,
+    Words,
+    add_photo,
+    change_words,
+    delete_photo,
+    replace_photo,
+)
 from photos.intake import Intake, Sent
 from photos.listing import (
     DEFAULT_PAGE_PHOTOS,
@@ -15,23 +22,44 @@ from photos.listing import (
     read_photo,
     read_photo_to_change,
 )
+from photos.options import (
+    MOST_SIDE_PX,
+    MOST_SIZES,
+    ThumbnailOptions,
+    WantedFormat,
+    parse_sizes,
+    write_rendition,
+)
 from photos.stored import read_file
+from photos.thumbnail_links import ThumbnailLinks
+from photos.thumbnails import VERSION, Thumbnails, list_presets
 
 __all__ = [
     "DEFAULT_PAGE_PHOTOS",
     "MOST_PAGE_PHOTOS",
+    "MOST_SIDE_PX",
+    "MOST_SIZES",
+    "RENDER_PRESETS",
+    "VERSION",
     "Intake",
     "Page",
     "Sent",
+    "ThumbnailLinks",
+    "ThumbnailOptions",
+    "Thumbnails",
+    "WantedFormat",
     "Words",
     "add_photo",
     "change_words",
     "delete_photo",
     "list_account",
     "list_all",
+    "list_presets",
+    "parse_sizes",
     "read_file",
     "read_own_photo",
     "read_photo",
     "read_photo_to_change",
     "replace_photo",
+    "write_rendition",
 ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import faults
+import jobs
 from database import Row, Transaction
 from errors import (
     DatabaseUnavailable,
@@ -29,6 +30,9 @@ from photos.intake import Sent
 from photos.stored import read_file, read_stored
 from pictures import ProcessedImage, make_filename
 from pictures.decoding import Decoding
+
+# The job that makes the thumbnails of a new master.
+RENDER_PRESETS = "render_presets"
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ async def add_photo(
                 visibility=visibility,
                 **files.columns,
             )
+            await _render_later(transaction, inserted[0]["id"])
             if claim is not None:
                 content = find_fingerprint(sent.hashes.whole, sent.filename, words)
                 await claim.complete(transaction, inserted[0]["id"], content)
@@ -106,6 +111,7 @@ async def replace_photo(
             )
             await transaction.fetch(statements.CHANGE_WORDS, **ids, **vars(words))
             dropped_ids = await _drop_thumbnails(transaction, photo.id)
+            await _render_later(transaction, photo.id)
             return _list_files(found) + dropped_ids + files.dispensable_ids
 
         await change.commit(replace, "inside_photo_swap")
@@ -147,7 +153,9 @@ async def change_words(backends: Backends, photo: Photo, words: Words) -> Photo:
                     raise PhotoChanged
                 await change_only_words(transaction, owner)
                 await transaction.fetch(statements.SHOW_MASTER, **ids, master_id=moved.id)
-                return [photo.master_id, *await _drop_thumbnails(transaction, photo.id)]
+                dropped_ids = await _drop_thumbnails(transaction, photo.id)
+                await _render_later(transaction, photo.id)
+                return [photo.master_id, *dropped_ids]
 
             await change.commit(move, "visibility_moved")
     return await _read_changed(backends, photo.id)
@@ -235,6 +243,11 @@ async def read_locked(transaction: Transaction, photo: Photo) -> Row:
     if found is None:
         raise PhotoNotFound
     return found
+
+
+async def _render_later(transaction: Transaction, photo_id: int) -> None:
+    """Have the thumbnails that pages always use made behind the commit."""
+    await jobs.enqueue(transaction, RENDER_PRESETS, {"photo_id": photo_id})
 
 
 async def _drop_thumbnails(transaction: Transaction, photo_id: int) -> list[int]:

@@ -60,10 +60,12 @@ async def list_account(
     return page
 
 
-async def read_photo(db: AsyncSession, photo_id: int, viewer_id: int | None) -> Photo:
-    """Read a photo that the viewer may see. Raises PhotoNotFound."""
+async def read_photo(
+    db: AsyncSession, photo_id: int, viewer_id: int | None, is_shown_by_link: bool = False
+) -> Photo:
+    """Read a photo that the viewer may see, or whoever has a link. Raises PhotoNotFound."""
     photo = await db.get(Photo, photo_id)
-    if photo is None or not _may_see(photo, viewer_id):
+    if photo is None or not (is_shown_by_link or _may_see(photo, viewer_id)):
         raise PhotoNotFound
     return photo
 

@@ -8,21 +8,23 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 import faults
 from database import Row, Transaction
-from errors import DatabaseUnavailable, PhotoChanged, ThumbnailNotReady
+from errors import DatabaseUnavailable, PhotoChanged, PhotoNotFound, ThumbnailNotReady
 from files import Backends
 from files.change import Change
 from files.leases import renew_lease
 from models import Photo, StoredFile, Thumbnail
 from photos import thumbnail_statements as statements
 from photos.gallery import find_kind, read_locked
+from photos.options import ThumbnailOptions, WantedFormat, write_rendition
 from photos.stored import read_file
-from pictures import Rendition
+from pictures import Rendition, price_renditions
 from pictures.decoding import Decoding
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,8 @@ logger = logging.getLogger(__name__)
 VERSION = 1
 # Long for a page that waits for a picture, and longer than any render whose turn has come.
 PATIENCE_SECONDS = 10.0
+# What browsers take that are older than WebP, and what is smaller.
+PRESET_FORMATS = (WantedFormat.WEBP, WantedFormat.JPEG)
 # How often somebody else's work is looked at.
 LOOK_SECONDS = 0.1
 
@@ -51,7 +55,7 @@ class Thumbnails:
         PhotoNotFound or PhotoChanged where the photo changes meanwhile; Busy, DecoderUnavailable,
         StoreError, UserNotFound, UploadExpired, OutcomeUnknown or DatabaseUnavailable.
         """
-        key = (photo.master_id, str(rendition))
+        key = (photo.master_id, write_rendition(rendition))
         finding = self._wanted.get(key)
         if finding is None:
             finding = self._backends.tasks.start(self._find_or_make(photo, rendition))
@@ -67,7 +71,7 @@ class Thumbnails:
         give_up_at = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         while True:
             async with self._backends.database.reader() as db:
-                file = await db.scalar(_select_file(photo, rendition))
+                file: StoredFile | None = await db.scalar(_select_file(photo, rendition))
             if file is not None:
                 return file
             if await self.make(photo, [rendition]):
@@ -77,16 +81,29 @@ class Thumbnails:
                 raise ThumbnailNotReady
             await asyncio.sleep(LOOK_SECONDS)
 
+    async def make_presets(self, photo_id: int) -> None:
+        """Make what pages always use of a photo, if it is there; raises what `find_or_make` raises.
+
+        What somebody else is making is left to him.
+        """
+        async with self._backends.database.reader() as db:
+            photo = await db.get(Photo, photo_id)
+        if photo is not None:
+            presets = list_presets(photo, self._backends.settings.thumbnail_widths)
+            with suppress(PhotoChanged, PhotoNotFound):  # another job came with that change
+                await self.make(photo, [rendition for _, rendition in presets])
+
     async def make(self, photo: Photo, renditions: Sequence[Rendition]) -> bool:
         """Make, in one decode, what of these nobody has made, or is making; tell whether any.
 
         Raises what `find_or_make` raises.
         """
         values = {**_identify(photo), "claim": uuid.uuid4()}
-        names = sorted(map(str, renditions))  # one order, so that no two wait for each other
+        # In one order, so that no two wait for each other.
+        names = sorted(map(write_rendition, renditions))
         rows = await self._backends.database.fetch(statements.CLAIM, **values, renditions=names)
         claimed = {row["rendition"] for row in rows}
-        ours = [rendition for rendition in renditions if str(rendition) in claimed]
+        ours = [rendition for rendition in renditions if write_rendition(rendition) in claimed]
         if not ours:
             return False
         faults.reached("thumbnail_claimed")
@@ -102,15 +119,16 @@ class Thumbnails:
 
     async def _make_claimed(self, photo: Photo, renditions: Sequence[Rendition]) -> None:
         master = photo.master
-        pictures = await self._decoding.render(
-            (master.width_px, master.height_px), partial(read_file, master), renditions
-        )
+        assert master.width_px and master.height_px and master.size_bytes  # of what is live
+        size = (master.width_px, master.height_px)
+        cost = price_renditions(size, master.size_bytes, renditions)
+        pictures = await self._decoding.render(cost, partial(read_file, master), renditions)
         async with Change(self._backends, photo.owner_id) as change:
             kind = find_kind(photo.visibility)
             files = [await change.store(kind, picture) for picture in pictures]
             faults.reached("thumbnail_put")
             made = {
-                "renditions": [str(rendition) for rendition in renditions],
+                "renditions": [write_rendition(rendition) for rendition in renditions],
                 "file_ids": [file.id for file in files],
             }
 
@@ -127,7 +145,7 @@ class Thumbnails:
     async def _is_resting(self, photo: Photo, rendition: Rendition) -> bool:
         """Whether it failed so lately that it is left alone."""
         rows = await self._backends.database.fetch(
-            statements.READ, **_identify(photo), renditions=[str(rendition)]
+            statements.READ, **_identify(photo), renditions=[write_rendition(rendition)]
         )
         return bool(rows and rows[0]["is_resting"])
 
@@ -138,12 +156,25 @@ class Thumbnails:
             logger.warning("a thumbnail stays claimed for a while: %r", err.__cause__)
 
 
+def list_presets(photo: Photo, widths: Sequence[int]) -> list[tuple[int, Rendition]]:
+    """List what pages always use of a photo, each with the width by which it is asked for.
+
+    A master that is smaller gives what it can, once.
+    """
+    presets: dict[Rendition, int] = {}
+    for width_px in sorted(widths):
+        for wanted_format in PRESET_FORMATS:
+            options = ThumbnailOptions(width_px, None, format=wanted_format)
+            presets.setdefault(options.resolve(photo.master, ""), width_px)
+    return [(width_px, rendition) for rendition, width_px in presets.items()]
+
+
 def _identify(photo: Photo) -> dict[str, object]:
     """Name the master whose thumbnails are meant, and how they are made."""
     return {"photo_id": photo.id, "master_id": photo.master_id, "version": VERSION}
 
 
-def _select_file(photo: Photo, rendition: Rendition):  # type: ignore[no-untyped-def]
+def _select_file(photo: Photo, rendition: Rendition) -> Select[StoredFile]:
     return (
         select(StoredFile)
         .join(Thumbnail, Thumbnail.file_id == StoredFile.id)
@@ -151,6 +182,6 @@ def _select_file(photo: Photo, rendition: Rendition):  # type: ignore[no-untyped
             Thumbnail.photo_id == photo.id,
             Thumbnail.master_id == photo.master_id,
             Thumbnail.version == VERSION,
-            Thumbnail.rendition == str(rendition),
+            Thumbnail.rendition == write_rendition(rendition),
         )
     )

@@ -15,6 +15,7 @@ from errors import (
     BadCursor,
     BadForm,
     BadPicture,
+    BadThumbnail,
     BodyTooLarge,
     Busy,
     DatabaseUnavailable,
@@ -44,16 +45,15 @@ from files import Backends, RequestBackends
 from files.hashing import FileHash
 from files.idempotency import Done, claim_key
 from files.streams import STREAM_BYTES
-from files.urls import find_url
 from models import Photo, User, Visibility
-from photos import DEFAULT_PAGE_PHOTOS, MOST_PAGE_PHOTOS, Intake, Page, Sent, Words
+from photos import DEFAULT_PAGE_PHOTOS, MOST_PAGE_PHOTOS, MOST_SIZES, Intake, Page, Sent, Words
 from photos.gallery import find_fingerprint
 from pictures import PICTURES_TAKEN
+from routers.shown_photos import RequestShownPhotos, ShownPhotos
 from routers.users import LOGIN, SMALL_BODY, RequestDecoding
 from schemas import (
     LARGEST_ID,
     LONGEST_CAPTION,
-    PhotoOwner,
     PhotoPage,
     PhotoPrivate,
     PhotoPublic,
@@ -112,6 +112,14 @@ Key = Annotated[
 ]
 PhotoId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
 Cursor = Annotated[str | None, Query(description="`next` of the page before")]
+Sizes = Annotated[
+    str,
+    Query(
+        description="Thumbnails to sign addresses of, as `480x320,96x96:cover`; at most"
+        f" {MOST_SIZES}, each with the `fit` behind it, or `inside`",
+        max_length=200,
+    ),
+]
 Limit = Annotated[int, Query(ge=1, le=MOST_PAGE_PHOTOS, description="The most photos of a page")]
 
 # Of a route that shows more to whoever is logged in, for the document.
@@ -146,6 +154,7 @@ EditablePhoto = Annotated[Photo, Depends(_read_editable_photo)]
 async def list_photos(
     viewer: OptionalUser,
     database: RequestDatabase,
+    shown: RequestShownPhotos,
     response: Response,
     cursor: Cursor = None,
     limit: Limit = DEFAULT_PAGE_PHOTOS,
@@ -153,7 +162,7 @@ async def list_photos(
     """All public photos, and your own private ones; the newest first."""
     async with database.reader() as db:
         page = await photos.list_all(db, _find_id(viewer), cursor, limit)
-    return await _show_page(page, limit, response)
+    return await _show_page(shown, page, limit, response)
 
 
 @router.get(
@@ -165,6 +174,7 @@ async def list_photos_of_user(
     user_id: ListedUserId,
     viewer: OptionalUser,
     database: RequestDatabase,
+    shown: RequestShownPhotos,
     response: Response,
     cursor: Cursor = None,
     limit: Limit = DEFAULT_PAGE_PHOTOS,
@@ -172,22 +182,29 @@ async def list_photos_of_user(
     """The photos of an account, the private ones to itself only; the newest first."""
     async with database.reader() as db:
         page = await photos.list_account(db, user_id, _find_id(viewer), cursor, limit)
-    return await _show_page(page, limit, response)
+    return await _show_page(shown, page, limit, response)
 
 
 @router.get(
     "/photos/{photo_id}",
     openapi_extra=OPTIONAL_LOGIN,
-    responses=refuse_with(*READ, PhotoNotFound),
+    responses=refuse_with(*READ, PhotoNotFound, BadThumbnail),
 )
 async def read_photo(
-    photo_id: PhotoId, viewer: OptionalUser, database: RequestDatabase
+    photo_id: PhotoId,
+    viewer: OptionalUser,
+    database: RequestDatabase,
+    shown: RequestShownPhotos,
+    sizes: Sizes = "",
 ) -> PhotoPrivate | PhotoPublic:
     """A photo; to its owner with a link to the original."""
+    wanted = photos.parse_sizes(sizes)
     viewer_id = _find_id(viewer)
     async with database.reader() as db:
         photo = await photos.read_photo(db, photo_id, viewer_id)
-    return await (show_to_owner(photo) if photo.owner_id == viewer_id else show(photo))
+    is_owner = photo.owner_id == viewer_id
+    described = await (shown.show_to_owner(photo) if is_owner else shown.show(photo))
+    return described.model_copy(update={"sizes": shown.write_sizes(photo, wanted)})
 
 
 @upload_router.post(
@@ -205,6 +222,7 @@ async def add_photo(
     backends: RequestBackends,
     admission: RequestAdmission,
     decoding: RequestDecoding,
+    shown: RequestShownPhotos,
     idempotency_key: Key = None,
 ) -> PhotoPrivate:
     """Add a photo: stream it to the store, make its master, show it.
@@ -219,7 +237,7 @@ async def add_photo(
                 claim_key(backends, user.id, idempotency_key)
             )
         if isinstance(claim, Done):
-            return await _answer_again(request, backends, user.id, claim)
+            return await _answer_again(request, backends, shown, user.id, claim)
         sent, words = await _receive(request, backends, admission, user.id, resources)
 
         async def finish(held: AsyncExitStack) -> Photo:
@@ -229,7 +247,7 @@ async def add_photo(
         # The last byte is here: from now on a task goes on to the end, and holds what is reserved
         # itself, whatever becomes of this request.
         photo = await backends.tasks.finish(finish(resources.pop_all()))
-    return await show_to_owner(photo)
+    return await shown.show_to_owner(photo)
 
 
 @upload_router.patch(
@@ -244,6 +262,7 @@ async def update_photo(
     admission: RequestAdmission,
     decoding: RequestDecoding,
     current: CurrentUser,
+    shown: RequestShownPhotos,
 ) -> PhotoPrivate:
     """Change caption, alt or visibility (JSON), or replace the file (as when it was added).
 
@@ -253,7 +272,7 @@ async def update_photo(
         update = await read_json(request, backends.settings, PhotoUpdate)
         words = Words(**update.model_dump(exclude_unset=True))
         changed = await backends.tasks.finish(photos.change_words(backends, photo, words))
-        return await _show_changed(changed, current)
+        return await shown.show_changed(changed, current)
     async with AsyncExitStack() as resources:
         sent, words = await _receive(request, backends, admission, photo.owner_id, resources)
 
@@ -262,7 +281,7 @@ async def update_photo(
                 return await photos.replace_photo(backends, decoding, photo, sent, words)
 
         changed = await backends.tasks.finish(finish(resources.pop_all()))
-    return await _show_changed(changed, current)
+    return await shown.show_changed(changed, current)
 
 
 @router.delete(
@@ -306,7 +325,7 @@ def _read_words(form: PhotoForm) -> Words:
 
 
 async def _answer_again(
-    request: Request, backends: Backends, owner_id: int, done: Done
+    request: Request, backends: Backends, shown: ShownPhotos, owner_id: int, done: Done
 ) -> PhotoPrivate:
     """Answer a request that is sent again; its body is read only to see that it is the same.
 
@@ -323,54 +342,17 @@ async def _answer_again(
         raise IdempotencyKeyReused
     async with backends.database.reader() as db:
         photo = await photos.read_own_photo(db, done.photo_id, owner_id)
-    return await show_to_owner(photo)
+    return await shown.show_to_owner(photo)
 
 
 def _find_id(viewer: User | None) -> int | None:
     return viewer.id if viewer else None
 
 
-async def _show_page(page: Page, limit: int, response: Response) -> PhotoPage:
+async def _show_page(shown: ShownPhotos, page: Page, limit: int, response: Response) -> PhotoPage:
     if page.next_cursor is not None:
         # Relative: a proxy may hide from us how this address is called.
         query = urlencode({"cursor": page.next_cursor, "limit": limit})
         response.headers["Link"] = f'<?{query}>; rel="next"'
-    shown = await asyncio.gather(*(show(photo) for photo in page.photos))
-    return PhotoPage(photos=shown, next=page.next_cursor)
-
-
-async def _show_changed(photo: Photo, changer: User) -> PhotoPrivate:
-    """Describe a photo to whoever changed it; the original is shown to nobody but its owner."""
-    if photo.owner_id == changer.id:
-        return await show_to_owner(photo)
-    return PhotoPrivate(**dict(await show(photo)), original_url=None)
-
-
-async def show(photo: Photo) -> PhotoPublic:
-    """Describe a photo to someone who may see it."""
-    master = photo.master
-    assert master.width_px and master.height_px  # the table demands them of what is live
-    return PhotoPublic(
-        id=photo.id,
-        owner=PhotoOwner.model_validate(photo.owner),
-        url=await find_url(master),
-        width=master.width_px,
-        height=master.height_px,
-        aspect_ratio=master.width_px / master.height_px,
-        placeholder=master.placeholder,
-        caption=photo.caption,
-        alt=photo.alt,
-        visibility=photo.visibility,
-        filename=photo.filename,
-        content_type=photo.content_type,
-        size_bytes=photo.size_bytes,
-        removed_metadata=photo.removed_metadata,
-        created_at=photo.created_at,
-    )
-
-
-async def show_to_owner(photo: Photo) -> PhotoPrivate:
-    """Describe a photo to its owner, with a link to the original."""
-    original = photo.original
-    original_url = None if original is None else await find_url(original)
-    return PhotoPrivate(**dict(await show(photo)), original_url=original_url)
+    described = await asyncio.gather(*(shown.show(photo) for photo in page.photos))
+    return PhotoPage(photos=described, next=page.next_cursor)

@@ -229,7 +229,8 @@ def test_originals_that_are_not_kept_go_with_the_commit(
     photo = added(service, account, PADDED)
     assert (photo["original_url"], photo["size_bytes"]) == (None, len(PADDED))
     wait_until(
-        lambda: list_owned(service, account) == [("photo_rendition", "live")], "only the master stays"
+        lambda: list_owned(service, account) == [("photo_rendition", "live")],
+        "only the master stays",
     )
     with service.client(account) as client:
         answer = client.patch("/users/me/picture", json={"photo_id": photo["id"]})

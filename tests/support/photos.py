@@ -3,7 +3,7 @@
 import hashlib
 import uuid
 
-from files.kinds import PHOTO_RENDITION, PHOTO_ORIGINAL, PRIVATE_PHOTO_RENDITION, Kind
+from files.kinds import PHOTO_ORIGINAL, PHOTO_RENDITION, PRIVATE_PHOTO_RENDITION, Kind
 from tests.support.rows import Insert
 from tests.support.services import Service
 from tests.support.stock import Stock
