@@ -44,7 +44,8 @@ REFUSALS: tuple[type[DarkroomError], ...] = (
     *(*SMALL_BODY, InvalidToken, TokenExpired),
     *(PhotoNotFound, BadThumbnail, BadSignature, LinkExpired, PhotoChanged),
     *(Busy, ShuttingDown, DecoderUnavailable, DatabaseUnavailable, OutcomeUnknown),
-    *(ThumbnailNotReady, UploadExpired, *find_raised(StoreError)),
+    *(ThumbnailNotReady, UploadExpired),
+    *find_raised(StoreError),
 )
 
 Side = Annotated[int | None, Query(ge=1, le=MOST_SIDE_PX)]
