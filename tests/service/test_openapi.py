@@ -139,7 +139,8 @@ def test_what_needs_a_token_says_so_and_where_to_get_one(document: dict[str, Any
         if operation.get("security")
     }
     assert taken - locked == {
-        *(("get", "/photos"), ("get", "/photos/{photo_id}"), ("get", "/users/{user_id}/photos"))
+        *(("get", "/photos"), ("get", "/photos/{photo_id}"), ("get", "/users/{user_id}/photos")),
+        ("get", "/photos/{photo_id}/thumbnail"),
     }
     (scheme,) = document["components"]["securitySchemes"].values()
     assert scheme["flows"]["password"]["tokenUrl"] == "/users/token" in document["paths"]

@@ -87,6 +87,12 @@ def test_a_photo_is_described_as_a_page_needs_it(cast: Cast) -> None:
     url = shown.pop("url")
     made_at = datetime.fromisoformat(shown.pop("created_at"))
     placeholder = shown.pop("placeholder")
+    thumbnails = shown.pop("thumbnails")
+    assert [each["width"] for each in thumbnails] == [160, 160, 320, 320, 640, 640, 1280, 1280]
+    sources = [source.split() for source in shown.pop("srcset")["webp"].split(", ")]
+    assert sources == [
+        [each["url"], f"{each['width']}w"] for each in thumbnails if each["format"] == "webp"
+    ]
     assert shown == {
         "id": cast.public_id,
         "owner": {
@@ -104,6 +110,7 @@ def test_a_photo_is_described_as_a_page_needs_it(cast: Cast) -> None:
         "content_type": "image/heic",
         "size_bytes": len(ORIGINAL),
         "removed_metadata": ["exif", "gps"],
+        "sizes": {},
     }
     assert abs(datetime.now(UTC) - made_at) < timedelta(hours=1)
     assert (placeholder["width"], placeholder["dominant_colour"]) == (MASTER_SIDES_PX[0], "#ac3227")
