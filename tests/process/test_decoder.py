@@ -44,8 +44,9 @@ from pictures.formats import read_header
 from pictures.messages import HEAD_BYTES, Made, Refused, Rendered
 from pictures.pool import WORKED_UNASKED, DecoderLimits, DecoderPool
 from pictures.process import ENVIRONMENT, MOST_SAID_BYTES, DecoderProcess
-from pictures.renditions import Fit, Rendition, RenditionFormat
+from pictures.renditions import Fit, Rendition, RenditionFormat, resolve_rendition
 from pictures.shared_file import KEPT_BYTES, SHARED_BYTES
+from pictures.usage import count_threads
 from tests.support.launched import launched
 from tests.support.pictures import corners, encoded, jpeg, phone_photo, quarters
 from tests.support.services import ROOT, assert_problem, wait_until
@@ -602,15 +603,11 @@ def say_renditions(files: list[bytes]) -> bytes:
 
 OUR_WEBP, OUR_AVIF, OUR_JPEG = RENDERED
 WEBP_WITH_EXIF = encoded(quarters(40, 30), "WEBP", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0")
+# The rest are told apart without a process, in tests/unit/test_served_files.py and others.
 LIES_ABOUT_RENDITIONS = {
-    "a square instead": MADE.to_bytes() + OURS,
-    "HTML": say_renditions([b"<html>", OUR_AVIF, OUR_JPEG]),
-    "another format": say_renditions([OUR_JPEG, OUR_AVIF, OUR_JPEG]),
     "EXIF within": say_renditions([WEBP_WITH_EXIF, OUR_AVIF, OUR_JPEG]),
     "bytes behind the second": say_renditions([OUR_WEBP, OUR_AVIF + b"<?php", OUR_JPEG]),
     "other sides": say_renditions([OUR_WEBP, OUR_AVIF, encoded(quarters(30, 40))]),
-    "sides that were not asked for": Rendered(RENDITIONS[1], len(OUR_AVIF)).to_bytes() + OUR_AVIF,
-    "a file that is too long": Rendered(RENDITIONS[0], 1 << 30).to_bytes() + OUR_WEBP,
     "a refusal behind two": say_renditions([OUR_WEBP, OUR_AVIF])
     + Refused("broken_picture", len(BROKEN)).to_bytes()
     + BROKEN,
@@ -633,7 +630,16 @@ def test_renditions_of_ours_are_taken_and_a_hostile_answer_is_one_refused_render
 
 
 def test_a_stored_master_is_fetched_in_its_slot_and_rendered_by_a_decoder() -> None:
-    cost = price_renditions((64, 48), len(PICTURE), RENDITIONS)
+    """Also a large one: what an encoder asks of the system may depend on the size."""
+    size = (1600, 1200)
+    master = image_utils.make_master(jpeg(*size)).content
+    renditions = [
+        resolve_rendition(*asked, file_format, size)
+        for asked in ((1600, 0, Fit.INSIDE), (300, 300, Fit.COVER))
+        for file_format in RenditionFormat
+    ]
+    cost = price_renditions(size, len(master), renditions)
+    wanted = [picture.sha256 for picture in image_utils.make_renditions(master, renditions)]
 
     async def use(pool: DecoderPool) -> None:
         decoding = Decoding(pool, Settings(_env_file=None))
@@ -641,17 +647,19 @@ def test_a_stored_master_is_fetched_in_its_slot_and_rendered_by_a_decoder() -> N
 
         async def fetch() -> bytes:
             assert before - decoding._slots._queue.free == Amounts(1, cost.memory_bytes)
-            return PICTURE
+            return master
 
-        made = await decoding.render(cost, fetch, RENDITIONS)
-        assert [picture.content for picture in made] == RENDERED
-        larger = [Rendition(65, 48, Fit.COVER, RenditionFormat.JPEG)]
+        made = await decoding.render(cost, fetch, renditions)
+        assert [picture.sha256 for picture in made] == wanted
+        larger = [Rendition(1601, 48, Fit.COVER, RenditionFormat.JPEG)]
         with pytest.raises(ValueError, match="rendition"):
             await decoding.render(cost, fetch, larger)
         assert decoding._slots._queue.free == before
 
     with contextlib.closing(DecoderPool()) as pool:
         asyncio.run(use(pool))
+        (pid,) = idle_pids(pool)
+        assert count_threads(pid) == 1
 
 
 def test_a_stored_file_is_fetched_in_its_slot_and_its_master_made_by_a_decoder() -> None:
