@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.support.pictures import corners, jpeg, phone_photo
-from tests.support.services import ROOT, Account, Service
+from tests.support.services import ROOT, Account, Service, wait_until
 from tests.support.web import WebPage, serve_pages
 
 MB = 1_000_000
@@ -374,4 +374,4 @@ def test_what_the_page_for_frontends_shows_works_from_another_origin(
         "refused": ["Das ist kein Bild.", "not_a_picture", 1],
         "tried": 3,
     }
-    assert open_service.objects() == {}
+    wait_until(lambda: open_service.objects() == {}, "nothing is left")

@@ -375,7 +375,12 @@ def service(
         store = Bucket.make(request.getfixturevalue("moto")).settings()
     data_dir: Path = tmp_path_factory.mktemp("model")
     started = Service(
-        {"DATABASE_URL": make_database(postgres, template), "DATA_DIR": str(data_dir), **store}
+        {
+            "DATABASE_URL": make_database(postgres, template),
+            "DATA_DIR": str(data_dir),
+            "THUMBNAIL_WIDTHS": "",  # the model knows originals and masters
+            **store,
+        }
     )
     started.start()
     yield started

@@ -42,6 +42,7 @@ REFUSALS = {
     ("patch", "/photos/{photo_id}"): READING | {"401", "403", "404", "409"},
     ("delete", "/photos/{photo_id}"): READING | {"401", "403", "404"},
     ("get", "/users/{user_id}/photos"): READING | {"401", "404"},
+    ("get", "/photos/{photo_id}/thumbnail"): READING | {"401", "403", "404", "409"},
     ("get", "/media/{key}"): {"403", "404", "416", "503"},
     ("get", "/health/live"): set(),
     ("get", "/health/ready"): {"503"},

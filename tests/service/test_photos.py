@@ -196,7 +196,7 @@ def test_an_account_goes_with_all_its_photos(service: Service) -> None:
         )
         assert client.delete(f"/users/{account.id}").status_code == 204
     wait_until(lambda: not list_owned(service, account), "nothing is left")
-    assert set(service.objects()) == keys_of(service, other)
+    wait_until(lambda: set(service.objects()) == keys_of(service, other), "rows are objects")
     assert load(kept["url"], service).status_code == 200
 
 
