@@ -20,7 +20,7 @@ PHOTO_MUTANTS = (
         breaks="A master that moves to a private key stays under its public one (G6).",
         causes=("wrong", "leaked"),
         found_by=("kill at visibility_moved",),
-        edits=(Edit(GALLERY, "return [photo.master_id]", "return []"),),
+        edits=(Edit(GALLERY, "return [photo.master_id, *dropped_ids]", "return dropped_ids"),),
     ),
     Mutant(
         name="master_after_commit",
@@ -30,11 +30,11 @@ PHOTO_MUTANTS = (
         edits=(
             Edit(
                 GALLERY,
-                "    master = await change.store(_find_kind(visibility), picture)\n",
+                "    master = await change.store(find_kind(visibility), picture)\n",
                 """\
     from files.reservations import list_facts, reserve
 
-    kind = _find_kind(visibility)
+    kind = find_kind(visibility)
     facts = list_facts(picture)
     master = await reserve(backends, change._owner_id, kind, picture.filename, facts)
     change.add(master)
@@ -86,7 +86,7 @@ if late := getattr(self, "late", None):
         edits=(
             Edit(
                 GALLERY,
-                "return _list_files(found) + files.dispensable_ids",
+                "return _list_files(found) + dropped_ids + files.dispensable_ids",
                 "return files.dispensable_ids",
             ),
         ),

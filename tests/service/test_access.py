@@ -42,6 +42,7 @@ TABLE: dict[tuple[str, str], Expected] = {
     ("POST", "/photos"): (401, 201, 201, 201, 401),
     # A private one, of which others are not told; an admin who changes it is.
     ("GET", "/photos/{photo_id}"): (404, 200, 404, 404, 401),
+    ("GET", "/photos/{photo_id}/thumbnail"): (404, 302, 404, 404, 401),
     ("PATCH", "/photos/{photo_id}"): (401, 200, 404, 200, 401),
     ("DELETE", "/photos/{photo_id}"): (401, 204, 404, 204, 401),
     ("GET", "/users/{user_id}/photos"): OPTIONAL_LOGIN,
@@ -205,6 +206,8 @@ def call(
             return people.client.patch(url, json={"caption": name}, headers=headers)
         case "PATCH", "/users/{user_id}/picture" | "/users/me/picture":
             return people.client.patch(url, files={"file": ("photo.jpg", PICTURE)}, headers=headers)
+        case "GET", "/photos/{photo_id}/thumbnail":
+            return people.client.get(url, params={"preset": 160}, headers=headers)
         case _:
             return people.client.request(method, url, headers=headers)
 
