@@ -17,7 +17,7 @@ MOST_SIDE_PX = 4096
 # More than a page has places of different sizes.
 MOST_SIZES = 8
 # `480x320`, `480x`, `x320:cover`.
-_SIZE = re.compile(r"(\d{1,5})?x(\d{1,5})?(?::(\w+))?")
+_SIZE = re.compile(r"([0-9]{1,5})?x([0-9]{1,5})?(?::([a-z]+))?")
 
 
 class WantedFormat(StrEnum):
