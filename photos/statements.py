@@ -20,7 +20,8 @@ INSERT_PHOTO = Statement(
     .values({name: bindparam(name) for name in ("owner_id", *WORDS, *_SENT, *_FILES)})
     .returning(Photo.__table__)
 )
-READ_PHOTO = Statement(select(Photo.__table__).where(_is_given))
+# Locked before its thumbnails are, as a claim of one does: else each may wait for the other.
+READ_PHOTO = Statement(select(Photo.__table__).where(_is_given).with_for_update())
 REPLACE_FILES = Statement(
     update(Photo)
     .where(_is_given)
