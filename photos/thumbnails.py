@@ -143,11 +143,13 @@ class Thumbnails:
             await change.commit(publish, "thumbnail_published")
 
     async def _is_resting(self, photo: Photo, rendition: Rendition) -> bool:
-        """Whether it failed so lately that it is left alone."""
+        """Whether it failed so lately that it is left alone. Raises PhotoChanged if nobody may."""
         rows = await self._backends.database.fetch(
             statements.READ, **_identify(photo), renditions=[write_rendition(rendition)]
         )
-        return bool(rows and rows[0]["is_resting"])
+        if not rows:  # nor could it be claimed
+            raise PhotoChanged
+        return bool(rows[0]["is_resting"])
 
     async def _give_up(self, values: dict[str, object]) -> None:
         try:
