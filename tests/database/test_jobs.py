@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from datetime import timedelta
@@ -21,11 +22,14 @@ from sqlalchemy.engine import make_url
 import jobs.performer
 import jobs.repository
 import jobs.worker
+import main
+from config import MIB, Settings
 from database import Database
 from jobs import Handlers, Worker, enqueue
 from jobs.repository import NAMES, Repository, open_repository
 from tests.support import warm
 from tests.support.databases import execute
+from tests.support.launched import head, sending
 from tests.support.services import ROOT, Service, wait_until
 
 WAIT_SECONDS = 30.0
@@ -405,7 +409,8 @@ def test_the_job_of_a_killed_worker_is_done_by_another(
 def test_a_service_does_jobs_and_gives_them_back_when_it_is_told_to_end(
     url: str, folder: Path
 ) -> None:
-    constants = {"main.SHUTDOWN_FINISH_SECONDS": SHORT_SECONDS}
+    # An upload that does not go on keeps it from ending at once.
+    constants = {"main.SHUTDOWN_FINISH_SECONDS": SHORT_SECONDS, "ops.serving.GRACE_SECONDS": 2}
     settings = {
         "PYTHONPATH": str(ROOT),
         "DATABASE_URL": url,
@@ -421,9 +426,49 @@ def test_a_service_does_jobs_and_gives_them_back_when_it_is_told_to_end(
         wait_until(lambda: read_notes(folder) == ["done"], "it is done beside requests")
         run(url, partial(add, name="hold", arguments={"name": "long"}))
         wait_until((folder / "long.begun").exists, "another one has begun")
-        assert service.stop() == 0
+        with sending(service, head(service.register(), MIB)):
+            assert service.process is not None
+            service.process.terminate()
+            wait_until(lambda: refuses_connections(service), "it has been told to end")
+            run(url, partial(add, name="note", arguments={"text": "too late"}))
+            assert service.stop() == 0
     finally:
         service.stop(signal.SIGKILL)
     rows = [tuple(row) for row in service.sql(ROWS)]
-    assert rows == [("hold", "queued", 1)]
+    assert rows == [("hold", "queued", 1), ("note", "queued", 0)]
+    assert read_notes(folder) == ["done"]
     assert "Traceback" not in service.log()
+
+
+def refuses_connections(service: Service) -> bool:
+    try:
+        socket.create_connection((service.host, service.port), timeout=5).close()
+    except OSError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("embedded", [True, False])
+def test_a_service_leaves_jobs_to_others_if_it_is_told_so(
+    url: str, folder: Path, monkeypatch: pytest.MonkeyPatch, embedded: bool
+) -> None:
+    done: list[int] = []
+
+    async def note() -> None:
+        done.append(1)
+
+    monkeypatch.setattr(main, "make_handlers", lambda backends: {"note": note})
+    given = {"database_url": url, "data_dir": folder, "storage": "local"}
+    app = main.create_app(Settings.model_validate({**given, "embedded_jobs": embedded}))
+
+    async def story(database: Database) -> None:
+        await add(database, "note")
+        async with app.router.lifespan_context(app):
+            if embedded:
+                await until_over(database)
+            else:
+                await asyncio.sleep(0.5)  # ten polls
+        assert len(await read_rows(database)) == int(not embedded)
+
+    run(url, story)
+    assert len(done) == int(embedded)
