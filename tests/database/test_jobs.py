@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from datetime import timedelta
@@ -295,7 +296,12 @@ def test_a_job_whose_workers_die_is_given_up_at_last(
 
 @pytest.mark.parametrize(("told_by", "tries"), [("log_jobs", 1), ("retry_job", 2)])
 def test_an_outage_of_the_database_loses_no_job(
-    url: str, postgres: str, monkeypatch: pytest.MonkeyPatch, told_by: str, tries: int
+    url: str,
+    postgres: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    told_by: str,
+    tries: int,
 ) -> None:
     """It begins in the middle of a job, and is over only after the job's end could not be told."""
     monkeypatch.setattr(jobs.worker, "STALLED_AFTER_SECONDS", 1.0)
@@ -332,6 +338,7 @@ def test_an_outage_of_the_database_loses_no_job(
 
     run(url, story)
     assert len(tried) == tries
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}, "no traceback"
 
 
 def test_the_tables_are_those_of_the_installed_release_without_its_trigger(url: str) -> None:
@@ -398,11 +405,13 @@ def test_the_job_of_a_killed_worker_is_done_by_another(
     log = tmp_path / "worker.log"
     with working_process(url, folder, log) as worker:
         wait_until((folder / "first.begun").exists, "the other one has taken it up")
-        (folder / "first.go").touch()
-        wait_until(lambda: read_notes(folder) == ["first"], "it is done")
-        run(url, until_over)
         worker.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            worker.wait(0.3)
+        (folder / "first.go").touch()
         assert worker.wait(30) == 0
+    assert read_notes(folder) == ["first"]
+    run(url, until_over)
     assert log.read_text() == ""
 
 
@@ -449,23 +458,26 @@ def refuses_connections(service: Service) -> bool:
 
 
 @pytest.mark.parametrize("embedded", [True, False])
-def test_a_service_leaves_jobs_to_others_if_it_is_told_so(
+def test_a_service_ends_the_jobs_that_it_has_begun_and_takes_none_if_it_is_told_so(
     url: str, folder: Path, monkeypatch: pytest.MonkeyPatch, embedded: bool
 ) -> None:
+    begun = asyncio.Event()
     done: list[int] = []
 
-    async def note() -> None:
+    async def work() -> None:
+        begun.set()
+        await asyncio.sleep(0.3)
         done.append(1)
 
-    monkeypatch.setattr(main, "make_handlers", lambda backends: {"note": note})
+    monkeypatch.setattr(main, "make_handlers", lambda backends: {"work": work})
     given = {"database_url": url, "data_dir": folder, "storage": "local"}
     app = main.create_app(Settings.model_validate({**given, "embedded_jobs": embedded}))
 
     async def story(database: Database) -> None:
-        await add(database, "note")
+        await add(database, "work")
         async with app.router.lifespan_context(app):
             if embedded:
-                await until_over(database)
+                await begun.wait()  # its end is waited for
             else:
                 await asyncio.sleep(0.5)  # ten polls
         assert len(await read_rows(database)) == int(not embedded)
