@@ -347,10 +347,7 @@ RENDITIONS: dict[str, list[tuple[int, int, Fit, RenditionFormat]]] = {
         f"{file_format}, as large as the master": [(0, MASTER_SIDE_PX, Fit.INSIDE, file_format)]
         for file_format in RenditionFormat
     },
-    **{
-        f"{file_format} on white": [(MASTER_SIDE_PX, 1000, Fit.CONTAIN, file_format)]
-        for file_format in RenditionFormat
-    },
+    "AVIF on white": [(MASTER_SIDE_PX, 1000, Fit.CONTAIN, RenditionFormat.AVIF)],
     "AVIF, a square of a reduced master": [(400, 400, Fit.COVER, RenditionFormat.AVIF)],
     "the presets": [
         (width_px, 0, Fit.INSIDE, file_format)
@@ -366,7 +363,11 @@ RENDITIONS: dict[str, list[tuple[int, int, Fit, RenditionFormat]]] = {
 @pytest.mark.parametrize("name", RENDITIONS)
 def test_no_renditions_take_more_than_is_set_aside_for_them(measuring: Process, name: str) -> None:
     size = (MASTER_SIDE_PX, MASTER_SIDE_PX)
-    master = noise("JPEG", size, quality=JPEG_QUALITY, optimize=True)
+    # Nothing makes longer files than pure black beside pure colours.
+    harsh = Image.merge("RGB", [Image.effect_noise(size, 90) for _ in range(3)]).point(
+        lambda value: 255 * (value > 127)
+    )
+    master = encoded(harsh, quality=JPEG_QUALITY, optimize=True)
     renditions = [resolve_rendition(*asked, size) for asked in RENDITIONS[name]]
     asked = [(*each.size, each.fit.value, each.format.value) for each in renditions]
     tiny = encoded(shaded(TINY, "RGB"))

@@ -2,6 +2,7 @@
 
 import io
 import random
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -107,6 +108,17 @@ def make_webps(ours: bytes) -> dict[str, bytes]:
     }
 
 
+def put_data(ours: bytes, coded: bytes) -> bytes:
+    """Our AVIF with another coded picture, whose length its container tells in both places."""
+    data = ours.index(b"mdat") + 4
+    head = ours[:data]
+    for more_bytes in (0, 8):
+        old = (len(ours) - data + more_bytes).to_bytes(4, "big")
+        assert head.count(old) == 1
+        head = head.replace(old, (len(coded) + more_bytes).to_bytes(4, "big"))
+    return head + coded
+
+
 def make_avifs(ours: bytes) -> dict[str, bytes]:
     """Others; ours ends with its data, which is a delimiter, a sequence's header and the frame."""
     data = ours.index(b"mdat") + 4
@@ -136,6 +148,13 @@ def make_avifs(ours: bytes) -> dict[str, bytes]:
         "a delimiter that is long": put(ours, data + 1, 1),
         "other sides in its picture": put(ours, sequence + 4, ours[sequence + 4] ^ 0x10),
         "another colour": put(ours, sequence + 7, ours[sequence + 7] ^ 0x10),
+        # Behind 5 bits of what it is, 5 of its level, 8 and 11 of its sides, and 3 other tools.
+        "a picture that is enlarged": put(ours, sequence + 6, ours[sequence + 6] ^ 0x80),
+        "an empty frame": put_data(ours, ours[data:frame] + b"\x32\0"),
+        "a second frame": put_data(ours, ours[data:] + ours[frame:]),
+        "a part of metadata before": put_data(
+            ours, ours[data:frame] + b"\x2a\x04evil" + ours[frame:]
+        ),
         "a part of metadata": put(ours, frame, 0x2A),
         "a frame that ends before the data": put(ours, frame + 1, ours[frame + 1] - 1),
         "a frame that ends behind the data": put(ours, frame + 1, ours[frame + 1] + 1),
@@ -168,6 +187,18 @@ def test_nothing_else_is_one(file_format: RenditionFormat, other: str) -> None:
     file = cut[other]() if other in cut else OTHERS[file_format][other]
     assert file != ours
     assert not is_served_file(file, ask(SIZE, file_format))
+
+
+def test_a_long_header_of_a_sequence_takes_no_more_memory_than_its_file() -> None:
+    ours = OURS[AVIF]
+    long = put_data(ours, b"\x12\0" + b"\x0a\x80\x80\x40" + bytes(1 << 20) + b"\x32\1\0")
+    tracemalloc.start()
+    try:
+        assert not is_served_file(long, ask(SIZE, AVIF))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 2 * len(long)
 
 
 @pytest.mark.parametrize("file_format", [WEBP, AVIF])
