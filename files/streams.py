@@ -6,7 +6,6 @@ writes waits for the store. Killed anywhere, it leaves a pending row that knows 
 
 import asyncio
 import logging
-import mimetypes
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,7 +21,7 @@ from files.hashing import Hashes, PartHash, compose
 from files.kinds import Kind
 from files.puts import put_patiently, put_whole
 from files.reservations import NewFile, renew, reserve
-from storage import PART_BYTES
+from storage import PART_BYTES, UNKNOWN_TYPE, find_suffix
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +32,6 @@ MOST_IN_FLIGHT = 2
 STREAM_BYTES = (MOST_IN_FLIGHT + 2) * PART_BYTES
 # The row is renewed several times before it would expire.
 RENEWALS_BEFORE_EXPIRY = 4
-UNKNOWN_TYPE = "application/octet-stream"
 
 
 class Stream:
@@ -149,8 +147,7 @@ class Stream:
         return part
 
     def _make_filename(self, content_type: str) -> str:
-        suffix = mimetypes.guess_extension(content_type) or ""
-        return f"{uuid.uuid4().hex}{suffix}"
+        return f"{uuid.uuid4().hex}{find_suffix(content_type)}"
 
     async def _begin(self, content_type: str) -> NewFile:
         """Reserve a row, begin the upload and let the row know it, before the first part."""

@@ -15,7 +15,13 @@ from sqlalchemy import Select, select
 
 import faults
 from database import Row, Transaction
-from errors import DatabaseUnavailable, PhotoChanged, PhotoNotFound, ThumbnailNotReady
+from errors import (
+    BadPicture,
+    DatabaseUnavailable,
+    PhotoChanged,
+    PhotoNotFound,
+    ThumbnailNotReady,
+)
 from files import Backends
 from files.change import Change
 from files.leases import renew_lease
@@ -122,7 +128,11 @@ class Thumbnails:
         assert master.width_px and master.height_px and master.size_bytes  # of what is live
         size = (master.width_px, master.height_px)
         cost = price_renditions(size, master.size_bytes, renditions)
-        pictures = await self._decoding.render(cost, partial(read_file, master), renditions)
+        try:
+            pictures = await self._decoding.render(cost, partial(read_file, master), renditions)
+        except BadPicture as err:  # which our own masters are not
+            logger.error("the master %s cannot be rendered: %r", master.key, err)
+            raise ThumbnailNotReady from err
         async with Change(self._backends, photo.owner_id) as change:
             kind = find_kind(photo.visibility)
             files = [await change.store(kind, picture) for picture in pictures]

@@ -7,7 +7,6 @@ walking a million pictures. Below its root it follows no link and knows regular 
 """
 
 import errno
-import mimetypes
 import os
 import stat
 import time
@@ -24,6 +23,7 @@ from errors import (
     StartupError,
     StoreUnavailable,
 )
+from storage.content_types import find_type
 from storage.contract import FoundObject, OpenObject, check_key
 from storage.drafts import (
     DRAFTS,
@@ -75,8 +75,7 @@ class LocalStore:
             if not stat.S_ISREG(found.st_mode):
                 os.close(descriptor)
                 raise ObjectNotFound
-            content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-            return OpenObject(os.fdopen(descriptor, "rb"), found.st_size, content_type)
+            return OpenObject(os.fdopen(descriptor, "rb"), found.st_size, find_type(name))
 
     def exists(self, key: str) -> bool:
         path, name = _split(key)

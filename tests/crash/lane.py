@@ -91,7 +91,7 @@ class Lane:
         settings = {
             "DATA_DIR": str(folder),
             "SECRET_KEY": SECRET,
-            "THUMBNAIL_WIDTHS": "",  # or each photo would wait for eight renders
+            "THUMBNAIL_WIDTHS": "[]",  # or each photo would wait for eight renders
         }
         settings |= {"REAPER_INTERVAL_SECONDS": "0.1", "DATABASE_URL": self.postgres.url}
         if self.store and bucket:

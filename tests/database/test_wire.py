@@ -43,7 +43,12 @@ def wire(postgres: str, template: str) -> Iterator[PostgresProxy]:
 @pytest.fixture(scope="module")
 def service(wire: PostgresProxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service on a single connection, without a reaper of its own; all has been asked before."""
-    settings = {"DATABASE_POOL_SIZE": "1", "EMBEDDED_REAPER": "false", "STORAGE": "local"}
+    settings = {
+        "DATABASE_POOL_SIZE": "1",
+        "EMBEDDED_REAPER": "false",
+        "EMBEDDED_JOBS": "false",
+        "STORAGE": "local",
+    }
     data_dir = str(tmp_path_factory.mktemp("wire"))
     service = Service({"DATABASE_URL": wire.url, "DATA_DIR": data_dir, **settings})
     service.start()

@@ -378,7 +378,7 @@ def service(
         {
             "DATABASE_URL": make_database(postgres, template),
             "DATA_DIR": str(data_dir),
-            "THUMBNAIL_WIDTHS": "",  # the model knows originals and masters
+            "THUMBNAIL_WIDTHS": "[]",  # the model knows originals and masters
             **store,
         }
     )
