@@ -78,6 +78,8 @@ OWN_ACCOUNT = (*LOGIN, NotYours, UserNotFound)
 TAKEN = (UsernameTaken, EmailTaken, Busy)
 
 CROP_DESCRIPTION = "x,y,size: a square in pixels of the upright picture; else its centre"
+# Neither the bare picture nor the JSON of a photo's id is in the document: generators of clients warn
+# of the one, and of the form and the other keep only the JSON.
 PICTURE_FORM = {
     "requestBody": {
         "required": True,
@@ -100,16 +102,6 @@ PICTURE_FORM = {
                             "examples": [""],  # what the try-it-out page fills in
                             "description": CROP_DESCRIPTION,
                         },
-                    },
-                }
-            },
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["photo_id"],
-                    "properties": {
-                        "photo_id": {"type": "integer", "description": "One of your own"},
-                        "crop": {"type": "string", "description": CROP_DESCRIPTION},
                     },
                 }
             },
