@@ -78,8 +78,8 @@ OWN_ACCOUNT = (*LOGIN, NotYours, UserNotFound)
 TAKEN = (UsernameTaken, EmailTaken, Busy)
 
 CROP_DESCRIPTION = "x,y,size: a square in pixels of the upright picture; else its centre"
-# Neither the bare picture nor the JSON of a photo's id is in the document: generators of clients warn
-# of the one, and of the form and the other keep only the JSON.
+# Neither the bare picture nor the JSON of a photo's id is in the document: generators of clients
+# warn of the one, and of the form and the other keep only the JSON.
 PICTURE_FORM = {
     "requestBody": {
         "required": True,
