@@ -149,16 +149,26 @@ def test_all_who_ask_at_once_are_given_the_one_that_is_made(
     tell(story)
 
 
-def test_whoever_gives_up_stops_nobody_else(tell: Callable[[Story], None]) -> None:
+def test_in_one_process_all_wait_for_one_claim_and_whoever_gives_up_stops_nobody_else(
+    tell: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def story(studio: Studio) -> None:
+        make = studio.thumbnails.make
+        made: list[Sequence[Rendition]] = []
+
+        async def count(photo: Photo, renditions: Sequence[Rendition]) -> bool:
+            made.append(renditions)
+            return await make(photo, renditions)
+
+        monkeypatch.setattr(studio.thumbnails, "make", count)
         first = asyncio.create_task(studio.thumbnails.find_or_make(studio.photo, SMALL))
         await studio.decoding.begun.wait()
         second = asyncio.create_task(studio.thumbnails.find_or_make(studio.photo, SMALL))
-        await asyncio.sleep(0)
+        await asyncio.sleep(3 * SHORT_SECONDS)  # in which it would have looked by itself
         first.cancel()
         studio.decoding.gate.set()
         assert isinstance(await second, StoredFile)
-        assert len(studio.decoding.asked) == 1
+        assert made == studio.decoding.asked == [[SMALL]]
 
     tell(story)
 
