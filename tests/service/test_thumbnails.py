@@ -208,7 +208,7 @@ def test_a_preset_leads_to_what_is_stored(shared_service: Service, account: Acco
     stored = ask(shared_service, target)
     part = ask(shared_service, target, range="bytes=2-5")
     assert (part.status_code, part.content) == (206, stored.content[2:6])
-    same = ask(shared_service, target, **{"if-none-match": stored.headers["etag"]})
+    same = ask(shared_service, target, None, **{"if-none-match": stored.headers["etag"]})
     assert (same.status_code, same.content) == (304, b"")
 
 
