@@ -90,7 +90,7 @@ class Thumbnails:
     async def make_presets(self, photo_id: int) -> None:
         """Make what pages always use of a photo, if it is there; raises what `find_or_make` raises.
 
-        What somebody else is making is left to him.
+        ThumbnailNotReady is also raised where somebody else is at one of them, who may die of it.
         """
         async with self._backends.database.reader() as db:
             photo = await db.get(Photo, photo_id)
@@ -98,6 +98,12 @@ class Thumbnails:
             presets = list_presets(photo, self._backends.settings.thumbnail_widths)
             with suppress(PhotoChanged, PhotoNotFound):  # another job came with that change
                 await self.make(photo, [rendition for _, rendition in presets])
+            names = [write_rendition(rendition) for _, rendition in presets]
+            rows = await self._backends.database.fetch(
+                statements.READ, **_identify(photo), renditions=names
+            )
+            if any(row["file_id"] is None for row in rows):
+                raise ThumbnailNotReady
 
     async def make(self, photo: Photo, renditions: Sequence[Rendition]) -> bool:
         """Make, in one decode, what of these nobody has made, or is making; tell whether any.
