@@ -111,6 +111,7 @@ def tell(stock: Stock) -> Callable[[Story], None]:
             async with asyncio.timeout(2 * START_SECONDS):
                 await story(studio)
             await studio.backends.tasks.wait_for_all(START_SECONDS)
+            assert len(studio.backends.tasks) == 0, "somebody still looks"
 
     return lambda story: asyncio.run(told(story))
 
@@ -195,6 +196,9 @@ def test_what_another_process_makes_is_waited_for_with_patience(
             patch.setattr(thumbnails, "PATIENCE_SECONDS", SHORT_SECONDS)
             with pytest.raises(ThumbnailNotReady):
                 await studio.open_another(idle).find_or_make(studio.photo, SMALL)
+            await studio.claim(SQUARE, 3600)  # which nobody publishes
+            with pytest.raises(ThumbnailNotReady):
+                await studio.open_another(idle).find_or_make(studio.photo, SQUARE)
         patient = asyncio.create_task(studio.open_another(idle).find_or_make(studio.photo, SMALL))
         studio.decoding.gate.set()
         assert await making
