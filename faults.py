@@ -37,6 +37,10 @@ POINTS: Final = (
     "after_unlink",  # disk: the name is gone, its folder not yet synced
     "object_deleted",  # the row is still there
     "sweep_listed",
+    "thumbnail_claimed",  # its row names nobody but its maker
+    "thumbnail_put",  # all of one decode are stored, and pending
+    "thumbnail_published",  # all is said to the database but COMMIT
+    "job_taken",  # its row says so, nothing of it is done
 )
 ACTIONS: Final = {
     "kill": "SIGKILL",

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from pgqueuer.domain.errors import RetryRequested
 from pgqueuer.domain.models import Job
 
+import faults
 from errors import DarkroomError
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class Performer:
 
 
 async def _call(handle: Handler, job: Job) -> None:
+    faults.reached("job_taken")
     async with asyncio.timeout(DEADLINE_SECONDS):
         await handle(**json.loads(job.payload or b"{}"))
 

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from image_utils import make_master
+from image_utils import make_master, make_renditions
+from pictures import Rendition
 from storage import PART_BYTES
 from tests.crash.findings import Finding
 from tests.crash.history import GONE, History
@@ -40,9 +41,21 @@ class Photo:
         self.originals = History(None)  # checksums
         self.visibilities = History(visibility)
         self.alts = History("")
+        self.thumbnail_urls: set[str] = set()  # of its master, while it is public
 
     def may_be_gone(self) -> bool:
         return not self.originals.possible().isdisjoint({None, GONE})
+
+    def is_certain(self) -> bool:
+        """Whether there is but one picture that it may show, to but one sort of people."""
+        originals = self.originals.possible()
+        is_there = len(originals) == 1 and originals.isdisjoint({None, GONE})
+        return is_there and len(self.visibilities.possible()) == 1
+
+    def note_thumbnail(self, url: str) -> None:
+        """Keep where a thumbnail was, which is dead once the photo shows another, or is hidden."""
+        if self.visibilities.possible() == {"public"}:
+            self.thumbnail_urls.add(url)
 
 
 class Gallery:
@@ -111,14 +124,25 @@ class Originals:
         self._lock = threading.Lock()
         # Of each original, the checksum of its master.
         self.masters: dict[str, str] = {}
+        self._contents: dict[str, bytes] = {}  # of masters, by their checksums
+        self._rendered: dict[tuple[str, Rendition], str] = {}
 
     def make(self, number: int, is_padded: bool) -> tuple[bytes, str]:
         """Make one of them, with its checksum."""
         content = encoded(numbered(number % PICTURES, 200, 200), quality=90)
-        master = make_master(content).sha256
+        master = make_master(content)
         if is_padded:
             content = content.ljust(PADDED_BYTES, b"\0")
         checksum = hash_file(content)
         with self._lock:
-            self.masters[checksum] = master
+            self.masters[checksum] = master.sha256
+            self._contents[master.sha256] = master.content
         return content, checksum
+
+    def render(self, master_sha256: str, rendition: Rendition) -> str:
+        """Return the checksum of what is made of a master."""
+        key = (master_sha256, rendition)
+        if key not in self._rendered:
+            (picture,) = make_renditions(self._contents[master_sha256], [rendition])
+            self._rendered[key] = picture.sha256
+        return self._rendered[key]

@@ -18,6 +18,8 @@ from tests.crash.accounts import Account
 from tests.crash.findings import Finding
 from tests.crash.galleries import Originals
 from tests.crash.state import Pictures, State
+from tests.crash.thumbnails import KEY as THUMBNAIL_KEY
+from tests.crash.thumbnails import PRESET_PX
 from tests.support import warm
 from tests.support.postgres import PostgresProxy
 from tests.support.postgres_server import kill_server
@@ -91,7 +93,7 @@ class Lane:
         settings = {
             "DATA_DIR": str(folder),
             "SECRET_KEY": SECRET,
-            "THUMBNAIL_WIDTHS": "[]",  # or each photo would wait for eight renders
+            "THUMBNAIL_KEYS": THUMBNAIL_KEY,
         }
         settings |= {"REAPER_INTERVAL_SECONDS": "0.1", "DATABASE_URL": self.postgres.url}
         if self.store and bucket:
@@ -106,6 +108,7 @@ class Lane:
         self.accounts: list[Account] = []
         self.short_lived: list[Account] = []  # of one trial, beside the others
         self.sent = 0
+        self.has_presets = False  # else a photo has no thumbnails but on demand
         self.pictures = Pictures()
         self.originals = Originals()
 
@@ -123,7 +126,7 @@ class Lane:
 
     def start(self, faults: str = "") -> None:
         """Start it, with faults or without, and return when it answers."""
-        pid = int(self._host.ask(json.dumps({"faults": faults, "port": self.port})))
+        pid = self._fork_service(faults, self.port)
         with contextlib.suppress(ProcessLookupError):  # it may have ended already, by its fault
             self._end_of_service = os.pidfd_open(pid)
             self.pid = pid
@@ -142,7 +145,7 @@ class Lane:
 
     def start_second(self) -> None:
         """Start another service beside it, without a fault, on the same database and store."""
-        pid = int(self._host.ask(json.dumps({"faults": "", "port": self._second_port})))
+        pid = self._fork_service("", self._second_port)
         self._second_pid = pid
         deadline = time.monotonic() + FAULT_SECONDS
         while time.monotonic() < deadline:
@@ -151,6 +154,11 @@ class Lane:
                     return
             time.sleep(0.01)
         raise AssertionError("the second service did not start")
+
+    def _fork_service(self, faults: str, port: int) -> int:
+        widths = [PRESET_PX] if self.has_presets else []
+        wanted = {"faults": faults, "port": port, "settings": {"thumbnail_widths": widths}}
+        return int(self._host.ask(json.dumps(wanted)))
 
     @property
     def has_second(self) -> bool:
@@ -234,11 +242,28 @@ class Lane:
 
         Raises OSError or HTTPException when there is no whole answer.
         """
+        status, content, _ = self._request(method, path, body, headers or {}, port)
+        return status, content
+
+    def request_redirect(
+        self, path: str, headers: dict[str, str], port: int | None = None
+    ) -> tuple[int, bytes, str]:
+        """The same for what may lead elsewhere: where to, or nothing, comes last."""
+        return self._request("GET", path, None, headers, port)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: dict[str, str],
+        port: int | None,
+    ) -> tuple[int, bytes, str]:
         connection = self._connect(port)
         try:
-            connection.request(method, path, body, headers or {})
+            connection.request(method, path, body, headers)
             answer = connection.getresponse()
-            return answer.status, answer.read()
+            return answer.status, answer.read(), answer.getheader("Location", "")
         finally:
             connection.close()
 

@@ -14,6 +14,7 @@ from tests.crash.answers import AFTER_DELETION, Answer, ask_and_note
 from tests.crash.galleries import MOST_PHOTOS, Photo
 from tests.crash.history import GONE, Change
 from tests.crash.lane import Lane
+from tests.crash.thumbnail_clients import ThumbnailReader
 from tests.support.hashes import hash_file
 from tests.support.services import FORM, form, part
 
@@ -42,6 +43,7 @@ class PhotoClient:
         self._gallery = account.gallery
         self._shares = shares
         self._is_alone = is_alone
+        self._reader = ThumbnailReader(lane, account.headers, is_alone)
 
     def work(self, ending: threading.Event) -> None:
         while not ending.is_set():
@@ -63,11 +65,13 @@ class PhotoClient:
         if does.startswith("add"):
             return self.add(is_padded=does == "add in parts")
         photo = self._lane.random.choice(photos)
+        if does == "look":
+            return self._reader.look(photo)
         if does == "replace":
             return self._replace(photo)
         if does == "delete":
             change = photo.originals.begin(GONE)
-            return self._ask(photo, change, "DELETE")
+            return self._expect_thumbnails_dead(photo, self._ask(photo, change, "DELETE"))
         if does == "describe":
             self._lane.sent += 1
             alt = f"as described at {self._lane.sent}"
@@ -107,7 +111,8 @@ class PhotoClient:
 
     def _replace(self, photo: Photo) -> Answer | None:
         content, change = self._begin_picture(photo, is_padded=False)
-        return self._ask(photo, change, "PATCH", form(part(content)))
+        answer = self._ask(photo, change, "PATCH", form(part(content)))
+        return self._expect_thumbnails_dead(photo, answer)
 
     def _move(self, photo: Photo) -> Answer | None:
         """Hide it or show it; hidden, its public URL is dead."""
@@ -118,7 +123,7 @@ class PhotoClient:
         has_moved = answer is not None and answer[0] == 200 and photo.url != old_url
         if self._is_alone and has_moved and wanted == "private" and old_url:
             self._expect_dead(old_url)
-        return answer
+        return self._expect_thumbnails_dead(photo, answer)
 
     def _begin_picture(self, photo: Photo, is_padded: bool) -> tuple[bytes, Change]:
         self._lane.sent += 1
@@ -167,8 +172,19 @@ class PhotoClient:
         if served is not None and (served[0] != 200 or served[1] not in masters):
             self._lane.wrong(f"{photo.url} is answered {served[0]}, or with another's bytes")
 
+    def _expect_thumbnails_dead(self, photo: Photo, answer: Answer | None) -> Answer | None:
+        """Look at one of those that were made of what a photo showed, if it was told to be gone.
+
+        Returns the answer.
+        """
+        is_told = answer is not None and answer[0] in (200, 204)
+        if self._is_alone and is_told and photo.thumbnail_urls:
+            self._expect_dead(self._lane.random.choice(sorted(photo.thumbnail_urls)))
+        photo.thumbnail_urls.clear()
+        return answer
+
     def _expect_dead(self, url: str) -> None:
-        """After it was told that this is hidden, nobody sees it, a short while aside."""
+        """After it was told that this is shown no more, nobody sees it, a short while aside."""
         deadline = time.monotonic() + DEAD_SECONDS
         while True:
             served = self._load(url)
@@ -177,7 +193,7 @@ class PhotoClient:
             if time.monotonic() > deadline:
                 break
             time.sleep(0.05)
-        self._lane.wrong(f"{url} is answered {served[0]} after its photo was hidden")
+        self._lane.wrong(f"{url} is answered {served[0]} after its photo was changed")
 
     def _load(self, url: str) -> tuple[int, str] | None:
         """Load what a URL names: status and checksum; None without an answer."""

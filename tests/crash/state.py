@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import asyncpg
@@ -16,6 +16,7 @@ from tests.crash.accounts import Account
 from tests.crash.findings import Finding
 from tests.crash.galleries import READ_PHOTOS, Originals
 from tests.crash.history import GONE
+from tests.crash.thumbnails import READ_THUMBNAILS, compare_thumbnails
 from tests.support.hashes import hash_file
 from tests.support.pictures import encoded, numbered
 from tests.support.rows import account
@@ -25,6 +26,8 @@ from tests.support.services import Bucket
 PICTURES = 500
 # After a kill -9; the log that it replays is short.
 RECOVERY_SECONDS = 30.0
+# Above every lease of what is being made, and every pause before it is tried again.
+CLAIMS_END = timedelta(minutes=10)
 
 
 class State:
@@ -132,9 +135,29 @@ class State:
         """Let the time of the tombstones pass."""
         self.sql("UPDATE stored_files SET tombstone_until = now() WHERE state = 'deleting'")
 
+    def let_claims_end(self) -> None:
+        """Let the time pass after which another service does
+        what a dead one has begun, or has put off: thumbnails and jobs.
+        """
+        self.sql(
+            "UPDATE thumbnails SET claimed_until = claimed_until - $1::interval,"
+            " retry_at = retry_at - $1::interval",
+            CLAIMS_END,
+        )
+        self.sql(
+            "UPDATE pgqueuer SET heartbeat = heartbeat - $1::interval,"
+            " execute_after = execute_after - $1::interval",
+            CLAIMS_END,
+        )
+
+    def find_newest_file(self) -> int:
+        """The highest number of a row that there is."""
+        ((newest_id,),) = self.sql("SELECT coalesce(max(id), 0) FROM stored_files")
+        return int(newest_id)
+
     def clear(self) -> None:
         """After a finding: an empty database and store, so that it is counted once."""
-        self.sql("TRUNCATE stored_files, users CASCADE")
+        self.sql("TRUNCATE stored_files, users, pgqueuer CASCADE")
         for path in self._media.rglob("*"):
             if path.is_file():
                 path.unlink()
@@ -191,8 +214,11 @@ class State:
         photos = self.sql(READ_PHOTOS)
         referred = [*shown.values(), *(photo["master_id"] for photo in photos)]
         referred += [photo["original_id"] for photo in photos]
+        thumbnails = self.sql(READ_THUMBNAILS)
+        referred += [thumbnail["file_id"] for thumbnail in thumbnails]
         referred_ids = {file_id for file_id in referred if file_id is not None}
         findings = list(self._compare_store(rows, referred_ids, is_a_day_later))
+        findings += compare_thumbnails(thumbnails, originals)
         for owner in accounts:
             shows: str | None = GONE
             if owner.id in shown:

@@ -17,6 +17,7 @@ from tests.crash.photo_trials import (
     reaper_passes_before_the_master,
     upload_answer_lost,
 )
+from tests.crash.thumbnail_trials import THUMBNAIL_TRIALS
 from tests.crash.waiting import ANNOUNCE, DROPS_A_TRIAL, Trial, expect, expect_end, lose
 
 # Statements as they are on the wire (files/statements.py). The last three, the announcement and the
@@ -288,6 +289,7 @@ def trials(store: str) -> dict[str, Trial]:
     }
     for point in PHOTO_POINTS:
         all_trials[f"kill at {point}"] = partial(killed_among_photos, point)
+    all_trials |= THUMBNAIL_TRIALS
     all_trials["kill with the COMMIT of a photo sent"] = photo_killed_with_commit_in_flight
     all_trials["reaper before the master is announced"] = reaper_passes_before_the_master
     all_trials["kill at reaper_claimed"] = partial(reaper_killed_at, "reaper_claimed")
