@@ -270,7 +270,9 @@ class Lane:
     def _connect(self, port: int | None) -> http.client.HTTPConnection:
         ports = [port or self.port]
         if port is None and self.has_second:
-            ports = self.random.sample([self.port, self._second_port], 2)
+            # One that is stopped would take a connection, and answer nothing.
+            ports = [] if self.is_stopped() else [self.port]
+            ports = self.random.sample([*ports, self._second_port], len(ports) + 1)
         for number, each in enumerate(ports, 1):
             connection = http.client.HTTPConnection("127.0.0.1", each, timeout=FAULT_SECONDS)
             try:

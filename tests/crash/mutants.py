@@ -2,6 +2,7 @@
 
 from tests.crash.edits import CHANGE, DELETIONS, PICTURES, Edit, Mutant
 from tests.crash.photo_mutants import PHOTO_MUTANTS
+from tests.crash.thumbnail_mutants import THUMBNAIL_MUTANTS
 from tests.crash.trials import SERVER_KILLS
 
 DATABASE = "database.py"
@@ -12,6 +13,7 @@ STATEMENTS = "files/statements.py"
 
 MUTANTS = (
     *PHOTO_MUTANTS,
+    *THUMBNAIL_MUTANTS,
     Mutant(
         name="account_told_though_lost",
         breaks="A deletion of an account whose COMMIT was lost is answered as done (G3).",

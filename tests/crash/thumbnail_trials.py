@@ -98,6 +98,18 @@ def _kill_beside_another(point: str, lane: Lane) -> None:
         lane.kill()
 
 
+def _stop_while_photos_change(lane: Lane) -> None:
+    """What was rendered waits, stored, while another service changes and deletes photos."""
+    lane.start(f"thumbnail_put:stop:{lane.random.randint(1, 4)}")
+    lane.start_second()
+    with load(lane, pictures=False, photos=_LOOKING):
+        lane.wait_for_stop()
+        time.sleep(lane.random.uniform(0.3, 1.0))
+        lane.signal(signal.SIGCONT)
+        time.sleep(lane.random.uniform(0.1, 0.3))
+        lane.kill_under_load()
+
+
 def _kill_with_commit_in_flight(statement: str, lane: Lane) -> None:
     """The COMMIT is sent and done; the process dies before its answer comes."""
     lane.start()
@@ -117,6 +129,7 @@ _WAYS: dict[str, Callable[[Lane], None]] = {
     "kill at thumbnail_published": partial(_kill_at, "thumbnail_published"),
     "kill at job_taken, of thumbnails": partial(_kill_at, "job_taken"),
     "kill at thumbnail_put, beside another service": partial(_kill_beside_another, "thumbnail_put"),
+    "SIGSTOP at thumbnail_put while photos change": _stop_while_photos_change,
     "kill with the COMMIT of a thumbnail sent": partial(_kill_with_commit_in_flight, PUBLISH),
     "kill with the COMMIT of a thumbnail's job sent": partial(
         _kill_with_commit_in_flight, INSERT_PHOTO
