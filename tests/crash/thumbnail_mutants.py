@@ -81,7 +81,7 @@ await change.commit(insert, "inside_photo_swap")
     ),
     Mutant(
         name="thumbnail_published_first",
-        breaks="A thumbnail is shown first, and stored after the commit (G1, G14).",
+        breaks="A thumbnail is shown first, and stored after the commit (G14).",
         causes=("lost",),
         found_by=("kill with the COMMIT of a thumbnail sent",),
         edits=(
