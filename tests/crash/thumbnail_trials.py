@@ -109,7 +109,7 @@ def _stop_while_photos_change(lane: Lane) -> None:
     lane.start_second()
     with load(lane, pictures=False, photos=_LOOKING):
         lane.wait_for_stop()
-        time.sleep(lane.random.uniform(0.3, 1.0))
+        time.sleep(lane.random.uniform(1.0, 2.0))
         lane.signal(signal.SIGCONT)
         time.sleep(lane.random.uniform(0.1, 0.3))
         lane.kill_under_load()
