@@ -14,6 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from models import Photo, Visibility
+from photos import ThumbnailLinks, ThumbnailOptions
+from pictures import Fit
+from tests.support.backends import make_settings
 from tests.support.pictures import phone_photo
 from tests.support.services import ROOT, Service, get
 
@@ -112,3 +116,15 @@ def test_openapi_python_client_makes_a_client(folder: Path, shared_service: Serv
     run(folder, sys.executable, *check, MYPYPATH=str(folder))
     command = ("python", "-W", "error", program, shared_service.url, "photo.jpg")
     run(folder, *command, PYTHONPATH=str(folder))
+
+
+def test_a_page_that_node_writes_signs_for_itself(folder: Path) -> None:
+    (block,) = re.findall(r"<!-- signs -->\n```js\n(.*?)```", PAGE, re.DOTALL)
+    keys = 'const KEY = "today";\nconst API = "https://photos.example.com";\n'
+    say = "console.log(writeThumbnailAddress(7, 480, 320, 'cover'));\n"
+    (folder / "sign.mjs").write_text(block + keys + say)
+    settings = {"THUMBNAIL_KEYS": "today,yesterday", "PUBLIC_URL": "https://photos.example.com"}
+    links = ThumbnailLinks(make_settings(settings))
+    photo = Photo(id=7, visibility=Visibility.PUBLIC)
+    address = links.write_address(photo, ThumbnailOptions(480, 320, Fit.COVER))
+    assert run(folder, "node", "sign.mjs").strip() == address

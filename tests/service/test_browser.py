@@ -2,32 +2,19 @@
 
 import base64
 import re
-import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import expect
 
+from tests.support.browser import Browser, open_browser
 from tests.support.pictures import corners, jpeg, phone_photo
 from tests.support.services import ROOT, Account, Service, wait_until
 from tests.support.web import WebPage, serve_pages
 
 MB = 1_000_000
-# What a loaded machine may need; a test that passes waits for less.
-PATIENCE_MS = 30_000
-# Chromium's own talk with its maker, and what it cannot do as root or without a screen.
-SWITCHES = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
 # Sends a form with a file of so many bytes, and returns all that a program would look at.
 SEND_ZEROS = """
 async ([url, size, token]) => {
@@ -71,53 +58,11 @@ LOAD = """
 """
 
 
-@dataclass
-class Browser:
-    """One page of a browser, and what it asked for and complained of."""
-
-    page: Page
-    requested: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.page.on("request", lambda request: self.requested.append(request.url))
-        self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
-        self.page.on("console", lambda message: self._note(message.type, message.text))
-        self.page.add_init_script(
-            "addEventListener('securitypolicyviolation', (event) =>"
-            " console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`))"
-        )
-
-    def _note(self, kind: str, text: str) -> None:
-        if kind == "error":
-            self.complaints.append(text)
-
-    @property
-    def hosts(self) -> set[str]:
-        """Every host and port that was asked."""
-        return {
-            urlsplit(url).netloc for url in self.requested if not url.startswith(("data:", "blob:"))
-        }
-
-
 @pytest.fixture
 def browser() -> Iterator[Browser]:
-    """A browser of the test's own.
-
-    Its loop runs until it ends, so no other fixture may need asyncio after it.
-    """
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no chromium on this machine (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=SWITCHES)
-        try:
-            page = started.new_page()
-            page.set_default_timeout(PATIENCE_MS)
-            expect.set_options(timeout=PATIENCE_MS)
-            yield Browser(page)
-        finally:
-            started.close()
+    """A browser of the test's own; no other fixture may need asyncio after it."""
+    with open_browser() as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -272,6 +217,10 @@ async ([name, photo]) => {
     const file = new File([bytes], "photo.jpg", {type: "image/jpeg"});
     const done = {};
     const email = `${name}@example.com`;
+    const loadImage = (address) => new Promise((resolve, reject) => {
+        const image = Object.assign(new Image(), {src: address, onerror: reject});
+        image.onload = () => resolve(image);
+    });
     const caught = (promise) => promise.then(() => null, (error) => error);
 
     const made = await register(name, email, "correct horse");
@@ -334,6 +283,12 @@ async ([name, photo]) => {
     done.isSized = shown.width === posted.width && shown.alt === "A tree in the rain";
     await isShown;
     done.isPhotoLoaded = shown.naturalWidth === posted.width;
+    const addresses = await findSizes(posted.id, ["96x96:cover", "480x"]);
+    const square = await loadImage(addresses["96x96:cover"]);
+    const wide = await loadImage(addresses["480x"]);
+    done.sizes = [square.naturalWidth, square.naturalHeight, wide.naturalWidth];
+    const hiddenSizes = await findSizes(hidden.id, ["90x"], {token});
+    done.isHiddenShown = (await loadImage(hiddenSizes["90x"])).naturalWidth === 90;
     const changed = await changePhoto(token, posted.id, {visibility: "private"});
     done.isKeptWords = changed.caption === "A tree";
     done.isHidden = (await fetch(new URL(posted.url, API))).status > 400;
@@ -351,9 +306,9 @@ def test_what_the_page_for_frontends_shows_works_from_another_origin(
     open_service: Service, elsewhere: str, browser: Browser
 ) -> None:
     page = (ROOT / "docs" / "frontend.md").read_text()
-    sections = page.split("\n## fetch\n", 1)[1].split("\n## axios\n", 1)[0]
+    sections = page.split("\n## fetch\n", 1)[1].split("\n## Pages that a server writes\n", 1)[0]
     blocks = re.findall(r"```js\n(.*?)```", sections, re.DOTALL)
-    assert len(blocks) == 9
+    assert len(blocks) == 11
     script = "\n".join(blocks).replace("http://127.0.0.1:8000", open_service.url)
     browser.page.goto(elsewhere)
     browser.page.add_script_tag(content=script)
@@ -368,6 +323,8 @@ def test_what_the_page_for_frontends_shows_works_from_another_origin(
         **dict.fromkeys(("isOwn", "wrong", "isPainted", "isLoaded", "isKept"), True),
         **dict.fromkeys(("isListed", "isPublic", "isSized", "isPhotoLoaded"), True),
         **dict.fromkeys(("isKeptWords", "isHidden", "isDressed"), True),
+        "sizes": [96, 96, 480],
+        "isHiddenShown": True,
         "deleted": "photo_not_found",
         "progress": 1,
         **dict.fromkeys(("cancelled", "late", "gone"), "AbortError"),

@@ -5,7 +5,10 @@ import hashlib
 import hmac
 import json
 import random
+import re
 import time
+from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -251,6 +254,17 @@ def test_the_first_key_signs_and_all_are_accepted() -> None:
         make_links(THUMBNAIL_KEYS=json.dumps([new])).check(
             7, OPTIONS, None, sign(old.encode(), said)
         )
+
+
+def test_a_page_that_a_server_writes_signs_as_the_page_for_frontends_shows() -> None:
+    page = Path(__file__).parents[2] / "docs" / "frontend.md"
+    (block,) = re.findall(r"<!-- signs -->\n```python\n(.*?)```", page.read_text(), re.DOTALL)
+    names: dict[str, Any] = {"KEY": "today", "API": "https://photos.example.com"}
+    exec(block, names)
+    links = make_links(THUMBNAIL_KEYS="today,yesterday", PUBLIC_URL=names["API"])
+    for fit in Fit:
+        written = names["write_thumbnail_address"](7, 480, 320, fit.value)
+        assert written == links.write_address(PUBLIC, ThumbnailOptions(480, 320, fit))
 
 
 def test_signatures_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
