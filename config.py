@@ -131,6 +131,8 @@ class Settings(BaseSettings):
     ]
     # Of pages that sign the addresses of other sizes by themselves; the first one signs here.
     thumbnail_keys: Annotated[list[SecretStr], NoDecode] = []
+    # Whoever asks first for a thumbnail waits for it, or sees a blurred placeholder at once.
+    thumbnail_on_miss: Literal["wait", "placeholder"] = "wait"
     # What was sent, with all that it says of its sender, is kept for its owner.
     keep_originals: bool = True
     # Baseline JPEG is decoded at reduced scale, and 48 megapixels are what today's phones make.

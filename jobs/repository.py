@@ -59,12 +59,21 @@ def is_ours(name: str | None, kind: str, parents: object) -> bool:
     return kind != "table" or name is None or not name.startswith("pgqueuer")
 
 
-async def enqueue(transaction: Transaction, name: str, arguments: Mapping[str, object]) -> None:
+async def enqueue(
+    transaction: Transaction, name: str, arguments: Mapping[str, object], *, is_once: bool = False
+) -> None:
     """Let a worker call the handler of this name with these arguments, which JSON can hold.
 
-    A worker sees the job when the transaction commits, and never if it does not.
+    A worker sees the job when the transaction commits, and never if it does not. One that `is_once`
+    is not added while the same one waits or is being done.
     """
-    await open_repository(transaction).enqueue(name, json.dumps(arguments).encode())
+    payload = json.dumps(arguments, sort_keys=True)
+    await open_repository(transaction).enqueue(
+        name,
+        payload.encode(),
+        dedupe_key=f"{name} {payload}" if is_once else None,
+        on_conflict="skip",
+    )
 
 
 def open_repository(source: Database | Transaction) -> "Repository":

@@ -4,7 +4,7 @@ The service and `cli.py worker` take them from here, so whatever one can do the 
 """
 
 from jobs import Handlers
-from photos import RENDER_PRESETS, Thumbnails
+from photos import RENDER_PRESETS, RENDER_THUMBNAIL, Thumbnails
 
 
 def make_handlers(thumbnails: Thumbnails) -> Handlers:
@@ -12,4 +12,7 @@ def make_handlers(thumbnails: Thumbnails) -> Handlers:
 
     A handler may be called twice with the same arguments, at once or later, and must not mind.
     """
-    return {RENDER_PRESETS: thumbnails.make_presets}
+    return {
+        RENDER_PRESETS: thumbnails.make_presets,
+        RENDER_THUMBNAIL: thumbnails.make_ordered,
+    }

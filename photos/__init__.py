@@ -32,7 +32,7 @@ from photos.options import (
 )
 from photos.stored import read_file
 from photos.thumbnail_links import ThumbnailLinks
-from photos.thumbnails import VERSION, Thumbnails, list_presets
+from photos.thumbnails import RENDER_THUMBNAIL, VERSION, Thumbnails, list_presets
 
 __all__ = [
     "DEFAULT_PAGE_PHOTOS",
@@ -40,6 +40,7 @@ __all__ = [
     "MOST_SIDE_PX",
     "MOST_SIZES",
     "RENDER_PRESETS",
+    "RENDER_THUMBNAIL",
     "VERSION",
     "Intake",
     "Page",

@@ -92,3 +92,10 @@ def parse_sizes(text: str) -> dict[str, ThumbnailOptions]:
 def write_rendition(rendition: Rendition) -> str:
     """Write what is made as rows have it: one text for each result."""
     return f"{rendition.width_px}x{rendition.height_px}:{rendition.fit}:{rendition.format}"
+
+
+def read_rendition(text: str) -> Rendition:
+    """Read what `write_rendition` wrote."""
+    size, fit, rendition_format = text.split(":")
+    width_px, height_px = map(int, size.split("x"))
+    return Rendition(width_px, height_px, Fit(fit), RenditionFormat(rendition_format))

@@ -14,6 +14,7 @@ from functools import partial
 from sqlalchemy import Select, select
 
 import faults
+import jobs
 from database import Row, Transaction
 from errors import (
     BadPicture,
@@ -28,7 +29,7 @@ from files.leases import renew_lease
 from models import Photo, StoredFile, Thumbnail
 from photos import thumbnail_statements as statements
 from photos.gallery import find_kind, read_locked
-from photos.options import ThumbnailOptions, WantedFormat, write_rendition
+from photos.options import ThumbnailOptions, WantedFormat, read_rendition, write_rendition
 from photos.stored import read_file
 from pictures import Rendition, price_renditions
 from pictures.decoding import Decoding
@@ -42,6 +43,8 @@ VERSION = 1
 PATIENCE_SECONDS = 10.0
 # What browsers take that are older than WebP, and what is smaller.
 PRESET_FORMATS = (WantedFormat.WEBP, WantedFormat.JPEG)
+# The job that makes one that a page did not wait for.
+RENDER_THUMBNAIL = "render_thumbnail"
 # How often somebody else's work is looked at.
 LOOK_SECONDS = 0.1
 
@@ -76,8 +79,7 @@ class Thumbnails:
     async def _find_or_make(self, photo: Photo, rendition: Rendition) -> StoredFile:
         give_up_at = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         while True:
-            async with self._backends.database.reader() as db:
-                file: StoredFile | None = await db.scalar(_select_file(photo, rendition))
+            file = await self._find(photo, rendition)
             if file is not None:
                 return file
             if await self.make(photo, [rendition]):
@@ -86,6 +88,35 @@ class Thumbnails:
             if is_late or await self._is_resting(photo, rendition):
                 raise ThumbnailNotReady
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def find_or_order(self, photo: Photo, rendition: Rendition) -> StoredFile | None:
+        """Return the file of a thumbnail, or None: then one job makes it, however many ask.
+
+        Raises OutcomeUnknown or DatabaseUnavailable.
+        """
+        file = await self._find(photo, rendition)
+        if file is None:
+            ordered = {
+                "photo_id": photo.id,
+                "master_id": photo.master_id,
+                "rendition": write_rendition(rendition),
+            }
+            async with self._backends.database.transaction() as transaction:
+                await jobs.enqueue(transaction, RENDER_THUMBNAIL, ordered, is_once=True)
+                await transaction.commit()
+        return file
+
+    async def make_ordered(self, photo_id: int, master_id: int, rendition: str) -> None:
+        """Make what was ordered, if the photo still has this master.
+
+        Raises what `find_or_make` raises, so that the job comes again; until it is given up nobody
+        orders another one.
+        """
+        async with self._backends.database.reader() as db:
+            photo = await db.get(Photo, photo_id)
+        if photo is not None and photo.master_id == master_id:
+            with suppress(PhotoChanged, PhotoNotFound):
+                await self.find_or_make(photo, read_rendition(rendition))
 
     async def make_presets(self, photo_id: int) -> None:
         """Make what pages always use of a photo, if it is there; raises what `find_or_make` raises.
@@ -157,6 +188,11 @@ class Thumbnails:
                 return [file.id for file in files if file.id not in published_ids]
 
             await change.commit(publish, "thumbnail_published")
+
+    async def _find(self, photo: Photo, rendition: Rendition) -> StoredFile | None:
+        async with self._backends.database.reader() as db:
+            file: StoredFile | None = await db.scalar(_select_file(photo, rendition))
+            return file
 
     async def _is_resting(self, photo: Photo, rendition: Rendition) -> bool:
         """Whether it failed so lately that it is left alone. Raises PhotoChanged if nobody may."""

@@ -6,6 +6,7 @@ decoding library: the pool and the slots are imported by their full names.
 
 from pictures.costs import Cost, examine, price_renditions
 from pictures.formats import PICTURES_TAKEN
+from pictures.placeholder_png import draw_placeholder
 from pictures.renditions import Fit, Rendition, RenditionFormat, resolve_rendition
 from pictures.values import Crop, MetadataName, ProcessedImage, make_filename
 
@@ -18,6 +19,7 @@ __all__ = [
     "ProcessedImage",
     "Rendition",
     "RenditionFormat",
+    "draw_placeholder",
     "examine",
     "make_filename",
     "price_renditions",

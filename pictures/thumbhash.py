@@ -18,7 +18,9 @@ SIDE_PX = 15
 # fewest on the shorter side.
 BRIGHTNESS_WAVES = 7
 COLOUR_WAVES = 3
-_FEWEST_WAVES = 3
+FEWEST_WAVES = 3
+# In front of the amplitudes.
+HEAD_BYTES = 5
 # Bits that the format gives to what stands in its head.
 _MEAN_STEPS = 63
 _COLOUR_SCALE_STEPS = 63
@@ -53,7 +55,7 @@ def hash_miniature(rgb: bytes, size: tuple[int, int]) -> bytes:
     # Red and green against blue, doubled, and red against green.
     yellows = [total - 3 * blue for total, blue in zip(sums, blues, strict=True)]
     differences = list(map(sub, reds, greens))
-    brightness = _transform(sums, 3 * 255, max(across, _FEWEST_WAVES), max(down, _FEWEST_WAVES))
+    brightness = _transform(sums, 3 * 255, max(across, FEWEST_WAVES), max(down, FEWEST_WAVES))
     yellow = _transform(yellows, 2 * 255, COLOUR_WAVES, COLOUR_WAVES)
     red = _transform(differences, 255, COLOUR_WAVES, COLOUR_WAVES)
     head = (

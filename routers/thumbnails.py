@@ -1,8 +1,9 @@
 """Thumbnails on demand: of a preset for everyone, of any other size for who has its signature."""
 
+import base64
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 import photos
@@ -27,9 +28,9 @@ from errors import (
     UploadExpired,
 )
 from files.urls import find_url
-from models import Photo, Visibility
+from models import Photo, StoredFile, Visibility
 from photos import MOST_SIDE_PX, ThumbnailLinks, ThumbnailOptions, Thumbnails, WantedFormat
-from pictures import Fit
+from pictures import Fit, Rendition, draw_placeholder
 from routers.photos import OPTIONAL_LOGIN, PhotoId
 from routers.users import SMALL_BODY
 from web.bodies import BoundedRoute
@@ -39,7 +40,10 @@ router = APIRouter(tags=["photos"], route_class=BoundedRoute)
 
 # The object behind it is for ever; which object it is changes with the photo.
 REDIRECT_SECONDS = 300
-REDIRECT: Responses = {302: {"description": "The stored thumbnail; made if nobody has yet"}}
+ANSWERS: Responses = {
+    200: {"description": "A blurred PNG until it is made, if THUMBNAIL_ON_MISS is placeholder"},
+    302: {"description": "The stored thumbnail; made if nobody has yet"},
+}
 REFUSALS: tuple[type[DarkroomError], ...] = (
     *(*SMALL_BODY, InvalidToken, TokenExpired),
     *(PhotoNotFound, BadThumbnail, BadSignature, LinkExpired, PhotoChanged),
@@ -66,7 +70,7 @@ def _get_links(request: Request) -> ThumbnailLinks:
     status_code=302,
     response_class=RedirectResponse,
     openapi_extra=OPTIONAL_LOGIN,
-    responses=REDIRECT | refuse_with(*REFUSALS),
+    responses=ANSWERS | refuse_with(*REFUSALS),
 )
 async def read_thumbnail(
     photo_id: PhotoId,
@@ -83,7 +87,7 @@ async def read_thumbnail(
     expires: Annotated[int | None, Query(ge=0, description="Seconds since 1970, signed")] = None,
     sig: Annotated[str | None, Query(description="Of the other options")] = None,
     accept: Annotated[str, Header()] = "",
-) -> RedirectResponse:
+) -> Response:
     """A thumbnail, made on its first use: never larger than the photo, whatever is asked for."""
     if preset is not None:
         if preset not in request.app.state.settings.thumbnail_widths or (w, h) != (None, None):
@@ -99,11 +103,27 @@ async def read_thumbnail(
         photo = await photos.read_photo(db, photo_id, viewer_id, is_shown_by_link)
     if sig is None and preset is None:
         raise BadSignature
-    file = await thumbnails.find_or_make(photo, options.resolve(photo.master, accept))
+    rendition = options.resolve(photo.master, accept)
+    thumbhash = photo.master.thumbhash  # of what was stored before there were placeholders, none
+    file: StoredFile | None
+    if request.app.state.settings.thumbnail_on_miss == "placeholder" and thumbhash is not None:
+        file = await thumbnails.find_or_order(photo, rendition)
+        if file is None:
+            return _show_placeholder(photo, thumbhash, rendition)
+    else:
+        file = await thumbnails.find_or_make(photo, rendition)
     url = await find_url(file)
     if url is None:
         raise ThumbnailNotReady
     return RedirectResponse(url, 302, _describe_cache(photo, format))
+
+
+def _show_placeholder(photo: Photo, thumbhash: str, rendition: Rendition) -> Response:
+    master = photo.master
+    assert master.width_px and master.height_px  # the table demands them of what is live
+    size = (master.width_px, master.height_px)
+    png = draw_placeholder(base64.b64decode(thumbhash), size, rendition)
+    return Response(png, media_type="image/png", headers={"Cache-Control": "no-store"})
 
 
 def _describe_cache(photo: Photo, wanted_format: WantedFormat) -> dict[str, str]:

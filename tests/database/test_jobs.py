@@ -92,6 +92,38 @@ async def working(database: Database, handlers: Handlers) -> AsyncIterator[Worke
 
 
 @pytest.mark.backends
+def test_a_job_that_is_wanted_once_is_not_added_while_the_same_one_is_there(url: str) -> None:
+    begun = asyncio.Event()
+    gate = asyncio.Event()
+
+    async def note(number: int, name: str) -> None:
+        begun.set()
+        await gate.wait()
+
+    async def add_once(database: Database, **arguments: object) -> None:
+        async with database.transaction() as transaction:
+            await enqueue(transaction, "note", arguments, is_once=True)
+            await transaction.commit()
+
+    async def story(database: Database) -> None:
+        await asyncio.gather(*(add_once(database, number=1, name="a") for _ in range(5)))
+        await add_once(database, name="a", number=1)
+        assert len(await read_rows(database)) == 1
+        async with working(database, {"note": note}):
+            await begun.wait()
+            await add_once(database, number=1, name="a")
+            assert len(await read_rows(database)) == 1
+            await add_once(database, number=2, name="a")
+            assert len(await read_rows(database)) == 2
+            gate.set()
+            await until_over(database)
+        await add_once(database, number=1, name="a")
+        assert len(await read_rows(database)) == 1
+
+    run(url, story)
+
+
+@pytest.mark.backends
 def test_a_job_is_done_if_its_transaction_was_committed_and_only_then(url: str) -> None:
     done: list[object] = []
 

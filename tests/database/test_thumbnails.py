@@ -6,6 +6,7 @@ stand-in, which the tests hold and count.
 
 import asyncio
 import contextlib
+import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,15 @@ import pytest
 from errors import PhotoChanged, PhotoNotFound, StoreUnavailable, ThumbnailNotReady
 from files import Backends
 from models import Photo, StoredFile
-from photos import VERSION, Thumbnails, delete_photo, gallery, thumbnail_statements, thumbnails
+from photos import (
+    RENDER_THUMBNAIL,
+    VERSION,
+    Thumbnails,
+    delete_photo,
+    gallery,
+    thumbnail_statements,
+    thumbnails,
+)
 from photos.options import write_rendition
 from pictures import Fit, ProcessedImage, Rendition, RenditionFormat
 from pictures.costs import Cost
@@ -204,6 +213,47 @@ def test_what_another_process_makes_is_waited_for_with_patience(
         assert await making
         assert isinstance(await patient, StoredFile)
         assert (idle.asked, await studio.find_files()) == ([], [("live", True)])
+
+    tell(story)
+
+
+def test_whoever_does_not_wait_orders_it_and_it_is_ordered_once(
+    tell: Callable[[Story], None],
+) -> None:
+    async def story(studio: Studio) -> None:
+        others = [studio.thumbnails, studio.open_another(studio.decoding)]
+        asking = [others[number % 2].find_or_order(studio.photo, SMALL) for number in range(20)]
+        assert await asyncio.gather(*asking) == [None] * 20
+        ordered = await studio.sql("SELECT entrypoint, payload FROM pgqueuer")
+        assert [row["entrypoint"] for row in ordered] == [RENDER_THUMBNAIL]
+        assert await studio.thumbnails.find_or_order(studio.photo, SQUARE) is None
+        assert len(await studio.sql("SELECT FROM pgqueuer")) == 2
+
+        order = json.loads(ordered[0]["payload"])
+        studio.decoding.gate.set()
+        await studio.thumbnails.make_ordered(**{**order, "photo_id": 2**60})  # gone by then
+        await studio.thumbnails.make_ordered(**{**order, "master_id": 0})  # it shows another one
+        assert studio.decoding.asked == []
+        for _ in range(2):  # a job may be done twice
+            await studio.thumbnails.make_ordered(**order)
+        assert (studio.decoding.asked, await studio.find_files()) == ([[SMALL]], [("live", True)])
+        assert isinstance(await others[1].find_or_order(studio.photo, SMALL), StoredFile)
+        assert len(await studio.sql("SELECT FROM pgqueuer")) == 2
+
+    tell(story)
+
+
+def test_what_was_ordered_and_fails_is_left_to_its_job(tell: Callable[[Story], None]) -> None:
+    async def story(studio: Studio) -> None:
+        studio.decoding.gate.set()
+        studio.stock.lose(studio.photo.master.key)
+        order = {"photo_id": studio.photo.id, "master_id": studio.photo.master_id}
+        for refusal in (StoreUnavailable, ThumbnailNotReady):  # tried, and then left alone
+            with pytest.raises(refusal):
+                await studio.thumbnails.make_ordered(**order, rendition=write_rendition(SMALL))
+            await studio.until("SELECT count(claim) FROM thumbnails", 0)
+            await studio.sql("UPDATE thumbnails SET retry_at = now() + interval '1 hour'")
+        assert len(studio.decoding.asked) == 1
 
     tell(story)
 
