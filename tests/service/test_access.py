@@ -13,7 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.routing import Route
 
 from main import app
-from tests.support.photos import store_photo
+from tests.support.photos import MASTER_SIDES_PX, store_photo
 from tests.support.pictures import jpeg
 from tests.support.services import ROOT, Account, Service
 
@@ -24,6 +24,7 @@ OPTIONAL_LOGIN: Expected = (200, 200, 200, 200, 401)
 LOGGED_IN: Expected = (401, 200, 200, 200, 401)
 OWNER_OR_ADMIN: Expected = (401, 200, 403, 200, 401)
 PICTURE = jpeg(320, 320)
+MASTER = jpeg(*MASTER_SIDES_PX)
 PASSWORD = "correct horse battery"
 
 # (method, route) -> the status that each of WHO is answered;
@@ -185,7 +186,7 @@ def call(
     )
     photo_id = 0
     if "photo_id" in path:
-        photo_id = store_photo(people.service, owner.id, "private", master=PICTURE)
+        photo_id = store_photo(people.service, owner.id, "private", master=MASTER)
     url = path.format(user_id=owner.id, key=key, photo_id=photo_id)
     headers = caller.headers if caller else {}
     name = f"new-{uuid.uuid4().hex[:12]}"
