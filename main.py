@@ -50,6 +50,8 @@ DOCS_PAGE = (STATIC / "docs.html").read_text()
 # The reaper stops between two of its statements, and a store may answer late; what it leaves
 # comes due again.
 REAPER_STOP_SECONDS = 2.0
+# A tenth of the processor, where others want it too.
+GALLERY_NICENESS = 10
 # For uploads that were whole when their time was up, for deletions behind answers, and for jobs.
 SHUTDOWN_FINISH_SECONDS = 4.0
 
@@ -112,13 +114,19 @@ async def _run(owns_process: bool, app: FastAPI) -> AsyncIterator[None]:
         decoders = DecoderPool(requires_confinement=settings.decoder_sandbox == "required")
         decoders.warm()
         stack.callback(decoders.close)
-        app.state.decoding = Decoding(decoders, settings)
+        # Whoever waits for a profile picture goes before photos and their thumbnails.
+        gallery_decoders = DecoderPool(
+            requires_confinement=settings.decoder_sandbox == "required", niceness=GALLERY_NICENESS
+        )
+        stack.callback(gallery_decoders.close)
+        app.state.decoding = Decoding(decoders, settings, gallery_decoders)
         app.state.thumbnail_links = ThumbnailLinks(settings)
         app.state.admission = Admission.from_settings(settings)
         keeper = embedded_postgres.running_unless(settings.database_url, settings.data_dir)
         url = stack.enter_context(keeper)
         await database.migrate(url)
         decoders.wait_until_warm()
+        gallery_decoders.require_what_is_required_of(decoders)
         app.state.database = Database(url, settings.database_pool_size, {"stores": stores})
         backends = Backends(settings, app.state.database, stores)
         app.state.backends = backends

@@ -15,10 +15,14 @@ from pictures.values import Crop, ProcessedImage
 
 
 class Decoding:
-    """The picture step of one application, which opens and closes the pool."""
+    """The picture step of one application, which opens and closes the pools."""
 
-    def __init__(self, pool: DecoderPool, settings: Settings) -> None:
+    def __init__(
+        self, pool: DecoderPool, settings: Settings, gallery_pool: DecoderPool | None = None
+    ) -> None:
+        """Decode in `pool`, and what is stored for the gallery in the other, if there is one."""
         self._pool = pool
+        self._gallery_pool = gallery_pool or pool
         cores = os.cpu_count() or 1
         budget_bytes = settings.decode_budget_bytes or _choose_budget_bytes(settings, cores)
         self._slots = PictureSlots(cores, budget_bytes, settings.upload_wait_seconds)
@@ -60,12 +64,12 @@ class Decoding:
     ) -> list[ProcessedImage]:
         header = read_header(master)
         check_renditions(renditions, (header.width_px, header.height_px))
-        return self._pool.make_renditions(master, cost, renditions)
+        return self._gallery_pool.make_renditions(master, cost, renditions)
 
     def _make_master(self, cost: Cost, content: bytes) -> ProcessedImage:
         header = read_header(content)
         limits = (self._max_pixels, self._max_whole_pixels)
-        return self._pool.make_master(content, cost, header, *limits)
+        return self._gallery_pool.make_master(content, cost, header, *limits)
 
 
 def _choose_budget_bytes(settings: Settings, cores: int) -> int:

@@ -63,11 +63,14 @@ class DecoderPool:
         limits: DecoderLimits | None = None,
         *,
         requires_confinement: bool = False,
+        niceness: int = 0,
     ) -> None:
         """Make a pool, yet without decoders. `program` is what Python runs as one.
 
-        Where whole confinement is required, no decoder is used that lacks a layer of it.
+        Where whole confinement is required, no decoder is used that lacks a layer of it. The
+        niceness (nice(1)) is added to that of every decoder: those of another pool go before.
         """
+        self._niceness = niceness
         self._program = program or PROGRAM
         self._required_layers = EVERY_LAYER if requires_confinement else NO_LAYER
         self._limits = limits or DecoderLimits()
@@ -114,6 +117,10 @@ class DecoderPool:
                 "decoders are confined without %s, which this system lacks (docs/security.md)",
                 missing.name_each(),
             )
+
+    def require_what_is_required_of(self, other: "DecoderPool") -> None:
+        """Use no decoder that lacks a layer of confinement which the other's first one had."""
+        self._required_layers = other._required_layers
 
     def process_profile_image(
         self, content: bytes, cost: Cost, crop: Crop | None, max_pixels: int, max_whole_pixels: int
@@ -217,7 +224,7 @@ class DecoderPool:
                 keeper = Thread(target=self._keep, name="decoders", daemon=True)
                 keeper.start()
                 self._keeper = keeper
-            decoder = DecoderProcess(self._program, self._required_layers)
+            decoder = DecoderProcess(self._program, self._required_layers, self._niceness)
             self._alive.add(decoder)
             return decoder
 

@@ -115,10 +115,24 @@ class _Overspent(Exception):
     """The decoder has had more of the processor than its picture was given."""
 
 
+def _lower_priority(pid: int, niceness: int) -> None:
+    """Let others go before a process that leads a session of its own. Raises OSError.
+
+    On Linux such a session may share the processor as one, whatever its processes' niceness is:
+    then it has a niceness itself (sched(7), autogrouping).
+    """
+    if niceness:
+        os.setpriority(os.PRIO_PROCESS, pid, niceness)
+        with suppress(OSError):
+            Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
+
+
 class DecoderProcess:
     """One process. Used by one thread at a time, but for `kill`."""
 
-    def __init__(self, program: tuple[str, ...], required_layers: Layer = NO_LAYER) -> None:
+    def __init__(
+        self, program: tuple[str, ...], required_layers: Layer = NO_LAYER, niceness: int = 0
+    ) -> None:
         """Start Python with these arguments. Raises DecoderUnavailable."""
         self.pictures = 0
         self._required_layers = required_layers
@@ -149,6 +163,7 @@ class DecoderProcess:
                 # Ctrl-C in a terminal is for the service, which ends its decoders itself.
                 start_new_session=True,
             )
+            _lower_priority(self._process.pid, niceness)
         except OSError as err:
             self._close()
             raise DecoderUnavailable from err

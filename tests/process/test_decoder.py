@@ -32,7 +32,9 @@ from errors import (
     UndecodablePicture,
 )
 from pictures import Cost, Crop, ProcessedImage
+from pictures import decoder as decoder_program
 from pictures.arriving import HeaderWatch
+from pictures.confinement import NO_LAYER
 from pictures.costs import (
     DEFAULT_MAX_PIXELS,
     DEFAULT_MAX_WHOLE_PIXELS,
@@ -959,3 +961,18 @@ def test_over_http_a_ruinous_file_is_a_400_and_others_are_served_at_the_same_tim
     finally:
         service.stop()
     assert "Traceback" not in service.log()
+
+
+def test_decoders_of_the_gallery_let_others_go_before() -> None:
+    with contextlib.closing(DecoderPool(niceness=10)) as nice_pool:
+        nice_pool.warm()
+        nice_pool.wait_until_warm()
+        (decoder,) = nice_pool._alive
+        pid = decoder._process.pid
+        assert os.getpriority(os.PRIO_PROCESS, pid) == decoder_program.NICENESS + 10
+        group = Path(f"/proc/{pid}/autogroup")
+        if group.exists():
+            assert group.read_text().split()[-1] == "10"
+        other = DecoderPool()
+        other.require_what_is_required_of(nice_pool)
+        assert other._required_layers == nice_pool._required_layers != NO_LAYER
