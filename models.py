@@ -1,4 +1,4 @@
-"""The tables: accounts, photos, all objects ever announced, keys of repeated requests, sightings.
+"""The tables: accounts, photos, thumbnails, all objects announced, repeated requests, sightings.
 
 A stored file's row is written before the upload to the store starts and removed after the object is
 deleted. It is also the outbox of its deletion: the transaction that stops using a file marks its

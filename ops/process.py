@@ -22,12 +22,7 @@ from ops.launch import INTERRUPTED_STATUS
 
 logger = logging.getLogger(__name__)
 
-# Their numbers in malloc.h.
-M_TRIM_THRESHOLD = -1
-M_MMAP_THRESHOLD = -3
-# What is received at once, a quarter of a MiB, comes out of this; without it each piece would be
-# asked of the system and given back, which took longer than receiving it.
-KEPT_BYTES = 4 * MIB
+M_MMAP_THRESHOLD = -3  # its number in malloc.h
 PR_SET_DUMPABLE = 4  # in linux/prctl.h
 # Set by tests and benchmarks that read the service's /proc as its own user.
 DUMPABLE_VARIABLE = "DARKROOM_DUMPABLE"
@@ -56,13 +51,10 @@ def _return_large_blocks() -> None:
     """Let the memory of a body go back to the system with it.
 
     The malloc of glibc keeps blocks of up to 32 MiB otherwise, once one of that size was freed
-    (mallopt(3)), or else not even what the next piece of a body needs. Where there is another
-    malloc, nothing is to be done.
+    (mallopt(3)). Where there is another, nothing is to be done.
     """
     with suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, MIB)
-        libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MIB)
 
 
 def _end_with_parent() -> None:

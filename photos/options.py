@@ -23,7 +23,7 @@ _SIZE = re.compile(r"([0-9]{1,5})?x([0-9]{1,5})?(?::([a-z]+))?")
 class WantedFormat(StrEnum):
     """A format that may be asked for."""
 
-    AUTO = "auto"  # the smallest that the browser says it takes
+    AUTO = "auto"  # WebP where the browser says that it takes it, else JPEG
     JPEG = "jpeg"
     WEBP = "webp"
     AVIF = "avif"
