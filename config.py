@@ -98,6 +98,10 @@ class Settings(BaseSettings):
     # Longer than the 60 of nginx and of load balancers: who closes an idle connection first must be
     # who sends requests over it, or one is sent into the closing and lost.
     keep_alive_seconds: Annotated[int, Field(ge=1)] = 75
+    # Of one process: far more than are answered at once, and what descriptors are enough for.
+    max_connections: Annotated[int, Field(ge=1)] = 1000
+    # A browser opens six; so many people may share an address.
+    max_connections_per_address: Annotated[int, Field(ge=1)] = 100
     cors_origins: Annotated[list[str], NoDecode] = []
     cors_headers: Annotated[list[str], NoDecode] = []
 

@@ -5,20 +5,22 @@ The code is for programs, the sentence for people. Vendor text goes to the log, 
     DarkroomError
     ├── BadPicture (400)         EmptyFile · NotAPicture · UnsupportedFormat · TruncatedPicture
     │                            BrokenPicture · UndecodablePicture
-    ├── MalformedBody (400) · PreflightRefused (400)
+    ├── MalformedBody (400) · MalformedRequest (400) · PreflightRefused (400)
     ├── NotAuthenticated (401)   InvalidToken · TokenExpired · WrongCredentials
     ├── Forbidden (403)          NotYours · WrongPassword · LinkExpired · BadSignature
     ├── NotFound (404)           UserNotFound · NoPicture · PhotoNotFound · ObjectNotFound
     ├── MethodNotAllowed (405)
-    ├── UploadStalled (408)
+    ├── UploadStalled (408) · HeadTooSlow (408)
     ├── Conflict (409)           UsernameTaken · EmailTaken · PhotoChanged · StillInProgress
     ├── TooLarge (413)           FileTooLarge · BodyTooLarge · TooManyPixels · SideTooLong
     ├── RangeNotSatisfiable (416)
     ├── BadForm (422)            NotAForm · MalformedForm · FileMissing · FileIsAField
     │                            TooManyFiles · BadCrop
     ├── InvalidRequest (422) · BadCursor (422) · BadThumbnail (422) · IdempotencyKeyReused (422)
+    ├── HeadTooLarge (431)
     └── Unavailable (503)        Busy · ShuttingDown · DecoderUnavailable · DatabaseUnavailable
                                  OutcomeUnknown · UploadExpired · ThumbnailNotReady
+                                 TooManyConnections
                                  StoreError: StoreUnavailable · StoreRefused · ObjectExists
 """
 
@@ -68,13 +70,17 @@ from errors.pictures import (
 from errors.requests import (
     BadCursor,
     BodyTooLarge,
+    HeadTooLarge,
+    HeadTooSlow,
     IdempotencyKeyReused,
     InvalidRequest,
     MalformedBody,
+    MalformedRequest,
     MethodNotAllowed,
     PreflightRefused,
     RangeNotSatisfiable,
     StillInProgress,
+    TooManyConnections,
     UploadStalled,
 )
 from errors.stores import (
@@ -117,12 +123,15 @@ __all__ = [
     "FileMissing",
     "FileTooLarge",
     "Forbidden",
+    "HeadTooLarge",
+    "HeadTooSlow",
     "IdempotencyKeyReused",
     "InvalidRequest",
     "InvalidToken",
     "LinkExpired",
     "MalformedBody",
     "MalformedForm",
+    "MalformedRequest",
     "MethodNotAllowed",
     "NoPicture",
     "NotAForm",
@@ -147,6 +156,7 @@ __all__ = [
     "ThumbnailNotReady",
     "TokenExpired",
     "TooLarge",
+    "TooManyConnections",
     "TooManyFiles",
     "TooManyPixels",
     "TruncatedPicture",

@@ -1,6 +1,6 @@
 """What is wrong with a request, whatever it is about: its address, body, form of input, or time."""
 
-from errors.base import RETRY_AFTER_SECONDS, Conflict, DarkroomError, TooLarge
+from errors.base import RETRY_AFTER_SECONDS, Conflict, DarkroomError, TooLarge, Unavailable
 
 
 class MalformedBody(DarkroomError):
@@ -8,6 +8,15 @@ class MalformedBody(DarkroomError):
     code = "malformed_body"
     title = "Request not understood"
     sentence = "The request cannot be read. Please check its format."
+
+
+class MalformedRequest(DarkroomError):
+    """What came over the connection is no HTTP."""
+
+    status = 400
+    code = "malformed_request"
+    title = "Not HTTP"
+    sentence = "The request is no valid HTTP. Please check the program that sends it."
 
 
 class PreflightRefused(DarkroomError):
@@ -24,6 +33,13 @@ class MethodNotAllowed(DarkroomError):
     code = "method_not_allowed"
     title = "Method not allowed"
     sentence = "This address does not take this method; the header Allow names those that it takes."
+
+
+class HeadTooSlow(DarkroomError):
+    status = 408
+    code = "head_too_slow"
+    title = "Request too slow"
+    sentence = "The request's header came too slowly. Please send it again on a better connection."
 
 
 class UploadStalled(DarkroomError):
@@ -74,6 +90,25 @@ class IdempotencyKeyReused(DarkroomError):
     sentence = (
         "This Idempotency-Key was sent with another request."
         " Please make a new key for each new request."
+    )
+
+
+class HeadTooLarge(DarkroomError):
+    status = 431
+    code = "head_too_large"
+    title = "Header too large"
+    sentence = (
+        "The request's address and header fields are more than 32 KiB, or more than 100 fields."
+        " Please send less; often it is cookies that grew."
+    )
+
+
+class TooManyConnections(Unavailable):
+    code = "too_many_connections"
+    title = "Too many connections"
+    sentence = (
+        "Too many connections are open, in all or from your address."
+        " Please use fewer at once, or try again in a moment."
     )
 
 

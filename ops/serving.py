@@ -28,6 +28,7 @@ from ops import embedded_postgres, process
 from ops.launch import INTERRUPTED_STATUS
 from ops.listening import bind, call_when_open, describe_where, explain_taken
 from storage import Stores
+from web.connections import Connection
 
 # How long accepted requests may go on after SIGTERM; then they are answered 503. Most
 # orchestrators kill after 30, and the last call to a store may hold its thread for 8 more.
@@ -163,6 +164,9 @@ def _make_config(app: FastAPI | str, settings: Settings, **more: Any) -> uvicorn
         workers=settings.workers,
         forwarded_allow_ips=settings.forwarded_allow_ips,
         log_config=None,
+        # It is called with what uvicorn's own is made of.
+        http=partial(Connection, settings=settings),  # type: ignore[arg-type]
+        ws="none",
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=settings.keep_alive_seconds,

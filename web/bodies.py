@@ -1,6 +1,7 @@
 """Bounding a request's body while it arrives, in length and pace; nothing goes to disk."""
 
 import asyncio
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -48,20 +49,31 @@ class PacedReceive:
         self._stall_seconds = stall_seconds
         self._longest_bytes = longest_bytes
         self._too_large = too_large
-        self._find_time = asyncio.get_running_loop().time  # asked for at each piece
-        self._started = self._find_time()
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
+        self._waits_since = self._started
+        self._waiting: asyncio.Timeout | None = None
+        # One for many pieces: to set one anew for each costs as much as to receive it.
+        self._timer: asyncio.TimerHandle | None = None
         self._received_bytes = 0
         self._is_read = False
 
     async def __call__(self) -> Message:
         if self._is_read:
             return await self._receive()
+        self._waits_since = self._loop.time()
+        if self._timer is None:
+            self._set_timer()
         try:
-            async with asyncio.timeout_at(self._find_deadline()):
+            async with asyncio.timeout(None) as self._waiting:
                 message = await self._receive()
         except TimeoutError as err:
             raise UploadStalled from err
+        finally:
+            self._waiting = None
         self._is_read = not message.get("more_body", False)
+        if self._is_read and self._timer is not None:
+            self._timer.cancel()
         self._received_bytes += len(message.get("body", b""))
         if self._received_bytes > self._longest_bytes:
             raise self._too_large()
@@ -78,10 +90,32 @@ class PacedReceive:
         return message.get("body", b""), not message.get("more_body", False)
 
     def _find_deadline(self) -> float:
-        """One pause is allowed, now or earlier, beyond the time that the slowest pace takes."""
+        """One pause is allowed, now or earlier, beyond the time that the slowest pace takes.
+
+        It only ever moves back.
+        """
         at_slowest_pace = self._received_bytes / MINIMUM_BYTES_PER_SECOND
-        pause_ends = self._find_time() + self._stall_seconds
+        pause_ends = self._waits_since + self._stall_seconds
         return min(pause_ends, self._started + self._stall_seconds + at_slowest_pace)
+
+    def _set_timer(self) -> None:
+        # A body that is read no more is not held for it.
+        self._timer = self._loop.call_at(self._find_deadline(), _look_at, weakref.ref(self))
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._waiting is None:  # the next wait sets it
+            return
+        if self._loop.time() < self._find_deadline():
+            self._set_timer()
+        else:
+            self._waiting.reschedule(self._loop.time())
+
+
+def _look_at(reference: weakref.ref[PacedReceive]) -> None:
+    receive = reference()
+    if receive is not None:
+        receive._look()
 
 
 async def read_json(request: Request, settings: Settings, model: type[Model]) -> Model:
