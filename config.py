@@ -60,6 +60,7 @@ SHORTEST_SECRET = 32
 STARTUP_FAILURE_STATUS = 3
 
 
+Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -112,6 +113,12 @@ class Settings(BaseSettings):
 
     secret_key: SecretStr | None = None
     access_token_expire_minutes: Annotated[int, Field(ge=1, le=10 * 365 * 24 * 60)] = 60
+
+    # Tries by one client; 0 counts none. More than people make, and too few to guess a password
+    # that is not common; an office or a school shares an address.
+    logins_per_account_per_minute: Count = 10
+    logins_per_address_per_minute: Count = 60
+    registrations_per_address_per_hour: Count = 60
 
     storage: Literal["local", "s3"] | None = None
     # Rows remember this name. A new one is needed only when

@@ -26,7 +26,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 import config
 import database
 import logs
-from accounts import Passwords, Tokens
+from accounts import Limits, Passwords, Tokens
 from config import Settings
 from database import Database
 from files import Backends, reaper
@@ -130,6 +130,7 @@ async def _run(owns_process: bool, app: FastAPI) -> AsyncIterator[None]:
         app.state.database = Database(url, settings.database_pool_size, {"stores": stores})
         backends = Backends(settings, app.state.database, stores)
         app.state.backends = backends
+        app.state.limits = Limits(app.state.database, backends.tasks, settings)
         app.state.thumbnails = Thumbnails(backends, app.state.decoding)
         worker = Worker(app.state.database, make_handlers(app.state.thumbnails))
 

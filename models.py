@@ -331,6 +331,20 @@ class IdempotencyKey(Base):
     fingerprint: Mapped[str | None] = mapped_column(String(64))
 
 
+class RateBucket(Base):
+    """A bucket of tries. Unlogged: a crash of the server empties the table."""
+
+    __tablename__ = "rate_buckets"
+    __table_args__ = (
+        PrimaryKeyConstraint("key", name="rate_buckets_pkey"),
+        {"prefixes": ["UNLOGGED"]},
+    )
+
+    key: Mapped[bytes]  # a keyed hash of what is counted and whose it is
+    full_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    is_granted: Mapped[bool]  # what the last try was told
+
+
 class Installation(Base):
     """The one row that says which database this is.
 

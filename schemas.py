@@ -117,7 +117,8 @@ class UserCreate(Input):
 class UserUpdate(Input):
     """What is left out stays as it is.
 
-    A new password of one's own needs the current one; it ends every older token.
+    A new password or e-mail address of one's own needs the current password; a new password ends
+    every older token.
     """
 
     username: Username = Field(default=None)  # type: ignore[assignment]

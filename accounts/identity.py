@@ -12,15 +12,25 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import lazyload
 
+from accounts.limits import RequestLimits
 from accounts.passwords import Passwords
 from accounts.tokens import Tokens
 from database import RequestDatabase
-from errors import InvalidToken, NotAuthenticated, NotYours, UserNotFound, WrongCredentials
+from errors import (
+    InvalidToken,
+    LoginAgain,
+    NotAuthenticated,
+    NotYours,
+    UserNotFound,
+    WrongCredentials,
+)
 from models import User, fold
 from schemas import LARGEST_ID, Token, UserPrivate, normalize_email, normalize_username
 
 _bearer = OAuth2PasswordBearer(tokenUrl="users/token", auto_error=False)
 UserId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
+# Long enough to make up one's mind; whoever finds an open session comes later.
+RECENT_LOGIN_SECONDS = 15 * 60
 # In place of the own id. (GET /users/me is a route of its own: it shows more than others see.)
 ME = "me"
 UserIdOrMe = Annotated[UserId | Literal["me"], Path()]
@@ -45,16 +55,24 @@ class Login:
     """Logs people in; a dependency."""
 
     def __init__(
-        self, database: RequestDatabase, passwords: RequestPasswords, tokens: RequestTokens
+        self,
+        database: RequestDatabase,
+        passwords: RequestPasswords,
+        tokens: RequestTokens,
+        limits: RequestLimits,
     ) -> None:
         self._database = database
         self._passwords = passwords
         self._tokens = tokens
+        self._limits = limits
 
-    async def log_in(self, name_or_address: str, password: str) -> Token:
+    async def log_in(
+        self, name_or_address: str, password: str, client_address: str | None = None
+    ) -> Token:
         """Return a token, and whose it is.
 
-        Raises WrongCredentials, alike for an unknown account and a wrong password.
+        Raises WrongCredentials, alike for an unknown account and a wrong password; and
+        TooManyAttempts before it has looked at the password.
         """
         async with self._database.reader() as db:
             # The database's clock, so that tokens and `tokens_valid_after`
@@ -63,6 +81,9 @@ class Login:
                 select(User, func.clock_timestamp()).where(_names_account(name_or_address))
             )
             account = found.one_or_none()
+        # By its name and by its e-mail address one account has the same bucket.
+        counted = account[0].id if account else fold(name_or_address)
+        await self._limits.count_login(client_address, counted)
         password_hash = account[0].password_hash if account else None
         if not await self._passwords.match(password, password_hash) or account is None:
             raise WrongCredentials
@@ -147,6 +168,31 @@ async def _read_editable_user(
 
 # The account that the path names, when the one who asks may change it: its owner or an admin.
 EditableUser = Annotated[User, Depends(_read_editable_user)]
+
+
+async def _read_deletable_user(
+    user: EditableUser,
+    current: CurrentUser,
+    token: Annotated[str | None, Depends(_bearer)],
+    tokens: RequestTokens,
+    database: RequestDatabase,
+) -> User:
+    """Raise LoginAgain where a token that may have been stolen would delete its own account.
+
+    A token is good from the login on that issued it, and no other request makes one.
+    """
+    assert token is not None
+    if user.id == current.id:
+        async with database.reader() as db:
+            now = await db.scalar(select(func.clock_timestamp()))
+        assert now is not None
+        if now.timestamp() - tokens.read(token).issued_at > RECENT_LOGIN_SECONDS:
+            raise LoginAgain
+    return user
+
+
+# The account that the path names, when the one who asks may delete it.
+DeletableUser = Annotated[User, Depends(_read_deletable_user)]
 
 
 async def lock_account(db: AsyncSession, user_id: int) -> User:

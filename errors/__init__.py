@@ -7,7 +7,8 @@ The code is for programs, the sentence for people. Vendor text goes to the log, 
     │                            BrokenPicture · UndecodablePicture
     ├── MalformedBody (400) · MalformedRequest (400) · PreflightRefused (400)
     ├── NotAuthenticated (401)   InvalidToken · TokenExpired · WrongCredentials
-    ├── Forbidden (403)          NotYours · WrongPassword · LinkExpired · BadSignature
+    ├── Forbidden (403)          NotYours · WrongPassword · LoginAgain · LinkExpired
+    │                            BadSignature
     ├── NotFound (404)           UserNotFound · NoPicture · PhotoNotFound · ObjectNotFound
     ├── MethodNotAllowed (405)
     ├── UploadStalled (408) · HeadTooSlow (408)
@@ -17,6 +18,7 @@ The code is for programs, the sentence for people. Vendor text goes to the log, 
     ├── BadForm (422)            NotAForm · MalformedForm · FileMissing · FileIsAField
     │                            TooManyFiles · BadCrop
     ├── InvalidRequest (422) · BadCursor (422) · BadThumbnail (422) · IdempotencyKeyReused (422)
+    ├── TooManyAttempts (429)
     ├── HeadTooLarge (431)
     └── Unavailable (503)        Busy · ShuttingDown · DecoderUnavailable · DatabaseUnavailable
                                  OutcomeUnknown · UploadExpired · ThumbnailNotReady
@@ -27,10 +29,12 @@ The code is for programs, the sentence for people. Vendor text goes to the log, 
 from errors.accounts import (
     EmailTaken,
     InvalidToken,
+    LoginAgain,
     NoPicture,
     NotAuthenticated,
     NotYours,
     TokenExpired,
+    TooManyAttempts,
     UsernameTaken,
     UserNotFound,
     WrongCredentials,
@@ -129,6 +133,7 @@ __all__ = [
     "InvalidRequest",
     "InvalidToken",
     "LinkExpired",
+    "LoginAgain",
     "MalformedBody",
     "MalformedForm",
     "MalformedRequest",
@@ -156,6 +161,7 @@ __all__ = [
     "ThumbnailNotReady",
     "TokenExpired",
     "TooLarge",
+    "TooManyAttempts",
     "TooManyConnections",
     "TooManyFiles",
     "TooManyPixels",

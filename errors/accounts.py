@@ -41,9 +41,25 @@ class WrongPassword(Forbidden):
     code = "wrong_password"
     title = "Wrong current password"
     sentence = (
-        "To change the password, send the current one as current_password;"
-        " the one sent is missing or wrong."
+        "To change the password or the e-mail address, send the current password as"
+        " current_password; the one sent is missing or wrong."
     )
+
+
+class LoginAgain(Forbidden):
+    code = "login_again"
+    title = "Login too long ago"
+    sentence = (
+        "To delete the account, please log in once more; after that you have 15 minutes for it."
+    )
+
+
+class TooManyAttempts(DarkroomError):
+    status = 429
+    code = "too_many_attempts"
+    title = "Too many attempts"
+    sentence = "This was tried too often. Please wait for a while."
+    template = "This was tried too often. Please try again in {seconds} seconds."
 
 
 class UserNotFound(NotFound):

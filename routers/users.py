@@ -12,8 +12,10 @@ import files
 import photos
 from accounts import (
     CurrentUser,
+    DeletableUser,
     EditableUser,
     Login,
+    RequestLimits,
     RequestPasswords,
     UserId,
     lock_account,
@@ -30,6 +32,7 @@ from errors import (
     FileTooLarge,
     InvalidRequest,
     InvalidToken,
+    LoginAgain,
     MalformedBody,
     NoPicture,
     NotAuthenticated,
@@ -40,6 +43,7 @@ from errors import (
     SideTooLong,
     StoreError,
     TokenExpired,
+    TooManyAttempts,
     TooManyPixels,
     UploadExpired,
     UploadStalled,
@@ -63,6 +67,7 @@ from schemas import (
     UserWithNewPicture,
     check_new_username,
 )
+from web.addresses import ClientAddress
 from web.admission import Admission, RequestAdmission
 from web.bodies import BoundedRoute, read_json
 from web.document import find_raised, refuse_with
@@ -119,9 +124,20 @@ def _get_decoding(request: Request) -> Decoding:
 RequestDecoding = Annotated[Decoding, Depends(_get_decoding)]
 
 
-@router.post("", status_code=201, responses=refuse_with(*SMALL_BODY, *TAKEN, OutcomeUnknown))
-async def register(new: UserCreate, db: Db, passwords: RequestPasswords) -> UserPrivate:
+@router.post(
+    "",
+    status_code=201,
+    responses=refuse_with(*SMALL_BODY, *TAKEN, TooManyAttempts, OutcomeUnknown),
+)
+async def register(
+    new: UserCreate,
+    client_address: ClientAddress,
+    db: Db,
+    limits: RequestLimits,
+    passwords: RequestPasswords,
+) -> UserPrivate:
     """Make an account."""
+    await limits.count_registration(client_address)
     user = User(
         username=new.username,
         username_folded=fold(new.username),
@@ -138,10 +154,14 @@ async def register(new: UserCreate, db: Db, passwords: RequestPasswords) -> User
     return UserPrivate.model_validate(user)
 
 
-@router.post("/token", responses=refuse_with(*SMALL_BODY, WrongCredentials, Busy))
-async def log_in(form: Annotated[LoginForm, Form()], login: Annotated[Login, Depends()]) -> Token:
+@router.post("/token", responses=refuse_with(*SMALL_BODY, WrongCredentials, TooManyAttempts, Busy))
+async def log_in(
+    form: Annotated[LoginForm, Form()],
+    client_address: ClientAddress,
+    login: Annotated[Login, Depends()],
+) -> Token:
     """Log in with the OAuth2 password form; `username` is the e-mail address or the name."""
-    return await login.log_in(form.username, form.password.get_secret_value())
+    return await login.log_in(form.username, form.password.get_secret_value(), client_address)
 
 
 @router.delete(
@@ -174,31 +194,41 @@ async def read_user(user_id: UserId, database: RequestDatabase) -> UserPublic:
 
 @router.patch(
     "/{user_id}",
-    responses=refuse_with(*SMALL_BODY, *OWN_ACCOUNT, WrongPassword, *TAKEN, OutcomeUnknown),
+    responses=refuse_with(
+        *(*SMALL_BODY, *OWN_ACCOUNT, WrongPassword, *TAKEN, TooManyAttempts, OutcomeUnknown)
+    ),
 )
 async def update_user(
     user: EditableUser,
     current: CurrentUser,
     update: UserUpdate,
+    client_address: ClientAddress,
     db: Db,
+    limits: RequestLimits,
     passwords: RequestPasswords,
 ) -> UserPrivate:
-    """Change name, address or password. A new password ends every token of the account."""
+    """Change name, address or password. A new password ends every token of the account.
+
+    Whoever changes the address or the password of the own account sends the current password.
+    """
     given = update.model_fields_set
+    is_own = user.id == current.id
+    is_compared = is_own and ("password" in given or _changes_address(update, user))
+    if is_compared:
+        current_password = update.current_password
+        if current_password is None or not current_password.get_secret_value():
+            raise WrongPassword
+        await limits.count_password(client_address, user.id)
+        if not await passwords.match(current_password.get_secret_value(), user.password_hash):
+            raise WrongPassword
     password_hash = None
     if "password" in given:
-        given_password = (
-            update.current_password.get_secret_value() if update.current_password else ""
-        )
-        is_own = user.id == current.id
-        if is_own and not (
-            given_password and await passwords.match(given_password, user.password_hash)
-        ):
-            raise WrongPassword
         password_hash = await passwords.hash(update.password.get_secret_value())
     changed = await lock_account(db, user.id)
-    if password_hash is not None and changed.password_hash != user.password_hash:
+    if (is_compared or password_hash) and changed.password_hash != user.password_hash:
         raise WrongPassword  # someone else changed it while we compared
+    if is_own and not is_compared and _changes_address(update, changed):
+        raise WrongPassword  # the address that was sent is the old one by now
     if "username" in given:
         if fold(update.username) != changed.username_folded:
             _check_new_username(update.username)
@@ -218,10 +248,12 @@ async def update_user(
 
 
 @router.delete(
-    "/{user_id}", status_code=204, responses=refuse_with(*SMALL_BODY, *OWN_ACCOUNT, OutcomeUnknown)
+    "/{user_id}",
+    status_code=204,
+    responses=refuse_with(*SMALL_BODY, *OWN_ACCOUNT, LoginAgain, OutcomeUnknown),
 )
-async def delete_user(user: EditableUser, backends: RequestBackends) -> None:
-    """Delete the account with all that it has."""
+async def delete_user(user: DeletableUser, backends: RequestBackends) -> None:
+    """Delete the account with all that it has. The own one: within 15 minutes of a login."""
     await backends.tasks.finish(files.delete_account(backends, user.id))
 
 
@@ -310,6 +342,11 @@ async def _finish_replacement(
     user = await files.replace_picture(backends, user_id, picture)
     answer = UserWithNewPicture.model_validate(user)
     return answer.model_copy(update={"removed_metadata": picture.removed_metadata})
+
+
+def _changes_address(update: UserUpdate, user: User) -> bool:
+    """Whether mail would go elsewhere; another case of its letters changes nothing."""
+    return "email" in update.model_fields_set and update.email.lower() != user.email.lower()
 
 
 def _check_new_username(name: str) -> None:

@@ -25,7 +25,7 @@ ALLOWED_HEADERS = [
     *("Idempotency-Key", "Content-Digest"),
     *("traceparent", "tracestate", "baggage", "sentry-trace"),
 ]
-EXPOSED_HEADERS = ["X-Request-ID", "Retry-After", "Link"]
+EXPOSED_HEADERS = ["X-Request-ID", "Retry-After", "RateLimit", "RateLimit-Policy", "Link"]
 # Longer ones are cut in the log; no origin of a real page is as long.
 LONGEST_SHOWN = 200
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import errors
-from accounts import Login, Passwords, Tokens
+from accounts import Limits, Login, Passwords, Tokens
+from concurrency import Tasks
 from config import Settings
 from database import Database
 from models import User
@@ -24,16 +25,23 @@ def test_an_unknown_address_costs_as_many_hashes_as_a_wrong_password(
     passwords = Passwords(hasher)
     url = new_database()
 
-    async def attempt(login: Login, email: str, password: str) -> list[str]:
+    async def attempt(
+        login: Login,
+        email: str,
+        password: str,
+        refusal: type[errors.DarkroomError] = errors.WrongCredentials,
+    ) -> list[str]:
         hasher.calls.clear()
-        with pytest.raises(errors.WrongCredentials):
+        with pytest.raises(refusal):
             await login.log_in(email, password)
         return list(hasher.calls)
 
     async def story() -> None:
         # A login answers with the user, whose picture has a URL of the stores.
-        database = Database(url, 1, {"stores": Stores(Settings(data_dir=tmp_path))})
-        login = Login(database, passwords, Tokens("x" * 32, 1))
+        settings = Settings(data_dir=tmp_path, logins_per_account_per_minute=2)
+        database = Database(url, 1, {"stores": Stores(settings)})
+        limits = Limits(database, Tasks(), settings)
+        login = Login(database, passwords, Tokens("x" * 32, 1), limits)
         try:
             async with database.session() as db:
                 user = User(
@@ -50,6 +58,9 @@ def test_an_unknown_address_costs_as_many_hashes_as_a_wrong_password(
             assert wrong == ["verify"]
             for unknown in ("ben@example.com", "", "nul\x00", "x" * 10_000):
                 assert await attempt(login, unknown, "nobody's") == wrong
+            # Who has tried too often, with whatever password, costs no hash at all.
+            refused = await attempt(login, "ann", PASSWORD, errors.TooManyAttempts)
+            assert refused == []
         finally:
             await database.dispose()
 

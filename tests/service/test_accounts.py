@@ -7,6 +7,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import httpx
 import jwt
 import pytest
 
+from accounts import Tokens
 from tests.support.services import Account, Service
 
 AT_ONCE = 8
@@ -162,6 +164,7 @@ def test_whoever_registered_logs_in_with_the_address_as_it_was_typed(
 
 def test_an_account_keeps_its_own_name_in_another_case(api: httpx.Client, account: Account) -> None:
     own = api.get(f"/users/{account.id}").json()["username"]
+    # The same address, so that no password is asked for.
     change = {"username": own.upper(), "email": account.email.upper()}
     changed = api.patch(f"/users/{account.id}", json=change, headers=account.headers)
     assert (changed.status_code, changed.json()["username"]) == (200, own.upper())
@@ -175,7 +178,7 @@ def test_anothers_name_or_address_cannot_be_taken_over(
     before = me(api, ben.token).json()
     for change, code in (
         ({"username": ann.email.split("@")[0].upper()}, "username_taken"),
-        ({"email": ann.email.upper()}, "email_taken"),
+        ({"email": ann.email.upper(), "current_password": ben.password}, "email_taken"),
     ):
         assert refused(api.patch(f"/users/{ben.id}", json=change, headers=ben.headers)) == (
             409,
@@ -582,6 +585,53 @@ def test_a_new_password_needs_the_current_one_and_ends_older_tokens(
         me(api, log_in(api, account.email, "a new password").json()["access_token"]).status_code
         == 200
     )
+
+
+def test_a_new_address_needs_the_current_password(api: httpx.Client, account: Account) -> None:
+    path = f"/users/{account.id}"
+    new = f"{fresh()}@example.com"
+    # A mailbox of its own, though as a name it would be taken for the same.
+    lookalike = account.email.replace("user-", "u\u017fer-")
+    for address in (new, lookalike):
+        for sent in ({}, {"current_password": None}, {"current_password": "wrong one"}):
+            answer = api.patch(path, json={"email": address, **sent}, headers=account.headers)
+            assert refused(answer) == (403, "wrong_password")
+    assert me(api, account.token).json()["email"] == account.email
+    change = {"email": new, "current_password": account.password}
+    answer = api.patch(path, json=change, headers=account.headers)
+    assert (answer.status_code, answer.json()["email"]) == (200, new)
+    # The one that it has may be sent along with what changes.
+    own = {"email": new, "username": fresh()}
+    assert api.patch(path, json=own, headers=account.headers).status_code == 200
+    assert log_in(api, new, account.password).status_code == 200
+
+
+def test_an_account_is_deleted_within_15_minutes_of_a_login(
+    shared_service: Service, api: httpx.Client, account: Account
+) -> None:
+    key = (Path(shared_service.settings["DATA_DIR"]) / "secret_key").read_text().strip()
+    long_ago = "UPDATE users SET tokens_valid_after = now() - interval '1 day' WHERE id = $1"
+    admin = shared_service.register(fresh("admin-"), is_admin=True)
+    for user in (account, admin):
+        shared_service.sql(long_ago, user.id)
+
+    def make_token(user: Account, age: timedelta) -> dict[str, str]:
+        ((now,),) = shared_service.sql("SELECT clock_timestamp()")
+        return {"Authorization": f"Bearer {Tokens(key, 60).issue(user.id, now - age)}"}
+
+    limit = timedelta(minutes=15)
+    older = limit + timedelta(seconds=1)
+    for path in (f"/users/{account.id}", "/users/me"):
+        answer = api.delete(path, headers=make_token(account, older))
+        assert refused(answer) == (403, "login_again")
+    # An admin's own account is no other's.
+    answer = api.delete("/users/me", headers=make_token(admin, older))
+    assert refused(answer) == (403, "login_again")
+    other = shared_service.register(fresh("other-"))
+    path = f"/users/{other.id}"
+    assert api.delete(path, headers=make_token(admin, older)).status_code == 204
+    newer = make_token(account, limit - timedelta(minutes=1))
+    assert api.delete("/users/me", headers=newer).status_code == 204
 
 
 def test_an_admin_sets_anothers_password_and_needs_the_current_one_for_his_own(

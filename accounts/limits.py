@@ -1,0 +1,171 @@
+"""How often one may try: token buckets by address and by account, counted before any hashing.
+
+A bucket is a row of the database, so that all processes count together and by its clock. Its key is
+a keyed hash: the table tells nobody's name or address. A full bucket says nothing, and its row is
+deleted.
+"""
+
+import hmac
+import logging
+import math
+import time
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy import Float, LargeBinary, bindparam, case, delete, func, literal_column
+from sqlalchemy.dialects.postgresql import insert
+
+from concurrency import Tasks
+from config import Settings
+from database import LOWER_DURABILITY, Database, Statement
+from errors import DatabaseUnavailable, TooManyAttempts
+from models import RateBucket
+
+logger = logging.getLogger(__name__)
+
+MINUTE_SECONDS = 60
+HOUR_SECONDS = 3600
+# Rows of full buckets may lie for so long; they are as many as people tried meanwhile.
+CLEANING_INTERVAL_SECONDS = 60.0
+# Far below the time of one token, and far above what rounding to microseconds adds up to.
+ROUNDING_SECONDS = 0.001
+
+
+def _seconds(name: str) -> object:
+    return func.make_interval(0, 0, 0, 0, 0, 0, bindparam(name, type_=Float))
+
+
+# The bucket is kept as the time at which it is full again: one token is worth `token_seconds`, and
+# it holds what is worth `window_seconds`.
+_filling = insert(RateBucket).values(
+    key=bindparam("key", type_=LargeBinary),
+    full_at=func.now() + _seconds("token_seconds"),
+    is_granted=True,
+)
+_full_at = func.greatest(RateBucket.full_at, func.now()) + _seconds("token_seconds")
+_is_granted = _full_at <= func.now() + _seconds("window_seconds")
+TAKE = Statement(
+    _filling.on_conflict_do_update(
+        constraint="rate_buckets_pkey",
+        set_={
+            "full_at": case((_is_granted, _full_at), else_=RateBucket.full_at),
+            "is_granted": _is_granted,
+        },
+    ).returning(
+        RateBucket.is_granted,
+        func.extract("epoch", RateBucket.full_at - func.now()).label("full_in_seconds"),
+        literal_column(LOWER_DURABILITY),
+    )
+)
+FORGET_FULL = Statement(
+    delete(RateBucket)
+    .where(RateBucket.full_at < func.now())
+    .returning(literal_column(LOWER_DURABILITY))
+)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """So many tries of a sort in so many seconds; those of a quota of 0 are not counted."""
+
+    name: str
+    quota: int
+    window_seconds: int
+
+    @property
+    def token_seconds(self) -> float:
+        """After how long there is one more."""
+        return self.window_seconds / self.quota
+
+
+class Limits:
+    """Counts the tries of one application. Refuses with TooManyAttempts."""
+
+    def __init__(self, database: Database, tasks: Tasks, settings: Settings) -> None:
+        self._database = database
+        self._tasks = tasks
+        self._secret = settings.signing_secret().encode()
+        self._cleaned_at = time.monotonic()
+        by_account = (settings.logins_per_account_per_minute, MINUTE_SECONDS)
+        by_address = (settings.logins_per_address_per_minute, MINUTE_SECONDS)
+        registrations = settings.registrations_per_address_per_hour
+        self._logins_of_account = Policy("login-account", *by_account)
+        self._logins_of_address = Policy("login-address", *by_address)
+        # Of its own: who knows an address can use up its logins, but not keep its owner, who is
+        # logged in, from changing the password.
+        self._passwords_of_account = Policy("password-account", *by_account)
+        self._passwords_of_address = Policy("password-address", *by_address)
+        self._registrations_of_address = Policy("registration-address", registrations, HOUR_SECONDS)
+
+    async def count_login(self, address: str | None, account: int | str) -> None:
+        """Count a login, of an account or of what was typed for one."""
+        await self._take(self._logins_of_address, address)
+        await self._take(self._logins_of_account, account)
+
+    async def count_password(self, address: str | None, account: int) -> None:
+        """Count a comparison with the password of who is logged in."""
+        await self._take(self._passwords_of_address, address)
+        await self._take(self._passwords_of_account, account)
+
+    async def count_registration(self, address: str | None) -> None:
+        """Count a registration."""
+        await self._take(self._registrations_of_address, address)
+
+    async def _take(self, policy: Policy, subject: int | str | None) -> None:
+        """Take a token out of the subject's bucket. What has no subject is not counted.
+
+        The address comes first everywhere: what it is refused costs no account a token.
+        """
+        if subject is None or policy.quota == 0:
+            return
+        # Sent once more over a connection that was dead, it may take two.
+        (row,) = await self._database.fetch(
+            TAKE,
+            key=self._hash(f"{policy.name}\0{subject}"),
+            token_seconds=policy.token_seconds,
+            window_seconds=policy.window_seconds + ROUNDING_SECONDS,
+        )
+        self._clean_now_and_then()
+        if not row["is_granted"]:
+            full_in_seconds = float(row["full_in_seconds"])
+            wait_seconds = full_in_seconds - policy.window_seconds + policy.token_seconds
+            raise make_refusal(policy, max(1, math.ceil(wait_seconds)))
+
+    def _hash(self, subject: str) -> bytes:
+        return hmac.digest(
+            self._secret, b"rate bucket\0" + subject.encode(errors="replace"), "sha256"
+        )
+
+    def _clean_now_and_then(self) -> None:
+        if time.monotonic() - self._cleaned_at >= CLEANING_INTERVAL_SECONDS:
+            self._cleaned_at = time.monotonic()
+            self._tasks.start(self._clean())
+
+    async def _clean(self) -> None:
+        try:
+            await self._database.fetch(FORGET_FULL)
+        except DatabaseUnavailable as err:
+            logger.warning("full buckets stay for another minute: %r", err.__cause__)
+
+
+def make_refusal(policy: Policy, wait_seconds: int) -> TooManyAttempts:
+    """Say what was too often and when there is more, in a sentence and in headers."""
+    return TooManyAttempts(
+        TooManyAttempts.template.format(seconds=wait_seconds),
+        {
+            "Retry-After": str(wait_seconds),
+            # As draft-ietf-httpapi-ratelimit-headers-11 has them.
+            "RateLimit-Policy": f'"{policy.name}";q={policy.quota};w={policy.window_seconds}',
+            "RateLimit": f'"{policy.name}";r=0;t={wait_seconds}',
+        },
+    )
+
+
+def _get_limits(request: Request) -> Limits:
+    limits: Limits = request.app.state.limits
+    return limits
+
+
+# A FastAPI dependency: the one on `request.app.state`.
+RequestLimits = Annotated[Limits, Depends(_get_limits)]
