@@ -380,7 +380,8 @@ class Sighting(Base):
 def fold(name: str) -> str:
     """The form in which names are compared: compatibility-normalised and case-folded.
 
-    It is what Unicode's chapter 3.13 says. Done here and not by lower() in the database, whose idea
-    of case depends on the locale it was made with.
+    It is what Unicode's chapter 3.13 says; from names `credentials` takes away what shows nothing.
+    Done here and not by lower() in the database, whose idea of case depends on the locale it was
+    made with.
     """
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())

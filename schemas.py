@@ -1,12 +1,12 @@
 """What goes in and out as JSON."""
 
-import unicodedata
 from datetime import datetime
 from typing import Annotated, Literal
 
 import email_validator
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, WithJsonSchema
 
+from credentials import check_new_name, check_new_password, fold_name, normalize_name
 from models import LONGEST_FOLDED, Visibility, fold
 from pictures import MetadataName, RenditionFormat
 
@@ -15,43 +15,27 @@ from pictures import MetadataName, RenditionFormat
 email_validator.SPECIAL_USE_DOMAIN_NAMES[:] = ["arpa", "invalid", "onion"]
 
 
-def normalize_username(name: str) -> str:
-    """The one way to write a name. Raises ValueError with a sentence for who sent it."""
-    name = name.strip()
-    if not name:
-        raise ValueError("Please enter a name.")
-    if any(unicodedata.category(character).startswith("C") for character in name):
-        raise ValueError("A name may not hold control or invisible characters.")
-    return name
-
-
 def _check_username(name: str) -> str:
-    return _check_folded(normalize_username(name))
-
-
-def check_new_username(name: str) -> str:
-    """Return the name, or raise ValueError. A name of old may look like an address, a new one not.
-
-    Whoever logs in with what has an @ means an address.
-    """
-    if "@" in fold(name):
-        raise ValueError("A name may not hold an @: it would look like an e-mail address.")
+    name = normalize_name(name)
+    _check_length(fold_name(name))
     return name
 
 
 def _check_email(address: str) -> str:
-    return _check_folded(normalize_email(address))
+    address = normalize_email(address)
+    _check_length(fold(address))
+    return address
 
 
-def _check_folded(name: str) -> str:
-    if len(fold(name)) > LONGEST_FOLDED:
+def _check_length(folded: str) -> None:
+    if len(folded) > LONGEST_FOLDED:
         raise ValueError("This is too long. Please choose a shorter one.")
-    return name
 
 
 def _check_password(password: SecretStr) -> SecretStr:
     if not is_text(password.get_secret_value()):
         raise ValueError("A password must be valid text.")
+    check_new_password(password.get_secret_value())
     return password
 
 
@@ -69,6 +53,7 @@ def is_text(value: str) -> bool:
 
 def normalize_email(address: str) -> str:
     """The one way to write an address. Raises ValueError with a sentence for who sent it."""
+    address = address.strip()
     try:
         return email_validator.validate_email(address, check_deliverability=False).normalized
     except email_validator.EmailNotValidError as err:
@@ -109,7 +94,7 @@ class Input(BaseModel):
 
 
 class UserCreate(Input):
-    username: Annotated[Username, AfterValidator(check_new_username)]
+    username: Annotated[Username, AfterValidator(check_new_name)]
     email: Email
     password: Password
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import lazyload
 from accounts.limits import RequestLimits
 from accounts.passwords import Passwords
 from accounts.tokens import Tokens
+from credentials import fold_name, normalize_name
 from database import RequestDatabase
 from errors import (
     InvalidToken,
@@ -25,7 +26,7 @@ from errors import (
     WrongCredentials,
 )
 from models import User, fold
-from schemas import LARGEST_ID, Token, UserPrivate, normalize_email, normalize_username
+from schemas import LARGEST_ID, Token, UserPrivate, normalize_email
 
 _bearer = OAuth2PasswordBearer(tokenUrl="users/token", auto_error=False)
 UserId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
@@ -100,13 +101,12 @@ def _names_account(name_or_address: str) -> ColumnElement[bool]:
 
     What has an @ is an address: a name of old that looks like one is never taken for it.
     """
-    is_address = "@" in fold(name_or_address)
-    column = User.email_folded if is_address else User.username_folded
-    normalize = normalize_email if is_address else normalize_username
     try:
-        return column == fold(normalize(name_or_address))
+        if "@" in fold(name_or_address):
+            return User.email_folded == fold(normalize_email(name_or_address))
+        return User.username_folded == fold_name(normalize_name(name_or_address))
     except ValueError:
-        return column == ""  # no account's, and it costs the same time
+        return User.username_folded == ""  # no account's, and it costs the same time
 
 
 async def _read_current_user(

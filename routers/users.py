@@ -20,6 +20,7 @@ from accounts import (
     UserId,
     lock_account,
 )
+from credentials import check_new_name, check_new_password, fold_name
 from database import Db, RequestDatabase, commit
 from errors import (
     BadForm,
@@ -65,7 +66,6 @@ from schemas import (
     UserPublic,
     UserUpdate,
     UserWithNewPicture,
-    check_new_username,
 )
 from web.addresses import ClientAddress
 from web.admission import Admission, RequestAdmission
@@ -137,13 +137,15 @@ async def register(
     passwords: RequestPasswords,
 ) -> UserPrivate:
     """Make an account."""
+    password = new.password.get_secret_value()
+    _check_password(password, new.username, new.email)
     await limits.count_registration(client_address)
     user = User(
         username=new.username,
-        username_folded=fold(new.username),
+        username_folded=fold_name(new.username),
         email=new.email,
         email_folded=fold(new.email),
-        password_hash=await passwords.hash(new.password.get_secret_value()),
+        password_hash=await passwords.hash(password),
         picture=None,
     )
     db.add(user)
@@ -212,6 +214,11 @@ async def update_user(
     Whoever changes the address or the password of the own account sends the current password.
     """
     given = update.model_fields_set
+    if "username" in given and update.username != user.username:
+        _check_name(update.username)
+    if "password" in given:
+        names = {user.username, user.email, update.username, update.email} - {None}
+        _check_password(update.password.get_secret_value(), *names)
     is_own = user.id == current.id
     is_compared = is_own and ("password" in given or _changes_address(update, user))
     if is_compared:
@@ -230,10 +237,8 @@ async def update_user(
     if is_own and not is_compared and _changes_address(update, changed):
         raise WrongPassword  # the address that was sent is the old one by now
     if "username" in given:
-        if fold(update.username) != changed.username_folded:
-            _check_new_username(update.username)
         changed.username = update.username
-        changed.username_folded = fold(update.username)
+        changed.username_folded = fold_name(update.username)
     if "email" in given:
         changed.email = update.email
         changed.email_folded = fold(update.email)
@@ -349,13 +354,25 @@ def _changes_address(update: UserUpdate, user: User) -> bool:
     return "email" in update.model_fields_set and update.email.lower() != user.email.lower()
 
 
-def _check_new_username(name: str) -> None:
+def _check_name(name: str) -> None:
     """Refuse what may only be kept, in the way in which input is refused."""
     try:
-        check_new_username(name)
+        check_new_name(name)
     except ValueError as err:
-        error = {"type": "value_error", "loc": ("body", "username"), "ctx": {"error": err}}
-        raise RequestValidationError([error]) from err
+        raise _make_refusal("username", err) from err
+
+
+def _check_password(password: str, *known: str) -> None:
+    """Refuse a password that says what the account is known by."""
+    try:
+        check_new_password(password, *known)
+    except ValueError as err:
+        raise _make_refusal("password", err) from err
+
+
+def _make_refusal(field: str, err: ValueError) -> RequestValidationError:
+    error = {"type": "value_error", "loc": ("body", field), "ctx": {"error": err}}
+    return RequestValidationError([error])
 
 
 def _raise_taken(err: IntegrityError) -> None:

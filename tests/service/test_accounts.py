@@ -126,6 +126,9 @@ SAME = {
     "full-width": ("alice", "\uff41\uff4c\uff49\uff43\uff45"),
     "final-sigma": ("σοφος", "ΣΟΦΟΣ"),
     "ligature": ("ﬁona", "FIONA"),
+    "non-joiner": ("ali\u200cce", "ALICE"),
+    "selector": ("ann ❤\ufe0f", "ANN ❤"),
+    "spaces": ("ann  lee", "Ann\u00a0Lee"),
 }
 
 
@@ -272,7 +275,10 @@ BAD: dict[str, list[object]] = {
         ),
         *("x@" + "y" * 260 + ".com", "x" * 10_000, "x@example.com\x00", "x@\ud800.com"),
     ],
-    "password": [*NO_TEXT, "", "short 7", "x" * 257, "x" * 10_000],
+    "password": [
+        *(*NO_TEXT, "", "short 7", "x" * 257, "x" * 10_000),
+        *(" " * 8, "12345678", "Passw0rd"),
+    ],
 }
 BAD_VALUES = [
     pytest.param(field, value, id=f"{field}-{ascii(value)[:30]}")
@@ -395,7 +401,15 @@ def test_any_plain_name_of_up_to_fifty_characters_is_good(api: httpx.Client, goo
 
 
 @pytest.mark.parametrize(
-    "password", ["x" * 8, "x" * 256, " " * 8, "пароль-пароль", "nul\x00 is text too", "a+b&c=d%20"]
+    "password",
+    [
+        "x" * 5 + "yz7",
+        "x" * 256,
+        " " * 7 + "-",
+        "пароль-пароль",
+        "nul\x00 is text too",
+        "a+b&c=d%20",
+    ],
 )
 def test_any_text_of_8_to_256_characters_is_a_password(api: httpx.Client, password: str) -> None:
     email = str(register(api, password=password).json()["email"])
@@ -585,6 +599,57 @@ def test_a_new_password_needs_the_current_one_and_ends_older_tokens(
         me(api, log_in(api, account.email, "a new password").json()["access_token"]).status_code
         == 200
     )
+
+
+def test_a_password_may_not_be_what_the_account_is_known_by(
+    api: httpx.Client, account: Account
+) -> None:
+    name = fresh("ann ")
+    email = f"{fresh()}@example.com"
+    for password in (name.upper(), email, email.split("@")[0]):
+        answer = register(api, username=name, email=email, password=password)
+        assert refused(answer) == (422, "invalid_request")
+        assert answer.json()["errors"][0]["loc"] == ["body", "password"]
+        assert answer.json()["detail"] == "A password may not be the name or the e-mail address."
+    path = f"/users/{account.id}"
+    for change in (
+        {"password": account.email},
+        {"password": name, "username": name},
+        {"password": email, "email": email},
+    ):
+        sent = {**change, "current_password": account.password}
+        answer = api.patch(path, json=sent, headers=account.headers)
+        assert refused(answer) == (422, "invalid_request")
+    assert log_in(api, account.email, account.password).status_code == 200
+
+
+def test_white_space_around_an_address_is_nothing(api: httpx.Client) -> None:
+    email = f"{fresh()}@example.com"
+    made = register(api, email=f"\t {email}\u00a0\n")
+    assert (made.status_code, made.json()["email"]) == (201, email)
+    assert refused(register(api, email=f" {email}")) == (409, "email_taken")
+    token = log_in(api, f"  {email}\n").json()["access_token"]
+    new = f"{fresh()}@example.com"
+    change = {"email": f" {new} ", "current_password": PASSWORD}
+    headers = {"Authorization": f"Bearer {token}"}
+    assert api.patch("/users/me", json=change, headers=headers).json()["email"] == new
+    assert log_in(api, new).status_code == 200
+    # The one that it has is no new one, for which a password would be asked.
+    assert api.patch("/users/me", json={"email": f"{new} "}, headers=headers).status_code == 200
+
+
+def test_a_name_of_old_may_be_kept_and_logs_in_as_it_shows(
+    shared_service: Service, api: httpx.Client, account: Account
+) -> None:
+    old = fresh("\u3164old ")
+    shared_service.sql("UPDATE users SET username = $1 WHERE id = $2", old, account.id)
+    path = f"/users/{account.id}"
+    kept = api.patch(path, json={"username": old}, headers=account.headers)
+    assert (kept.status_code, kept.json()["username"]) == (200, old)
+    assert log_in(api, old.strip("\u3164"), account.password).status_code == 200
+    answer = api.patch(path, json={"username": f"{old}\u3164"}, headers=account.headers)
+    assert refused(answer) == (422, "invalid_request")
+    assert answer.json()["errors"][0]["loc"] == ["body", "username"]
 
 
 def test_a_new_address_needs_the_current_password(api: httpx.Client, account: Account) -> None:

@@ -27,12 +27,12 @@ ENDING = [("/users/token", "delete"), ("/users/{user_id}", "delete")]
 # Every status from 400 with which each operation refuses.
 READING = {"400", "408", "413", "422", "503"}
 REFUSALS = {
-    ("post", "/users"): READING | {"409"},
-    ("post", "/users/token"): READING | {"401"},
+    ("post", "/users"): READING | {"409", "429"},
+    ("post", "/users/token"): READING | {"401", "429"},
     ("delete", "/users/token"): READING | {"401", "404"},
     ("get", "/users/me"): READING | {"401"},
     ("get", "/users/{user_id}"): READING | {"404"},
-    ("patch", "/users/{user_id}"): READING | {"401", "403", "404", "409"},
+    ("patch", "/users/{user_id}"): READING | {"401", "403", "404", "409", "429"},
     ("delete", "/users/{user_id}"): READING | {"401", "403", "404"},
     ("patch", "/users/{user_id}/picture"): READING | {"401", "403", "404"},
     ("delete", "/users/{user_id}/picture"): READING | {"401", "403", "404"},

@@ -16,7 +16,7 @@ from tests.support.locked import read_serving_packages
 # Each of them may be used, changed and passed on with Darkroom, which is MIT itself.
 ALLOWED = {
     *("Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "MIT-CMU"),
-    *("PSF-2.0", "Unlicense"),
+    *("PSF-2.0", "CNRI-Python", "Unlicense"),
     "MPL-2.0",  # certifi, tqdm: changes of their files have to be published, and we make none
 }
 # What packages wrote before there were expressions. An empty one names no licence.
