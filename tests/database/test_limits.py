@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from accounts import Limits, limits
@@ -139,6 +140,10 @@ def test_full_buckets_go_and_none_names_anybody(
         await limits._tasks.wait_for_all(10)
         rows = await ask(database, "SELECT key FROM rate_buckets")
         assert len(rows) == 1 and len(rows[0][0]) == 32
+        # Whoever reads the table cannot find out by trying.
+        others = Limits(database, limits._tasks, Settings(secret_key=SecretStr("x" * 32)))
+        assert rows[0][0] == limits._hash("login-account\0ben@example.com")
+        assert rows[0][0] != others._hash("login-account\0ben@example.com")
         is_logged = "SELECT relpersistence FROM pg_class WHERE relname = 'rate_buckets'"
         assert await ask(database, is_logged) == [(b"u",)]
 

@@ -100,12 +100,12 @@ def migrate(url: str) -> None:
     asyncio.run(database.migrate(url))
 
 
-def downgrade(url: str) -> None:
+def downgrade(url: str, revision: str = "base") -> None:
     def run(connection: Connection) -> None:
         config = Config()
         config.set_main_option("script_location", str(ROOT / "alembic"))
         config.attributes["connection"] = connection
-        alembic.command.downgrade(config, "base")
+        alembic.command.downgrade(config, revision)
 
     async def connected(connection: AsyncConnection) -> None:
         await connection.run_sync(run)
@@ -159,6 +159,37 @@ def test_down_leaves_nothing_and_up_again_makes_the_same(empty_database: str) ->
     assert fetch_rows(empty_database, "SELECT version_num FROM alembic_version") == []
     migrate(empty_database)
     assert fetch_rows(empty_database, SCHEMA) == schema
+
+
+def test_old_names_are_compared_as_they_show_unless_two_show_alike(
+    new_database: Callable[[], str],
+) -> None:
+    url = new_database()
+    # With what it was folded to, and what it is folded to now.
+    names = {
+        "Ann  Lee": ("ann  lee", "ann lee"),
+        "Zoë ❤\ufe0f": ("zoë ❤\ufe0f", "zoë ❤"),
+        "plain": ("plain", "plain"),
+        "Straße": ("strasse", "strasse"),
+        "ben": ("ben", "ben"),
+        "ben\u3164": ("ben\u1160", "ben\u1160"),
+    }
+    downgrade(url, "0008")
+
+    async def insert(connection: AsyncConnection) -> None:
+        statement = text(
+            "INSERT INTO users (username, username_folded, email, email_folded, password_hash)"
+            " VALUES (:name, :folded, :name, :name, '')"
+        )
+        for name, (folded, _) in names.items():
+            await connection.execute(statement, {"name": name, "folded": folded})
+
+    ask(url, insert)
+    migrate(url)
+    found = "SELECT username, username_folded FROM users"
+    assert dict(fetch_rows(url, found)) == {name: new for name, (_, new) in names.items()}
+    downgrade(url, "0008")
+    assert dict(fetch_rows(url, found)) == {name: old for name, (old, _) in names.items()}
 
 
 def test_four_processes_that_migrate_at_once_do_no_harm(
