@@ -28,6 +28,7 @@ from locations import (
     DATA_FOLDER,
     BucketName,
     Folder,
+    Networks,
     StoreSettings,
     check_env_files,
     check_origin,
@@ -88,7 +89,7 @@ class Settings(BaseSettings):
     # Only these proxies are believed when they say who asks; one on this machine, by default.
     forwarded_allow_ips: str = "127.0.0.1,::1"
     # Nobody's, as those of the proxies are: what many people share is no measure of one of them.
-    shared_addresses: str = "127.0.0.0/8,::1"
+    shared_addresses: Networks = "127.0.0.0/8,::1"
     data_dir: Annotated[Folder, Field(validate_default=True)] = Path(DATA_FOLDER)
     environment: Literal["development", "production"] = "development"
     log_format: Literal["auto", "text", "json"] = "auto"

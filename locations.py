@@ -40,7 +40,17 @@ def _check_bucket_name(name: str) -> str:
     return name
 
 
+def _check_networks(words: str) -> str:
+    for word in filter(None, (word.strip() for word in words.split(","))):
+        try:
+            ipaddress.ip_network(word)
+        except ValueError as err:
+            raise ValueError("must be addresses and networks, as in 127.0.0.1,10.0.0.0/8") from err
+    return words
+
+
 BucketName = Annotated[str, AfterValidator(_check_bucket_name)]
+Networks = Annotated[str, AfterValidator(_check_networks)]
 Folder = Annotated[Path, AfterValidator(count_from_root)]
 
 

@@ -122,7 +122,8 @@ class Limits:
         # Sent once more over a connection that was dead, it may take two.
         (row,) = await self._database.fetch(
             TAKE,
-            key=self._hash(f"{policy.name}\0{subject}"),
+            # An account's number is another subject than a name of the same digits.
+            key=self._hash(f"{policy.name} {subject!r}"),
             token_seconds=policy.token_seconds,
             window_seconds=policy.window_seconds + ROUNDING_SECONDS,
         )
@@ -133,9 +134,7 @@ class Limits:
             raise make_refusal(policy, max(1, math.ceil(wait_seconds)))
 
     def _hash(self, subject: str) -> bytes:
-        return hmac.digest(
-            self._secret, b"rate bucket\0" + subject.encode(errors="replace"), "sha256"
-        )
+        return hmac.digest(self._secret, f"rate bucket {subject}".encode(), "sha256")
 
     def _clean_now_and_then(self) -> None:
         if time.monotonic() - self._cleaned_at >= CLEANING_INTERVAL_SECONDS:

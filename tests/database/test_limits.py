@@ -74,6 +74,8 @@ def test_of_many_tries_at_once_as_many_are_granted_as_the_bucket_holds(
         assert told == [None] * QUOTA + ["login-account"] * 3 * QUOTA
         # Of another's, of another sort, and for another address it says nothing.
         await limits.count_login(None, "ben")
+        assert await count(lambda: limits.count_login(None, 17), QUOTA) == [None] * QUOTA
+        await limits.count_login(None, "17")
         await limits.count_password(None, 1)
         told = await count(lambda: limits.count_registration("192.0.2.1"), 2 * QUOTA)
         assert told == [None] * QUOTA + ["registration-address"] * QUOTA
@@ -142,8 +144,8 @@ def test_full_buckets_go_and_none_names_anybody(
         assert len(rows) == 1 and len(rows[0][0]) == 32
         # Whoever reads the table cannot find out by trying.
         others = Limits(database, limits._tasks, Settings(secret_key=SecretStr("x" * 32)))
-        assert rows[0][0] == limits._hash("login-account\0ben@example.com")
-        assert rows[0][0] != others._hash("login-account\0ben@example.com")
+        assert rows[0][0] == limits._hash("login-account 'ben@example.com'")
+        assert rows[0][0] != others._hash("login-account 'ben@example.com'")
         is_logged = "SELECT relpersistence FROM pg_class WHERE relname = 'rate_buckets'"
         assert await ask(database, is_logged) == [(b"u",)]
 

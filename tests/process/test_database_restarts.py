@@ -106,6 +106,7 @@ def test_restarts_of_postgres_under_load_lose_nothing_and_leak_no_connection(
         database_url=make_database(url, None),
         database_pool_size=pool_size,
         reaper_interval_seconds=0.3,
+        logins_per_account_per_minute=0,
     )
     assert service.process is not None
     clients = [Client(service, number) for number in range(CLIENTS)]

@@ -212,6 +212,9 @@ def test_a_complete_production_is_accepted(load: pytest.MonkeyPatch) -> None:
         ("MAX_UPLOAD_SIZE_BYTES", "0"),
         ("UPLOAD_BUDGET_BYTES", "1048576"),
         ("UPLOAD_WAIT_SECONDS", "-1"),
+        ("SHARED_ADDRESSES", "10.0.0.1/8"),
+        ("SHARED_ADDRESSES", "127.0.0.1,office"),
+        ("LOGINS_PER_ACCOUNT_PER_MINUTE", "-1"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(refusal: Callable[..., str], name: str, value: str) -> None:
