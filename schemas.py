@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import email_validator
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, WithJsonSchema
 
-from credentials import check_new_name, check_new_password, fold_name, normalize_name
+from credentials import check_new_name, fold_name, normalize_name
 from models import LONGEST_FOLDED, Visibility, fold
 from pictures import MetadataName, RenditionFormat
 
@@ -35,7 +35,6 @@ def _check_length(folded: str) -> None:
 def _check_password(password: SecretStr) -> SecretStr:
     if not is_text(password.get_secret_value()):
         raise ValueError("A password must be valid text.")
-    check_new_password(password.get_secret_value())
     return password
 
 

@@ -363,7 +363,7 @@ def _check_name(name: str) -> None:
 
 
 def _check_password(password: str, *known: str) -> None:
-    """Refuse a password that says what the account is known by."""
+    """Refuse one that is guessed first, also by what the account is known by."""
     try:
         check_new_password(password, *known)
     except ValueError as err:
