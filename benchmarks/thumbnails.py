@@ -98,7 +98,8 @@ class Cost:
 class Server(Protocol):
     """What is asked for thumbnails of the photos of a round, which are numbered from 0."""
 
-    port: int
+    @property
+    def port(self) -> int: ...
 
     def read_usage(self) -> Usage: ...
 
