@@ -21,6 +21,7 @@ from photos.listing import (
     read_own_photo,
     read_photo,
     read_photo_to_change,
+    read_photo_to_render,
 )
 from photos.options import (
     MOST_SIDE_PX,
@@ -61,6 +62,7 @@ __all__ = [
     "read_own_photo",
     "read_photo",
     "read_photo_to_change",
+    "read_photo_to_render",
     "replace_photo",
     "write_rendition",
 ]

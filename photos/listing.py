@@ -60,11 +60,22 @@ async def list_account(
     return page
 
 
-async def read_photo(
-    db: AsyncSession, photo_id: int, viewer_id: int | None, is_shown_by_link: bool = False
-) -> Photo:
-    """Read a photo that the viewer may see, or whoever has a link. Raises PhotoNotFound."""
+async def read_photo(db: AsyncSession, photo_id: int, viewer_id: int | None) -> Photo:
+    """Read a photo that the viewer may see. Raises PhotoNotFound."""
     photo = await db.get(Photo, photo_id)
+    if photo is None or not _may_see(photo, viewer_id):
+        raise PhotoNotFound
+    return photo
+
+
+async def read_photo_to_render(
+    db: AsyncSession, photo_id: int, viewer_id: int | None, is_shown_by_link: bool
+) -> Photo:
+    """Read a photo that the viewer may see, or whoever has a link, without its thumbnails.
+
+    That is one round trip less. Raises PhotoNotFound.
+    """
+    photo = await db.get(Photo, photo_id, options=[lazyload(Photo.thumbnails)])
     if photo is None or not (is_shown_by_link or _may_see(photo, viewer_id)):
         raise PhotoNotFound
     return photo

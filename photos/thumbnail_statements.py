@@ -25,7 +25,7 @@ from sqlalchemy.types import BigInteger, String
 
 from database import LOWER_DURABILITY, Statement
 from files.leases import LEASE_SECONDS
-from models import Photo, Thumbnail
+from models import Photo, StoredFile, Thumbnail
 
 # What failed is left alone for a second, then two, four, ... a minute: a store that is away is not
 # asked by every page that shows the photo.
@@ -93,6 +93,12 @@ GIVE_UP = Statement(
         retry_at=func.now() + _BACKOFF,
     )
     .returning(Thumbnail.rendition, literal_column(LOWER_DURABILITY))
+)
+# For a session: the file as others know it. Built once, which takes longer than to be answered.
+SELECT_FILE = (
+    select(StoredFile)
+    .join(Thumbnail, Thumbnail.file_id == StoredFile.id)
+    .where(_is_of_master, Thumbnail.rendition == bindparam("rendition"))
 )
 READ = Statement(
     select(

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
-from sqlalchemy import Select, select
-
 import faults
 import jobs
 from database import Row, Transaction
@@ -26,7 +24,7 @@ from errors import (
 from files import Backends
 from files.change import Change
 from files.leases import renew_lease
-from models import Photo, StoredFile, Thumbnail
+from models import Photo, StoredFile
 from photos import thumbnail_statements as statements
 from photos.gallery import find_kind, read_locked
 from photos.options import ThumbnailOptions, WantedFormat, read_rendition, write_rendition
@@ -191,7 +189,8 @@ class Thumbnails:
 
     async def _find(self, photo: Photo, rendition: Rendition) -> StoredFile | None:
         async with self._backends.database.reader() as db:
-            file: StoredFile | None = await db.scalar(_select_file(photo, rendition))
+            wanted = {**_identify(photo), "rendition": write_rendition(rendition)}
+            file: StoredFile | None = await db.scalar(statements.SELECT_FILE, wanted)
             return file
 
     async def _is_resting(self, photo: Photo, rendition: Rendition) -> bool:
@@ -226,16 +225,3 @@ def list_presets(photo: Photo, widths: Sequence[int]) -> list[tuple[int, Renditi
 def _identify(photo: Photo) -> dict[str, object]:
     """Name the master whose thumbnails are meant, and how they are made."""
     return {"photo_id": photo.id, "master_id": photo.master_id, "version": VERSION}
-
-
-def _select_file(photo: Photo, rendition: Rendition) -> Select[StoredFile]:
-    return (
-        select(StoredFile)
-        .join(Thumbnail, Thumbnail.file_id == StoredFile.id)
-        .where(
-            Thumbnail.photo_id == photo.id,
-            Thumbnail.master_id == photo.master_id,
-            Thumbnail.version == VERSION,
-            Thumbnail.rendition == write_rendition(rendition),
-        )
-    )

@@ -100,7 +100,7 @@ async def read_thumbnail(
     is_shown_by_link = sig is not None and expires is not None
     async with database.reader() as db:
         viewer_id = viewer.id if viewer else None
-        photo = await photos.read_photo(db, photo_id, viewer_id, is_shown_by_link)
+        photo = await photos.read_photo_to_render(db, photo_id, viewer_id, is_shown_by_link)
     if sig is None and preset is None:
         raise BadSignature
     rendition = options.resolve(photo.master, accept)
