@@ -21,12 +21,15 @@ from database import (
 )
 from files import statements
 from files.change import OUTCOME_LOCK_TIMEOUT_MS
+from photos import statements as photo_statements
+from photos import thumbnail_statements
 from tests.support.databases import make_database
 from tests.support.pictures import jpeg
 from tests.support.postgres import PostgresProxy, RoundTrip
 from tests.support.services import START_SECONDS, Account, Service
 
 IDENTITY = "select users.id"
+FIND_FILE = "select stored_files"
 BEGIN = "begin isolation level read committed"
 
 
@@ -74,7 +77,7 @@ def record(
     """What the service waited for until it had answered, which is one connection's."""
     with wire.record() as trips:
         answer = ask()
-    assert answer.is_success, answer.text
+    assert answer.is_success or answer.is_redirect, answer.text
     assert len({trip.connection for trip in trips}) == 1
     assert all(trip.is_executed for trip in trips), "a statement was not prepared any more"
     return trips
@@ -130,6 +133,39 @@ def test_a_read_costs_one_round_trip(
     with service.client() as client:
         trips = record(wire, service, lambda: client.get(path.format(id=bob.id)))
     assert_are(trips, "select")
+
+
+def test_a_new_thumbnail_costs_eleven_round_trips_and_one_that_is_there_two(
+    wire: PostgresProxy, service: Service, bob: Account
+) -> None:
+    with service.client(bob) as client:
+
+        def add_photo() -> int:
+            sent = {"file": jpeg(320, 240)}
+            answer = client.post("/photos", files=sent, data={"visibility": "public"})
+            photo_id: int = answer.raise_for_status().json()["id"]
+            return photo_id
+
+        def ask(photo_id: int) -> httpx.Response:
+            return service.get_picture(f"/photos/{photo_id}/thumbnail?preset=160&format=jpeg")
+
+        for _ in range(3):
+            ask(add_photo())
+        photo_id = add_photo()
+    changes = (statements.LOCK_OWNER, statements.ATTACH, photo_statements.READ_PHOTO)
+    assert_are(
+        record(wire, service, lambda: ask(photo_id)),
+        "select photos",
+        FIND_FILE,
+        plain(thumbnail_statements.CLAIM),
+        plain(statements.RESERVE),
+        BEGIN,
+        *(plain(statement) for statement in changes),
+        plain(thumbnail_statements.PUBLISH),
+        "commit",
+        FIND_FILE,
+    )
+    assert_are(record(wire, service, lambda: ask(photo_id)), "select photos", FIND_FILE)
 
 
 def test_every_transaction_opens_with_one_message_that_says_all_that_holds_in_it(
