@@ -206,6 +206,12 @@ def find_difference(thumbnail: Image.Image, reference: Image.Image) -> float:
     return sum(means) / len(means)
 
 
+def find_node() -> Path | None:
+    """Find the Node that was brought; None unless it, thumbor and ipx are all there."""
+    node = next(RIVALS.glob(NODE), None)
+    return node if node and THUMBOR.exists() and IPX.exists() else None
+
+
 @contextmanager
 def running_rival(command: Sequence[str], port: int, log: Path) -> Iterator[int]:
     """A server, from when it takes connections; yields its process id."""
@@ -239,10 +245,9 @@ def running_thumbor(photos: Path, folder: Path) -> Iterator[Rival]:
 
 @contextmanager
 def running_ipx(photos: Path, folder: Path) -> Iterator[Rival]:
-    (node,) = RIVALS.glob(NODE)
     port = free_port()
     serving = ["serve", "--dir", str(photos), "--host", "127.0.0.1", "--port", str(port)]
-    with running_rival([str(node), str(IPX), *serving], port, folder / "ipx.log") as pid:
+    with running_rival([str(find_node()), str(IPX), *serving], port, folder / "ipx.log") as pid:
         yield Rival(port, pid, "/s_{side}x{side},f_{format}/{photo}.jpg")
 
 
@@ -334,7 +339,7 @@ def main(arguments: list[str]) -> int:
         "--check", action="store_true", help="exit with 1 unless it costs as little as it should"
     )
     options = parser.parse_args(arguments)
-    if not THUMBOR.exists() or not IPX.exists():
+    if find_node() is None:
         sys.exit("There is no thumbor or ipx in .rivals/: scripts/compare_thumbnails brings them.")
     count = WARM_PHOTOS + options.photos
     photo = encode(draw_photo(*find_sides(options.megapixels)), "jpeg")

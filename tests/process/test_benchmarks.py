@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageFilter
 
-from benchmarks import image_step, memory, replace, streaming
+from benchmarks import image_step, memory, replace, streaming, thumbnails
 from benchmarks.load import Answer
 from benchmarks.textbook import textbook_image
+from photos import WantedFormat
 from pictures import examine
-from tests.support.pictures import corners, encoded, phone_photo
+from tests.support.pictures import corners, encoded, phone_photo, quarters
 from tests.support.services import ROOT, Account, Service
 
 # Below the limit of a test, so that nothing that the command started outlives it.
@@ -266,3 +267,50 @@ def test_streaming_is_checked_on_its_speed_and_its_memory() -> None:
     assert streaming.find_shortfalls("", rounds(1, most_bytes)) == []
     assert len(streaming.find_shortfalls("", rounds(1.01, most_bytes))) == 1
     assert len(streaming.find_shortfalls("", rounds(1, most_bytes + 1))) == 1
+
+
+@pytest.mark.skipif(
+    not thumbnails.find_node(), reason="scripts/compare_thumbnails has brought no thumbor and ipx"
+)
+def test_a_thumbnail_is_measured_beside_thumbor_and_ipx() -> None:
+    sizes = ("--megapixels", "1", "--photos", "4", "--rounds", "1")
+    *lines, masters, _ = run("benchmarks.thumbnails", *sizes).splitlines()[2:]
+    assert [line.split()[:2] for line in lines] == [
+        *(["jpeg", "1"], ["webp", "1"]),
+        *(["jpeg", "median"], ["webp", "median"]),
+    ]
+    assert " ms a photo here" in masters
+    own_ms, postgres_ms, thumbor_ms, ipx_ms, to_thumbor, to_ipx = map(float, lines[0].split()[2:])
+    assert (own_ms + postgres_ms) / thumbor_ms == pytest.approx(to_thumbor, abs=0.01)
+    assert (own_ms + postgres_ms) / ipx_ms == pytest.approx(to_ipx, abs=0.01)
+
+
+def test_a_thumbnail_is_checked_on_its_cost_beside_each_with_postgres() -> None:
+    def rounds(cpu_ms: float, postgres_ms: float) -> list[thumbnails.Round]:
+        others = {"thumbor": thumbnails.Cost(200, 0), "ipx": thumbnails.Cost(40, 0)}
+        return [
+            thumbnails.Round(thumbnails.Cost(own_ms, postgres_ms), others)
+            for own_ms in (cpu_ms / 2, cpu_ms, cpu_ms * 2)
+        ]
+
+    assert thumbnails.find_shortfalls(rounds(30, 10)) == []
+    assert len(thumbnails.find_shortfalls(rounds(30, 10.1))) == 1, "more than ipx"
+    assert len(thumbnails.find_shortfalls(rounds(40.1, 10))) == 2, "and more than thumbor's quarter"
+
+
+@pytest.mark.parametrize(
+    ("content", "is_right"),
+    [
+        (encoded(quarters(300, 300)), True),
+        (encoded(quarters(300, 299)), False),
+        (encoded(quarters(300, 300), "WEBP"), False),
+        (encoded(quarters(300, 300).transpose(Image.Transpose.ROTATE_180)), False),
+    ],
+)
+def test_a_thumbnail_that_was_not_asked_for_is_not_measured(content: bytes, is_right: bool) -> None:
+    reference = quarters(300, 300)
+    if is_right:
+        thumbnails.check_thumbnail(content, WantedFormat.JPEG, reference)
+    else:
+        with pytest.raises(RuntimeError):
+            thumbnails.check_thumbnail(content, WantedFormat.JPEG, reference)
