@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from PIL import Image, ImageChops, ImageOps, ImageStat
@@ -95,17 +94,6 @@ class Cost:
         return self.service_cpu_ms + self.postgres_cpu_ms
 
 
-class Server(Protocol):
-    """What is asked for thumbnails of the photos of a round, which are numbered from 0."""
-
-    @property
-    def port(self) -> int: ...
-
-    def read_usage(self) -> Usage: ...
-
-    def write_path(self, photo: int, wanted: WantedFormat) -> str: ...
-
-
 @dataclass
 class Darkroom:
     """This checkout's service, with its photos of this round."""
@@ -163,7 +151,9 @@ class Rival:
         return self.path.format(side=SIDE_PX, format=wanted, photo=photo)
 
 
-def run_round(server: Server, wanted: WantedFormat, count: int, reference: Image.Image) -> Cost:
+def run_round(
+    server: Darkroom | Rival, wanted: WantedFormat, count: int, reference: Image.Image
+) -> Cost:
     """Ask for each thumbnail once, after some that do not count; each must be what was asked."""
     paths = [server.write_path(photo, wanted) for photo in range(WARM_PHOTOS + count)]
     with closing(HTTPConnection("127.0.0.1", server.port, timeout=ANSWER_SECONDS)) as connection:
