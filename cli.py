@@ -44,6 +44,10 @@ from storage import Stores
 JOBS_FINISH_SECONDS = 15.0
 # Of `check`, `sweep` and `find`, whose 1 tells what they found.
 NOT_LOOKED_STATUS = 2
+LATE_JOBS = (
+    "{} jobs have been due for over ten minutes. Does nobody do them? It takes a service with"
+    " EMBEDDED_JOBS=true, or `cli.py worker`."
+)
 CLAIM_HELP = (
     "mark the current store as this database's, which alone may delete there: a step of its own,"
     " so that a trial service pointed at the wrong bucket does not come to own it in passing"
@@ -62,10 +66,10 @@ async def migrate(backends: Backends) -> int:
 async def work(backends: Backends) -> int:
     """Delete what is due and do jobs as a process of its own, until SIGTERM or Ctrl-C.
 
-    Any number may share the work.
+    Any number may share the work. A second Ctrl-C gives back the jobs that have begun.
     """
     logs.configure(backends.settings.log_format)
-    reaping = asyncio.ensure_future(reaper.reap_forever(backends))
+    reaping = asyncio.create_task(reaper.reap_forever(backends))
     settings = backends.settings
     decoders = DecoderPool(requires_confinement=settings.decoder_sandbox == "required")
     decoders.warm()
@@ -73,8 +77,15 @@ async def work(backends: Backends) -> int:
     thumbnails = Thumbnails(backends, Decoding(decoders, settings))
     worker = Worker(backends.database, make_handlers(thumbnails))
     worker.start()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, reaping.cancel)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, reaping.cancel)
+
+    def interrupt() -> None:
+        if reaping.cancelling():  # it was told to end before
+            worker.hurry()
+        reaping.cancel()
+
+    loop.add_signal_handler(signal.SIGINT, interrupt)
     await asyncio.wait({reaping})
     await worker.stop(JOBS_FINISH_SECONDS)
     decoders.close()
@@ -116,6 +127,8 @@ async def run_check(backends: Backends) -> int:
     """
     report = await check.check(backends)
     print(json.dumps(report.as_json(), indent=2))
+    if report.late_jobs:
+        print(LATE_JOBS.format(report.late_jobs), file=sys.stderr)
     return 0 if report.is_well else 1
 
 

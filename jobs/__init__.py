@@ -5,7 +5,7 @@ deletions are none: their rows are in `files`.
 """
 
 from jobs.performer import Handlers
-from jobs.repository import enqueue
+from jobs.repository import count_late, enqueue
 from jobs.worker import Worker
 
-__all__ = ["Handlers", "Worker", "enqueue"]
+__all__ = ["Handlers", "Worker", "count_late", "enqueue"]

@@ -51,6 +51,12 @@ UPDATE pgqueuer
 SET status = 'queued', queue_manager_id = NULL, updated = now(), attempts = attempts + 1
 WHERE status = 'picked' AND heartbeat < now() - $1::interval
 """
+# What is due begins within seconds; this long it takes only where there is far too much, or nobody
+# who does jobs.
+LATE = timedelta(minutes=10)
+COUNT_LATE = """
+SELECT count(*) FROM pgqueuer WHERE status = 'queued' AND execute_after < now() - $1::interval
+"""
 FORGET_OLD_LOG = "DELETE FROM pgqueuer_log WHERE created < now() - $1::interval"
 
 
@@ -74,6 +80,17 @@ async def enqueue(
         dedupe_key=f"{name} {payload}" if is_once else None,
         on_conflict="skip",
     )
+
+
+async def count_late(database: Database) -> int:
+    """Count the jobs that have been due for ten minutes and that nobody has begun.
+
+    Raises DatabaseUnavailable.
+    """
+    (row,) = await open_repository(database).driver.fetch(COUNT_LATE, LATE)
+    count = row["count"]
+    assert isinstance(count, int)
+    return count
 
 
 def open_repository(source: Database | Transaction) -> "Repository":

@@ -32,6 +32,7 @@ class Worker:
         self._handlers = handlers
         self._performer = Performer(handlers)
         self._closing = asyncio.Event()
+        self._hurrying = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -48,10 +49,20 @@ class Worker:
         self.close()
         if self._running is None:
             return
-        await asyncio.wait({self._running}, timeout=patience_seconds)
+        hurrying = asyncio.create_task(self._hurrying.wait())
+        await asyncio.wait(
+            {self._running, hurrying},
+            timeout=patience_seconds,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        hurrying.cancel()
         if not self._running.done():
             self._performer.give_back()
             await asyncio.wait({self._running}, timeout=GIVE_BACK_SECONDS)
+
+    def hurry(self) -> None:
+        """Give back at once what `stop` waits for, or would wait for."""
+        self._hurrying.set()
 
     async def _run(self) -> None:
         while not self._closing.is_set():

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, exists, func, or_, select
 
+import jobs
 from config import MIB
 from errors import ObjectNotFound, StoreError
 from files import Backends, kinds
@@ -54,6 +55,7 @@ class CheckReport:
 
     rows: dict[str, int]  # by state
     failing: int  # deletions, which are not wrong yet
+    late_jobs: int  # neither are these
     objects: int = 0
     size_bytes: int = 0  # of the objects
     missing: Keys = field(default_factory=Keys)
@@ -90,6 +92,7 @@ class CheckReport:
             "bytes": self.size_bytes,
             **{name: keys.first for name, keys in self.findings.items()},
             "failing": self.failing,
+            "late_jobs": self.late_jobs,
             "counts": {name: keys.count for name, keys in self.findings.items()},
             "ok": self.is_well,
         }
@@ -137,7 +140,7 @@ async def _count_rows(backends: Backends) -> CheckReport:
         for state, count in await db.execute(by_state):
             rows[str(state)] = count
         failing = await db.scalar(select(func.count()).where(IS_FAILING))
-    return CheckReport(rows, failing or 0)
+    return CheckReport(rows, failing or 0, await jobs.count_late(backends.database))
 
 
 def _is_referred() -> ColumnElement[bool]:

@@ -1,16 +1,19 @@
 """The statements of thumbnails: claimed, published, given up; compiled once, one round trip each.
 
 A claim needs no lock of the owner's, a publication runs under it, as every change of files does.
+Whatever locks several rows locks them in one order, so that no two wait for each other.
 """
 
 from datetime import timedelta
 
 from sqlalchemy import (
+    ColumnElement,
     SmallInteger,
     Uuid,
     any_,
     bindparam,
     cast,
+    collate,
     delete,
     func,
     literal_column,
@@ -18,6 +21,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
@@ -45,6 +49,15 @@ _are_ours = (
     & (Thumbnail.claim == bindparam("claim", type_=Uuid))
     & Thumbnail.file_id.is_(None)
 )
+
+
+def _lock(which: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Say that a row is one of these, which are locked in the order of claims (Python's)."""
+    key = (Thumbnail.photo_id, Thumbnail.master_id, Thumbnail.rendition, Thumbnail.version)
+    order = (Thumbnail.master_id, Thumbnail.version, collate(Thumbnail.rendition, "C"))
+    locked = select(*key).where(which).order_by(*order).with_for_update().cte("locked")
+    return tuple_(*key) == tuple_(*(locked.c[column.key] for column in key))
+
 
 _asked = func.unnest(bindparam("renditions", type_=ARRAY(String))).column_valued("asked")
 _claiming = insert(Thumbnail).from_select(
@@ -79,13 +92,13 @@ CLAIM = Statement(
 )
 RENEW = Statement(
     update(Thumbnail)
-    .where(_are_ours)
+    .where(_lock(_are_ours))
     .values(claimed_until=_lease_end)
     .returning(Thumbnail.rendition, literal_column(LOWER_DURABILITY))
 )
 GIVE_UP = Statement(
     update(Thumbnail)
-    .where(_are_ours)
+    .where(_lock(_are_ours))
     .values(
         claim=null(),
         claimed_until=null(),
@@ -116,7 +129,9 @@ _made = (
 # Returns those that nobody else had published.
 PUBLISH = Statement(
     update(Thumbnail)
-    .where(_is_of_master, Thumbnail.rendition == _made.c.rendition, Thumbnail.file_id.is_(None))
+    .where(
+        _lock(_are_given & Thumbnail.file_id.is_(None)), Thumbnail.rendition == _made.c.rendition
+    )
     .values(
         file_id=cast(_made.c.file_id, BigInteger),
         claim=null(),
@@ -128,6 +143,6 @@ PUBLISH = Statement(
 )
 DROP = Statement(
     delete(Thumbnail)
-    .where(Thumbnail.photo_id == bindparam("photo_id"))
+    .where(_lock(Thumbnail.photo_id == bindparam("photo_id")))
     .returning(Thumbnail.file_id)
 )

@@ -9,6 +9,7 @@ import logging
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 
 import faults
@@ -20,6 +21,7 @@ from errors import (
     PhotoChanged,
     PhotoNotFound,
     ThumbnailNotReady,
+    UserNotFound,
 )
 from files import Backends
 from files.change import Change
@@ -29,7 +31,7 @@ from photos import thumbnail_statements as statements
 from photos.gallery import find_kind, read_locked
 from photos.options import ThumbnailOptions, WantedFormat, read_rendition, write_rendition
 from photos.stored import read_file
-from pictures import Rendition, price_renditions
+from pictures import ForeignRendition, Rendition, price_renditions
 from pictures.decoding import Decoding
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,16 @@ PRESET_FORMATS = (WantedFormat.WEBP, WantedFormat.JPEG)
 RENDER_THUMBNAIL = "render_thumbnail"
 # How often somebody else's work is looked at.
 LOOK_SECONDS = 0.1
+# What a job does not have to try again.
+GONE = (PhotoChanged, PhotoNotFound, UserNotFound)
+
+
+@dataclass
+class _Search:
+    """What requests of one process wait for, and until when the last one to come does."""
+
+    give_up_at: float = 0.0  # of the event loop's clock
+    finding: asyncio.Future[StoredFile] = field(init=False)
 
 
 class Thumbnails:
@@ -53,7 +65,7 @@ class Thumbnails:
     def __init__(self, backends: Backends, decoding: Decoding) -> None:
         self._backends = backends
         self._decoding = decoding
-        self._wanted: dict[tuple[int, str], asyncio.Future[StoredFile]] = {}
+        self._searches: dict[tuple[int, str], _Search] = {}
 
     async def find_or_make(self, photo: Photo, rendition: Rendition) -> StoredFile:
         """Return the file of a thumbnail, which is made if nobody has.
@@ -63,26 +75,31 @@ class Thumbnails:
         StoreError, UserNotFound, UploadExpired, OutcomeUnknown or DatabaseUnavailable.
         """
         key = (photo.master_id, write_rendition(rendition))
-        finding = self._wanted.get(key)
-        if finding is None:
-            finding = self._backends.tasks.start(self._find_or_make(photo, rendition))
-            self._wanted[key] = finding
-            finding.add_done_callback(lambda _: self._wanted.pop(key))
+        search = self._searches.get(key)
+        if search is None:
+            search = _Search()
+            search.finding = self._backends.tasks.start(
+                self._find_or_make(photo, rendition, search)
+            )
+            self._searches[key] = search
+            search.finding.add_done_callback(lambda _: self._searches.pop(key))
+        search.give_up_at = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                return await asyncio.shield(finding)
+                return await asyncio.shield(search.finding)
         except TimeoutError as err:
             raise ThumbnailNotReady from err
 
-    async def _find_or_make(self, photo: Photo, rendition: Rendition) -> StoredFile:
-        give_up_at = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    async def _find_or_make(
+        self, photo: Photo, rendition: Rendition, search: _Search
+    ) -> StoredFile:
         while True:
             file = await self._find(photo, rendition)
             if file is not None:
                 return file
             if await self.make(photo, [rendition]):
                 continue
-            is_late = asyncio.get_running_loop().time() > give_up_at
+            is_late = asyncio.get_running_loop().time() > search.give_up_at
             if is_late or await self._is_resting(photo, rendition):
                 raise ThumbnailNotReady
             await asyncio.sleep(LOOK_SECONDS)
@@ -113,7 +130,7 @@ class Thumbnails:
         async with self._backends.database.reader() as db:
             photo = await db.get(Photo, photo_id)
         if photo is not None and photo.master_id == master_id:
-            with suppress(PhotoChanged, PhotoNotFound):
+            with suppress(*GONE):
                 await self.find_or_make(photo, read_rendition(rendition))
 
     async def make_presets(self, photo_id: int) -> None:
@@ -125,7 +142,7 @@ class Thumbnails:
             photo = await db.get(Photo, photo_id)
         if photo is not None:
             presets = list_presets(photo, self._backends.settings.thumbnail_widths)
-            with suppress(PhotoChanged, PhotoNotFound):  # another job came with that change
+            with suppress(*GONE):  # another job came with that change
                 await self.make(photo, [rendition for _, rendition in presets])
             names = [write_rendition(rendition) for _, rendition in presets]
             rows = await self._backends.database.fetch(
@@ -165,7 +182,7 @@ class Thumbnails:
         cost = price_renditions(size, master.size_bytes, renditions)
         try:
             pictures = await self._decoding.render(cost, partial(read_file, master), renditions)
-        except BadPicture as err:  # which our own masters are not
+        except (BadPicture, ForeignRendition) as err:  # our own masters are what their rows say
             logger.error("the master %s cannot be rendered: %r", master.key, err)
             raise ThumbnailNotReady from err
         async with Change(self._backends, photo.owner_id) as change:

@@ -7,7 +7,13 @@ decoding library: the pool and the slots are imported by their full names.
 from pictures.costs import Cost, examine, price_renditions
 from pictures.formats import PICTURES_TAKEN
 from pictures.placeholder_png import draw_placeholder
-from pictures.renditions import Fit, Rendition, RenditionFormat, resolve_rendition
+from pictures.renditions import (
+    Fit,
+    ForeignRendition,
+    Rendition,
+    RenditionFormat,
+    resolve_rendition,
+)
 from pictures.values import Crop, MetadataName, ProcessedImage, make_filename
 
 __all__ = [
@@ -15,6 +21,7 @@ __all__ = [
     "Cost",
     "Crop",
     "Fit",
+    "ForeignRendition",
     "MetadataName",
     "ProcessedImage",
     "Rendition",

@@ -55,7 +55,8 @@ class Decoding:
         """Make these of a stored master, which `fetch` reads once there is a slot for it.
 
         The cost is what costs.price_renditions told. Raises what image_utils.make_renditions
-        raises, what `fetch` raises, Busy, ShuttingDown, UndecodablePicture and DecoderUnavailable.
+        raises, what `fetch` raises, Busy, ShuttingDown, UndecodablePicture and DecoderUnavailable;
+        ForeignRendition where the master has other sides than those it was resolved against.
         """
         return await self._slots.run_stored(cost, fetch, partial(self._render, cost, renditions))
 

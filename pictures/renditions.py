@@ -112,17 +112,24 @@ def resolve_rendition(
     return Rendition(*size, Fit.INSIDE if is_filled else fit, rendition_format)
 
 
+class ForeignRendition(ValueError):
+    """A rendition that was resolved against another master's sides."""
+
+
 def check_renditions(renditions: Sequence[Rendition], master_size: Size) -> None:
     """Raise ValueError unless they can be one job on a master of these sides.
 
-    That is, at most MOST_RENDITIONS that were resolved against them, no two of which are alike.
+    That is, at most MOST_RENDITIONS, no two of which are alike. Raises ForeignRendition for one
+    that was not resolved against them.
     """
     if not 0 < len(renditions) <= MOST_RENDITIONS or len({*renditions}) < len(renditions):
         raise ValueError(f"{len(renditions)} renditions at once, of which some may be alike")
     for rendition in renditions:
         resolved = resolve_rendition(*rendition.size, rendition.fit, rendition.format, master_size)
         if resolved != rendition:
-            raise ValueError(f"a rendition of {master_size} pixels: {rendition} is {resolved}")
+            raise ForeignRendition(
+                f"a rendition of {master_size} pixels: {rendition} is {resolved}"
+            )
 
 
 def fit_inside(box: Size, master_size: Size) -> Size:

@@ -29,12 +29,14 @@ def load(
     deleting_account: bool = False,
     removals: float = REMOVALS,
     photos: Shares | None = ALL,
+    clients_of_one_gallery: int = 1,
 ) -> Iterator[threading.Event]:
     """Clients that change two accounts until the service
     is gone or the context ends; yields their end.
 
     The first account has one client for its picture and one for its photos, so that each answer
-    can be compared; the second has three and one at once and, if asked for, one that deletes it.
+    can be compared; the second has three and one at once (or as many `clients_of_one_gallery`) and,
+    if asked for, one that deletes it.
     Without `many` there is the first alone, without `photos` or `pictures` nobody who changes
     those. `removals` is the share of changes that take the picture away, `photos` how often each
     change of photos is made.
@@ -50,7 +52,8 @@ def load(
     if photos is not None:
         loops.append(partial(PhotoClient(lane, calm, photos, is_alone=True).work, ending))
     if photos is not None and many:
-        loops.append(partial(PhotoClient(lane, busy, photos, is_alone=False).work, ending))
+        client = PhotoClient(lane, busy, photos, is_alone=False)
+        loops += [partial(client.work, ending)] * clients_of_one_gallery
     if deleting_account:
         loops.append(lambda: clients.delete(busy, ending))
     threads = [threading.Thread(target=clients.watched, args=(loop,)) for loop in loops]

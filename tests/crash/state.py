@@ -138,6 +138,8 @@ class State:
     def let_claims_end(self) -> None:
         """Let the time pass after which another service does
         what a dead one has begun, or has put off: thumbnails and jobs.
+
+        A job that fails once more is tried again soon, as if it were for the first time.
         """
         self.sql(
             "UPDATE thumbnails SET claimed_until = claimed_until - $1::interval,"
@@ -146,7 +148,7 @@ class State:
         )
         self.sql(
             "UPDATE pgqueuer SET heartbeat = heartbeat - $1::interval,"
-            " execute_after = execute_after - $1::interval",
+            " execute_after = execute_after - $1::interval, attempts = 0",
             CLAIMS_END,
         )
 

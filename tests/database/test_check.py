@@ -56,7 +56,20 @@ def test_the_command_says_what_is_there_and_that_all_is_well(stock: Stock) -> No
     assert findings(report) == {}
     assert report["rows"] == {"live": 4, "pending": 2, "doomed": 2, "deleting": 3}
     assert report["objects"] == 7 and report["bytes"] == 6 + check.CHUNK_BYTES + 1 + 3
-    assert report["failing"] == 0
+    assert (report["failing"], report["late_jobs"]) == (0, 0)
+
+
+def test_jobs_that_nobody_does_are_told_and_are_nothing_wrong(stock: Stock) -> None:
+    stock.service.sql(
+        "INSERT INTO pgqueuer (priority, entrypoint, status, execute_after)"
+        " SELECT 0, 'render_presets', status::pgqueuer_status, now() - minutes * interval '1 min'"
+        " FROM (VALUES ('queued', 11), ('queued', 12), ('queued', 9), ('queued', -1),"
+        " ('picked', 11)) AS jobs (status, minutes)"
+    )
+    run = stock.run("check")
+    assert run.returncode == 0
+    assert json.loads(run.stdout)["late_jobs"] == 2
+    assert run.stderr.startswith("2 jobs have been due for over ten minutes.")
 
 
 @pytest.mark.parametrize(

@@ -395,8 +395,11 @@ def folder(tmp_path: Path) -> Path:
 
 @contextlib.contextmanager
 def working_process(url: str, folder: Path, log: Path) -> Iterator[warm.Forked]:
-    """`cli.py worker`, with the jobs of the tests."""
-    constants = {"jobs.worker.STALLED_AFTER_SECONDS": 1.0}
+    """`cli.py worker`, with the jobs of the tests; told to end once, it ends when they are done."""
+    constants = {
+        "jobs.worker.STALLED_AFTER_SECONDS": 1.0,
+        "cli.JOBS_FINISH_SECONDS": 10 * WAIT_SECONDS,
+    }
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -444,6 +447,27 @@ def test_the_job_of_a_killed_worker_is_done_by_another(
         assert worker.wait(30) == 0
     assert read_notes(folder) == ["first"]
     run(url, until_over)
+    assert log.read_text() == ""
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_ctrl_c_ends_a_worker_which_gives_back_its_job(
+    url: str, folder: Path, tmp_path: Path, first: signal.Signals
+) -> None:
+    run(url, partial(add, name="hold", arguments={"name": "long"}))
+    log = tmp_path / "worker.log"
+    with working_process(url, folder, log) as worker:
+        wait_until((folder / "long.begun").exists, "the worker is in the middle of the job")
+        worker.send_signal(first)
+        with pytest.raises(subprocess.TimeoutExpired):
+            worker.wait(0.3)
+        worker.send_signal(signal.SIGINT)
+        assert worker.wait(WAIT_SECONDS) == 0
+
+    async def story(database: Database) -> None:
+        assert await read_rows(database) == [("hold", "queued", 1)]
+
+    run(url, story)
     assert log.read_text() == ""
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from errors import PhotoChanged, PhotoNotFound, StoreUnavailable, ThumbnailNotReady
-from files import Backends
+from files import Backends, delete_account
 from models import Photo, StoredFile
 from photos import (
     RENDER_THUMBNAIL,
@@ -217,6 +217,29 @@ def test_what_another_process_makes_is_waited_for_with_patience(
     tell(story)
 
 
+def test_whoever_comes_later_has_the_same_patience(
+    tell: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(studio: Studio) -> None:
+        maker = studio.open_another(studio.decoding)
+        making = asyncio.create_task(maker.make(studio.photo, [SMALL]))
+        await studio.decoding.begun.wait()
+        idle = studio.open_another(HeldDecoding())
+        with monkeypatch.context() as patch:
+            patch.setattr(thumbnails, "PATIENCE_SECONDS", SHORT_SECONDS)
+            first = asyncio.create_task(idle.find_or_make(studio.photo, SMALL))
+            await asyncio.sleep(0)
+        later = asyncio.create_task(idle.find_or_make(studio.photo, SMALL))
+        with pytest.raises(ThumbnailNotReady):
+            await first
+        await asyncio.sleep(3 * thumbnails.LOOK_SECONDS)  # for the first one it would be over
+        studio.decoding.gate.set()
+        assert await making
+        assert isinstance(await later, StoredFile)
+
+    tell(story)
+
+
 def test_whoever_does_not_wait_orders_it_and_it_is_ordered_once(
     tell: Callable[[Story], None],
 ) -> None:
@@ -377,6 +400,20 @@ def test_the_thumbnail_of_what_was_deleted_meanwhile_leaves_nothing(
         with pytest.raises(PhotoNotFound):
             await asking
         await studio.backends.tasks.wait_for_all(START_SECONDS)
+        assert (await studio.find_files(), studio.stock.objects()) == ([], set())
+
+    tell(story)
+
+
+def test_presets_of_an_account_that_goes_meanwhile_are_no_failure(
+    tell: Callable[[Story], None],
+) -> None:
+    async def story(studio: Studio) -> None:
+        making = asyncio.create_task(studio.thumbnails.make_presets(studio.photo.id))
+        await studio.decoding.begun.wait()
+        await delete_account(studio.backends, studio.photo.owner_id)
+        studio.decoding.gate.set()
+        await making
         assert (await studio.find_files(), studio.stock.objects()) == ([], set())
 
     tell(story)

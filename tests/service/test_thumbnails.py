@@ -488,6 +488,21 @@ def test_a_store_that_is_away_is_a_503_and_is_not_asked_again_at_once(
     assert are_stored(read(shared_service, photo_id))
 
 
+def test_a_row_that_lies_about_its_masters_sides_is_a_503_and_an_error_in_the_log(
+    shared_service: Service, account: Account
+) -> None:
+    width_px, height_px = MASTER_SIDES_PX
+    smaller = jpeg(width_px // 2, height_px // 2)
+    photo_id = store_photo(shared_service, account.id, master=smaller)
+    answer = ask_for(shared_service, photo_id, "preset=160&format=webp")
+    assert_problem(answer, 503, "thumbnail_not_ready")
+    failed = "SELECT FROM thumbnails WHERE photo_id = $1 AND failures = 1 AND claim IS NULL"
+    wait_until(lambda: shared_service.sql(failed, photo_id), "the failure is noted")
+    errors = [line for line in shared_service.log().splitlines() if "cannot be rendered" in line]
+    assert len(errors) == 1 and "160" in errors[0] and "80" in errors[0]
+    assert len(list_files(shared_service, account)) == 2
+
+
 def set_retry(service: Service, photo_id: int, after: str) -> None:
     service.sql(
         f"UPDATE thumbnails SET retry_at = now() + interval '{after}' WHERE photo_id = $1", photo_id
