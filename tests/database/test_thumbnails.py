@@ -343,6 +343,28 @@ def test_what_has_failed_is_left_alone_for_a_while_and_made_later(
     tell(story)
 
 
+def test_what_was_made_in_an_earlier_way_is_made_anew_and_goes_with_the_photo(
+    tell: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(studio: Studio) -> None:
+        studio.decoding.gate.set()
+        earlier = await studio.thumbnails.find_or_make(studio.photo, SMALL)
+        monkeypatch.setattr(thumbnails, "VERSION", VERSION + 1)
+        later = await studio.thumbnails.find_or_make(studio.photo, SMALL)
+        assert later.id != earlier.id
+        assert studio.decoding.asked == [[SMALL]] * 2
+        # Where some processes still make them in the earlier way, each is given its own.
+        assert (await studio.thumbnails.find_or_make(studio.photo, SMALL)).id == later.id
+        monkeypatch.setattr(thumbnails, "VERSION", VERSION)
+        assert (await studio.thumbnails.find_or_make(studio.photo, SMALL)).id == earlier.id
+        assert len(studio.decoding.asked) == 2
+        await delete_photo(studio.backends, studio.photo)
+        await studio.backends.tasks.wait_for_all(START_SECONDS)
+        assert await studio.find_files() == []
+
+    tell(story)
+
+
 def test_it_is_left_alone_for_longer_each_time(tell: Callable[[Story], None]) -> None:
     async def story(studio: Studio) -> None:
         values = {

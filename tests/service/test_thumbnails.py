@@ -6,7 +6,6 @@ Photos whose presets no test needs are inserted by hand, so that no job makes an
 import io
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,13 +19,10 @@ from tests.support.accounts import make_account
 from tests.support.backends import make_settings
 from tests.support.photos import MASTER_SIDES_PX, store_photo
 from tests.support.pictures import EXIF_ARTIST, jpeg
-from tests.support.postgres_server import hold_account
 from tests.support.services import (
-    SOMEONE_WAITS,
     Account,
     Service,
     assert_problem,
-    get,
     wait_until,
 )
 from tests.support.stock import Stock
@@ -38,7 +34,6 @@ MASTER = jpeg(*MASTER_SIDES_PX)
 PRESET_SIDES = [(160, 120), (320, 240), (640, 480), (1280, 960)]
 FOR_EVER = "public, max-age=31536000, immutable"
 FORMATS = {"JPEG": "image/jpeg", "WEBP": "image/webp", "AVIF": "image/avif"}
-ASKING = 200
 # What a JPEG says of itself, and nothing of its maker.
 PLAIN_JPEG = {"jfif", "jfif_version", "jfif_unit", "jfif_density", "progressive", "progression"}
 
@@ -408,55 +403,6 @@ def test_thumbnails_go_with_their_master(
         assert list_files(shared_service, account) == []
 
 
-@pytest.fixture
-def other_process(shared_service: Service) -> Iterator[Service]:
-    """A second process of the service, on the same database and the same store."""
-    other = Service(dict(shared_service.settings))
-    other.start()
-    yield other
-    other.stop()
-
-
-def test_two_hundred_first_requests_to_two_processes_make_one_render(
-    shared_service: Service,
-    other_process: Service,
-    account: Account,
-    links: ThumbnailLinks,
-) -> None:
-    wait_until(
-        lambda: not shared_service.sql("SELECT FROM pgqueuer"), "what tests before began is over"
-    )
-    photo_id = insert(shared_service, account)
-    address = sign(links, photo_id, ThumbnailOptions(90, 60))
-    before = set(shared_service.objects())
-    made_before = count_files_ever(shared_service)
-    services = [shared_service, other_process]
-    database = shared_service.settings["DATABASE_URL"]
-    with ThreadPoolExecutor(ASKING) as pool:
-        with hold_account(database, account.id):  # so that nothing is published
-            asked = [
-                pool.submit(get, f"{services[number % 2].url}{address}", timeout=60)
-                for number in range(ASKING)
-            ]
-            wait_until(lambda: shared_service.sql(SOMEONE_WAITS)[0][0], "it is to be published")
-            time.sleep(0.5)  # so that all have asked, and whoever would make another has begun
-        answers = [one.result() for one in asked]
-    assert {answer.status_code for answer in answers} == {302}
-    (target,) = {answer.headers["location"] for answer in answers}
-    assert load(shared_service, target) == ("image/jpeg", (80, 60))
-    assert count_files_ever(shared_service) - made_before == 1
-    (made,) = set(shared_service.objects()) - before
-    assert list_thumbnails(shared_service, photo_id) == {"80x60:inside:jpeg": made}
-    assert target.endswith(made)
-
-
-def count_files_ever(service: Service) -> int:
-    """How many files the database has had, those among them that are forgotten."""
-    sequence = "pg_get_serial_sequence('stored_files', 'id')::regclass"
-    count: int = service.sql(f"SELECT pg_sequence_last_value({sequence})")[0][0]
-    return count
-
-
 def test_a_store_that_is_away_is_a_503_and_is_not_asked_again_at_once(
     shared_service: Service, account: Account
 ) -> None:
@@ -486,6 +432,9 @@ def test_a_store_that_is_away_is_a_503_and_is_not_asked_again_at_once(
     answer = ask_for(shared_service, photo_id, query)
     assert load(shared_service, answer.headers["location"]) == ("image/webp", MASTER_SIDES_PX)
     assert are_stored(read(shared_service, photo_id))
+    # What was made in another way is not shown any more.
+    shared_service.sql("UPDATE thumbnails SET version = version + 1 WHERE photo_id = $1", photo_id)
+    assert not are_stored(read(shared_service, photo_id))
 
 
 def test_a_row_that_lies_about_its_masters_sides_is_a_503_and_an_error_in_the_log(

@@ -2,7 +2,8 @@
 
 `python -m tests.support.program` serves what TEST_PROGRAM describes, as main.py or as uvicorn does
 it. While a file named `hold` lies in the working directory no picture is decoded; `/test/held`
-tells what this process holds, `/test/modules` which packages it has loaded.
+tells what this process holds, `/test/renders` how often it has rendered, `/test/modules` which
+packages it has loaded.
 """
 
 import importlib
@@ -46,12 +47,14 @@ def set_constant(dotted: str, value: object) -> None:
 def watch() -> None:
     bodies: weakref.WeakSet[io.BytesIO] = weakref.WeakSet()
     decoding: list[int] = []
+    renders: list[int] = []
 
     class Body(io.BytesIO):
         def __init__(self) -> None:
             bodies.add(self)
 
     decode = DecoderPool.process_profile_image
+    render = DecoderPool.make_renditions
 
     def decode_unless_held(*arguments: Any) -> Any:
         decoding.append(1)
@@ -60,8 +63,15 @@ def watch() -> None:
         decoding.pop()
         return decode(*arguments)
 
+    def render_unless_held(*arguments: Any) -> Any:
+        renders.append(1)
+        while Path("hold").exists():
+            time.sleep(0.01)
+        return render(*arguments)
+
     set_constant("web.forms.BytesIO", Body)
     setattr(DecoderPool, "process_profile_image", decode_unless_held)  # noqa: B010
+    setattr(DecoderPool, "make_renditions", render_unless_held)  # noqa: B010
 
     @main.app.get("/test/held")
     async def read_held() -> dict[str, int]:
@@ -73,6 +83,10 @@ def watch() -> None:
             "decoding": len(decoding),
             "unfinished": len(state.backends.tasks),
         }
+
+    @main.app.get("/test/renders")
+    async def count_renders() -> int:
+        return len(renders)
 
     @main.app.get("/test/modules")
     async def read_modules() -> list[str]:
