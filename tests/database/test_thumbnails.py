@@ -349,15 +349,20 @@ def test_what_was_made_in_an_earlier_way_is_made_anew_and_goes_with_the_photo(
     async def story(studio: Studio) -> None:
         studio.decoding.gate.set()
         earlier = await studio.thumbnails.find_or_make(studio.photo, SMALL)
+        await studio.claim(SQUARE, 3600)
         monkeypatch.setattr(thumbnails, "VERSION", VERSION + 1)
         later = await studio.thumbnails.find_or_make(studio.photo, SMALL)
         assert later.id != earlier.id
-        assert studio.decoding.asked == [[SMALL]] * 2
+        await studio.thumbnails.find_or_make(studio.photo, SQUARE)
+        assert studio.decoding.asked == [[SMALL], [SMALL], [SQUARE]]
+        # Whoever still makes it in the earlier way goes on.
+        claims = await studio.sql("SELECT version FROM thumbnails WHERE claim IS NOT NULL")
+        assert [row["version"] for row in claims] == [VERSION]
         # Where some processes still make them in the earlier way, each is given its own.
         assert (await studio.thumbnails.find_or_make(studio.photo, SMALL)).id == later.id
         monkeypatch.setattr(thumbnails, "VERSION", VERSION)
         assert (await studio.thumbnails.find_or_make(studio.photo, SMALL)).id == earlier.id
-        assert len(studio.decoding.asked) == 2
+        assert len(studio.decoding.asked) == 3
         await delete_photo(studio.backends, studio.photo)
         await studio.backends.tasks.wait_for_all(START_SECONDS)
         assert await studio.find_files() == []
