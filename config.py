@@ -140,9 +140,10 @@ class Settings(BaseSettings):
     # What a camera makes; a photo is streamed, so memory sets no bound, only patience.
     max_photo_size_bytes: Annotated[int, Field(ge=1)] = 50 * MIB
     # What pages always use: a telephone's list, its screen, a desktop's column, a large picture.
-    thumbnail_widths: Annotated[list[Annotated[int, Field(ge=1, le=1600)]], NoDecode] = [
-        *(160, 320, 640, 1280)
-    ]
+    # In two formats they are as many as one decode makes (pictures/renditions.py).
+    thumbnail_widths: Annotated[
+        list[Annotated[int, Field(ge=1, le=1600)]], NoDecode, Field(max_length=8)
+    ] = [160, 320, 640, 1280]
     # Of pages that sign the addresses of other sizes by themselves; the first one signs here.
     thumbnail_keys: Annotated[list[SecretStr], NoDecode] = []
     # Whoever asks first for a thumbnail waits for it, or sees a blurred placeholder at once.

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from pydantic import ValidationError
 
 from config import Settings
 from errors import BadSignature, BadThumbnail, LinkExpired
@@ -19,7 +20,9 @@ from models import Photo, StoredFile, Visibility
 from photos import MOST_SIDE_PX, MOST_SIZES, ThumbnailLinks, ThumbnailOptions, WantedFormat
 from photos.options import parse_sizes, write_rendition
 from photos.thumbnail_links import PRIVATE_SECONDS
+from photos.thumbnails import PRESET_FORMATS
 from pictures import Fit, RenditionFormat
+from pictures.renditions import MOST_RENDITIONS
 from tests.support.backends import make_settings
 
 SECRET = "a secret of thirty-two characters or more"
@@ -292,3 +295,10 @@ def test_keys_and_widths_are_read_from_an_environment() -> None:
     settings: Settings = make_settings({"THUMBNAIL_KEYS": "a, b", "THUMBNAIL_WIDTHS": "[96, 480]"})
     assert [key.get_secret_value() for key in settings.thumbnail_keys] == ["a", "b"]
     assert settings.thumbnail_widths == [96, 480]
+
+
+def test_presets_are_at_most_as_many_as_one_decode_makes() -> None:
+    widths = [100 + number for number in range(MOST_RENDITIONS // len(PRESET_FORMATS))]
+    assert make_settings({"THUMBNAIL_WIDTHS": str(widths)}).thumbnail_widths == widths
+    with pytest.raises(ValidationError, match="at most 8"):
+        make_settings({"THUMBNAIL_WIDTHS": str([*widths, 99])})
