@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
 
-import database
 from database import Database
 from jobs import Worker, enqueue
 from tests.support.services import free_port, wait_until
@@ -73,13 +73,11 @@ def pooled_url(new_database: Any, tmp_path: Path) -> Iterator[str]:
 
 
 def test_jobs_are_done_once_each(pooled_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    create = database.create_async_engine
-
     def create_without_names(url: str, **options: Any) -> Any:
         options["connect_args"] |= WITHOUT_NAMES
-        return create(url, **options)
+        return create_async_engine(url, **options)
 
-    monkeypatch.setattr(database, "create_async_engine", create_without_names)
+    monkeypatch.setattr("database.create_async_engine", create_without_names)
     done: list[int] = []
 
     async def note(number: int) -> None:
