@@ -11,7 +11,6 @@ import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     AliasChoices,
@@ -23,24 +22,27 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+import production
 from errors import StartupError
 from locations import (
     DATA_FOLDER,
+    EVERY_ADDRESS,
     BucketName,
     Folder,
+    HeaderName,
+    Host,
     Networks,
+    Origin,
+    PathPrefix,
     StoreSettings,
+    WebAddress,
     check_env_files,
-    check_origin,
     find_env_files,
-    is_ipv6,
-    make_secret,
+    read_or_make_secret,
     refuse_other_data,
     refuse_relative_data,
 )
 from postgres import parse_postgres_url
-
-EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 (chosen by who sets it, or where a host assigns ports)
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -52,9 +54,6 @@ FORM_OVERHEAD_BYTES = 64 * KIB
 # one of those there is room for several small ones.
 UPLOAD_BUDGET_BYTES = 64 * MIB
 ROOM_BESIDE_BYTES = 8 * MIB
-
-# In characters; RFC 7518 asks HS256 for as many bytes as its hash has.
-SHORTEST_SECRET = 32
 
 # The exit status that makes uvicorn's process manager give
 # up instead of starting the same failing worker for ever.
@@ -79,7 +78,7 @@ class Settings(BaseSettings):
         extra="ignore",
     )
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     # One process keeps two cores busy, because Pillow lets go
     # of the GIL; more help only where there are many cores.
@@ -93,10 +92,10 @@ class Settings(BaseSettings):
     data_dir: Annotated[Folder, Field(validate_default=True)] = Path(DATA_FOLDER)
     environment: Literal["development", "production"] = "development"
     log_format: Literal["auto", "text", "json"] = "auto"
-    api_prefix: str = ""
+    api_prefix: PathPrefix = ""
     # The address under which browsers reach the service, with the path below which a proxy serves
     # it. Unset: pictures of the local store and the default one are paths.
-    public_url: str | None = None
+    public_url: WebAddress | None = None
     # Longer than the 60 of nginx and of load balancers: who closes an idle connection first must be
     # who sends requests over it, or one is sent into the closing and lost.
     keep_alive_seconds: Annotated[int, Field(ge=1)] = 75
@@ -104,8 +103,8 @@ class Settings(BaseSettings):
     max_connections: Annotated[int, Field(ge=1)] = 1000
     # A browser opens six; so many people may share an address.
     max_connections_per_address: Annotated[int, Field(ge=1)] = 100
-    cors_origins: Annotated[list[str], NoDecode] = []
-    cors_headers: Annotated[list[str], NoDecode] = []
+    cors_origins: Annotated[list[Origin], NoDecode] = []
+    cors_headers: Annotated[list[HeaderName], NoDecode] = []
 
     database_url: str | None = None
     # Connections are held for milliseconds, never across a
@@ -130,8 +129,8 @@ class Settings(BaseSettings):
     s3_region: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] = "us-east-1"
     s3_access_key_id: SecretStr | None = None
     s3_secret_access_key: SecretStr | None = None
-    s3_endpoint_url: str | None = None
-    s3_public_base_url: str | None = None
+    s3_endpoint_url: WebAddress | None = None
+    s3_public_base_url: WebAddress | None = None
     s3_addressing_style: Literal["auto", "path", "virtual"] = "auto"
     s3_checksums: Literal["when_supported", "when_required"] = "when_supported"
 
@@ -191,37 +190,6 @@ class Settings(BaseSettings):
         items = (item.strip() for item in value.split(","))
         return [item for item in items if item]
 
-    @field_validator("cors_origins")
-    @classmethod
-    def _check_origins(cls, values: list[str]) -> list[str]:
-        return [check_origin(value) for value in values]
-
-    @field_validator("cors_headers")
-    @classmethod
-    def _check_headers(cls, values: list[str]) -> list[str]:
-        for value in values:
-            if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", value) or value == "*":
-                raise ValueError("must be names of headers, as in X-My-Header, separated by commas")
-        return values
-
-    @field_validator("host")
-    @classmethod
-    def _check_host(cls, value: str) -> str:
-        bare = value.removeprefix("[").removesuffix("]")
-        if "/" in bare or (":" in bare and not is_ipv6(bare)):
-            raise ValueError(
-                "must be only the address to listen on, such as 127.0.0.1, or"
-                f" {EVERY_ADDRESS} for every address of this machine"
-            )
-        return bare
-
-    @field_validator("api_prefix")
-    @classmethod
-    def _check_prefix(cls, value: str) -> str:
-        if value and (not value.startswith("/") or value.endswith("/")):
-            raise ValueError("must start with a slash and not end with one, as in /api")
-        return value
-
     @field_validator("database_url")
     @classmethod
     def _use_asyncpg(cls, value: str | None) -> str | None:
@@ -229,42 +197,18 @@ class Settings(BaseSettings):
             return None
         return parse_postgres_url(value).render_as_string(hide_password=False)
 
-    @field_validator("s3_endpoint_url", "s3_public_base_url", "public_url")
-    @classmethod
-    def _check_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        is_address = parts.scheme in ("http", "https") and parts.hostname
-        if not is_address or parts.query or parts.fragment:
-            raise ValueError("must be an address like https://s3.example.com")
-        return value.rstrip("/")
-
     @model_validator(mode="after")
     def _check_whole(self) -> Self:
         if self.environment == "production":
-            self._check_production()
+            production.refuse_gaps(
+                DATABASE_URL=self.database_url, SECRET_KEY=self.secret_key, STORAGE=self.storage
+            )
+            production.refuse_short_secret(self.secret_key)
             self._listen_where_ports_are_assigned()
         self._check_s3()
         self._fit_upload_budget()
         self._check_store_names()
         return self
-
-    def _check_production(self) -> None:
-        missing = [
-            name
-            for name in ("database_url", "secret_key", "storage")
-            if getattr(self, name) is None
-        ]
-        if missing:
-            names = ", ".join(name.upper() for name in missing)
-            raise ValueError(f"With ENVIRONMENT=production nothing is assumed: set {names}")
-        assert self.secret_key is not None
-        if len(self.secret_key.get_secret_value()) < SHORTEST_SECRET:
-            raise ValueError(
-                "With ENVIRONMENT=production SECRET_KEY needs at least"
-                f" {SHORTEST_SECRET} characters"
-            )
 
     def _listen_where_ports_are_assigned(self) -> None:
         """Listen on every address where a host gives PORT to the process, and sends requests there.
@@ -348,19 +292,7 @@ class Settings(BaseSettings):
         """
         if self.secret_key is not None:
             return self.secret_key.get_secret_value()
-        path = self.data_dir / "secret_key"
-        try:
-            if not path.exists():
-                make_secret(path)
-            secret = path.read_text().strip()
-        except OSError as err:
-            raise StartupError(
-                f"The secret that signs tokens cannot be kept in {path}: {err.strerror}."
-                " Set SECRET_KEY, or correct DATA_DIR."
-            ) from err
-        if len(secret) < SHORTEST_SECRET:
-            raise StartupError(f"{path} is damaged: delete it, and everyone has to log in again.")
-        return secret
+        return read_or_make_secret(self.data_dir / "secret_key")
 
 
 def load(**given: Any) -> Settings:
@@ -381,7 +313,7 @@ def load(**given: Any) -> Settings:
     except ValidationError as err:
         problems = []
         for error in err.errors(include_input=False):
-            name = ".".join(str(part).upper() for part in error["loc"])
+            name = ".".join(part.upper() for part in error["loc"] if isinstance(part, str))
             # The validator's words, as ours are: "Input should be a valid integer, unable to ...".
             words = error["msg"].removeprefix("Value error, ").partition(", unable to ")[0]
             problem = re.sub(r"^\w+ should ", "must ", words)

@@ -1,4 +1,4 @@
-"""Where things are: files of settings, the folder of data, the secret in it, stores, origins.
+"""Where things are: files of settings, the folder of data, the secret in it, stores, addresses.
 
 Beside main.py is the same from wherever a service is started, and so nothing that counts may depend
 on the working directory in silence.
@@ -22,6 +22,9 @@ ENV_FILE_VARIABLE = "DARKROOM_ENV_FILE"
 # What a data folder of ours has, one or the other.
 OWN_NAMES = ("secret_key", "postgres", "media")
 DATA_FOLDER = ".data"
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 (chosen by who sets it, or where a host assigns ports)
+# In characters; RFC 7518 asks HS256 for as many bytes as its hash has.
+SHORTEST_SECRET = 32
 # Those of S3, and the looser ones of its older buckets and of other services.
 _BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}|arn:\S+")
 
@@ -52,6 +55,74 @@ def _check_networks(words: str) -> str:
 BucketName = Annotated[str, AfterValidator(_check_bucket_name)]
 Networks = Annotated[str, AfterValidator(_check_networks)]
 Folder = Annotated[Path, AfterValidator(count_from_root)]
+
+
+def _check_origin(origin: str) -> str:
+    """Return an origin as browsers send it. Raises ValueError for what is none.
+
+    Takes `*` for every origin, and `null`, which pages without an origin send.
+    """
+    if origin in ("*", "null"):
+        return origin
+    parts = urlsplit(origin.rstrip("/"))
+    if not parts.scheme or not parts.netloc or parts.path or parts.query or parts.fragment:
+        raise ValueError(
+            "must be origins, which have a scheme and no path, as in https://app.example.com"
+        )
+    try:
+        port = parts.port
+    except ValueError as err:
+        raise ValueError("has an origin whose port is no number") from err
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    if parts.username is not None or not host:
+        raise ValueError("must be origins, without a name or a password in them")
+    is_default = port is None or (parts.scheme, port) in (("http", 80), ("https", 443))
+    return f"{parts.scheme}://{host}" + ("" if is_default else f":{port}")
+
+
+def _check_header_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) or name == "*":
+        raise ValueError("must be names of headers, as in X-My-Header, separated by commas")
+    return name
+
+
+def _check_host(host: str) -> str:
+    bare = host.removeprefix("[").removesuffix("]")
+    if "/" in bare or (":" in bare and not _is_ipv6(bare)):
+        raise ValueError(
+            "must be only the address to listen on, such as 127.0.0.1, or"
+            f" {EVERY_ADDRESS} for every address of this machine"
+        )
+    return bare
+
+
+def _is_ipv6(text: str) -> bool:
+    """Whether this is an address of IPv6, without brackets."""
+    try:
+        return ipaddress.ip_address(text).version == 6
+    except ValueError:
+        return False
+
+
+def _check_path_prefix(prefix: str) -> str:
+    if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
+        raise ValueError("must start with a slash and not end with one, as in /api")
+    return prefix
+
+
+def _check_web_address(address: str) -> str:
+    parts = urlsplit(address)
+    is_address = parts.scheme in ("http", "https") and parts.hostname
+    if not is_address or parts.query or parts.fragment:
+        raise ValueError("must be an address like https://s3.example.com")
+    return address.rstrip("/")
+
+
+HeaderName = Annotated[str, AfterValidator(_check_header_name)]
+Host = Annotated[str, AfterValidator(_check_host)]
+Origin = Annotated[str, AfterValidator(_check_origin)]
+PathPrefix = Annotated[str, AfterValidator(_check_path_prefix)]
+WebAddress = Annotated[str, AfterValidator(_check_web_address)]
 
 
 class StoreSettings(BaseModel):
@@ -137,7 +208,23 @@ def refuse_relative_data(data_dir: Path) -> None:
         )
 
 
-def make_secret(path: Path) -> None:
+def read_or_make_secret(path: Path) -> str:
+    """Read the secret that signs tokens; it is made where there is none. Raises StartupError."""
+    try:
+        if not path.exists():
+            _make_secret(path)
+        secret = path.read_text().strip()
+    except OSError as err:
+        raise StartupError(
+            f"The secret that signs tokens cannot be kept in {path}: {err.strerror}."
+            " Set SECRET_KEY, or correct DATA_DIR."
+        ) from err
+    if len(secret) < SHORTEST_SECRET:
+        raise StartupError(f"{path} is damaged: delete it, and everyone has to log in again.")
+    return secret
+
+
+def _make_secret(path: Path) -> None:
     """Make the file of the secret, readable by its owner only, unless another process does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"secret_key.{secrets.token_hex(8)}")
@@ -153,34 +240,3 @@ def make_secret(path: Path) -> None:
         pass
     finally:
         draft.unlink()
-
-
-def check_origin(origin: str) -> str:
-    """Return an origin as browsers send it. Raises ValueError for what is none.
-
-    Takes `*` for every origin, and `null`, which pages without an origin send.
-    """
-    if origin in ("*", "null"):
-        return origin
-    parts = urlsplit(origin.rstrip("/"))
-    if not parts.scheme or not parts.netloc or parts.path or parts.query or parts.fragment:
-        raise ValueError(
-            "must be origins, which have a scheme and no path, as in https://app.example.com"
-        )
-    try:
-        port = parts.port
-    except ValueError as err:
-        raise ValueError("has an origin whose port is no number") from err
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    if parts.username is not None or not host:
-        raise ValueError("must be origins, without a name or a password in them")
-    is_default = port is None or (parts.scheme, port) in (("http", 80), ("https", 443))
-    return f"{parts.scheme}://{host}" + ("" if is_default else f":{port}")
-
-
-def is_ipv6(text: str) -> bool:
-    """Whether this is an address of IPv6, without brackets."""
-    try:
-        return ipaddress.ip_address(text).version == 6
-    except ValueError:
-        return False

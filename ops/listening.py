@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from config import EVERY_ADDRESS, Settings
+from config import Settings
 from errors import StartupError
-from locations import find_env_files
+from locations import EVERY_ADDRESS, find_env_files
 
 LOWEST_OPEN_PORT = 1024
 POLL_SECONDS = 0.1

@@ -287,7 +287,7 @@ def test_two_files_of_settings_are_read_and_the_one_of_the_working_directory_win
 ) -> None:
     checkout = tmp_path / "checkout"
     checkout.mkdir()
-    for name in ("config.py", "locations.py", "postgres.py"):
+    for name in ("config.py", "locations.py", "postgres.py", "production.py"):
         shutil.copy(ROOT / name, checkout)
     shutil.copytree(ROOT / "errors", checkout / "errors")
     main = checkout / "main.py"
