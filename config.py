@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+import faults
 import production
 from errors import StartupError
 from locations import (
@@ -34,6 +35,7 @@ from locations import (
     Networks,
     Origin,
     PathPrefix,
+    SigningSecret,
     StoreSettings,
     WebAddress,
     check_env_files,
@@ -93,6 +95,8 @@ class Settings(BaseSettings):
     environment: Literal["development", "production"] = "development"
     log_format: Literal["auto", "text", "json"] = "auto"
     api_prefix: PathPrefix = ""
+    # The page to try the service out, and its description for programs.
+    api_docs: bool = True
     # The address under which browsers reach the service, with the path below which a proxy serves
     # it. Unset: pictures of the local store and the default one are paths.
     public_url: WebAddress | None = None
@@ -110,8 +114,10 @@ class Settings(BaseSettings):
     # Connections are held for milliseconds, never across a
     # body, a decode or a store call, so ten carry much traffic.
     database_pool_size: Annotated[int, Field(ge=1)] = 10
+    # Only in production it is refused otherwise; a network of containers may be meant.
+    allow_plaintext: bool = False
 
-    secret_key: SecretStr | None = None
+    secret_key: SigningSecret | None = None
     access_token_expire_minutes: Annotated[int, Field(ge=1, le=10 * 365 * 24 * 60)] = 60
 
     # Tries by one client; 0 counts none. More than people make, and too few to guess a password
@@ -144,7 +150,7 @@ class Settings(BaseSettings):
         list[Annotated[int, Field(ge=1, le=1600)]], NoDecode, Field(max_length=8)
     ] = [160, 320, 640, 1280]
     # Of pages that sign the addresses of other sizes by themselves; the first one signs here.
-    thumbnail_keys: Annotated[list[SecretStr], NoDecode] = []
+    thumbnail_keys: Annotated[list[SigningSecret], NoDecode] = []
     # Whoever asks first for a thumbnail waits for it, or sees a blurred placeholder at once.
     thumbnail_on_miss: Literal["wait", "placeholder"] = "wait"
     # What was sent, with all that it says of its sender, is kept for its owner.
@@ -204,6 +210,11 @@ class Settings(BaseSettings):
                 DATABASE_URL=self.database_url, SECRET_KEY=self.secret_key, STORAGE=self.storage
             )
             production.refuse_short_secret(self.secret_key)
+            production.refuse_long_tokens(self.access_token_expire_minutes)
+            production.refuse_every_origin(self.cors_origins)
+            production.refuse_faults()
+            if not self.allow_plaintext:
+                production.refuse_plaintext(self.database_url, self.stores())
             self._listen_where_ports_are_assigned()
         self._check_s3()
         self._fit_upload_budget()
@@ -329,3 +340,5 @@ def _refuse(sentence: str) -> NoReturn:
 
 
 settings = load()
+if settings.environment != "production":
+    faults.arm_from_environment()

@@ -2,7 +2,8 @@
 
 `DARKROOM_FAULT=after_put:kill` kills the process where it first reaches that
 point, `after_put:kill:3` the third time; several are separated by commas.
-What each point leaves behind and who heals it is told in docs/guarantees.md.
+What each point leaves behind and who heals it is told in docs/guarantees.md. In production none
+can be switched on.
 """
 
 import os
@@ -76,6 +77,13 @@ def arm(faults: str) -> None:
         _armed[point] = (action, int(nth))
 
 
+def arm_from_environment() -> None:
+    """Switch on what the environment asks for, if it does; not for production (config.py)."""
+    asked_for = os.environ.get(VARIABLE)
+    if asked_for:
+        arm(asked_for)
+
+
 def reached(point: str) -> None:
     """Do what a test has asked for at this point; else nothing. For any thread."""
     if point not in _armed:
@@ -89,6 +97,3 @@ def reached(point: str) -> None:
     if name is None:
         raise FaultInjected(point)
     os.kill(os.getpid(), signal.Signals[name])
-
-
-arm(os.environ.get(VARIABLE, ""))

@@ -118,10 +118,22 @@ def _check_web_address(address: str) -> str:
     return address.rstrip("/")
 
 
+def _check_secret(secret: SecretStr) -> SecretStr:
+    if _is_guessed_first(secret.get_secret_value()):
+        raise ValueError("must not be white space or one letter repeated: anyone guesses that")
+    return secret
+
+
+def _is_guessed_first(secret: str) -> bool:
+    return len(set(secret.strip())) <= 1
+
+
 HeaderName = Annotated[str, AfterValidator(_check_header_name)]
 Host = Annotated[str, AfterValidator(_check_host)]
 Origin = Annotated[str, AfterValidator(_check_origin)]
 PathPrefix = Annotated[str, AfterValidator(_check_path_prefix)]
+# What signs; a part of it is told to nobody.
+SigningSecret = Annotated[SecretStr, AfterValidator(_check_secret)]
 WebAddress = Annotated[str, AfterValidator(_check_web_address)]
 
 
@@ -219,7 +231,7 @@ def read_or_make_secret(path: Path) -> str:
             f"The secret that signs tokens cannot be kept in {path}: {err.strerror}."
             " Set SECRET_KEY, or correct DATA_DIR."
         ) from err
-    if len(secret) < SHORTEST_SECRET:
+    if len(secret) < SHORTEST_SECRET or _is_guessed_first(secret):
         raise StartupError(f"{path} is damaged: delete it, and everyone has to log in again.")
     return secret
 

@@ -70,6 +70,7 @@ def create_app(settings: Settings, *, owns_process: bool = False) -> FastAPI:
         # To whom a proxy hides our scheme and host a redirect would name others.
         redirect_slashes=False,
         servers=[{"url": settings.public_url}] if settings.public_url else None,
+        openapi_url="/openapi.json" if settings.api_docs else None,
         docs_url=None,
         redoc_url=None,
         exception_handlers=HANDLERS,
@@ -90,8 +91,9 @@ def create_app(settings: Settings, *, owns_process: bool = False) -> FastAPI:
     app.include_router(thumbnails.router, prefix=settings.api_prefix)
     app.include_router(media.router)
     app.include_router(health.router)
-    app.add_api_route("/", _read_root, include_in_schema=False)
-    app.add_api_route("/docs", _read_docs, include_in_schema=False)
+    if settings.api_docs:
+        app.add_api_route("/", _read_root, include_in_schema=False)
+        app.add_api_route("/docs", _read_docs, include_in_schema=False)
     app.mount("/static", CachedStaticFiles(directory=STATIC), name="static")
     document.complete_document(app, f"{settings.public_url or ''}{settings.api_prefix}/users/token")
     return app

@@ -29,7 +29,7 @@ from tests.support.services import Bucket, free_port
 # How long a fault may take to be reached under load; far longer than it takes.
 FAULT_SECONDS = 20.0
 # The services', which believe these tokens for longer than the longest run takes.
-SECRET = "s" * 32
+SECRET = "0123456789abcdef" * 2
 TOKENS = Tokens(SECRET, expire_minutes=10_000)
 
 

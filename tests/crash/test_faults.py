@@ -39,7 +39,7 @@ def test_a_fault_happens_the_nth_time_and_never_again() -> None:
 def test_a_name_that_does_not_exist_stops_the_start(wrong: str) -> None:
     environment = {**os.environ, faults.VARIABLE: wrong}
     run = subprocess.run(
-        [sys.executable, "-c", "import faults"], cwd=ROOT, env=environment, capture_output=True
+        [sys.executable, "-c", "import config"], cwd=ROOT, env=environment, capture_output=True
     )
     assert run.returncode == 1 and b"give POINT:ACTION" in run.stderr
 

@@ -196,6 +196,48 @@ def write_an_at(machine: Machine) -> Start:
     return Start({"DATABASE_URL": f"postgresql://alice:a@{SECRET}@127.0.0.1:1/pictures"})
 
 
+@case("a secret of one letter")
+def repeat_one_letter(machine: Machine) -> Start:
+    return Start({"SECRET_KEY": 64 * "x"})
+
+
+def in_production(**more: str) -> Start:
+    """A start in production that only what is given hinders."""
+    complete = {
+        "ENVIRONMENT": "production",
+        "DATABASE_URL": f"postgresql://alice:{SECRET}@db.example.com/pictures?sslmode=require",
+        "SECRET_KEY": 8 * "key?",
+        "STORAGE": "s3",
+        "S3_BUCKET_NAME": "pictures",
+    }
+    return Start({**complete, **more})
+
+
+@case("in production, logins of ten years")
+def log_in_for_years(machine: Machine) -> Start:
+    return in_production(ACCESS_TOKEN_EXPIRE_MINUTES=str(10 * 365 * 24 * 60))
+
+
+@case("in production, pages of every origin")
+def let_every_page_in(machine: Machine) -> Start:
+    return in_production(CORS_ORIGINS="*")
+
+
+@case("in production, a database without TLS")
+def ask_in_plaintext(machine: Machine) -> Start:
+    return in_production(DATABASE_URL=f"postgresql://alice:{SECRET}@db.example.com/pictures")
+
+
+@case("in production, a store without TLS")
+def store_in_plaintext(machine: Machine) -> Start:
+    return in_production(S3_ENDPOINT_URL="http://minio:9000")
+
+
+@case("in production, a crash point of the tests")
+def switch_on_a_fault(machine: Machine) -> Start:
+    return in_production(DARKROOM_FAULT="after_put:kill")
+
+
 @case("the database's host is not known")
 def name_no_host(machine: Machine) -> Start:
     url = f"postgresql://alice:{SECRET}@nowhere.invalid/pictures"
@@ -324,7 +366,7 @@ def forbid_writing(machine: Machine) -> Start:
         pytest.skip("no user namespace can be made here")
     called = {"/opt/darkroom/.data": str(machine.data)}
     before = (*ordinary, sys.executable)
-    return Start({**given, "SECRET_KEY": 32 * "x", "STORAGE": "local"}, called, before=before)
+    return Start({**given, "SECRET_KEY": 8 * "key?", "STORAGE": "local"}, called, before=before)
 
 
 @case("a file lies where the data should")

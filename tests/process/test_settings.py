@@ -29,8 +29,8 @@ from tests.support.services import ROOT
 SECRET = "hunter2"
 PRODUCTION = {
     "ENVIRONMENT": "production",
-    "DATABASE_URL": "postgresql://darkroom@db/darkroom",
-    "SECRET_KEY": "s" * 32,
+    "DATABASE_URL": "postgresql://darkroom@db/darkroom?sslmode=require",
+    "SECRET_KEY": "0123456789abcdef" * 2,
     "STORAGE": "local",
 }
 # As the tutorial series has it at its end, with values of its form.
@@ -54,6 +54,7 @@ S3_REGION=us-east-2
 S3_ACCESS_KEY_ID=AKIAEXAMPLE
 S3_SECRET_ACCESS_KEY=example/secret
 """
+PLAIN_STORE = {"storage": "s3", "bucket_name": "b", "endpoint_url": "http://minio:9000"}
 SETTING_LINE = re.compile(r"(?:# )?(?P<name>[A-Z][A-Z0-9_]*)=(?P<value>.*)")
 
 
@@ -157,6 +158,95 @@ def test_production_names_all_that_is_missing_at_once(refusal: Callable[..., str
 
 def test_production_refuses_a_short_secret_key(refusal: Callable[..., str]) -> None:
     assert "SECRET_KEY" in refusal(**{**PRODUCTION, "SECRET_KEY": SECRET})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("ACCESS_TOKEN_EXPIRE_MINUTES", "43201", "at most 43200"),
+        ("CORS_ORIGINS", "*", "not *"),
+        ("CORS_ORIGINS", "https://app.example.com,null", "not null"),
+        ("DATABASE_URL", f"postgresql://me:{SECRET}@db/name", "db without TLS"),
+        ("DATABASE_URL", f"postgresql://me:{SECRET}@db/name?sslmode=prefer", "db without TLS"),
+        ("DATABASE_URL", f"postgresql://me:{SECRET}@10.0.0.1/name", "10.0.0.1 without TLS"),
+        ("DATABASE_URL", f"postgresql://me:{SECRET}@/name?host=/run,db:5433", "db without TLS"),
+        ("DATABASE_URL", f"postgresql://me:{SECRET}@/name?host=::1&host=db", "db without TLS"),
+        ("S3_ENDPOINT_URL", "http://minio:9000", "minio without TLS"),
+        ("PREVIOUS_STORES", json.dumps({"old": PLAIN_STORE}), "old must not be asked at minio"),
+        ("DARKROOM_FAULT", "after_put:kill", "DARKROOM_FAULT"),
+    ],
+)
+def test_production_refuses_what_strangers_can_use(
+    refusal: Callable[..., str],
+    load: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+    says: str,
+) -> None:
+    given = {**PRODUCTION, "S3_BUCKET_NAME": "pictures", name: value}
+    assert says in refusal(**given)
+    load.setenv("ENVIRONMENT", "development")
+    assert Settings().environment == "development"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ACCESS_TOKEN_EXPIRE_MINUTES", "43200"),
+        ("DATABASE_URL", "postgresql://me@localhost/name"),
+        ("DATABASE_URL", "postgresql://me@127.0.0.2:5433/name"),
+        ("DATABASE_URL", "postgresql://me@[::1]/name"),
+        ("DATABASE_URL", "postgresql://me@/name?host=/run/postgresql"),
+        ("DATABASE_URL", "postgresql://me@/name?host=127.0.0.1:5433,localhost"),
+        ("DATABASE_URL", "postgresql://me@db/name?sslmode=verify-full"),
+        ("S3_ENDPOINT_URL", "http://127.0.0.1:9000"),
+        ("S3_ENDPOINT_URL", "http://[::1]:9000"),
+        ("S3_ENDPOINT_URL", "https://s3.example.com"),
+    ],
+)
+def test_production_takes_what_stays_here_or_is_encrypted(
+    load: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    load_settings(load, **{**PRODUCTION, "S3_BUCKET_NAME": "pictures", name: value})
+
+
+def test_production_takes_plaintext_that_is_meant(load: pytest.MonkeyPatch) -> None:
+    given = {
+        "DATABASE_URL": "postgresql://me@db/name",
+        "S3_BUCKET_NAME": "pictures",
+        "S3_ENDPOINT_URL": "http://minio:9000",
+    }
+    load_settings(load, **{**PRODUCTION, **given, "ALLOW_PLAINTEXT": "true"})
+
+
+def test_what_the_driver_takes_from_the_environment_counts(load: pytest.MonkeyPatch) -> None:
+    given = {**PRODUCTION, "DATABASE_URL": "postgresql://me@/name"}
+    load_settings(load, **given)
+    load.setenv("PGHOST", "db")
+    with pytest.raises(ValueError, match="db without TLS"):
+        Settings()
+    load.setenv("PGSSLMODE", "require")
+    Settings()
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "THUMBNAIL_KEYS"])
+@pytest.mark.parametrize("secret", ["x" * 64, " " * 40, " \t\u00a0" * 20])
+def test_a_secret_that_is_guessed_first_is_refused_everywhere(
+    refusal: Callable[..., str], name: str, secret: str
+) -> None:
+    value = json.dumps([secret]) if name == "THUMBNAIL_KEYS" else secret
+    assert f"{name}: must not be white space" in refusal(**{name: value})
+
+
+def test_no_crash_point_can_be_switched_on_in_production(tmp_path: Path) -> None:
+    # A start that reached the setting would say more than that one may not be set.
+    tell = "import config, faults; print(faults._armed)"
+    given = {**os.environ, **PRODUCTION, "DATA_DIR": str(tmp_path)}
+    asked_for = {"DARKROOM_FAULT": "after_put:kill"}
+    done = warm.run("-c", tell, cwd=ROOT, env={**given, **asked_for})
+    assert done.returncode == STARTUP_FAILURE_STATUS
+    development = {**given, **asked_for, "ENVIRONMENT": "development"}
+    assert "after_put" in warm.run("-c", tell, cwd=ROOT, env=development).stdout
 
 
 def test_main_py_and_uvicorn_refuse_in_the_same_way(tmp_path: Path) -> None:
@@ -287,7 +377,7 @@ def test_two_files_of_settings_are_read_and_the_one_of_the_working_directory_win
 ) -> None:
     checkout = tmp_path / "checkout"
     checkout.mkdir()
-    for name in ("config.py", "locations.py", "postgres.py", "production.py"):
+    for name in ("config.py", "faults.py", "locations.py", "postgres.py", "production.py"):
         shutil.copy(ROOT / name, checkout)
     shutil.copytree(ROOT / "errors", checkout / "errors")
     main = checkout / "main.py"

@@ -742,7 +742,7 @@ def changing(
     fixed = {
         "DATABASE_URL": new_database(),
         "DATA_DIR": str(tmp_path / "data"),
-        "SECRET_KEY": "s" * 32,
+        "SECRET_KEY": "0123456789abcdef" * 2,
     }
     return Changing(start_service, fixed)
 

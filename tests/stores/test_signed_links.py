@@ -28,7 +28,7 @@ class Served:
     """An application with a local store, asked in this process; it needs no database for this."""
 
     def __init__(self, data_dir: Path, **more: object) -> None:
-        given = {"data_dir": data_dir, "storage": "local", "secret_key": "s" * 40}
+        given = {"data_dir": data_dir, "storage": "local", "secret_key": "0123456789" * 4}
         settings = Settings.model_validate({**given, **more})
         self.stores = Stores(settings)
         self.app = create_app(settings)

@@ -292,8 +292,10 @@ def test_the_address_of_a_preset_needs_no_signature() -> None:
 
 
 def test_keys_and_widths_are_read_from_an_environment() -> None:
-    settings: Settings = make_settings({"THUMBNAIL_KEYS": "a, b", "THUMBNAIL_WIDTHS": "[96, 480]"})
-    assert [key.get_secret_value() for key in settings.thumbnail_keys] == ["a", "b"]
+    settings: Settings = make_settings(
+        {"THUMBNAIL_KEYS": "new, old", "THUMBNAIL_WIDTHS": "[96, 480]"}
+    )
+    assert [key.get_secret_value() for key in settings.thumbnail_keys] == ["new", "old"]
     assert settings.thumbnail_widths == [96, 480]
 
 
