@@ -41,7 +41,7 @@ from storage import Stores
 from web import document
 from web.admission import Admission
 from web.cross_origin import CrossOrigin
-from web.middleware import CatchAll, OneErrorShape, PoliteEnd, RequestContext
+from web.middleware import CatchAll, OneErrorShape, PoliteEnd, RequestContext, WholeAddress
 from web.problems import HANDLERS
 from web.static_files import CachedStaticFiles, add_hashes
 
@@ -79,6 +79,7 @@ def create_app(settings: Settings, *, owns_process: bool = False) -> FastAPI:
     )
     app.state.settings = settings
     # The last one added is the outermost.
+    app.add_middleware(WholeAddress)
     app.add_middleware(CatchAll)
     app.add_middleware(CrossOrigin, settings=settings)
     app.add_middleware(OneErrorShape)

@@ -1,10 +1,19 @@
 """What goes in and out as JSON."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Literal
 
 import email_validator
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    WithJsonSchema,
+)
 
 from credentials import check_new_name, fold_name, normalize_name
 from models import LONGEST_FOLDED, Visibility, fold
@@ -84,6 +93,17 @@ GivenPassword = Annotated[SecretStr, WithJsonSchema({"type": "string", "format":
 
 # Ids fit the database's bigint, so that no number can become a server error.
 LARGEST_ID = 2**63 - 1
+_DECIMAL = re.compile("[1-9][0-9]*")
+
+
+def _check_canonical(number: str) -> str:
+    if not _DECIMAL.fullmatch(number):
+        raise ValueError("An id is written in decimal digits, without a sign or a leading zero.")
+    return number
+
+
+# In an address. Each has one, so that what is kept or counted by address knows it again.
+AddressId = Annotated[int, Field(ge=1, le=LARGEST_ID), BeforeValidator(_check_canonical)]
 
 
 class Input(BaseModel):

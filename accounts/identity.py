@@ -26,10 +26,10 @@ from errors import (
     WrongCredentials,
 )
 from models import User, fold
-from schemas import LARGEST_ID, Token, UserPrivate, normalize_email
+from schemas import AddressId, Token, UserPrivate, normalize_email
 
 _bearer = OAuth2PasswordBearer(tokenUrl="users/token", auto_error=False)
-UserId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
+UserId = Annotated[AddressId, Path()]
 # Long enough to make up one's mind; whoever finds an open session comes later.
 RECENT_LOGIN_SECONDS = 15 * 60
 # In place of the own id. (GET /users/me is a route of its own: it shows more than others see.)

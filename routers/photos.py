@@ -52,8 +52,8 @@ from pictures import PICTURES_TAKEN
 from routers.shown_photos import RequestShownPhotos, ShownPhotos
 from routers.users import LOGIN, SMALL_BODY, RequestDecoding
 from schemas import (
-    LARGEST_ID,
     LONGEST_CAPTION,
+    AddressId,
     PhotoPage,
     PhotoPrivate,
     PhotoPublic,
@@ -110,7 +110,7 @@ Key = Annotated[
         description="Random, new for each photo, and the same when its upload is tried again",
     ),
 ]
-PhotoId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
+PhotoId = Annotated[AddressId, Path()]
 Cursor = Annotated[str | None, Query(description="`next` of the page before")]
 Sizes = Annotated[
     str,

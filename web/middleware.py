@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import logs
 from config import MIB
-from errors import DarkroomError, OutcomeUnknown, StartupError
+from errors import DarkroomError, NotFound, OutcomeUnknown, StartupError
 from web.problems import PROBLEM_MEDIA_TYPE, make_problem, make_status_problem
 
 logger = logging.getLogger("darkroom.requests")
@@ -177,6 +177,22 @@ class CatchAll:
             if is_started:
                 raise
             await make_problem(Request(scope), DarkroomError())(scope, receive, send)
+
+
+class WholeAddress:
+    """Knows no address that ends with a newline.
+
+    The pattern of a route, which ends with `$`, would match what stands before it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("\n"):
+            await make_problem(Request(scope), NotFound())(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
 
 class OneErrorShape:

@@ -19,7 +19,9 @@ from errors import (
     MalformedBody,
     MethodNotAllowed,
     NotFound,
+    PhotoNotFound,
     RangeNotSatisfiable,
+    UserNotFound,
 )
 from web.sentences import explain_body, explain_error, explain_unread_body
 
@@ -29,6 +31,16 @@ PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 # The code of a refusal by the framework of which only the status is known.
 OTHER_REFUSAL = "http_error"
+# What a path's parameter names, and the refusal where there is none.
+_NAMED_IN_PATHS: dict[str | int, type[DarkroomError]] = {
+    "user_id": UserNotFound,
+    "photo_id": PhotoNotFound,
+}
+# No form has as many fields, of its own and misspelt ones; what a validator finds first is of its
+# own.
+MOST_ERRORS = 20
+# Longer than the name of any field.
+LONGEST_NAME = 40
 # What the plain refusals of the framework are called.
 _PLAIN_REFUSALS: dict[int, type[DarkroomError]] = {
     400: MalformedBody,
@@ -110,21 +122,33 @@ def _find_methods(request: Request) -> str:
 async def _answer_validation_error(request: Request, error: Exception) -> JSONResponse:
     """FastAPI's handler for input that does not fit the schema.
 
-    What was sent is not repeated: it may be a password.
+    What was sent is not repeated: it may be a password. An address that names nothing for its form
+    alone is answered as one that names nothing.
     """
     assert isinstance(error, RequestValidationError)
+    found = error.errors()
+    for item in found:
+        if item["loc"][0] == "path":
+            return make_problem(request, _NAMED_IN_PATHS[item["loc"][1]]())
     whole = explain_body(error.body, request.headers.get("content-type", ""))
     is_login = isinstance(error.body, FormData)
     errors = [
         {
-            "loc": list(item["loc"][:2]),
+            "loc": [_shorten(part) for part in item["loc"][:2]],
             "msg": (len(item["loc"]) == 1 and whole) or explain_error(item, is_login=is_login),
             "type": item["type"],
         }
-        for item in error.errors()
-        if item["type"] != "literal_error" or item["loc"][0] != "path"  # the number's says it
+        for item in found[:MOST_ERRORS]
     ]
     return make_problem(request, InvalidRequest(whole or errors[0]["msg"]), errors=errors)
+
+
+def _shorten(part: str | int) -> str | int:
+    """A field's name may be the client's, and no text."""
+    if isinstance(part, int):
+        return part
+    shown = part if len(part) <= LONGEST_NAME else f"{part[:LONGEST_NAME]}..."
+    return shown.encode(errors="replace").decode()
 
 
 HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {

@@ -21,7 +21,6 @@ NO_LOGIN_FORM = (
     " Content-Type: application/x-www-form-urlencoded."
 )
 BROKEN_FORM = "The form is damaged or cut short. Please send it again."
-NO_ID = "The id of an account is a positive number, or me."
 
 NOUNS = {
     "username": "a name",
@@ -55,8 +54,6 @@ def explain_unread_body(content_type: str) -> str:
 def explain_error(error: dict[str, Any], *, is_login: bool) -> str:
     """Say what is wrong with one field, or with the place where the fields should be."""
     match error["loc"]:
-        case ("path", *_):
-            return NO_ID
         case ("body",):
             return NO_BODY if error["type"] == "missing" else NOT_AN_OBJECT
         case ("body", int(position)):

@@ -213,6 +213,22 @@ def call(
             return people.client.request(method, url, headers=headers)
 
 
+@pytest.mark.parametrize("method, path", [named for named in TABLE if "_id}" in named[1]], ids=str)
+def test_an_id_in_an_address_is_spelt_in_one_way(people: Cast, method: str, path: str) -> None:
+    owner = people.owner_for(method)
+    number = owner.id
+    if "photo_id" in path:
+        number = store_photo(people.service, owner.id, "public", master=MASTER)
+    before = people.client.get(f"/users/{owner.id}").json()
+    code = "photo_not_found" if "photo_id" in path else "user_not_found"
+    for spelt in ("+{}", "-{}", "0{}", "{}.0", "{}e0", "%20{}", "{}%20", "{}%0a", "{}_0", "x"):
+        other = path.replace("{user_id}", spelt).replace("{photo_id}", spelt).format(number)
+        answer = people.client.request(method, other, headers=owner.headers)
+        assert answer.status_code == 404, (other, answer.text)
+        assert answer.json()["code"] in (code, "not_found")
+    assert people.client.get(f"/users/{owner.id}").json() == before
+
+
 @pytest.mark.parametrize(
     "method, tail", [("PATCH", ""), ("DELETE", ""), ("PATCH", "/picture"), ("DELETE", "/picture")]
 )

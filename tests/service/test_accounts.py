@@ -17,6 +17,7 @@ import pytest
 
 from accounts import Tokens
 from tests.support.services import Account, Service
+from web.problems import LONGEST_NAME, MOST_ERRORS
 
 AT_ONCE = 8
 # Enough that some of them fall into one second, whatever the machine's pace.
@@ -324,6 +325,29 @@ def test_a_bad_current_password_is_refused_and_not_repeated(
 
 
 @pytest.mark.parametrize(
+    "fields",
+    [
+        {"x" * 60_000: 1},
+        {"\N{GRINNING FACE}" * 5_000: 1},
+        {f"{number:x}": 1 for number in range(6_000)},
+        {"password": "x" * 60_000},
+        {"email": "@" * 60_000},
+        {"username": [1] * 15_000},
+    ],
+    ids=["a long name", "emoji", "many names", "a password", "an address", "a list"],
+)
+def test_what_is_refused_is_not_sent_back_at_length(
+    api: httpx.Client, fields: dict[str, object]
+) -> None:
+    answer = register(api, **fields)
+    assert refused(answer) == (422, "invalid_request")
+    errors = answer.json()["errors"]
+    assert 1 <= len(errors) <= MOST_ERRORS
+    assert all(len(error["loc"][1]) <= LONGEST_NAME + len("...") for error in errors)
+    assert len(answer.content) < 4_000
+
+
+@pytest.mark.parametrize(
     "name", ["image_file", "image_path", "is_admin", "id", "picture_id", "nul\x00", "\ud800", "ñ"]
 )
 def test_an_unknown_field_is_refused(api: httpx.Client, account: Account, name: str) -> None:
@@ -428,8 +452,7 @@ def test_an_id_that_no_account_can_have_is_refused(
 ) -> None:
     body: dict[str, str] | None = {} if method == "PATCH" else None
     answer = api.request(method, f"/users/{number}{tail}", headers=account.headers, json=body)
-    assert refused(answer) == (422, "invalid_request")
-    assert answer.json()["errors"][0]["loc"] == ["path", "user_id"]
+    assert refused(answer) == (404, "user_not_found")
 
 
 def test_the_largest_id_is_merely_unknown(api: httpx.Client) -> None:

@@ -104,6 +104,11 @@ def test_a_good_answer_carries_id_and_security_headers(
         assert (method == "HEAD") <= (answer.content == b"")
 
 
+@pytest.mark.parametrize("path", sorted({path for _, path, _ in GOOD}))
+def test_an_address_does_not_end_with_a_newline(api: httpx.Client, path: str) -> None:
+    check_problem(api.get(f"{path}%0a"), 404, "not_found")
+
+
 BAD = {
     "no route": ("GET", "/nothing/here", 404, "not_found"),
     "no route, other method": ("POST", "/nothing", 404, "not_found"),
@@ -113,7 +118,7 @@ BAD = {
     "no object": ("GET", "/media/profile_pics/none.jpg", 404, "object_not_found"),
     "no object's key": ("GET", "/media/..%2f..%2fetc%2fpasswd%00", 404, "object_not_found"),
     "no account": ("GET", f"/users/{2**60}", 404, "user_not_found"),
-    "no number": ("GET", "/users/x", 422, "invalid_request"),
+    "no number": ("GET", "/users/x", 404, "user_not_found"),
     "nobody": ("GET", "/users/me", 401, "not_authenticated"),
     "no body": ("POST", "/users", 422, "invalid_request"),
     "no form": ("POST", "/users/token", 422, "invalid_request"),

@@ -283,7 +283,7 @@ def find_bad_input(
     yield "a deleted photo", f"/photos/{deleted_id}/thumbnail?preset=160", 404, "photo_not_found"
     yield "deleted, signed", sign(links, deleted_id, options), 404, "photo_not_found"
     yield "no photo", f"/photos/{2**60}/thumbnail?preset=160", 404, "photo_not_found"
-    yield "no id", "/photos/0/thumbnail?preset=160", 422, "invalid_request"
+    yield "no id", "/photos/0/thumbnail?preset=160", 404, "photo_not_found"
 
 
 def test_bad_input_is_refused_and_leaves_nothing(

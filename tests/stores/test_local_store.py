@@ -548,6 +548,13 @@ def raw_get(service: Service, target: str) -> tuple[int, str, bytes]:
         connection.close()
 
 
+def test_a_key_ends_where_the_address_does(served: Served) -> None:
+    assert raw_get(served.service, served.path)[0] == 200
+    for more in ("%0a", "%0d%0a", "%00", "%20"):
+        status, content_type, _ = raw_get(served.service, served.path + more)
+        assert (status, content_type) == (404, "application/problem+json"), more
+
+
 @pytest.fixture(scope="module")
 def bait(served: Served) -> Iterator[bytes]:
     """Files that nobody may read, where each attempt of the next test would find one."""
