@@ -21,6 +21,7 @@ from sqlalchemy.engine import make_url
 
 import config
 from config import STARTUP_FAILURE_STATUS, Settings
+from errors import StartupError
 from ops import serving
 from ops.listening import describe_where
 from tests.support import warm
@@ -230,7 +231,9 @@ def test_what_the_driver_takes_from_the_environment_counts(load: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("name", ["SECRET_KEY", "THUMBNAIL_KEYS"])
-@pytest.mark.parametrize("secret", ["x" * 64, " " * 40, " \t\u00a0" * 20])
+@pytest.mark.parametrize(
+    "secret", ["x" * 64, " " * 40, " \t\u00a0" * 20], ids=["letters", "spaces", "blanks"]
+)
 def test_a_secret_that_is_guessed_first_is_refused_everywhere(
     refusal: Callable[..., str], name: str, secret: str
 ) -> None:
@@ -562,6 +565,16 @@ def test_the_secret_is_made_once_and_readable_by_its_owner_only(
     assert Settings().signing_secret() == secret
     assert load_settings(load, DATA_DIR=str(tmp_path / "other")).signing_secret() != secret
     assert load_settings(load, SECRET_KEY="given").signing_secret() == "given"
+
+
+@pytest.mark.parametrize("content", [bytes(64), b"x" * 64, b"short"], ids=ascii)
+def test_a_damaged_secret_signs_nothing(
+    load: pytest.MonkeyPatch, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "secret_key").write_bytes(content)
+    settings = load_settings(load, DATA_DIR=str(tmp_path))
+    with pytest.raises(StartupError, match="damaged"):
+        settings.signing_secret()
 
 
 def test_threads_that_make_the_secret_at_once_all_get_the_same(

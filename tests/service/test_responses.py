@@ -19,7 +19,8 @@ from fastapi.responses import StreamingResponse
 from starlette.exceptions import HTTPException
 
 import errors
-from main import app
+from config import Settings
+from main import app, create_app
 from tests.support.pictures import jpeg
 from tests.support.services import Account, Service
 from web.document import Problem
@@ -107,6 +108,18 @@ def test_a_good_answer_carries_id_and_security_headers(
 @pytest.mark.parametrize("path", sorted({path for _, path, _ in GOOD}))
 def test_an_address_does_not_end_with_a_newline(api: httpx.Client, path: str) -> None:
     check_problem(api.get(f"{path}%0a"), 404, "not_found")
+
+
+def test_a_setting_takes_the_page_and_the_document_away() -> None:
+    paths = ("/", "/docs", "/openapi.json", "/redoc")
+
+    async def ask(settings: Settings) -> list[int]:
+        transport = httpx.ASGITransport(create_app(settings))
+        async with httpx.AsyncClient(transport=transport, base_url="http://here.example") as to:
+            return [(await to.get(path)).status_code for path in paths]
+
+    assert asyncio.run(ask(Settings())) == [307, 200, 200, 404]
+    assert asyncio.run(ask(Settings(api_docs=False))) == [404, 404, 404, 404]
 
 
 BAD = {
