@@ -1,14 +1,19 @@
 """Log lines with the id of their request: a short one for eyes, or one JSON object each.
 
 On a terminal a line is for eyes, elsewhere for programs, unless LOG_FORMAT says otherwise. Whatever
-a client sent reaches a terminal without control characters.
+a client sent reaches a terminal without control characters, and no e-mail address reaches any log,
+which outlives the account. Time is UTC.
 """
 
 import logging
 import os
+import re
 import sys
+import time
 from contextvars import ContextVar
-from typing import Literal, TextIO
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal, TextIO
 
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
@@ -17,8 +22,13 @@ LogFormat = Literal["auto", "text", "json"]
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
-# Most paths are a third as long; a line of a terminal is not much longer.
-LONGEST_PATH = 120
+# Most paths are a fifth as long.
+LONGEST_PATH = 200
+
+# An e-mail address, or what looks like one. The bounds are those of RFC 5321, and keep the search
+# linear.
+_ADDRESS = re.compile(r"[^\s@\"'\\<>()\[\]=,:;/]{1,64}@[^\s@\"'\\<>()\[\]=,:;/]{1,255}")
+_HIDDEN_ADDRESS = "[address]"
 
 _RESET = "\033[0m"
 _DIM = "\033[2m"
@@ -29,9 +39,70 @@ _CYAN = "\033[36m"
 _STATUS_COLOURS = {2: _GREEN, 3: _CYAN, 4: _YELLOW, 5: _RED}
 
 
-class _WithRequestId(logging.Filter):
+class Event(StrEnum):
+    """What someone who looks for an attack looks for: the `event` of a log line.
+
+    `account` is who asked, as in every line, and `about` the account that it is about.
+    """
+
+    LOGIN_OK = "login_ok"
+    LOGIN_FAILED = "login_failed"
+    PASSWORD_CHANGED = "password_changed"
+    ACCOUNT_DELETED = "account_deleted"
+    # Someone acts on what is another's.
+    ADMIN_ACT = "admin_act"
+    DECODER_KILLED = "decoder_killed"
+
+
+@dataclass
+class RequestFacts:
+    """What is known of the request that is being answered; more comes to be known meanwhile."""
+
+    client: str | None
+    account: int | None = None
+    code: str | None = None
+
+
+_facts: ContextVar[RequestFacts | None] = ContextVar("facts", default=None)
+
+
+def begin_request(given_id: str, client: str | None) -> RequestFacts:
+    """Let every line of this task and of those that it begins tell of this request."""
+    facts = RequestFacts(client)
+    request_id.set(given_id)
+    _facts.set(facts)
+    return facts
+
+
+def note_account(account_id: int) -> None:
+    """Note who asks, once that is settled."""
+    facts = _facts.get()
+    if facts is not None:
+        facts.account = account_id
+
+
+def note_code(code: str) -> None:
+    """Note with which code the request is refused."""
+    facts = _facts.get()
+    if facts is not None:
+        facts.code = code
+
+
+def hide_addresses(text: str) -> str:
+    """Return the text without the e-mail addresses in it."""
+    return _ADDRESS.sub(_HIDDEN_ADDRESS, text) if "@" in text else text
+
+
+class _WithRequest(logging.Filter):
+    """Adds what is known of the request; what a line says of itself counts before that."""
+
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = request_id.get()
+        facts = _facts.get()
+        if facts is not None:
+            for name, value in (("client", facts.client), ("account", facts.account)):
+                if value is not None and not hasattr(record, name):
+                    setattr(record, name, value)
         return True
 
 
@@ -39,7 +110,8 @@ class _TextFormatter(logging.Formatter):
     """One short line each; a traceback follows, indented, so that nothing in it looks like one."""
 
     def __init__(self, has_colours: bool) -> None:
-        super().__init__(datefmt="%H:%M:%S")
+        super().__init__(datefmt="%H:%M:%SZ")
+        self.converter = time.gmtime
         self._has_colours = has_colours
 
     def format(self, record: logging.LogRecord) -> str:
@@ -49,7 +121,7 @@ class _TextFormatter(logging.Formatter):
         if record.exc_info:
             traceback = self.formatException(record.exc_info)
             lines += [f"    {_escape(line)}" for line in traceback.splitlines()]
-        return "\n".join(lines)
+        return hide_addresses("\n".join(lines))
 
     def _tell_request(self, record: logging.LogRecord) -> str:
         """Tell who asked for what, and what became of it; a failure also with its id."""
@@ -59,11 +131,15 @@ class _TextFormatter(logging.Formatter):
         if len(path) > LONGEST_PATH:
             path = f"{path[:LONGEST_PATH]}..."
         shown = str(status) if status else "no answer"
+        code = asked.get("code")
+        account = asked.get("account")
         words = [
             _escape(str(asked.get("client") or "-")),
+            *([] if account is None else [f"account {account}"]),
             _escape(asked["method"]),
             path,
             self._colour(_STATUS_COLOURS.get(status // 100, _RED), shown),
+            *([] if code is None else [code]),
             f"{asked['duration_ms']:.0f} ms",
         ]
         is_failure = not 100 <= status < 500
@@ -102,7 +178,7 @@ def configure(log_format: LogFormat = "auto") -> None:
 def make_handler(stream: TextIO, log_format: LogFormat) -> logging.Handler:
     """Make a handler that writes to the stream in this format."""
     handler = logging.StreamHandler(stream)
-    handler.addFilter(_WithRequestId())
+    handler.addFilter(_WithRequest())
     if log_format == "text" or (log_format == "auto" and stream.isatty()):
         handler.setFormatter(_TextFormatter(has_colours=_shows_colours(stream)))
     else:
@@ -119,8 +195,23 @@ def _shows_colours(stream: TextIO) -> bool:
     return stream.isatty() and not is_refused
 
 
+class _JsonFormatter(JsonFormatter):
+    """One object a line, whose `time` is in UTC, as RFC 3339 has it."""
+
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+    converter = time.gmtime
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        """Hide addresses before what is told is escaped."""
+        return {
+            name: hide_addresses(value) if isinstance(value, str) else value
+            for name, value in log_data.items()
+        }
+
+
 def _make_json_formatter() -> logging.Formatter:
-    return JsonFormatter(
+    return _JsonFormatter(
         "%(asctime)s %(levelname)s %(name)s %(message)s %(request_id)s",
         rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
         reserved_attrs=[*RESERVED_ATTRS, "color_message"],  # uvicorn's, for terminals

@@ -4,6 +4,7 @@ Each dependency settles the identity in a short transaction of its own, which is
 byte of a body is read.
 """
 
+import logging
 from typing import Annotated, Literal
 
 from fastapi import Depends, Path, Request
@@ -12,6 +13,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import lazyload
 
+import logs
 from accounts.limits import RequestLimits
 from accounts.passwords import Passwords
 from accounts.tokens import Tokens
@@ -25,8 +27,11 @@ from errors import (
     UserNotFound,
     WrongCredentials,
 )
+from logs import Event
 from models import User, fold
 from schemas import AddressId, Token, UserPrivate, normalize_email
+
+logger = logging.getLogger(__name__)
 
 _bearer = OAuth2PasswordBearer(tokenUrl="users/token", auto_error=False)
 UserId = Annotated[AddressId, Path()]
@@ -87,8 +92,12 @@ class Login:
         await self._limits.count_login(client_address, counted)
         password_hash = account[0].password_hash if account else None
         if not await self._passwords.match(password, password_hash) or account is None:
+            about = account[0].id if account else None
+            logger.warning("login failed", extra={"event": Event.LOGIN_FAILED, "about": about})
             raise WrongCredentials
         user, now = account
+        logs.note_account(user.id)
+        logger.info("logged in", extra={"event": Event.LOGIN_OK, "about": user.id})
         return Token(
             access_token=self._tokens.issue(user.id, now),
             expires_in=self._tokens.lifetime_seconds,
@@ -121,6 +130,7 @@ async def _read_current_user(
         user = await db.get(User, claims.user_id)
     if user is None or user.tokens_valid_after.timestamp() >= claims.issued_at:
         raise InvalidToken
+    logs.note_account(user.id)
     return user
 
 
@@ -163,6 +173,7 @@ async def _read_editable_user(
         user = await db.get(User, user_id)
     if user is None:
         raise UserNotFound
+    logger.info("acts as an admin", extra={"event": Event.ADMIN_ACT, "about": user.id})
     return user
 
 

@@ -1,5 +1,7 @@
 """What changes an account's files: replacing its picture, removing it, deleting the account."""
 
+import logging
+
 from database import Row, Transaction
 from errors import DatabaseUnavailable, NoPicture, OutcomeUnknown, UserNotFound
 from files import statements
@@ -7,8 +9,11 @@ from files.backends import Backends
 from files.change import Change
 from files.kinds import PROFILE_PICTURE
 from files.reservations import list_facts
+from logs import Event
 from models import StoredFile, User
 from pictures import ProcessedImage
+
+logger = logging.getLogger(__name__)
 
 
 async def replace_picture(backends: Backends, user_id: int, picture: ProcessedImage) -> User:
@@ -86,6 +91,7 @@ async def delete_account(backends: Backends, user_id: int) -> None:
 
     async with Change(backends, user_id) as change:
         await change.commit(delete, "inside_account_deletion", is_gone)
+        logger.info("account deleted", extra={"event": Event.ACCOUNT_DELETED, "about": user_id})
 
 
 def _list_picture(user: Row) -> list[int]:

@@ -24,6 +24,7 @@ from ops.postgres_cluster import (
     find_last_error,
     find_programs,
 )
+from ops.postgres_log import shorten_log
 
 START_SECONDS = 60.0  # the first start makes the cluster; recovery after a crash may replay a log
 POLL_SECONDS = 0.02
@@ -126,6 +127,8 @@ class _Keeper(threading.Thread):
                 is_dead = server is not None and server.poll() is not None
                 if is_orphaned or is_dead:
                     server = self._serve()
+                if server is not None:
+                    shorten_log(self._log)
             except (StartupError, OSError):
                 # The log has the cause; requests answer 503 until it works again.
                 self._stopping.wait(RESTART_SECONDS)

@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL
 
 from errors import StartupError
 from ops.postgres_account import OWN_UID, Account, choose_account
+from ops.postgres_log import TERSE, open_log
 from ops.postgres_messages import find_cause
 
 DATABASE = "darkroom"
@@ -121,13 +122,14 @@ class Cluster:
         self.socket_dir.mkdir(mode=0o700, exist_ok=True)
         self._account.take_over(self.socket_dir)
         prefix = self._account.prefix(self.programs, (self.folder, self.socket_dir))
-        with open(log, "ab") as log_file:
+        with open_log(log) as log_file:
             return subprocess.Popen(
                 [
                     *prefix,
                     str(self.programs / "postgres"),
                     *("-D", str(self.folder), "-k", str(self.socket_dir), "-p", str(PORT)),
                     *("-c", "listen_addresses=", "-c", "unix_socket_permissions=0700"),
+                    *TERSE,
                 ],
                 env=_make_environment(),
                 stdin=subprocess.DEVNULL,

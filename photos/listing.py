@@ -5,6 +5,7 @@ nothing. Each is read by at most two scans of an index, which end with the page:
 cost what a thousand cost.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,8 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import lazyload
 
 from errors import NotYours, PhotoNotFound, UserNotFound
+from logs import Event
 from models import Photo, User, Visibility
 from photos.cursors import read_cursor, write_cursor
+
+logger = logging.getLogger(__name__)
 
 # Two screens of thumbnails on a telephone.
 DEFAULT_PAGE_PHOTOS = 30
@@ -91,6 +95,9 @@ async def read_photo_to_change(db: AsyncSession, photo_id: int, user: User) -> P
         raise PhotoNotFound
     if photo.owner_id != user.id and not user.is_admin:
         raise NotYours
+    if photo.owner_id != user.id:
+        more = {"event": Event.ADMIN_ACT, "about": photo.owner_id}
+        logger.info("acts as an admin on photo %d", photo.id, extra=more)
     return photo
 
 

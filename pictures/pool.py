@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 from threading import RLock, Thread
 
 from errors import DarkroomError, DecoderUnavailable, ShuttingDown, StartupError, UndecodablePicture
+from logs import Event
 from pictures.confinement import EVERY_LAYER, NO_LAYER
 from pictures.costs import MIB, Cost
 from pictures.messages import Job
@@ -175,7 +176,12 @@ class DecoderPool:
             except DecoderEnded as err:
                 if self._is_closed:
                     raise ShuttingDown from err
-                logger.warning("a decoder ended: %s, over %d bytes", err.ending.name, len(content))
+                logger.warning(
+                    "a decoder ended: %s, over %d bytes",
+                    err.ending.name,
+                    len(content),
+                    extra={"event": Event.DECODER_KILLED},
+                )
                 if err.ending.condemns_file(is_decoder_new=is_second_try):
                     raise UndecodablePicture from err
                 continue
@@ -307,7 +313,7 @@ class DecoderPool:
     def _dismiss(self, decoder: DecoderProcess) -> None:
         """End one that has no picture, and tell whether it did more than wait."""
         if decoder.is_alive and (decoder.worked_unasked or decoder.has_hidden_threads):
-            logger.error(WORKED_UNASKED)
+            logger.error(WORKED_UNASKED, extra={"event": Event.DECODER_KILLED})
             decoder.kill()
         self._end(decoder)
 
@@ -318,5 +324,5 @@ class DecoderPool:
     def _end(self, decoder: DecoderProcess) -> None:
         ending = decoder.end()
         if decoder in self._alive and ending is Ending.FORBIDDEN_CALL:
-            logger.error(FORBIDDEN_CALL)
+            logger.error(FORBIDDEN_CALL, extra={"event": Event.DECODER_KILLED})
         self._alive.discard(decoder)

@@ -1,5 +1,6 @@
 """Accounts and their pictures."""
 
+import logging
 from contextlib import AsyncExitStack
 from typing import Annotated
 
@@ -54,6 +55,7 @@ from errors import (
     WrongPassword,
 )
 from files import Backends, RequestBackends
+from logs import Event
 from models import EMAIL_CONSTRAINT, USERNAME_CONSTRAINT, User, fold
 from pictures import PICTURES_TAKEN
 from pictures.decoding import Decoding
@@ -72,6 +74,8 @@ from web.admission import Admission, RequestAdmission
 from web.bodies import BoundedRoute, read_json
 from web.document import find_raised, refuse_with
 from web.forms import PictureForm, admit_picture_form, parse_crop
+
+logger = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/users", tags=["users"], route_class=BoundedRoute)
 upload_router = APIRouter(prefix="/users", tags=["users"])  # bounds its bodies itself
@@ -249,6 +253,8 @@ async def update_user(
         await commit(db)
     except IntegrityError as err:
         _raise_taken(err)
+    if password_hash is not None:
+        logger.info("password changed", extra={"event": Event.PASSWORD_CHANGED, "about": user.id})
     return UserPrivate.model_validate(changed)
 
 

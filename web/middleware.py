@@ -30,6 +30,9 @@ DRAIN_SECONDS = 30.0
 # A client that sends nothing for so long has seen the answer, or never will.
 DRAIN_PAUSE_SECONDS = 2.0
 
+# Of IPv6, with a zone; a proxy that is believed may pass on what no address is.
+LONGEST_ADDRESS = 64
+
 _SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 SECURITY_HEADERS = {
@@ -58,8 +61,8 @@ class RequestContext:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
-        logs.request_id.set(request_id)
-        client = scope.get("client")
+        facts = logs.begin_request(request_id, _find_client(scope))
+        path = scope["path"][: logs.LONGEST_PATH]
         started = time.perf_counter()
         status = 0
 
@@ -80,16 +83,24 @@ class RequestContext:
             logger.info(
                 "%s %s %s",
                 scope["method"],
-                scope["path"],
+                path,
                 status or "no answer",
                 extra={
-                    "client": client[0] if client else None,
+                    "client": facts.client,
+                    "account": facts.account,
                     "method": scope["method"],
-                    "path": scope["path"],
+                    "path": path,
                     "status": status,
+                    "code": facts.code,
                     "duration_ms": round((time.perf_counter() - started) * 1000, 1),
                 },
             )
+
+
+def _find_client(scope: Scope) -> str | None:
+    """Find the address of who asks, as far as the proxies are believed that tell it."""
+    client = scope.get("client")
+    return client[0][:LONGEST_ADDRESS] if client else None
 
 
 def _keep_last_bytes(receive: Receive) -> Receive:

@@ -13,6 +13,7 @@ from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+import logs
 from errors import (
     DarkroomError,
     InvalidRequest,
@@ -60,6 +61,7 @@ def _make_problem(
     headers: Mapping[str, str] | None,
     **more: Any,
 ) -> JSONResponse:
+    logs.note_code(code)
     body = {
         "type": f"urn:darkroom:error:{code}",
         "title": title,

@@ -31,6 +31,7 @@ from errors import (
     StartupError,
     UndecodablePicture,
 )
+from logs import Event
 from pictures import Cost, Crop, ProcessedImage
 from pictures import decoder as decoder_program
 from pictures.arriving import HeaderWatch
@@ -797,6 +798,7 @@ def test_a_decoder_that_worked_while_it_had_no_picture_gets_no_other(
     make_picture(pool, PICTURE)
     assert not is_running(decoder.pid)
     assert caplog.messages == [WORKED_UNASKED]
+    assert [vars(line)["event"] for line in caplog.records] == [Event.DECODER_KILLED]
 
 
 @pytest.mark.parametrize(
@@ -813,6 +815,7 @@ def test_what_works_or_hides_in_an_idle_decoder_is_found_without_a_picture(
     wait_until(lambda: not is_running(first.pid), "it was ended")
     wait_until(lambda: len(pool._alive) == 1, "the other one is kept")
     assert caplog.messages == [WORKED_UNASKED]
+    assert [vars(line)["event"] for line in caplog.records] == [Event.DECODER_KILLED]
 
 
 def test_idle_decoders_that_had_a_picture_and_are_old_are_ended_and_one_is_left(
@@ -961,6 +964,10 @@ def test_over_http_a_ruinous_file_is_a_400_and_others_are_served_at_the_same_tim
     finally:
         service.stop()
     assert "Traceback" not in service.log()
+    lines = [json.loads(line) for line in service.log().splitlines() if '"event"' in line]
+    killed = [line for line in lines if line["event"] == Event.DECODER_KILLED]
+    assert len(killed) >= 4, "each that a file ruined"
+    assert {line["account"] for line in killed} == {alice.id}
 
 
 def test_decoders_of_the_gallery_let_others_go_before() -> None:

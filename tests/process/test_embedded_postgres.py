@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import stat
@@ -28,6 +29,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import database
 from errors import StartupError
 from ops import embedded_postgres, postgres_account, postgres_cluster
+from ops.postgres_log import LONGEST_LOG_BYTES
 from tests.support import warm
 from tests.support.databases import execute
 from tests.support.pictures import jpeg
@@ -159,6 +161,34 @@ def test_the_first_start_makes_a_cluster_and_the_second_keeps_its_data(data_dir:
         assert ask(url, "SELECT body FROM notes") == ["kept"]
         assert stat.S_IMODE((data_dir / "postgres").stat().st_mode) == 0o700
     assert not processes_below(data_dir)
+
+
+def test_the_log_is_short_its_owners_only_and_holds_nothing_of_an_account(data_dir: Path) -> None:
+    log = data_dir / "postgres.log"
+    data_dir.mkdir(exist_ok=True)
+    log.write_text("DETAIL:  Key (email)=(old@example.com) already exists.\n")
+    log.chmod(0o644)  # as an earlier version left it
+    address = "alice@example.com"
+    with embedded_postgres.running(data_dir) as url:
+        assert stat.S_IMODE(log.stat().st_mode) == 0o600
+        ask(url, "CREATE TABLE names (email text PRIMARY KEY)")
+        insert = f"INSERT INTO names VALUES ('{address}')"
+        with pytest.raises(DBAPIError):
+            ask(url, insert, insert)
+        with pytest.raises(DBAPIError):
+            ask(url, f"SELECT '{address}' FROM nowhere")
+        told = log.read_text()
+        assert "duplicate key" in told and "nowhere" in told
+        assert "example.com" not in told
+        assert re.search(r"^\S+ \S+ UTC ", told)
+        with open(log, "ab") as file:
+            file.write(b"a line of the log\n" * 100_000)
+        wait_until(lambda: log.stat().st_size < LONGEST_LOG_BYTES, "it is shortened")
+        with pytest.raises(DBAPIError):
+            ask(url, "SELECT 1 FROM elsewhere")
+        lines = log.read_text().splitlines()
+    assert lines[0] == "a line of the log" and "elsewhere" in lines[-1]
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 
 def test_a_second_process_joins_and_leaves_the_server_running(

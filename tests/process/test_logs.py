@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -83,7 +84,7 @@ def test_a_request_is_one_short_line_coloured_by_its_status(
     shown = str(status or "no answer")
     assert f"\x1b[{colour}m{shown}\x1b[0m" in line
     plain = COLOUR.sub("", line)
-    assert re.fullmatch(rf"\d\d:\d\d:\d\d 192.0.2.7 GET /users/1 {shown} 13 ms\n", plain)
+    assert re.fullmatch(rf"{AT}192.0.2.7 GET /users/1 {shown} 13 ms\n", plain)
 
 
 def test_a_failure_names_its_request(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,8 +136,34 @@ def test_the_setting_outdoes_the_stream(terminal: Terminal, tmp_path: Path) -> N
         logs.make_handler(file, "auto").handle(make_record("told"))
         file.seek(0)
         as_text, as_json = file.read().splitlines()
-    assert re.fullmatch(r"\d\d:\d\d:\d\d told", as_text)
+    assert re.fullmatch(rf"{AT}told", as_text)
     assert json.loads(as_json)["message"] == "told"
+
+
+def test_time_is_utc_wherever_the_service_runs(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        as_text = show(terminal, "text", "told", created=1_700_000_000.25, msecs=250.0)
+        as_json = show(terminal, "json", "told", created=1_700_000_000.25, msecs=250.0)
+    time.tzset()
+    assert "22:13:20Z" in COLOUR.sub("", as_text)
+    assert '"time": "2023-11-14T22:13:20.250Z"' in as_json
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_an_address_is_not_told(terminal: Terminal, log_format: LogFormat) -> None:
+    told = "Key (email)=(alice@example.com), 'zoé.o+b@sub.example.org' <x@localhost> a@b"
+    try:
+        raise ValueError(told)
+    except ValueError:
+        failed = sys.exc_info()
+    shown = show(terminal, log_format, "%s failed", args=(told,), exc_info=failed)
+    assert "@" not in shown
+    assert shown.count("Key (email)=([address])") == 2
+    assert "[address]" in logs.hide_addresses(f"{'a' * 1_000_000}@{'b' * 1_000_000}")
 
 
 def test_of_changed_files_nothing_is_told() -> None:
@@ -168,7 +195,7 @@ def test_a_service_on_a_terminal_shows_lines_for_eyes(
     finally:
         service.stop()
     lines = COLOUR.sub("", terminal.read()).splitlines()
-    request = rf"{AT}127\.0\.0\.1 GET {re.escape(ESCAPED_PATH)} 404 \d+ ms"
+    request = rf"{AT}127\.0\.0\.1 GET {re.escape(ESCAPED_PATH)} 404 not_found \d+ ms"
     assert [line for line in lines if re.fullmatch(request, line)], lines
     assert [line for line in lines if re.match(f"{AT}Started server process", line)], lines
     assert [line for line in lines if re.match(f"{AT}Uvicorn running on http://", line)], lines

@@ -290,7 +290,7 @@ def test_each_answer_is_a_line_of_json_with_the_requests_id(
     (line,) = lines_of(shared_service, given)
     assert (line["method"], line["path"], line["status"]) == ("GET", "/users/me", 401)
     assert line["level"] == "INFO" and line["logger"] and line["duration_ms"] >= 0
-    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", line["time"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
     assert "not-for-the-log" not in json.dumps(line)
 
 

@@ -3,7 +3,7 @@
 import json
 import re
 
-AT = r"\d\d:\d\d:\d\d "
+AT = r"\d\d:\d\d:\d\dZ "
 WHERE = re.compile(r"Darkroom listens on http://|  (for|settings|data|database|store) ")
 
 
