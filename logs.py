@@ -200,7 +200,7 @@ class _JsonFormatter(JsonFormatter):
 
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """Hide addresses before what is told is escaped."""
