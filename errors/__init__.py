@@ -24,6 +24,7 @@ The code is for programs, the sentence for people. Vendor text goes to the log, 
                                  OutcomeUnknown · UploadExpired · ThumbnailNotReady
                                  TooManyConnections
                                  StoreError: StoreUnavailable · StoreRefused · ObjectExists
+                                 StoreUnavailable: OutOfDescriptors
 """
 
 from errors.accounts import (
@@ -92,6 +93,7 @@ from errors.stores import (
     LinkExpired,
     ObjectExists,
     ObjectNotFound,
+    OutOfDescriptors,
     StoreError,
     StoreRefused,
     StoreUnavailable,
@@ -146,6 +148,7 @@ __all__ = [
     "NotYours",
     "ObjectExists",
     "ObjectNotFound",
+    "OutOfDescriptors",
     "OutcomeUnknown",
     "PhotoChanged",
     "PhotoNotFound",

@@ -33,6 +33,14 @@ class StoreUnavailable(StoreError):
     title = "Store unavailable"
 
 
+class OutOfDescriptors(StoreUnavailable):
+    """We had no descriptor left with which to ask the store, which is not at fault."""
+
+    code = "overloaded"
+    title = "Overloaded"
+    sentence = "The service has too much to do at once right now. Please try again in a moment."
+
+
 class StoreRefused(StoreError):
     """The store answered that we may not, or that there is no bucket: an operator has to act."""
 

@@ -23,15 +23,22 @@ from ops.launch import INTERRUPTED_STATUS
 logger = logging.getLogger(__name__)
 
 M_MMAP_THRESHOLD = -3  # its number in malloc.h
+# Far above MAX_CONNECTIONS. Some systems allow a billion, with which programs that close each
+# possible one, as we may start some, are busy for minutes.
+MOST_DESCRIPTORS = 65_536
 PR_SET_DUMPABLE = 4  # in linux/prctl.h
 # Set by tests and benchmarks that read the service's /proc as its own user.
 DUMPABLE_VARIABLE = "DARKROOM_DUMPABLE"
 
 
 def prepare(log_format: logs.LogFormat) -> None:
-    """Log in this format, keep memory from others, return it in time, end with the manager."""
+    """Log in this format, keep memory from others, return it in time, end with the manager.
+
+    And have descriptors for as many connections as are wanted.
+    """
     logs.configure(log_format)
     hide_memory()
+    _raise_descriptors()
     _return_large_blocks()
     _end_with_parent()
 
@@ -45,6 +52,21 @@ def hide_memory() -> None:
         return
     if ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
         logger.warning("other processes of this user can read this one's memory (PR_SET_DUMPABLE)")
+
+
+def _raise_descriptors() -> None:
+    """Let as many files and connections be open as the system allows, up to a bound.
+
+    Most systems allow 1,024 for programs that use select(2), and more to those that ask.
+    """
+    try:
+        import resource
+    except ImportError:  # only POSIX has it
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _return_large_blocks() -> None:

@@ -18,6 +18,7 @@ from errors import (
     BadSignature,
     LinkExpired,
     ObjectNotFound,
+    OutOfDescriptors,
     RangeNotSatisfiable,
     StoreRefused,
     StoreUnavailable,
@@ -41,6 +42,7 @@ ANSWERS: Responses = {
         RangeNotSatisfiable,
         StoreUnavailable,
         StoreRefused,
+        OutOfDescriptors,
     ),
 }
 

@@ -27,6 +27,7 @@ from errors import (
     NotAuthenticated,
     NotYours,
     OutcomeUnknown,
+    OutOfDescriptors,
     PhotoChanged,
     PhotoNotFound,
     ShuttingDown,
@@ -125,7 +126,8 @@ Limit = Annotated[int, Query(ge=1, le=MOST_PAGE_PHOTOS, description="The most ph
 # Of a route that shows more to whoever is logged in, for the document.
 OPTIONAL_LOGIN: dict[str, Any] = {"security": [{}]}
 # Signing a link to what is private needs the keys of its store.
-READ = (*SMALL_BODY, InvalidToken, TokenExpired, StoreUnavailable, StoreRefused)
+STORE_READ = (StoreUnavailable, StoreRefused, OutOfDescriptors)
+READ = (*SMALL_BODY, InvalidToken, TokenExpired, *STORE_READ)
 LIST = (*READ, BadCursor)
 LINK: Responses = {
     200: {

@@ -5,6 +5,7 @@ the event loop by mistake.
 """
 
 import asyncio
+import errno
 import functools
 import itertools
 import logging
@@ -13,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import BinaryIO, TypeVar
 
 from concurrency import ThreadSlots
-from errors import StoreUnavailable
+from errors import OutOfDescriptors, StoreUnavailable
 from storage.contract import FoundObject, OpenObject, Store
 
 logger = logging.getLogger(__name__)
@@ -104,7 +105,21 @@ class AsyncStore:
                 call.add_done_callback(_discard_late)
         if not is_done:
             raise StoreUnavailable
-        return call.result()
+        try:
+            return call.result()
+        except StoreUnavailable as err:
+            if _lacks_descriptors(err):
+                raise OutOfDescriptors from err.__cause__
+            raise
+
+
+def _lacks_descriptors(err: BaseException | None) -> bool:
+    """Whether behind a failure there is one of ours: this process or system has too much open."""
+    while err is not None:
+        if isinstance(err, OSError) and err.errno in (errno.EMFILE, errno.ENFILE):
+            return True
+        err = err.__cause__ or err.__context__
+    return False
 
 
 def _discard_late(call: "asyncio.Future[Result]") -> None:

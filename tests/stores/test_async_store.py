@@ -1,11 +1,15 @@
 """The async face of a store keeps its deadline and its bound on threads, and leaks nothing."""
 
 import asyncio
+import contextlib
 import dataclasses
 import hashlib
 import io
+import os
+import resource
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +17,12 @@ from starlette.concurrency import run_in_threadpool
 
 from concurrency import ThreadSlots
 from config import Settings
-from errors import ObjectExists, ObjectNotFound, StoreRefused, StoreUnavailable
+from errors import ObjectExists, ObjectNotFound, OutOfDescriptors, StoreRefused, StoreUnavailable
 from storage import AsyncStore, OpenObject, Stores, async_store
 from storage.contract import STORE_THREADS
 from storage.memory import MemoryStore
 from tests.support.pictures import jpeg
-from tests.support.services import Account, Service
+from tests.support.services import Account, Service, free_port
 
 KEY = "profile_pics/x.jpg"
 CONTENT = b"picture"
@@ -121,6 +125,42 @@ async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not holds():
             await asyncio.sleep(0.005)
+
+
+@contextlib.contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("kind", ["local", "s3"])
+def test_a_lack_of_descriptors_is_not_the_stores_fault(tmp_path: Path, kind: str) -> None:
+    bucket = {"s3_bucket_name": "b", "s3_access_key_id": "a", "s3_secret_access_key": "s"}
+    nowhere = {**bucket, "s3_endpoint_url": f"http://127.0.0.1:{free_port()}"}
+    given: dict[str, Any] = {"storage": kind, "data_dir": tmp_path, **nowhere}
+    store = Stores(Settings(**given)).current
+
+    async def put() -> None:
+        await store.put(KEY, CONTENT, "image/jpeg", SHA256)
+
+    async def use() -> None:
+        with contextlib.suppress(StoreUnavailable):  # all that is opened once
+            await put()
+        await store.delete(KEY) if kind == "local" else None
+        with no_descriptor_left(), pytest.raises(OutOfDescriptors) as refused:
+            await put()
+        assert refused.value.code == "overloaded" and "store" not in refused.value.detail
+        with pytest.raises(StoreUnavailable) if kind == "s3" else contextlib.nullcontext() as later:
+            await put()
+        assert later is None or later.type is StoreUnavailable
+
+    asyncio.run(use())
 
 
 def test_every_verb_gives_what_the_store_gives(store: GatedStore) -> None:
