@@ -31,6 +31,8 @@ POINTS: Final = (
     "inside_words",  # of a photo
     "visibility_moved",
     "inside_photo_deletion",
+    "inside_single_thumbnail",
+    "inside_single_thumbnail_deletion",
     "inside_removal",  # of a picture
     "inside_account_deletion",
     "release_claimed",  # by the request that let go of it

@@ -1,6 +1,6 @@
 """Bytes in, bytes out: any accepted picture becomes a clean, upright JPEG in sRGB.
 
-A square for a profile, or a master of the whole picture, from which thumbnails are cut.
+A square for a profile, the thumbnail of a whole picture, or its master, from which others are cut.
 
 Only the one parser that the content calls for ever sees it, after the limits were read from its
 header; whatever a broken file makes that parser raise is a BadPicture. Pure functions without
@@ -36,10 +36,13 @@ from pictures.parsers import open_picture
 from pictures.placeholder import find_dominant_colour, hash_thumbnail
 from pictures.renditions import Rendition, RenditionFormat, check_renditions
 from pictures.scaling import (
+    AS_MASTER,
+    AS_THUMBNAIL,
+    Fitting,
     cut_square,
     decode_reduced,
     find_square,
-    fit_master,
+    fit_whole,
     scale_rendition,
     turn_upright,
 )
@@ -50,6 +53,7 @@ __all__ = [
     "ProcessedImage",
     "make_master",
     "make_renditions",
+    "make_thumbnail",
     "process_profile_image",
 ]
 
@@ -93,11 +97,19 @@ def make_master(
     Its limits are those of a profile picture's centre square. What is transparent shows white.
     Raises BadPicture or TooLarge; of others only MemoryError.
     """
+    return _make_whole(content, (max_pixels, max_whole_pixels), AS_MASTER)
 
-    def scale(picture: Image.Image, header: Header, _: int) -> Image.Image:
-        return fit_master(picture, header)
 
-    return _process(content, None, (max_pixels, max_whole_pixels), WHITE, scale)
+def make_thumbnail(
+    content: Content,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    max_whole_pixels: int = DEFAULT_MAX_WHOLE_PIXELS,
+) -> ProcessedImage:
+    """Make a JPEG of the whole picture, which fits into 300 x 300 and is never enlarged.
+
+    In all else it is as a master.
+    """
+    return _make_whole(content, (max_pixels, max_whole_pixels), AS_THUMBNAIL)
 
 
 def make_renditions(master: Content, renditions: Sequence[Rendition]) -> list[ProcessedImage]:
@@ -124,6 +136,13 @@ def make_renditions(master: Content, renditions: Sequence[Rendition]) -> list[Pr
         for rendition in alike:
             made[rendition] = rendition.name_file(encode(scaled, rendition.format))
     return [made[rendition] for rendition in renditions]
+
+
+def _make_whole(content: Content, limits: tuple[int, int], fitting: Fitting) -> ProcessedImage:
+    def scale(picture: Image.Image, header: Header, _: int) -> Image.Image:
+        return fit_whole(picture, header, fitting)
+
+    return _process(content, None, limits, WHITE, scale)
 
 
 def _process(

@@ -36,7 +36,7 @@ from ops.handlers import make_handlers
 from photos import ThumbnailLinks, Thumbnails
 from pictures.decoding import Decoding
 from pictures.pool import DecoderPool
-from routers import health, media, photos, thumbnails, users
+from routers import health, media, photos, single_thumbnails, thumbnails, users
 from storage import Stores
 from web import document
 from web.admission import Admission
@@ -90,6 +90,8 @@ def create_app(settings: Settings, *, owns_process: bool = False) -> FastAPI:
     app.include_router(photos.router, prefix=settings.api_prefix)
     app.include_router(photos.upload_router, prefix=settings.api_prefix)
     app.include_router(thumbnails.router, prefix=settings.api_prefix)
+    app.include_router(single_thumbnails.router, prefix=settings.api_prefix)
+    app.include_router(single_thumbnails.upload_router, prefix=settings.api_prefix)
     app.include_router(media.router)
     app.include_router(health.router)
     if settings.api_docs:

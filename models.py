@@ -309,6 +309,28 @@ class Thumbnail(Base):
     file: Mapped[StoredFile | None] = relationship(lazy="joined")
 
 
+class SingleThumbnail(Base):
+    """A thumbnail of which nothing else was kept: its owner sent a file for it."""
+
+    __tablename__ = "single_thumbnails"
+    __table_args__ = (
+        UniqueConstraint("file_id", name="single_thumbnails_file_id_key"),
+        # By -id, as the one of photos.
+        Index("single_thumbnails_owner_index", "owner_id", text("(-id)")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    owner_id: Mapped[int] = mapped_column(
+        ForeignKey("users.id", ondelete="RESTRICT", name="single_thumbnails_owner_id_fkey")
+    )
+    file_id: Mapped[int] = mapped_column(
+        ForeignKey("stored_files.id", ondelete="RESTRICT", name="single_thumbnails_file_id_fkey")
+    )
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+    file: Mapped[StoredFile] = relationship(lazy="joined", innerjoin=True)
+
+
 class IdempotencyKey(Base):
     """A key under which its owner may send a request again, and what came of it."""
 
@@ -326,8 +348,9 @@ class IdempotencyKey(Base):
     claim: Mapped[uuid.UUID]
     claimed_until: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    # Once it is completed. No foreign key: the photo may go, and the key is not used again.
-    photo_id: Mapped[int | None] = mapped_column(BigInteger)
+    # Of a photo or a single thumbnail, as the fingerprint tells; once it is completed. No foreign
+    # key: what was made may go, and the key is not used again.
+    made_id: Mapped[int | None] = mapped_column(BigInteger)
     fingerprint: Mapped[str | None] = mapped_column(String(64))
 
 

@@ -279,6 +279,28 @@ class PhotoPage(BaseModel):
     next: str | None
 
 
+class SingleThumbnailShown(BaseModel):
+    """A thumbnail of which nothing else was kept. `thumbnail` is what a browser loads, for ever."""
+
+    id: int
+    thumbnail: str | None = Field(
+        description="Null while the settings do not know the store that holds it"
+    )
+    width: int
+    height: int
+    content_type: str
+    size_bytes: int
+    placeholder: ImagePlaceholder | None
+    created_at: datetime
+
+
+class SingleThumbnailPage(BaseModel):
+    """Thumbnails, the newest first. `next` is the `cursor` of the next page; null at the end."""
+
+    thumbnails: list[SingleThumbnailShown]
+    next: str | None
+
+
 class LoginForm(BaseModel):
     """The OAuth2 password form. `username` is the e-mail address or the name of the account.
 

@@ -10,6 +10,7 @@ The code is for programs, the sentence for people. Vendor text goes to the log, 
     ├── Forbidden (403)          NotYours · WrongPassword · LoginAgain · LinkExpired
     │                            BadSignature
     ├── NotFound (404)           UserNotFound · NoPicture · PhotoNotFound · ObjectNotFound
+    │                            ThumbnailNotFound
     ├── MethodNotAllowed (405)
     ├── UploadStalled (408) · HeadTooSlow (408)
     ├── Conflict (409)           UsernameTaken · EmailTaken · PhotoChanged · StillInProgress
@@ -59,7 +60,13 @@ from errors.outages import (
     ShuttingDown,
     UploadExpired,
 )
-from errors.photos import BadThumbnail, PhotoChanged, PhotoNotFound, ThumbnailNotReady
+from errors.photos import (
+    BadThumbnail,
+    PhotoChanged,
+    PhotoNotFound,
+    ThumbnailNotFound,
+    ThumbnailNotReady,
+)
 from errors.pictures import (
     BadCrop,
     BadPicture,
@@ -161,6 +168,7 @@ __all__ = [
     "StoreError",
     "StoreRefused",
     "StoreUnavailable",
+    "ThumbnailNotFound",
     "ThumbnailNotReady",
     "TokenExpired",
     "TooLarge",

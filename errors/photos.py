@@ -11,6 +11,14 @@ class PhotoNotFound(NotFound):
     sentence = "There is no photo with this id."
 
 
+class ThumbnailNotFound(NotFound):
+    """Also what another's is: nobody is told that it exists."""
+
+    code = "thumbnail_not_found"
+    title = "No such thumbnail"
+    sentence = "There is no thumbnail with this id."
+
+
 class BadThumbnail(DarkroomError):
     status = 422
     code = "bad_thumbnail"

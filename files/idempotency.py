@@ -31,7 +31,7 @@ _is_given = (IdempotencyKey.owner_id == bindparam("owner_id")) & (
 _is_ours = (
     _is_given
     & (IdempotencyKey.claim == bindparam("claim", type_=Uuid))
-    & IdempotencyKey.photo_id.is_(None)
+    & IdempotencyKey.made_id.is_(None)
 )
 _lease_end = func.now() + timedelta(seconds=LEASE_SECONDS)
 _claiming = insert(IdempotencyKey).values(
@@ -48,12 +48,12 @@ CLAIM = Statement(
             "claim": _claiming.excluded.claim,
             "claimed_until": _claiming.excluded.claimed_until,
             "created_at": func.now(),
-            "photo_id": None,
+            "made_id": None,
             "fingerprint": None,
         },
         where=or_(
             IdempotencyKey.claim == _claiming.excluded.claim,
-            IdempotencyKey.photo_id.is_(None) & (IdempotencyKey.claimed_until < func.now()),
+            IdempotencyKey.made_id.is_(None) & (IdempotencyKey.claimed_until < func.now()),
             IdempotencyKey.created_at < func.now() - MEMORY,
         ),
     ).returning(IdempotencyKey.claim)
@@ -68,7 +68,7 @@ RENEW = Statement(
 COMPLETE = Statement(
     update(IdempotencyKey)
     .where(_is_ours)
-    .values(photo_id=bindparam("photo_id"), fingerprint=bindparam("fingerprint"))
+    .values(made_id=bindparam("made_id"), fingerprint=bindparam("fingerprint"))
     .returning(IdempotencyKey.claim)
 )
 RELEASE = Statement(delete(IdempotencyKey).where(_is_ours))
@@ -79,9 +79,9 @@ FORGET_OLD = Statement(
 
 @dataclass(frozen=True)
 class Done:
-    """What a key stands for: it was completed with this photo, for a request of this content."""
+    """What a key stands for: what was made for a request of this content."""
 
-    photo_id: int
+    made_id: int
     fingerprint: str
 
 
@@ -93,12 +93,12 @@ class Claim:
     key: str
     claim: uuid.UUID
 
-    async def complete(self, transaction: Transaction, photo_id: int, fingerprint: str) -> None:
-        """Let the key stand for this photo from the commit on.
+    async def complete(self, transaction: Transaction, made_id: int, fingerprint: str) -> None:
+        """Let the key stand for what was made from the commit on.
 
         Raises StillInProgress where another request has taken the key over.
         """
-        values = {"photo_id": photo_id, "fingerprint": fingerprint}
+        values = {"made_id": made_id, "fingerprint": fingerprint}
         if not await transaction.fetch(COMPLETE, **vars(self), **values):
             raise StillInProgress
 
@@ -113,9 +113,9 @@ async def claim_key(backends: Backends, owner_id: int, key: str) -> AsyncIterato
     claim = Claim(owner_id, key, uuid.uuid4())
     if not await backends.database.fetch(CLAIM, **vars(claim)):
         rows = await backends.database.fetch(READ, owner_id=owner_id, key=key)
-        if not rows or rows[0]["photo_id"] is None:
+        if not rows or rows[0]["made_id"] is None:
             raise StillInProgress
-        yield Done(rows[0]["photo_id"], rows[0]["fingerprint"])
+        yield Done(rows[0]["made_id"], rows[0]["fingerprint"])
         return
     try:
         async with renew_lease(backends.database, RENEW, vars(claim)):

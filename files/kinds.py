@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.orm import InstrumentedAttribute
 
-from models import Photo, Thumbnail, User
+from models import Photo, SingleThumbnail, Thumbnail, User
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,20 @@ PRIVATE_PHOTO_RENDITION = Kind(
     is_public=False,
     referrers=(Photo.master_id, Thumbnail.file_id),
 )
-KINDS = (PROFILE_PICTURE, PHOTO_ORIGINAL, PHOTO_RENDITION, PRIVATE_PHOTO_RENDITION)
+# Of files of which nothing else is kept.
+SINGLE_THUMBNAIL = Kind(
+    name="single_thumbnail",
+    prefix="thumbnails/",
+    is_public=True,
+    referrers=(SingleThumbnail.file_id,),
+)
+KINDS = (
+    PROFILE_PICTURE,
+    PHOTO_ORIGINAL,
+    PHOTO_RENDITION,
+    PRIVATE_PHOTO_RENDITION,
+    SINGLE_THUMBNAIL,
+)
 
 
 def is_public(key: str) -> bool:

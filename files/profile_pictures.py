@@ -3,8 +3,9 @@
 import logging
 
 from database import Row, Transaction
-from errors import DatabaseUnavailable, NoPicture, OutcomeUnknown, UserNotFound
+from errors import NoPicture, UserNotFound
 from files import statements
+from files.answers import read_changed
 from files.backends import Backends
 from files.change import Change
 from files.kinds import PROFILE_PICTURE
@@ -32,7 +33,7 @@ async def replace_picture(backends: Backends, user_id: int, picture: ProcessedIm
 
         is_answered = await change.commit(show, "inside_swap")
     if not is_answered:
-        return await _read_account(backends, user_id)
+        return await read_changed(backends, User, user_id, UserNotFound)
     account = User(**shown[0])  # not read anew: the answer is the same if the database goes away
     account.picture = StoredFile(
         id=file.id,
@@ -68,7 +69,7 @@ async def remove_picture(backends: Backends, user_id: int) -> User:
     async with Change(backends, user_id) as change:
         is_answered = await change.commit(remove, "inside_removal", is_removed)
     if not is_answered:
-        return await _read_account(backends, user_id)
+        return await read_changed(backends, User, user_id, UserNotFound)
     account = User(**shown[0])
     account.know(backends.stores)
     return account
@@ -83,6 +84,7 @@ async def delete_account(backends: Backends, user_id: int) -> None:
     async def delete(transaction: Transaction, user: Row) -> list[int]:
         owned = await transaction.fetch(statements.LIST_OWNED, owner_id=user_id)
         await transaction.fetch(statements.DELETE_OWNED_PHOTOS, owner_id=user_id)
+        await transaction.fetch(statements.DELETE_OWNED_THUMBNAILS, owner_id=user_id)
         await transaction.fetch(statements.DELETE_OWNER, owner_id=user_id)
         return [file["id"] for file in owned]
 
@@ -97,19 +99,3 @@ async def delete_account(backends: Backends, user_id: int) -> None:
 def _list_picture(user: Row) -> list[int]:
     """The account's picture, if it has one."""
     return [user["picture_id"]] if user["picture_id"] is not None else []
-
-
-async def _read_account(backends: Backends, user_id: int) -> User:
-    """Read the account after a change that has happened.
-
-    Raises UserNotFound, and OutcomeUnknown where the database cannot be asked: no other refusal
-    would be true.
-    """
-    try:
-        async with backends.database.reader() as db:
-            user = await db.get(User, user_id)
-    except DatabaseUnavailable as err:
-        raise OutcomeUnknown from err
-    if user is None:
-        raise UserNotFound
-    return user

@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.types import BigInteger, Float
 
 from database import LOWER_DURABILITY, RAISE_DURABILITY, Statement
-from models import FileState, Photo, StoredFile, User
+from models import FileState, Photo, SingleThumbnail, StoredFile, User
 
 # A deletion that was begun belongs to who began it for so long: above STORE_DEADLINE_SECONDS, so
 # that nobody else takes it while the store is asked.
@@ -148,6 +148,9 @@ LIST_OWNED = Statement(
     )
 )
 DELETE_OWNED_PHOTOS = Statement(delete(Photo).where(Photo.owner_id == bindparam("owner_id")))
+DELETE_OWNED_THUMBNAILS = Statement(
+    delete(SingleThumbnail).where(SingleThumbnail.owner_id == bindparam("owner_id"))
+)
 DELETE_OWNER = Statement(delete(User).where(User.id == bindparam("owner_id")))
 
 _is_due = (StoredFile.state != FileState.LIVE) & (StoredFile.next_attempt_at <= func.now())

@@ -31,6 +31,14 @@ from photos.options import (
     parse_sizes,
     write_rendition,
 )
+from photos.single_thumbnails import (
+    ThumbnailsPage,
+    add_single_thumbnail,
+    delete_single_thumbnail,
+    find_thumbnail_fingerprint,
+    list_single_thumbnails,
+    read_single_thumbnail,
+)
 from photos.stored import read_file
 from photos.thumbnail_links import ThumbnailLinks
 from photos.thumbnails import RENDER_THUMBNAIL, VERSION, Thumbnails, list_presets
@@ -49,20 +57,26 @@ __all__ = [
     "ThumbnailLinks",
     "ThumbnailOptions",
     "Thumbnails",
+    "ThumbnailsPage",
     "WantedFormat",
     "Words",
     "add_photo",
+    "add_single_thumbnail",
     "change_words",
     "delete_photo",
+    "delete_single_thumbnail",
+    "find_thumbnail_fingerprint",
     "list_account",
     "list_all",
     "list_presets",
+    "list_single_thumbnails",
     "parse_sizes",
     "read_file",
     "read_own_photo",
     "read_photo",
     "read_photo_to_change",
     "read_photo_to_render",
+    "read_single_thumbnail",
     "replace_photo",
     "write_rendition",
 ]

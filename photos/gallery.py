@@ -13,13 +13,9 @@ from functools import partial
 import faults
 import jobs
 from database import Row, Transaction
-from errors import (
-    DatabaseUnavailable,
-    OutcomeUnknown,
-    PhotoChanged,
-    PhotoNotFound,
-)
+from errors import PhotoChanged, PhotoNotFound
 from files import Backends
+from files.answers import read_changed
 from files.change import Change
 from files.idempotency import Claim
 from files.kinds import PHOTO_RENDITION, PRIVATE_PHOTO_RENDITION, Kind
@@ -80,7 +76,7 @@ async def add_photo(
             return files.dispensable_ids
 
         await change.commit(insert, "inside_photo_swap")
-    return await _read_changed(backends, inserted[0]["id"])
+    return await read_changed(backends, Photo, inserted[0]["id"], PhotoNotFound)
 
 
 def find_fingerprint(sha256: str, filename: str, words: Words) -> str:
@@ -115,7 +111,7 @@ async def replace_photo(
             return _list_files(found) + dropped_ids + files.dispensable_ids
 
         await change.commit(replace, "inside_photo_swap")
-    return await _read_changed(backends, photo.id)
+    return await read_changed(backends, Photo, photo.id, PhotoNotFound)
 
 
 async def change_words(backends: Backends, photo: Photo, words: Words) -> Photo:
@@ -158,7 +154,7 @@ async def change_words(backends: Backends, photo: Photo, words: Words) -> Photo:
                 return [photo.master_id, *dropped_ids]
 
             await change.commit(move, "visibility_moved")
-    return await _read_changed(backends, photo.id)
+    return await read_changed(backends, Photo, photo.id, PhotoNotFound)
 
 
 async def delete_photo(backends: Backends, photo: Photo) -> None:
@@ -259,19 +255,3 @@ async def _drop_thumbnails(transaction: Transaction, photo_id: int) -> list[int]
 def _list_files(photo: Row) -> list[int]:
     """The files that a photo refers to."""
     return [photo[name] for name in ("original_id", "master_id") if photo[name] is not None]
-
-
-async def _read_changed(backends: Backends, photo_id: int) -> Photo:
-    """Read a photo after a change that has happened.
-
-    Raises PhotoNotFound where it is gone by now, and OutcomeUnknown where the database cannot be
-    asked: no other refusal would be true.
-    """
-    try:
-        async with backends.database.reader() as db:
-            photo = await db.get(Photo, photo_id)
-    except DatabaseUnavailable as err:
-        raise OutcomeUnknown from err
-    if photo is None:
-        raise PhotoNotFound
-    return photo

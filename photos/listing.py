@@ -16,7 +16,7 @@ from sqlalchemy.orm import lazyload
 from errors import NotYours, PhotoNotFound, UserNotFound
 from logs import Event
 from models import Photo, User, Visibility
-from photos.cursors import read_cursor, write_cursor
+from photos.cursors import Listed, find_start, write_cursor
 
 logger = logging.getLogger(__name__)
 
@@ -24,9 +24,6 @@ logger = logging.getLogger(__name__)
 DEFAULT_PAGE_PHOTOS = 30
 # An answer of some 100 KB. A client that wants all of them asks for pages.
 MOST_PAGE_PHOTOS = 100
-
-# Above every id.
-_NEWEST = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Page:
 
 async def list_all(db: AsyncSession, viewer_id: int | None, cursor: str | None, limit: int) -> Page:
     """List everyone's public photos, and the viewer's own private ones. Raises BadCursor."""
-    before_id = _find_start(cursor)
+    before_id = find_start(cursor, Listed.PHOTOS)
     scans = [_scan_all(before_id, limit)]
     if viewer_id is not None:
         scans.append(_scan_account(viewer_id, Visibility.PRIVATE, before_id, limit))
@@ -53,7 +50,7 @@ async def list_account(
 
     Raises UserNotFound, and BadCursor.
     """
-    before_id = _find_start(cursor)
+    before_id = find_start(cursor, Listed.PHOTOS)
     scans = [_scan_account(owner_id, Visibility.PUBLIC, before_id, limit)]
     if viewer_id == owner_id:
         scans.append(_scan_account(owner_id, Visibility.PRIVATE, before_id, limit))
@@ -113,11 +110,6 @@ def _may_see(photo: Photo, viewer_id: int | None) -> bool:
     return photo.visibility == Visibility.PUBLIC or photo.owner_id == viewer_id
 
 
-def _find_start(cursor: str | None) -> int:
-    """The id below which the page begins."""
-    return _NEWEST if cursor is None else read_cursor(cursor)
-
-
 def _scan_all(before_id: int, limit: int) -> Select[int]:
     """The newest ids of all public photos; one more than fit tells that there are more."""
     return (
@@ -155,4 +147,4 @@ async def _read_page(db: AsyncSession, scans: Sequence[Select[int]], limit: int)
     photos = found.all()
     shown = photos[:limit]
     has_more = len(photos) > limit
-    return Page(shown, write_cursor(shown[-1].id) if has_more else None)
+    return Page(shown, write_cursor(shown[-1].id, Listed.PHOTOS) if has_more else None)

@@ -127,7 +127,9 @@ def price_master(header: Header, file_bytes: int) -> Cost:
     width_px, height_px = fit_into_master(size)
     reduced_bytes = 0
     if header.format == "JPEG":
-        reduced_bytes = _count_reduced_bytes(size, choose_master_reduction(header, size))
+        reduced_bytes = _count_reduced_bytes(
+            size, choose_whole_reduction(header, size, MASTER_SIDE_PX)
+        )
     across_rows = min(size[1], 2 * MASTER_AVERAGED_SIDE_PX)
     rows = max(across_rows + _COPIES_WHILE_SCALED * height_px, _MASTER_COPIES * height_px)
     scaling_bytes = _RGB_BYTES_PER_PIXEL * width_px * rows
@@ -233,11 +235,15 @@ def choose_reduction(header: Header, size: tuple[int, int], crop: Crop | None) -
     return factor
 
 
-def choose_master_reduction(header: Header, size: tuple[int, int]) -> int:
-    """Choose by how much a JPEG is reduced for a master, of whose longer side it keeps enough."""
+def choose_whole_reduction(header: Header, size: tuple[int, int], enough_px: int) -> int:
+    """Choose by how much a JPEG that is shown whole is reduced, so that its longer side is enough.
+
+    For a thumbnail what is left is no more than for a profile picture, of which the shorter side
+    has to be enough.
+    """
     if header.format != "JPEG":
         return 1
-    return _reduce_while_enough(max(size), MASTER_SIDE_PX)
+    return _reduce_while_enough(max(size), enough_px)
 
 
 def choose_rendition_reduction(

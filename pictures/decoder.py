@@ -19,7 +19,7 @@ from pictures import pillow
 from pictures.confinement import Layer, confine
 from pictures.messages import MEMORY_SHARED, Job, Made, Ready, Refused, Rendered, refuse
 from pictures.shared_file import map_shared_file
-from pictures.values import Content
+from pictures.values import THUMBNAIL_SIDE_PX, Content
 
 # Where all cores are busy the service, which answers everybody, comes first: a third of the weight
 # for a decoder.
@@ -102,8 +102,10 @@ def _make_pictures(content: Content, job: Job) -> list[_Part]:
             for rendition, picture in zip(job.renditions, made, strict=True)
         ]
     limits = (job.max_pixels, job.max_whole_pixels)
-    if job.master_of is None:
+    if job.whole is None:
         picture = image_utils.process_profile_image(content, job.crop, *limits)
+    elif job.whole.square_px == THUMBNAIL_SIDE_PX:
+        picture = image_utils.make_thumbnail(content, *limits)
     else:
         picture = image_utils.make_master(content, *limits)
     head = Made(

@@ -41,6 +41,15 @@ class Decoding:
         del content  # so that a refusal on its way through here does not hold it
         return await work
 
+    async def make_thumbnail(self, content: bytes) -> ProcessedImage:
+        """Do what image_utils.make_thumbnail does, likewise, and with its refusals."""
+        limits = (self._max_pixels, self._max_whole_pixels)
+        header, cost = examine(content, None, *limits)
+        make = self._gallery_pool.make_thumbnail
+        work = self._slots.run(cost, make, content, cost, header, *limits)
+        del content  # as above
+        return await work
+
     async def make_master(self, cost: Cost, fetch: Fetch) -> ProcessedImage:
         """Make the master of a stored picture, which `fetch` reads once there is a slot for it.
 

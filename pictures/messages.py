@@ -65,7 +65,7 @@ class Nonsense(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """A picture to make of a file of `content_bytes`: a square, or else the `master_of` it.
+    """A picture to make of a file of `content_bytes`: a square, or else the `whole` of it.
 
     Or else, where there are `renditions`, these, in their order, of a master of ours. The file
     follows, unless it `is_shared`. While it works on it, a decoder may take `memory_bytes` more
@@ -78,7 +78,7 @@ class Job:
     crop: Crop | None
     max_pixels: int
     max_whole_pixels: int
-    master_of: DeclaredSides | None = None
+    whole: DeclaredSides | None = None
     is_shared: bool = False
     renditions: tuple[Rendition, ...] = ()
 
@@ -89,9 +89,9 @@ class Job:
 
     def allows(self, size: tuple[int, int]) -> bool:
         """Whether a picture of these sides is what was asked for."""
-        if self.master_of is None:
+        if self.whole is None:
             return size == (PICTURE_SIDE_PX, PICTURE_SIDE_PX)
-        return self.master_of.allow_master(size)
+        return self.whole.allow(size)
 
     def to_line(self) -> bytes:
         return json.dumps(dataclasses.asdict(self)).encode() + b"\n"
@@ -101,10 +101,10 @@ class Job:
         """Read what the service said, which is believed."""
         fields = json.loads(line)
         crop = fields.pop("crop")
-        master_of = fields.pop("master_of")
+        whole = fields.pop("whole")
         return cls(
             crop=None if crop is None else Crop(*crop),
-            master_of=None if master_of is None else DeclaredSides(*master_of),
+            whole=None if whole is None else DeclaredSides(*whole),
             renditions=tuple(_read_rendition(each) for each in fields.pop("renditions")),
             **fields,
         )

@@ -19,7 +19,14 @@ from pictures.costs import MIB, Cost
 from pictures.messages import Job
 from pictures.process import DecoderEnded, DecoderProcess, Ending
 from pictures.renditions import Rendition
-from pictures.values import Crop, DeclaredSides, Header, ProcessedImage
+from pictures.values import (
+    MASTER_SIDE_PX,
+    THUMBNAIL_SIDE_PX,
+    Crop,
+    DeclaredSides,
+    Header,
+    ProcessedImage,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -140,8 +147,18 @@ class DecoderPool:
     ) -> ProcessedImage:
         """Do what image_utils.make_master does, likewise, of a file with this header."""
         job = self._write_job(content, cost, None, max_pixels, max_whole_pixels)
-        (master,) = self._make(content, replace(job, master_of=DeclaredSides.of(header)))
+        whole = DeclaredSides.of(header, MASTER_SIDE_PX)
+        (master,) = self._make(content, replace(job, whole=whole))
         return master
+
+    def make_thumbnail(
+        self, content: bytes, cost: Cost, header: Header, max_pixels: int, max_whole_pixels: int
+    ) -> ProcessedImage:
+        """Do what image_utils.make_thumbnail does, likewise."""
+        job = self._write_job(content, cost, None, max_pixels, max_whole_pixels)
+        whole = DeclaredSides.of(header, THUMBNAIL_SIDE_PX)
+        (thumbnail,) = self._make(content, replace(job, whole=whole))
+        return thumbnail
 
     def make_renditions(
         self, master: bytes, cost: Cost, renditions: Sequence[Rendition]

@@ -15,12 +15,18 @@ from pictures.colour import WHITE
 from pictures.costs import (
     DRAFT_SIDE_PX,
     MASTER_AVERAGED_SIDE_PX,
-    choose_master_reduction,
     choose_reduction,
+    choose_whole_reduction,
 )
 from pictures.formats import Header
 from pictures.renditions import Fit, Rendition
-from pictures.values import PICTURE_SIDE_PX, Crop, fit_into_master
+from pictures.values import (
+    MASTER_SIDE_PX,
+    PICTURE_SIDE_PX,
+    THUMBNAIL_SIDE_PX,
+    Crop,
+    fit_into,
+)
 
 # Rows that are converted at a time: what a strip of a wide picture takes stays in the processor's
 # cache.
@@ -47,6 +53,24 @@ _SCALABLE_MODES = ("L", "La", "RGB", "RGBa", "CMYK")
 _OPAQUE_MODES = ("L", "RGB", "CMYK")
 _PREMULTIPLIED_MODES = {"LA": "La", "RGBA": "RGBa"}
 _GREY_OF_16_BITS = [round(value / 257) for value in range(2**16)]
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How all of a picture is made to fit into a square of `square_px`, before the better filter.
+
+    The longer side of a JPEG keeps `reduced_px`; what is scaled in strips is averaged to less than
+    twice `averaged_px`, and what is not, by a factor that leaves this much to the filter, if any.
+    """
+
+    square_px: int
+    reduced_px: int
+    averaged_px: int
+    left_to_filter: float | None
+
+
+AS_MASTER = Fitting(MASTER_SIDE_PX, MASTER_SIDE_PX, MASTER_AVERAGED_SIDE_PX, None)
+AS_THUMBNAIL = Fitting(THUMBNAIL_SIDE_PX, DRAFT_SIDE_PX, DRAFT_SIDE_PX, LEFT_TO_FILTER)
 
 
 @dataclass(frozen=True)
@@ -158,24 +182,25 @@ def _average(picture: Image.Image, box: Box) -> tuple[Image.Image, Box]:
     return averaged, box.move_by(left, top).scale_down(factor, averaged)
 
 
-def fit_master(picture: Image.Image, header: Header) -> Image.Image:
-    """Decode the picture, and scale all of it down to a master's size, if it is larger.
+def fit_whole(picture: Image.Image, header: Header, fitting: Fitting) -> Image.Image:
+    """Decode the picture, and scale all of it down into the square, if it is larger.
 
     A JPEG is reduced while it is decoded.
     """
-    size = fit_into_master(picture.size)
+    size = fit_into(fitting.square_px, picture.size)
     width, height = picture.size
-    factor = decode_reduced(picture, choose_master_reduction(header, picture.size))
+    wanted_factor = choose_whole_reduction(header, picture.size, fitting.reduced_px)
+    factor = decode_reduced(picture, wanted_factor)
     whole = Box(0, 0, width, height).scale_down(factor, picture)
     if _is_scalable(picture):
         box = (whole.left, whole.top, whole.right, whole.bottom)
-        return picture.resize(size, Image.Resampling.LANCZOS, box)
-    return _fit_in_strips(picture, size)
+        return picture.resize(size, Image.Resampling.LANCZOS, box, fitting.left_to_filter)
+    return _fit_in_strips(picture, size, fitting.averaged_px)
 
 
-def _fit_in_strips(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+def _fit_in_strips(picture: Image.Image, size: tuple[int, int], averaged_px: int) -> Image.Image:
     """Scale the whole picture, first across, strip by strip, then down, as Pillow does at once."""
-    factor = max(1, max(picture.size) // MASTER_AVERAGED_SIDE_PX)
+    factor = max(1, max(picture.size) // averaged_px)
     width = picture.width / factor
     height = picture.height / factor
     strip_rows_px = math.ceil(STRIP_ROWS_PX / factor) * factor

@@ -13,6 +13,8 @@ CONTENT_TYPE = "image/jpeg"
 # A master fits into a square of this side: what a large screen shows of a photo, and enough for
 # every thumbnail; decoding one takes a quarter of what its original takes.
 MASTER_SIDE_PX = 1600
+# A thumbnail of which nothing else is kept fits into a square of this side.
+THUMBNAIL_SIDE_PX = 300
 # Of what is taken, by Pillow's name of its format.
 CONTENT_TYPES = {
     "JPEG": CONTENT_TYPE,
@@ -67,7 +69,7 @@ class Crop(NamedTuple):
 
 
 class DeclaredSides(NamedTuple):
-    """What a file's header says of its sides.
+    """What a file's header says of its sides, and the square that all of it is fitted into.
 
     An AVIF or HEIC may show less than it declares: a part, or a smaller one of several pictures.
     """
@@ -75,19 +77,20 @@ class DeclaredSides(NamedTuple):
     width_px: int
     height_px: int
     are_exact: bool
+    square_px: int = MASTER_SIDE_PX
 
     @classmethod
-    def of(cls, header: Header) -> "DeclaredSides":
+    def of(cls, header: Header, square_px: int) -> "DeclaredSides":
         are_exact = header.format not in ("AVIF", "HEIF")
-        return cls(header.width_px, header.height_px, are_exact)
+        return cls(header.width_px, header.height_px, are_exact, square_px)
 
-    def allow_master(self, size: tuple[int, int]) -> bool:
-        """Whether a master of the file may have these sides, turned or not."""
+    def allow(self, size: tuple[int, int]) -> bool:
+        """Whether the file may have these sides once it is fitted in, turned or not."""
         declared = (self.width_px, self.height_px)
         turned = (self.height_px, self.width_px)
         if self.are_exact:
-            return size in (fit_into_master(declared), fit_into_master(turned))
-        if not 0 < min(size) <= max(size) <= MASTER_SIDE_PX:
+            return size in (fit_into(self.square_px, declared), fit_into(self.square_px, turned))
+        if not 0 < min(size) <= max(size) <= self.square_px:
             return False
         return any(size[0] <= width and size[1] <= height for width, height in (declared, turned))
 
@@ -136,10 +139,15 @@ class ProcessedImage:
 
 def fit_into_master(size: tuple[int, int]) -> tuple[int, int]:
     """Find the sides of the master of a picture, which is never enlarged."""
+    return fit_into(MASTER_SIDE_PX, size)
+
+
+def fit_into(square_px: int, size: tuple[int, int]) -> tuple[int, int]:
+    """Find the sides of all of a picture in a square of this side; it is never enlarged."""
     longest_px = max(size)
-    if longest_px <= MASTER_SIDE_PX:
+    if longest_px <= square_px:
         return size
-    width_px, height_px = (max(1, round(side * MASTER_SIDE_PX / longest_px)) for side in size)
+    width_px, height_px = (max(1, round(side * square_px / longest_px)) for side in size)
     return width_px, height_px
 
 

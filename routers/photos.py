@@ -77,7 +77,7 @@ UPLOAD = (
     *(OutcomeUnknown, UploadExpired),
 )
 OWN_PHOTO = (NotYours, PhotoNotFound)
-_FILE_SCHEMA = {
+FILE_SCHEMA = {
     "type": "string",
     # Of OpenAPI 3.0, and what every generator of clients understands.
     "format": "binary",
@@ -94,7 +94,7 @@ PHOTO_FORM = {
     "schema": {
         "type": "object",
         "required": ["file"],
-        "properties": {"file": _FILE_SCHEMA, **_WORDS_SCHEMA},
+        "properties": {"file": FILE_SCHEMA, **_WORDS_SCHEMA},
     }
 }
 PHOTO_BODIES = {"multipart/form-data": PHOTO_FORM}
@@ -108,7 +108,7 @@ Key = Annotated[
     Header(
         alias="Idempotency-Key",
         pattern=r"^[!-~]{1,255}$",
-        description="Random, new for each photo, and the same when its upload is tried again",
+        description="Random, new for each picture, and the same when its upload is tried again",
     ),
 ]
 PhotoId = Annotated[AddressId, Path()]
@@ -296,6 +296,14 @@ async def delete_photo(photo: EditablePhoto, backends: RequestBackends) -> None:
     await backends.tasks.finish(photos.delete_photo(backends, photo))
 
 
+def link_next(response: Response, next_cursor: str | None, limit: int) -> None:
+    """Name the next page in the header of a list, if there is one."""
+    if next_cursor is not None:
+        # Relative: a proxy may hide from us how this address is called.
+        query = urlencode({"cursor": next_cursor, "limit": limit})
+        response.headers["Link"] = f'<?{query}>; rel="next"'
+
+
 async def _receive(
     request: Request,
     backends: Backends,
@@ -343,7 +351,7 @@ async def _answer_again(
     if asked != done.fingerprint:
         raise IdempotencyKeyReused
     async with backends.database.reader() as db:
-        photo = await photos.read_own_photo(db, done.photo_id, owner_id)
+        photo = await photos.read_own_photo(db, done.made_id, owner_id)
     return await shown.show_to_owner(photo)
 
 
@@ -352,9 +360,6 @@ def _find_id(viewer: User | None) -> int | None:
 
 
 async def _show_page(shown: ShownPhotos, page: Page, limit: int, response: Response) -> PhotoPage:
-    if page.next_cursor is not None:
-        # Relative: a proxy may hide from us how this address is called.
-        query = urlencode({"cursor": page.next_cursor, "limit": limit})
-        response.headers["Link"] = f'<?{query}>; rel="next"'
+    link_next(response, page.next_cursor, limit)
     described = await asyncio.gather(*(shown.show(photo) for photo in page.photos))
     return PhotoPage(photos=described, next=page.next_cursor)

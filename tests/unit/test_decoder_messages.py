@@ -23,7 +23,7 @@ from pictures.messages import (
 )
 from pictures.renditions import Fit, Rendition, RenditionFormat
 from pictures.served_jpeg import count_most_bytes
-from pictures.values import METADATA_NAMES, DeclaredSides
+from pictures.values import METADATA_NAMES, THUMBNAIL_SIDE_PX, DeclaredSides
 
 JOB = Job(5, 6, 0.5, None, 7, 8)
 MADE = Made(1234, 300, 300, "#0a1b2c", "3OcRJYB4d3h/iIeHeEh3eIhw+j2w", ("exif", "gps"))
@@ -59,11 +59,9 @@ REFUSALS: list[DarkroomError] = [
 
 
 @pytest.mark.parametrize("crop", [None, Crop(1, 2, 3)])
-@pytest.mark.parametrize("master_of", [None, DeclaredSides(4000, 3000, True)])
-def test_a_job_is_read_as_it_was_written(
-    crop: Crop | None, master_of: DeclaredSides | None
-) -> None:
-    job = Job(5, 6, 0.5, crop, 7, 8, master_of)
+@pytest.mark.parametrize("whole", [None, DeclaredSides(4000, 3000, True)])
+def test_a_job_is_read_as_it_was_written(crop: Crop | None, whole: DeclaredSides | None) -> None:
+    job = Job(5, 6, 0.5, crop, 7, 8, whole)
     line = job.to_line()
     assert line.count(b"\n") == 1
     assert line.endswith(b"\n")
@@ -225,13 +223,22 @@ MASTERS = [
     (DeclaredSides(64, 32, are_exact=False), (30, 60), True),
     (DeclaredSides(64, 32, are_exact=False), (64, 33), False),
 ]
+THUMBNAILS = [
+    (DeclaredSides(4000, 3000, True, THUMBNAIL_SIDE_PX), (300, 225), True),
+    (DeclaredSides(4000, 3000, True, THUMBNAIL_SIDE_PX), (225, 300), True),
+    (DeclaredSides(4000, 3000, True, THUMBNAIL_SIDE_PX), (1600, 1200), False),
+    (DeclaredSides(4000, 3000, True, THUMBNAIL_SIDE_PX), (300, 300), False),
+    (DeclaredSides(90, 40, True, THUMBNAIL_SIDE_PX), (90, 40), True),
+    (DeclaredSides(4032, 3024, False, THUMBNAIL_SIDE_PX), (300, 300), True),
+    (DeclaredSides(4032, 3024, False, THUMBNAIL_SIDE_PX), (301, 225), False),
+]
 
 
-@pytest.mark.parametrize(("declared", "size", "is_taken"), MASTERS)
-def test_a_master_has_the_sides_that_its_file_gives_it(
+@pytest.mark.parametrize(("declared", "size", "is_taken"), MASTERS + THUMBNAILS)
+def test_what_is_fitted_in_has_the_sides_that_its_file_gives_it(
     declared: DeclaredSides, size: tuple[int, int], is_taken: bool
 ) -> None:
-    job = dataclasses.replace(JOB, master_of=declared)
+    job = dataclasses.replace(JOB, whole=declared)
     made = dataclasses.replace(MADE, width_px=size[0], height_px=size[1])
     if is_taken:
         assert read_head(made.to_bytes(), job) == made
@@ -241,7 +248,7 @@ def test_a_master_has_the_sides_that_its_file_gives_it(
 
 
 def test_a_long_master_is_taken_and_a_longer_one_is_not() -> None:
-    job = dataclasses.replace(JOB, master_of=SIDES)
+    job = dataclasses.replace(JOB, whole=SIDES)
     most_bytes = count_most_bytes((1600, 1200))
     made = dataclasses.replace(MADE, jpeg_bytes=most_bytes, width_px=1600, height_px=1200)
     assert read_head(made.to_bytes(), job) == made
