@@ -47,6 +47,9 @@ TABLE: dict[tuple[str, str], Expected] = {
     ("PATCH", "/photos/{photo_id}"): (401, 200, 404, 200, 401),
     ("DELETE", "/photos/{photo_id}"): (401, 204, 404, 204, 401),
     ("GET", "/users/{user_id}/photos"): OPTIONAL_LOGIN,
+    ("POST", "/photos/thumbnail"): (401, 201, 201, 201, 401),
+    ("GET", "/thumbnails"): LOGGED_IN,  # one's own
+    ("DELETE", "/thumbnails/{thumbnail_id}"): (401, 204, 404, 204, 401),
     ("GET", "/media/{key}"): OPEN,
     ("HEAD", "/media/{key}"): OPEN,
     ("GET", "/health/live"): OPEN,
@@ -187,7 +190,12 @@ def call(
     photo_id = 0
     if "photo_id" in path:
         photo_id = store_photo(people.service, owner.id, "private", master=MASTER)
-    url = path.format(user_id=owner.id, key=key, photo_id=photo_id)
+    thumbnail_id = 0
+    if "thumbnail_id" in path:
+        files = {"file": ("a.jpg", PICTURE)}
+        made = people.client.post("/photos/thumbnail", files=files, headers=owner.headers)
+        thumbnail_id = made.json()["id"]
+    url = path.format(user_id=owner.id, key=key, photo_id=photo_id, thumbnail_id=thumbnail_id)
     headers = caller.headers if caller else {}
     name = f"new-{uuid.uuid4().hex[:12]}"
     match method, path:
@@ -201,7 +209,7 @@ def call(
             return people.client.post(url, data=form, headers=headers)
         case "PATCH", "/users/{user_id}" | "/users/me":
             return people.client.patch(url, json={"username": name}, headers=headers)
-        case "POST", "/photos":
+        case "POST", "/photos" | "/photos/thumbnail":
             return people.client.post(url, files={"file": ("a.jpg", PICTURE)}, headers=headers)
         case "PATCH", "/photos/{photo_id}":
             return people.client.patch(url, json={"caption": name}, headers=headers)

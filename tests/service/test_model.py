@@ -6,6 +6,7 @@ and more of them. A failure prints the calls that led to it.
 
 import hashlib
 import sys
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from image_utils import make_master, process_profile_image
+from image_utils import make_master, make_thumbnail, process_profile_image
 from models import DEFAULT_IMAGE_PATH
 from tests.crash.storm import settled
 from tests.support.databases import make_database
@@ -42,7 +43,9 @@ STEPS = 20
 STORED = {name: process_profile_image(content).sha256 for name, content in PICTURES.items()}
 ORIGINALS = {name: hashlib.sha256(content).hexdigest() for name, content in PICTURES.items()}
 MASTERS = {name: make_master(content).sha256 for name, content in PICTURES.items()}
-assert len({*STORED.values(), *ORIGINALS.values(), *MASTERS.values()}) == 3 * len(PICTURES)
+THUMBNAILS = {name: make_thumbnail(content).sha256 for name, content in PICTURES.items()}
+CHECKSUMS = [*STORED.values(), *ORIGINALS.values(), *MASTERS.values(), *THUMBNAILS.values()]
+assert len({*CHECKSUMS}) == len(CHECKSUMS)
 BROKEN = {"text": b"not a picture", "empty": b"", "cut short": jpeg()[:2000]}
 # Few, because a registration costs two hashes, and because what they do should meet.
 NAMES = ("alice", "bob", "carol")
@@ -64,24 +67,27 @@ class Photo:
 
 class Model:
     """What a service should hold: each account's picture, as a checksum, the photos by their ids,
-    and who is logged in.
+    the owners and pictures of single thumbnails by theirs, and who is logged in.
     """
 
     def __init__(self) -> None:
         self.pictures: dict[str, str | None] = {}
         self.photos: dict[int, Photo] = {}
+        self.thumbnails: dict[int, tuple[str, str]] = {}
         self.active: set[str] = set()
 
     def live(self) -> list[str]:
         pictures = [sha256 for sha256 in self.pictures.values() if sha256]
         originals = [ORIGINALS[photo.picture] for photo in self.photos.values()]
         masters = [MASTERS[photo.picture] for photo in self.photos.values()]
-        return sorted([*pictures, *originals, *masters])
+        thumbnails = [THUMBNAILS[picture] for _, picture in self.thumbnails.values()]
+        return sorted([*pictures, *originals, *masters, *thumbnails])
 
     def forget(self, name: str) -> None:
         """The account is deleted, with all that it has."""
         del self.pictures[name]
         self.photos = {key: photo for key, photo in self.photos.items() if photo.owner != name}
+        self.thumbnails = {key: made for key, made in self.thumbnails.items() if made[0] != name}
 
 
 class People(RuleBasedStateMachine):
@@ -103,6 +109,14 @@ class People(RuleBasedStateMachine):
     def send(self, name: str, content: bytes, token_of: str | None = None) -> httpx.Response:
         path = f"/users/{self.ids[name]}/picture"
         return self.ask("PATCH", path, token_of or name, files={"file": ("photo.jpg", content)})
+
+    def send_for_thumbnail(
+        self, name: str, content: bytes, headers: dict[str, str]
+    ) -> httpx.Response:
+        """Make a single thumbnail of this."""
+        authorized = {"Authorization": f"Bearer {self.tokens[name]}", **headers}
+        files = {"file": ("photo.jpg", content)}
+        return self.client.post("/photos/thumbnail", files=files, headers=authorized)
 
     def delete(self, name: str, what: str = "", token_of: str | None = None) -> httpx.Response:
         return self.ask("DELETE", f"/users/{self.ids[name]}{what}", token_of or name)
@@ -225,12 +239,37 @@ class People(RuleBasedStateMachine):
         assert self.ask("PATCH", path, name, json={"photo_id": photo_id}).status_code == 200
         self.model.pictures[name] = STORED[self.model.photos[photo_id].picture]
 
+    @rule(name=name_of_a_user, sent=name_of_a_picture)
+    def make_a_single_thumbnail(self, name: str, sent: str) -> None:
+        """Sent again with its key, it is the same one."""
+        self.arrive(name)
+        key = {"Idempotency-Key": uuid.uuid4().hex}
+        answers = [self.send_for_thumbnail(name, PICTURES[sent], key) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [201, 201]
+        assert answers[0].json() == answers[1].json()
+        self.model.thumbnails[answers[0].json()["id"]] = (name, sent)
+
+    @rule(pair=st.permutations(NAMES))
+    def delete_a_single_thumbnail(self, pair: list[str]) -> None:
+        """First someone else, who is not told that it is there."""
+        name, other = pair[:2]
+        self.arrive(name)
+        self.arrive(other)
+        if name not in {owner for owner, _ in self.model.thumbnails.values()}:
+            self.make_a_single_thumbnail(name, "landscape")
+        own = [key for key, (owner, _) in self.model.thumbnails.items() if owner == name]
+        path = f"/thumbnails/{own[-1]}"
+        answers = [self.ask("DELETE", path, who) for who in (other, name, name)]
+        assert [answer.status_code for answer in answers] == [404, 204, 404]
+        del self.model.thumbnails[own[-1]]
+
     @rule(name=name_of_a_user, sent=st.sampled_from(sorted(BROKEN)))
     def send_a_broken_photo(self, name: str, sent: str) -> None:
         photo_id = self.have_photo(name)
         files = {"file": ("broken.jpg", BROKEN[sent])}
         for method, path in (("POST", "/photos"), ("PATCH", f"/photos/{photo_id}")):
             assert self.ask(method, path, name, files=files).status_code == 400
+        assert self.send_for_thumbnail(name, BROKEN[sent], {}).status_code == 400
 
     @rule(pair=st.permutations(NAMES))
     def change_anothers_photo(self, pair: list[str]) -> None:
@@ -298,6 +337,14 @@ class People(RuleBasedStateMachine):
                 "photo_rendition" if photo.visibility == "public" else "private_photo_rendition",
             )
             for photo_id, photo in self.model.photos.items()
+        }
+        rows = self.service.sql(
+            "SELECT t.id, t.owner_id, f.sha256, f.purpose FROM single_thumbnails t"
+            " JOIN stored_files f ON f.id = t.file_id"
+        )
+        assert {row["id"]: tuple(row)[1:] for row in rows} == {
+            thumbnail_id: (self.ids[owner], THUMBNAILS[picture], "single_thumbnail")
+            for thumbnail_id, (owner, picture) in self.model.thumbnails.items()
         }
         # As many rows as objects (`settled`), each of them of an owner who is there.
         rows = self.service.sql("SELECT DISTINCT state, owner_id FROM stored_files")

@@ -43,19 +43,23 @@ REFUSALS = {
     ("delete", "/photos/{photo_id}"): READING | {"401", "403", "404"},
     ("get", "/users/{user_id}/photos"): READING | {"401", "404"},
     ("get", "/photos/{photo_id}/thumbnail"): READING | {"401", "403", "404", "409"},
+    ("post", "/photos/thumbnail"): READING | {"401", "404", "409"},
+    ("get", "/thumbnails"): READING | {"401"},
+    ("delete", "/thumbnails/{thumbnail_id}"): READING | {"401", "404"},
     ("get", "/media/{key}"): {"403", "404", "416", "503"},
     ("get", "/health/live"): set(),
     ("get", "/health/ready"): {"503"},
 }
 # A schema cannot say which bytes are a picture, or which domain can have
-# an address: good data may be refused. Any method fits /users/{user_id},
-# where "me" and "token" are ids that no account can have: 422, not 405.
+# an address: good data may be refused. Any method fits /users/{user_id} and
+# /photos/{photo_id}, where "me", "token" and "thumbnail" are ids that
+# nothing can have: 422, not 405.
 # Of a photo's form, whatever is sent in a text field is text.
 SETTINGS = """
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]
-include-path = ["/users/me", "/users/token"]
+include-path = ["/users/me", "/users/token", "/photos/thumbnail"]
 checks.unsupported_method.enabled = false
 
 [[operations]]
@@ -135,6 +139,8 @@ def test_what_needs_a_token_says_so_and_where_to_get_one(document: dict[str, Any
             ("delete", "/users/{user_id}/picture"),
         ),
         *(("post", "/photos"), ("patch", "/photos/{photo_id}"), ("delete", "/photos/{photo_id}")),
+        *(("post", "/photos/thumbnail"), ("get", "/thumbnails")),
+        ("delete", "/thumbnails/{thumbnail_id}"),
     }
     taken = {
         (method, path)
@@ -295,6 +301,7 @@ def test_the_service_keeps_to_its_document(
         ("PATCH", "/users/1", 200),
         ("GET", "/users/1", 200),
         ("POST", "/photos", 201),
+        ("POST", "/photos/thumbnail", 201),
         ("GET", "/photos", 200),
     } <= seen
     assert [call for call in seen if call[2] == 500] == [] and "not handled" not in service.log()

@@ -218,7 +218,8 @@ class Bucket:
             "Principal": "*",
             "Action": "s3:GetObject",
             "Resource": [
-                f"arn:aws:s3:::{self.name}/{name}/*" for name in ("profile_pics", "photos")
+                f"arn:aws:s3:::{self.name}/{name}/*"
+                for name in ("profile_pics", "photos", "thumbnails")
             ],
         }
         return {"Version": "2012-10-17", "Statement": [everyone_reads]}
