@@ -1,7 +1,8 @@
-"""An account that clients of the runner change: its picture, and its photos."""
+"""An account that clients of the runner change: its picture, its photos, its thumbnails."""
 
 from tests.crash.galleries import Gallery
 from tests.crash.history import History
+from tests.crash.singles import Singles
 
 
 class Account:
@@ -13,3 +14,4 @@ class Account:
         self.headers = {"Authorization": f"Bearer {token}"}
         self.history = History(None)
         self.gallery = Gallery()
+        self.singles = Singles()

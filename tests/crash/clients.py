@@ -13,6 +13,7 @@ from tests.crash.answers import AFTER_DELETION, Answer, ask_and_note
 from tests.crash.history import GONE, Change
 from tests.crash.lane import Lane
 from tests.crash.photo_clients import ALL, PhotoClient, Shares
+from tests.crash.single_clients import SingleClient
 from tests.support.hashes import hash_file
 from tests.support.services import FORM, form, part
 
@@ -68,8 +69,9 @@ def load(
 
 
 def give_photo(lane: Lane, account: Account) -> None:
-    """Let an account have a photo, for what is about to happen to it."""
+    """Let an account have a photo, and a thumbnail of none, for what is about to happen to it."""
     PhotoClient(lane, account, ALL, is_alone=False).add()
+    SingleClient(lane, account, is_alone=False).make()
 
 
 def make_short_lived(lane: Lane) -> Account:

@@ -14,6 +14,7 @@ from tests.crash.answers import AFTER_DELETION, Answer, ask_and_note
 from tests.crash.galleries import MOST_PHOTOS, Photo
 from tests.crash.history import GONE, Change
 from tests.crash.lane import Lane
+from tests.crash.single_clients import SingleClient
 from tests.crash.thumbnail_clients import ThumbnailReader
 from tests.support.hashes import hash_file
 from tests.support.services import FORM, form, part
@@ -27,6 +28,7 @@ ALL: Final[Shares] = {
     "describe": 1,
     "move": 2,
     "delete": 2,
+    "single": 2,
 }
 ADDING: Final[Shares] = {"add": 1}
 # A deletion behind the answer takes far less.
@@ -44,6 +46,7 @@ class PhotoClient:
         self._shares = shares
         self._is_alone = is_alone
         self._reader = ThumbnailReader(lane, account.headers, is_alone)
+        self._single = SingleClient(lane, account, is_alone)
 
     def work(self, ending: threading.Event) -> None:
         while not ending.is_set():
@@ -59,11 +62,13 @@ class PhotoClient:
                 return  # so that the comparison after the end finds it as it was
 
     def change_once(self) -> Answer | None:
-        """Do one thing to one photo; return what was answered."""
+        """Do one thing to one photo, or one thumbnail of none; return what was answered."""
         photos = self._gallery.find_told()
         does = self._choose(len(photos))
         if does.startswith("add"):
             return self.add(is_padded=does == "add in parts")
+        if does == "single":
+            return self._single.change_once()
         photo = self._lane.random.choice(photos)
         if does == "look":
             return self._reader.look(photo)

@@ -4,6 +4,7 @@ from tests.crash.edits import CHANGE, DELETIONS, PICTURES, Edit, Mutant
 
 GALLERY = "photos/gallery.py"
 STREAMS = "files/streams.py"
+SINGLES = "photos/single_thumbnails.py"
 
 PHOTO_MUTANTS = (
     Mutant(
@@ -90,6 +91,26 @@ if late := getattr(self, "late", None):
                 "return files.dispensable_ids",
             ),
         ),
+    ),
+    Mutant(
+        name="single_told_though_lost",
+        breaks="A deletion of a single thumbnail whose COMMIT was lost is answered as done (G3).",
+        causes=("wrong",),
+        found_by=("COMMITs without an answer, photos",),
+        edits=(
+            Edit(
+                SINGLES,
+                "return await transaction.fetch_row(READ, **ids) is None",
+                "return True",
+            ),
+        ),
+    ),
+    Mutant(
+        name="deleted_single_stays",
+        breaks="The file of a single thumbnail that is deleted is not let go of (G6).",
+        causes=("leaked",),
+        found_by=("kill at inside_single_thumbnail_deletion",),
+        edits=(Edit(SINGLES, 'return [deleted[0]["file_id"]]', "return []"),),
     ),
     Mutant(
         name="upload_forgotten",

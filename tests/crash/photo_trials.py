@@ -11,11 +11,15 @@ from tests.crash.waiting import ANNOUNCE, DROPS_A_TRIAL, expect, expect_end, los
 
 # Statements as they are on the wire (photos/statements.py).
 INSERT_PHOTO = "INSERT INTO photos"
-OF_PHOTOS = (INSERT_PHOTO, "UPDATE photos SET", "DELETE FROM photos WHERE photos.id")
-EVERY_COMMIT: Shares = {"add": 1, "replace": 1, "describe": 1, "move": 1, "delete": 1}
+OF_PHOTOS = (
+    *(INSERT_PHOTO, "UPDATE photos SET", "DELETE FROM photos WHERE photos.id"),
+    *("INSERT INTO single_thumbnails", "DELETE FROM single_thumbnails WHERE single_thumbnails.id"),
+)
+EVERY_COMMIT: Shares = {"add": 1, "replace": 1, "describe": 1, "move": 1, "delete": 1, "single": 2}
 # What photos come to only, and what clients do so that they come to it.
 _STORING: Shares = {"add": 1, "replace": 2}
 _IN_PARTS: Shares = {"add in parts": 1}
+_SINGLE: Shares = {"add": 1, "single": 10}
 PHOTO_POINTS: dict[str, Shares] = {
     "part_put": _IN_PARTS,
     "upload_completed": _IN_PARTS,
@@ -25,6 +29,8 @@ PHOTO_POINTS: dict[str, Shares] = {
     "inside_words": {"add": 1, "describe": 4},
     "visibility_moved": {"add": 1, "move": 4},
     "inside_photo_deletion": {"add": 1, "delete": 2},
+    "inside_single_thumbnail": _SINGLE,
+    "inside_single_thumbnail_deletion": _SINGLE,
 }
 
 

@@ -16,6 +16,7 @@ from tests.crash.accounts import Account
 from tests.crash.findings import Finding
 from tests.crash.galleries import READ_PHOTOS, Originals
 from tests.crash.history import GONE
+from tests.crash.singles import READ_SINGLES
 from tests.crash.thumbnails import READ_THUMBNAILS, compare_thumbnails
 from tests.support.hashes import hash_file
 from tests.support.pictures import encoded, numbered
@@ -218,6 +219,8 @@ class State:
         referred += [photo["original_id"] for photo in photos]
         thumbnails = self.sql(READ_THUMBNAILS)
         referred += [thumbnail["file_id"] for thumbnail in thumbnails]
+        singles = self.sql(READ_SINGLES)
+        referred += [single["file_id"] for single in singles]
         referred_ids = {file_id for file_id in referred if file_id is not None}
         findings = list(self._compare_store(rows, referred_ids, is_a_day_later))
         findings += compare_thumbnails(thumbnails, originals)
@@ -228,6 +231,8 @@ class State:
                 shows = rows[picture_id]["sha256"] if picture_id is not None else None
                 owned = [photo for photo in photos if photo["owner_id"] == owner.id]
                 findings += owner.gallery.compare(owned, originals.masters)
+                made = [single for single in singles if single["owner_id"] == owner.id]
+                findings += owner.singles.compare(made)
             if shows not in owner.history.possible():
                 findings.append(
                     Finding("wrong", f"an account shows {shows}, which no accepted request left")

@@ -268,9 +268,10 @@ def differences(service: Service, objects: dict[str, bytes]) -> list[str]:
     A tombstone is right as long as there is no object under its key.
     """
     rows = service.sql(
-        "SELECT f.*, coalesce(u.id, p.owner_id) AS shown_by FROM stored_files f"
+        "SELECT f.*, coalesce(u.id, p.owner_id, s.owner_id) AS shown_by FROM stored_files f"
         " LEFT JOIN users u ON u.picture_id = f.id"
         " LEFT JOIN photos p ON f.id IN (p.original_id, p.master_id)"
+        " LEFT JOIN single_thumbnails s ON s.file_id = f.id"
     )
     found = [f"the object {key} has no row" for key in set(objects) - {row["key"] for row in rows}]
     for row in rows:
