@@ -87,11 +87,12 @@ def create_app(settings: Settings, *, owns_process: bool = False) -> FastAPI:
     app.add_middleware(RequestContext)
     app.include_router(users.router, prefix=settings.api_prefix)
     app.include_router(users.upload_router, prefix=settings.api_prefix)
+    # Before photos, whose {photo_id} fits "thumbnail": a 405 names the methods of the first.
+    app.include_router(single_thumbnails.router, prefix=settings.api_prefix)
+    app.include_router(single_thumbnails.upload_router, prefix=settings.api_prefix)
     app.include_router(photos.router, prefix=settings.api_prefix)
     app.include_router(photos.upload_router, prefix=settings.api_prefix)
     app.include_router(thumbnails.router, prefix=settings.api_prefix)
-    app.include_router(single_thumbnails.router, prefix=settings.api_prefix)
-    app.include_router(single_thumbnails.upload_router, prefix=settings.api_prefix)
     app.include_router(media.router)
     app.include_router(health.router)
     if settings.api_docs:

@@ -333,6 +333,18 @@ def test_no_master_takes_more_than_is_set_aside_for_it(
     assert taken <= set_aside, f"{taken / MIB:.1f} of {set_aside / MIB:.1f} MiB"
 
 
+# As long as a picture may be in proportion to its height, and square.
+@pytest.mark.parametrize("size", [(8000, 750), (750, 8000), (2450, 2450)], ids=str)
+@pytest.mark.parametrize("name", ["PNG, RGB", *KINDS_FOR_MASTERS[:5]])
+def test_no_thumbnail_takes_more_than_a_profile_picture_has_set_aside(
+    measuring: Process, name: str, size: tuple[int, int]
+) -> None:
+    content = KINDS[name].make(size)
+    taken = peak_bytes(measuring, content, KINDS[name].make(TINY), what="make_thumbnail")
+    set_aside = set_aside_bytes(content)
+    assert taken <= set_aside, f"{taken / MIB:.1f} of {set_aside / MIB:.1f} MiB"
+
+
 def test_the_master_of_a_jpeg_of_48_megapixels_takes_no_more_than_its_reduced_picture(
     measuring: Process,
 ) -> None:

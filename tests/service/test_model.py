@@ -33,7 +33,7 @@ from tests.support.services import Bucket, Service
 PICTURES = {
     "landscape": jpeg(),
     "portrait": jpeg(300, 500),
-    "png": encoded(quarters(200, 200).convert("RGBA"), "PNG"),
+    "png": encoded(quarters(400, 350).convert("RGBA"), "PNG"),
     "turned": phone_photo(400, 300),
 }
 # Each costs a second; by a seed somebody looks for more than the same sequences show every time.
