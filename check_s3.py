@@ -146,7 +146,7 @@ def _check_hidden(url: str) -> bool:
     if status in (401, 403, 404):
         _print_success(HIDDEN, f"{url} answers {status}")
         return True
-    public = " and ".join(kind.prefix for kind in kinds.KINDS if kind.is_public)
+    public = ", ".join(kind.prefix for kind in kinds.KINDS if kind.is_public)
     cure = f"Let the bucket's policy and what stands in front of it show {public} only."
     _print_failure(HIDDEN, f"{url} answered {status} to a stranger", cure)
     return False

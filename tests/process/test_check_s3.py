@@ -32,7 +32,7 @@ STEPS = [UPLOAD, READ, DELETE, GONE]
 PRIVATE_STEPS = [UPLOAD, OWN_READ, HIDDEN, DELETE]
 ORIGINALS_STEPS = [*PRIVATE_STEPS, IN_PARTS]
 # In the order of the table of kinds: profile pictures, originals, masters, private masters.
-ALL_STEPS = [*STEPS, *ORIGINALS_STEPS, *STEPS, *PRIVATE_STEPS]
+ALL_STEPS = [*STEPS, *ORIGINALS_STEPS, *STEPS, *PRIVATE_STEPS, *STEPS]
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def test_a_good_bucket_passes_every_step_and_is_left_empty(bucket: Bucket, tmp_p
     checked = run(tmp_path, bucket.settings())
     assert checked.all_marks == [(step, "✓") for step in ALL_STEPS]
     assert checked.status == 0
-    for prefix in ("profile_pics/", "photos/"):
+    for prefix in ("profile_pics/", "photos/", "thumbnails/"):
         assert f"✓ {READ}: {bucket.endpoint}/{bucket.name}/{prefix}check-" in checked.output
     assert list(tmp_path.iterdir()) == []
 
