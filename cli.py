@@ -25,12 +25,13 @@ from sqlalchemy import update
 import config
 import logs
 from config import Settings
+from credentials import fold
 from database import Database
 from database import migrate as migrate_database
 from errors import DatabaseUnavailable, StartupError
 from files import Backends, reaper
 from jobs import Worker
-from models import User, fold
+from models import User
 from ops import check, embedded_postgres, failing, finding, process, sweep
 from ops.handlers import make_handlers
 from ops.inventory import CannotLook, describe_store

@@ -6,7 +6,6 @@ row.
 """
 
 import enum
-import unicodedata
 import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -398,13 +397,3 @@ class Sighting(Base):
     last_seen_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=func.now()
     )
-
-
-def fold(name: str) -> str:
-    """The form in which names are compared: compatibility-normalised and case-folded.
-
-    It is what Unicode's chapter 3.13 says; from names `credentials` takes away what shows nothing.
-    Done here and not by lower() in the database, whose idea of case depends on the locale it was
-    made with.
-    """
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())

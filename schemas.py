@@ -15,8 +15,8 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from credentials import check_new_name, fold_name, normalize_name
-from models import LONGEST_FOLDED, Visibility, fold
+from credentials import check_new_name, fold, fold_name, normalize_name
+from models import LONGEST_FOLDED, Visibility
 from pictures import MetadataName, RenditionFormat
 
 # Addresses are proven by a mail, not by their spelling:

@@ -17,7 +17,7 @@ import logs
 from accounts.limits import RequestLimits
 from accounts.passwords import Passwords
 from accounts.tokens import Tokens
-from credentials import fold_name, normalize_name
+from credentials import fold, fold_name, normalize_name
 from database import RequestDatabase
 from errors import (
     InvalidToken,
@@ -28,7 +28,7 @@ from errors import (
     WrongCredentials,
 )
 from logs import Event
-from models import User, fold
+from models import User
 from schemas import AddressId, Token, UserPrivate, normalize_email
 
 logger = logging.getLogger(__name__)

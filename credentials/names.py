@@ -5,9 +5,9 @@ in which the emoji of the last years are unassigned. Letters of one script that 
 another are told apart only where one word mixes them.
 """
 
-import regex
+import unicodedata
 
-from models import fold
+import regex
 
 _SPACES = regex.compile(r"\p{Zs}+")
 _CONTROLS = regex.compile(r"[\p{Cc}\p{Cs}]")
@@ -41,6 +41,16 @@ _WORD = regex.compile(r"[\p{L}\p{M}]+")
 # The scripts whose letters look alike (the "moderately restrictive" level of UTS 39 keeps them
 # apart as well).
 _ALIKE = [regex.compile(rf"\p{{Script={name}}}") for name in ("Latin", "Greek", "Cyrillic")]
+
+
+def fold(name: str) -> str:
+    """The form in which names are compared: compatibility-normalised and case-folded.
+
+    It is what Unicode's chapter 3.13 says; of names `fold_name` takes away what shows nothing.
+    Done here and not by lower() in the database, whose idea of case depends on the locale it was
+    made with.
+    """
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def normalize_name(name: str) -> str:

@@ -21,7 +21,7 @@ from accounts import (
     UserId,
     lock_account,
 )
-from credentials import check_new_name, check_new_password, fold_name
+from credentials import check_new_name, check_new_password, fold, fold_name
 from database import Db, RequestDatabase, commit
 from errors import (
     BadForm,
@@ -56,7 +56,7 @@ from errors import (
 )
 from files import Backends, RequestBackends
 from logs import Event
-from models import EMAIL_CONSTRAINT, USERNAME_CONSTRAINT, User, fold
+from models import EMAIL_CONSTRAINT, USERNAME_CONSTRAINT, User
 from pictures import PICTURES_TAKEN
 from pictures.decoding import Decoding
 from schemas import (
