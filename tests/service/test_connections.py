@@ -136,6 +136,10 @@ def test_fields_behind_a_body_in_chunks_are_bounded_and_are_no_headers(served: S
         b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
         b"GET /\xc3\xa4 HTTP/1.1\r\nHost: a\r\n\r\n",
         b"POST /users HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nno number\r\n",
+        # A proxy might believe the other of two lengths.
+        b"POST /users HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /users HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
     ],
 )
 def test_what_is_no_http_is_refused_in_our_shape(served: Service, sent: bytes) -> None:

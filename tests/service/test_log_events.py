@@ -104,6 +104,23 @@ def test_what_an_admin_does_to_others_is_told(shared_service: Service) -> None:
         assert tell(lines) == []
 
 
+def test_who_is_refused_is_told_with_what_was_asked_for(shared_service: Service) -> None:
+    alice = register(shared_service, "alice")
+    bob = register(shared_service, "bob")
+    path = f"/users/{alice.id}"
+    with shared_service.client(bob) as client:
+        (line,) = ask(shared_service, client, "PATCH", path, json={"username": "taken"})
+    assert (line["account"], line["code"], line["status"]) == (bob.id, "not_yours", 403)
+    assert (line["method"], line["path"]) == ("PATCH", path)
+    with shared_service.client() as client:
+        for asked, code in (
+            (("DELETE", path), "not_authenticated"),
+            (("POST", "/users"), "invalid_request"),
+        ):
+            (line,) = ask(shared_service, client, *asked)
+            assert (line["code"], line.get("account"), line["client"]) == (code, None, "127.0.0.1")
+
+
 def test_a_path_is_cut(shared_service: Service, api: httpx.Client) -> None:
     (line,) = ask(shared_service, api, "GET", f"/{'a' * 5_000}")
     assert line["path"] == f"/{'a' * 5_000}"[:LONGEST_PATH]

@@ -139,6 +139,8 @@ BAD = {
     "method of a file": ("POST", "/static/profile_pics/default.jpg", 405, "method_not_allowed"),
     "method of a page": ("DELETE", "/docs", 405, "method_not_allowed"),
     "method of another protocol": ("PROPFIND", "/users", 405, "method_not_allowed"),
+    # It would repeat the token.
+    "method that echoes": ("TRACE", "/users", 405, "method_not_allowed"),
 }
 
 

@@ -26,6 +26,7 @@ KNOWN = ("Alice Liddell", "wonderland@example.com")
             "\U0001d429\U0001d41a\U0001d42c\U0001d42c\U0001d430\U0001d428\U0001d42b\U0001d41d",
         ),
         *(" " * 8, "\u3000" * 8, " \t\n\u2003\u00a0 \t "),
+        *("darkroom", "Darkroom2026!", "1-profile_picture", "my darkroom"),
         *("alice liddell", "ALICE LIDDELL ", "Wonderland", "wonderland@EXAMPLE.com"),
     ],
     ids=ascii,
@@ -37,7 +38,14 @@ def test_what_is_guessed_first_is_refused(password: str) -> None:
 
 @pytest.mark.parametrize(
     "password",
-    ["correct horse battery", "x" * 256, "alice liddell!", "пароль-пароль", "a+b&c=d%20"],
+    [
+        "correct horse battery",
+        "a darkroom in 1839",
+        "x" * 256,
+        "alice liddell!",
+        "пароль-пароль",
+        "a+b&c=d%20",
+    ],
 )
 def test_what_nobody_guesses_is_taken(password: str) -> None:
     check_new_password(password, *KNOWN)
