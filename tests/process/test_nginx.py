@@ -53,8 +53,10 @@ UPLOADS = 24
 SAME_HEADERS = {
     "cache-control",
     "content-length",
+    "content-security-policy",
     "content-type",
     "cross-origin-resource-policy",
+    "referrer-policy",
     "x-content-type-options",
 }
 
@@ -87,6 +89,7 @@ class Proxied:
     client: httpx.Client
     tls: ssl.SSLContext
     media: Path
+    folder: Path  # of nginx, with its certificate
 
 
 def write_certificate(folder: Path) -> None:
@@ -183,7 +186,7 @@ def proxied(new_database: Callable[[], str], tmp_path: Path) -> Iterator[Proxied
             running_nginx(folder, port, service.port, data_dir / "media"),
             open_client(folder, url) as (client, tls),
         ):
-            yield Proxied(service, url, client, tls, data_dir / "media")
+            yield Proxied(service, url, client, tls, data_dir / "media", folder)
     finally:
         service.stop()
 
@@ -194,6 +197,7 @@ def test_the_block_of_the_page_serves_all_that_the_service_does(proxied: Proxied
     ask(idle)
     idle_since = time.monotonic()
     account = check_the_way_of_a_picture(proxied)
+    check_tls(proxied)
     check_who_asks(proxied, believed="127.0.0.2")
     check_many_uploads(proxied, account)
     check_pages(proxied)
@@ -271,6 +275,29 @@ def send(proxied: Proxied, account: Account, content: bytes) -> httpx.Response:
         headers=account.headers,
         files={"file": ("photo.jpg", content)},
     )
+
+
+def check_tls(proxied: Proxied) -> None:
+    """What is out of date is refused, whatever the system's own settings still allow."""
+    assert find_cipher(proxied, "ECDHE-ECDSA-AES128-GCM-SHA256") == "ECDHE-ECDSA-AES128-GCM-SHA256"
+    with pytest.raises(ssl.SSLError):
+        find_cipher(proxied, "ECDHE-ECDSA-AES128-SHA")
+    assert re.findall("ssl_protocols (.*);", BLOCK) == ["TLSv1.2 TLSv1.3"]
+
+
+def find_cipher(proxied: Proxied, offered: str) -> str | None:
+    """What is agreed upon with a client of TLS 1.2 that knows no other cipher."""
+    tls = ssl.create_default_context(cafile=str(proxied.folder / "certificate.pem"))
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2
+    tls.set_ciphers(offered)
+    address = httpx.URL(proxied.url)
+    assert address.port is not None
+    with (
+        socket.create_connection((address.host, address.port), timeout=60) as bare,
+        tls.wrap_socket(bare, server_hostname=address.host) as connection,
+    ):
+        agreed = connection.cipher()
+        return agreed[0] if agreed else None
 
 
 def check_many_uploads(proxied: Proxied, account: Account) -> None:
@@ -396,7 +423,7 @@ def misconfigured(
             running_nginx(tmp_path, port, relay.port, media),
             open_client(tmp_path, url) as (client, tls),
         ):
-            yield Proxied(service, url, client, tls, media), relay
+            yield Proxied(service, url, client, tls, media, tmp_path), relay
     finally:
         service.stop()
 
