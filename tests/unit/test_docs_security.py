@@ -91,3 +91,11 @@ def test_every_event_of_the_log_is_listed() -> None:
         name for row in read_rows("What the log tells") for name in re.findall(r"`(\w+)`", row[0])
     }
     assert named - {"event"} == set(Event)
+
+
+def test_every_setting_that_is_an_address_is_listed() -> None:
+    named = set(re.findall(r"`([A-Z_0-9]+)`", SECTIONS["Whom it talks to"]))
+    addresses = {name for name in config.Settings.model_fields if re.search("_url$|stores$", name)}
+    # Told to browsers, and asked by nobody here.
+    addresses -= {"public_url"}
+    assert {name.upper() for name in addresses} <= named
