@@ -115,6 +115,9 @@ def test_a_picture_is_sent_with_the_try_it_out_page(
     dialog.locator("button.authorize", has_text="Authorize").click()
     expect(dialog.get_by_role("heading", name="Authorized", exact=True)).to_be_visible()
     dialog.locator("button.btn-done").click()
+    # The token is kept nowhere but in the page.
+    assert page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 0]
+    assert page.context.cookies() == []
 
     operation = page.locator(".opblock-patch", has_text="/picture")
     operation.locator(".opblock-summary").click()

@@ -10,9 +10,10 @@ from pydantic import SecretStr
 
 import config
 import jobs.repository
-import models
+import models  # noqa: F401 (registers the tables)
 from config import MIB
 from credentials.passwords import SERVICE_WORDS
+from database import Base
 from logs import Event
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +54,7 @@ def test_every_table_says_how_long_its_rows_are_kept() -> None:
         *(engine.queue_table, engine.queue_table_log),
         *(engine.statistics_table, engine.schedules_table),
     }
-    assert named == {*models.Base.metadata.tables, *engines, "alembic_version"}
+    assert named == {*Base.metadata.tables, *engines, "alembic_version"}
 
 
 def test_every_level_is_described() -> None:
