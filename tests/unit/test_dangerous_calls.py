@@ -54,9 +54,10 @@ def find_dangerous_call(call: ast.Call) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_runs_no_text(module: str) -> None:
-    assert find_dangers((ROOT / module).read_text()) == []
+def test_no_module_runs_text() -> None:
+    found = {module: find_dangers((ROOT / module).read_text()) for module in MODULES}
+    assert len(found) > 100
+    assert {module: dangers for module, dangers in found.items() if dangers} == {}
 
 
 @pytest.mark.parametrize(
