@@ -6,7 +6,9 @@ Nothing here knows what it is used for. Everything belongs to one event loop.
 import asyncio
 import logging
 from bisect import insort
-from collections.abc import Awaitable, Callable, Coroutine
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -122,20 +124,24 @@ class Amounts:
     def __sub__(self, other: "Amounts") -> "Amounts":
         return Amounts(self.common - other.common, self.scarce - other.scarce)
 
+    def __mul__(self, times: int) -> "Amounts":
+        return Amounts(self.common * times, self.scarce * times)
+
 
 @dataclass(order=True)
 class _Waiter:
-    turn: float  # on the loop's clock: when it came, and later the more it asks for
+    turn: float  # on the loop's clock: when it came, and later the more is asked for
     needs: Amounts = field(compare=False)
     admitted: "asyncio.Future[None]" = field(compare=False)
 
 
 class FairQueue:
-    """Shares two amounts by turns: first come, first served, with one exception.
+    """Shares two amounts by turns: first come, first served, with two exceptions.
 
     When the common amount does not suffice for whoever is first, all others wait too, so that a
     large need is met in the end. When only the scarce amount does not suffice, those behind who
-    need nothing of it go ahead.
+    need nothing of it go ahead. And what an owner has been given lately puts off its next turn, so
+    that those who ask for much and those who ask for little are served by turns.
     """
 
     def __init__(self, total: Amounts, wait_seconds: float) -> None:
@@ -143,16 +149,25 @@ class FairQueue:
         self.waiting: list[_Waiter] = []  # in the order of their turns
         self._wait_seconds = wait_seconds
         self._is_closed = False
+        self._next_turns: dict[Hashable, float] = {}  # of owners, the one charged last behind
 
-    async def take(self, needs: Amounts, lag_seconds: float = 0.0) -> None:
+    async def take(
+        self,
+        needs: Amounts,
+        lag_seconds: float = 0.0,
+        owner: Hashable = None,
+        charge_seconds: float = 0.0,
+    ) -> None:
         """Wait for both amounts, in a turn that is `lag_seconds` behind those who come now.
 
-        Raises Busy when they do not become free in time, and ShuttingDown.
+        The owner's next turn is put off by the charge, though never beyond half of the wait. Raises
+        Busy when the amounts do not become free in time, and ShuttingDown.
         """
         if self._is_closed:
             raise ShuttingDown
         loop = asyncio.get_running_loop()
-        waiter = _Waiter(loop.time() + lag_seconds, needs, loop.create_future())
+        turn = self._find_turn(loop.time(), owner, charge_seconds)
+        waiter = _Waiter(turn + lag_seconds, needs, loop.create_future())
         insort(self.waiting, waiter)
         self._admit()
         try:
@@ -175,6 +190,16 @@ class FairQueue:
             if not waiter.admitted.done():
                 waiter.admitted.set_exception(ShuttingDown())
         self.waiting.clear()
+
+    def _find_turn(self, now: float, owner: Hashable, charge_seconds: float) -> float:
+        """Find whose turn is when, and charge for it."""
+        if owner is None:
+            return now
+        for other in [each for each, turn in self._next_turns.items() if turn <= now]:
+            del self._next_turns[other]  # it is as if it had never come
+        turn = self._next_turns.get(owner, now)
+        self._next_turns[owner] = min(turn + charge_seconds, now + self._wait_seconds / 2)
+        return turn
 
     def _leave(self, waiter: _Waiter) -> None:
         future = waiter.admitted
@@ -199,3 +224,84 @@ class FairQueue:
             self.free -= needs
             self.waiting.remove(waiter)
             waiter.admitted.set_result(None)
+
+
+class Seats:
+    """So many at once of each owner; whoever comes beyond waits in the line of its owner.
+
+    An owner of None has as many as it likes.
+    """
+
+    def __init__(self, each: int, most_waiting: int) -> None:
+        """Take how many each owner has, and how many may wait in all."""
+        self._each = each
+        self._most_waiting = most_waiting
+        self._taken: Counter[Hashable] = Counter()
+        self._lines: dict[Hashable, deque[asyncio.Future[None]]] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many wait, in all lines."""
+        return sum(map(len, self._lines.values()))
+
+    @asynccontextmanager
+    async def hold(self, owner: Hashable, wait_seconds: float) -> AsyncIterator[None]:
+        """Take a seat and give it back. Raises what `take` raises."""
+        await self.take(owner, wait_seconds)
+        try:
+            yield
+        finally:
+            self.give_back(owner)
+
+    async def take(self, owner: Hashable, wait_seconds: float) -> None:
+        """Wait for a seat.
+
+        Raises Busy where none becomes free in time, or too many wait; and ShuttingDown.
+        """
+        if owner is None:
+            return
+        if self._taken[owner] < self._each:
+            self._taken[owner] += 1
+            return
+        if self.waiting >= self._most_waiting:
+            raise Busy
+        try:
+            async with asyncio.timeout(wait_seconds):
+                await self._wait(owner)
+        except TimeoutError as err:
+            raise Busy from err
+
+    def give_back(self, owner: Hashable) -> None:
+        """Pass the seat to whoever of its owner has waited longest."""
+        if owner is None:
+            return
+        for seat in self._lines.get(owner, ()):
+            if not seat.done():
+                seat.set_result(None)
+                return
+        self._taken[owner] -= 1
+        if self._taken[owner] == 0:
+            del self._taken[owner]
+
+    def close(self) -> None:
+        """Turn away all who wait; whoever has a seat goes on."""
+        for line in self._lines.values():
+            for waiting in line:
+                if not waiting.done():
+                    waiting.set_exception(ShuttingDown())
+
+    async def _wait(self, owner: Hashable) -> None:
+        seat = asyncio.get_running_loop().create_future()
+        line = self._lines.setdefault(owner, deque())
+        line.append(seat)
+        try:
+            await seat
+        except BaseException:
+            if seat.done() and not seat.cancelled() and seat.exception() is None:
+                self.give_back(owner)  # it was given in the very moment of giving up
+            raise
+        finally:
+            if seat in line:
+                line.remove(seat)
+            if not line:
+                self._lines.pop(owner, None)

@@ -170,6 +170,12 @@ class Settings(BaseSettings):
     upload_wait_seconds: Seconds = 20.0
     # A phone in a tunnel comes back within ten seconds or not at all.
     upload_stall_seconds: Seconds = 10.0
+    # While others wait for memory; a bad mobile connection makes ten times this.
+    upload_lowest_bytes_per_second: Annotated[int, Field(ge=1)] = 8 * KIB
+    # Under way at once: enough to keep two cores busy, and few enough that others have their turn.
+    uploads_per_account: Annotated[int, Field(ge=1)] = 3
+    # A household's, or a small office's.
+    uploads_per_address: Annotated[int, Field(ge=1)] = 12
     # Far above the longest put (STORE_DEADLINE_SECONDS),
     # so that only what a crash left is ever reaped.
     pending_expiry_seconds: Seconds = 900.0

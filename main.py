@@ -30,6 +30,7 @@ from accounts import Limits, Passwords, Tokens
 from config import Settings
 from database import Database
 from files import Backends, reaper
+from files.streams import STREAM_BYTES
 from jobs import Worker
 from ops import embedded_postgres, process, serving
 from ops.handlers import make_handlers
@@ -114,7 +115,6 @@ async def _run(owns_process: bool, app: FastAPI) -> AsyncIterator[None]:
         if owns_process:
             process.prepare(settings.log_format)
         app.state.tokens = Tokens(settings.signing_secret(), settings.access_token_expire_minutes)
-        app.state.passwords = Passwords()
         stores = Stores(settings)
         to_thread.current_default_thread_limiter().total_tokens += stores.threads
         decoders = DecoderPool(requires_confinement=settings.decoder_sandbox == "required")
@@ -126,8 +126,9 @@ async def _run(owns_process: bool, app: FastAPI) -> AsyncIterator[None]:
         )
         stack.callback(gallery_decoders.close)
         app.state.decoding = Decoding(decoders, settings, gallery_decoders)
+        app.state.passwords = Passwords(cores=app.state.decoding.cores)
         app.state.thumbnail_links = ThumbnailLinks(settings)
-        app.state.admission = Admission.from_settings(settings)
+        app.state.admission = Admission.from_settings(settings, STREAM_BYTES)
         keeper = embedded_postgres.running_unless(settings.database_url, settings.data_dir)
         url = stack.enter_context(keeper)
         await database.migrate(url)

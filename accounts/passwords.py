@@ -1,4 +1,7 @@
-"""Passwords: hashed with argon2id in the thread pool, so that neither loop nor memory suffers."""
+"""Passwords: hashed with argon2id in the thread pool, so that neither loop nor memory suffers.
+
+At most half of the cores hash, and where pictures wait for a core too, hashing gets its share only.
+"""
 
 import asyncio
 import os
@@ -8,7 +11,7 @@ from typing import Protocol, TypeVar
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-from concurrency import ThreadSlots
+from concurrency import Amounts, FairQueue, start_in_thread
 from errors import Busy
 from schemas import is_text
 
@@ -17,6 +20,13 @@ ARGON2_MEMORY_KIB = 19 * 1024
 ARGON2_PASSES = 2
 # A hash takes some 30 ms: this is a queue of hundreds.
 HASHING_WAIT_SECONDS = 10.0
+# Whoever logs in goes before the pictures that came in the last second, but each hash puts the next
+# one off by four times of what it takes: while others wait, hashing has a quarter of one core.
+HEAD_START_SECONDS = 1.0
+CHARGE_SECONDS = 0.12
+OWNER = "passwords"
+
+_ONE_CORE = Amounts(1, 0)
 
 Result = TypeVar("Result")
 
@@ -38,17 +48,20 @@ def make_argon2() -> Hasher:
 
 
 class Passwords:
-    """Hashes and compares, as many at once as there are slots: one for each core."""
+    """Hashes and compares, as many at once as there are slots: half as many as cores, but one."""
 
     def __init__(
         self,
         hasher: Hasher | None = None,
         slots: int | None = None,
         wait_seconds: float = HASHING_WAIT_SECONDS,
+        cores: FairQueue | None = None,
     ) -> None:
+        """Take turns at the `cores` with whatever else does."""
+        count = slots or max(1, (os.cpu_count() or 1) // 2)
         self._hasher = hasher or make_argon2()
-        self._slots = ThreadSlots(slots or os.cpu_count() or 1)
-        self._wait_seconds = wait_seconds
+        self._slots = FairQueue(_ONE_CORE * count, wait_seconds)
+        self._cores = cores or FairQueue(_ONE_CORE * count, wait_seconds)
         # What an unknown account is checked against: it must cost the time of a wrong password.
         self._nobodys_hash = self._hasher.hash(os.urandom(16).hex())
 
@@ -68,8 +81,18 @@ class Passwords:
 
     async def _run(self, work: Callable[[], Result]) -> Result:
         try:
-            call = await self._slots.start(work, self._wait_seconds)
-        except TimeoutError as err:
+            await self._slots.take(_ONE_CORE)
+            try:
+                await self._cores.take(_ONE_CORE, -HEAD_START_SECONDS, OWNER, CHARGE_SECONDS)
+            except BaseException:
+                self._slots.give_back(_ONE_CORE)
+                raise
+        except Busy as err:
             sentence = "Many people are logging in right now. Please try again in a moment."
             raise Busy(sentence) from err
-        return await asyncio.shield(call)
+
+        def give_back() -> None:
+            self._cores.give_back(_ONE_CORE)
+            self._slots.give_back(_ONE_CORE)
+
+        return await asyncio.shield(start_in_thread(work, give_back))

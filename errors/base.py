@@ -60,5 +60,7 @@ class Unavailable(DarkroomError):
     code = "unavailable"
     sentence = "This is not possible right now. Please try again in a moment."
 
-    def __init__(self, sentence: str | None = None) -> None:
-        super().__init__(sentence, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+    def __init__(
+        self, sentence: str | None = None, retry_after_seconds: int = RETRY_AFTER_SECONDS
+    ) -> None:
+        super().__init__(sentence, {"Retry-After": str(retry_after_seconds)})

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 
+from concurrency import FairQueue
 from config import Settings
 from pictures.budget import choose_budget_bytes, find_memory_bytes
 from pictures.costs import Cost, count_dearest_bytes, examine
@@ -29,34 +30,43 @@ class Decoding:
         self._max_pixels = settings.max_image_pixels
         self._max_whole_pixels = settings.max_whole_image_pixels
 
-    async def process_profile_image(self, content: bytes, crop: Crop | None) -> ProcessedImage:
+    @property
+    def cores(self) -> FairQueue:
+        """The turns at the cores, for what else works as hard."""
+        return self._slots.cores
+
+    async def process_profile_image(
+        self, content: bytes, crop: Crop | None, owner_id: int
+    ) -> ProcessedImage:
         """Do what image_utils.process_profile_image does, without holding up the event loop.
 
-        Raises what that function raises, Busy, ShuttingDown, UndecodablePicture, and
-        DecoderUnavailable.
+        Its cost is charged to the owner. Raises what that function raises, Busy, ShuttingDown,
+        UndecodablePicture, and DecoderUnavailable.
         """
         limits = (self._max_pixels, self._max_whole_pixels)
         _, cost = examine(content, crop, *limits)
-        work = self._slots.run(cost, self._pool.process_profile_image, content, cost, crop, *limits)
-        del content  # so that a refusal on its way through here does not hold it
-        return await work
+        work = partial(self._pool.process_profile_image, content, cost, crop, *limits)
+        answer = self._slots.run(cost, work, owner_id)
+        del content, work  # so that a refusal on its way through here does not hold it
+        return await answer
 
-    async def make_thumbnail(self, content: bytes) -> ProcessedImage:
+    async def make_thumbnail(self, content: bytes, owner_id: int) -> ProcessedImage:
         """Do what image_utils.make_thumbnail does, likewise, and with its refusals."""
         limits = (self._max_pixels, self._max_whole_pixels)
         header, cost = examine(content, None, *limits)
-        make = self._gallery_pool.make_thumbnail
-        work = self._slots.run(cost, make, content, cost, header, *limits)
-        del content  # as above
-        return await work
+        work = partial(self._gallery_pool.make_thumbnail, content, cost, header, *limits)
+        answer = self._slots.run(cost, work, owner_id)
+        del content, work  # as above
+        return await answer
 
-    async def make_master(self, cost: Cost, fetch: Fetch) -> ProcessedImage:
+    async def make_master(self, cost: Cost, fetch: Fetch, owner_id: int) -> ProcessedImage:
         """Make the master of a stored picture, which `fetch` reads once there is a slot for it.
 
-        The cost is what was told when it arrived. Raises what image_utils.make_master raises, what
-        `fetch` raises, Busy, ShuttingDown, UndecodablePicture and DecoderUnavailable.
+        The cost is what was told when it arrived; it is charged to the owner. Raises what
+        image_utils.make_master raises, what `fetch` raises, Busy, ShuttingDown, UndecodablePicture
+        and DecoderUnavailable.
         """
-        return await self._slots.run_stored(cost, fetch, partial(self._make_master, cost))
+        return await self._slots.run_stored(cost, fetch, partial(self._make_master, cost), owner_id)
 
     async def render(
         self, cost: Cost, fetch: Fetch, renditions: Sequence[Rendition]

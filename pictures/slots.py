@@ -1,23 +1,28 @@
 """Slots for work on pictures: as many at once as there are cores, and no more than memory allows.
 
-What a picture's kind and size take is set aside before it is decoded. What is small is not starved
-by what is large, nor the large passed for ever.
+What a picture's kind and size take is set aside before it is decoded, and charged to its owner, so
+that owners are served by turns. What is small is not starved by what is large, nor the large passed
+for ever.
 """
 
 import asyncio
 import functools
 import traceback
-from collections.abc import Awaitable, Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable, Hashable
+from typing import TypeVar
 
-from concurrency import Amounts, FairQueue, start_in_thread
+from concurrency import Amounts, FairQueue, Seats, start_in_thread
 from errors import DarkroomError
 from pictures.costs import Cost
 
 # A picture may be passed by those that come within ten times the time that it takes itself.
 PASSED_FOR_TIMES_ITS_OWN = 10
+# What takes longer than this may cost far more than its bytes promise, and one owner's have half of
+# the slots at most; most pictures of a telephone take less.
+COSTLY_SECONDS = 0.4
+# Far more than there are uploads under way.
+MOST_WAITING = 1000
 
-Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 Fetch = Callable[[], Awaitable[bytes]]
 
@@ -28,36 +33,34 @@ class PictureSlots:
     """The slots of one process, and the memory that they share."""
 
     def __init__(self, count: int, memory_bytes: int, wait_seconds: float) -> None:
-        self._queue = FairQueue(Amounts(count, memory_bytes), wait_seconds)
+        half = max(1, count // 2)
+        # Turns at the cores and the memory; what else works as hard takes its turns here, too.
+        self.cores = FairQueue(Amounts(count, memory_bytes), wait_seconds)
         # Of stored pictures, which are fetched in their slot: half of all, so that what a client
         # sends for its profile finds one whatever comes for the gallery.
-        self._stored = FairQueue(Amounts(max(1, count // 2), 0), wait_seconds)
+        self._stored = FairQueue(Amounts(half, 0), wait_seconds)
+        self._costly = Seats(half, MOST_WAITING)
         self._memory_bytes = memory_bytes
         self._wait_seconds = wait_seconds
 
-    async def run(
-        self,
-        cost: Cost,
-        function: Callable[Parameters, Result],
-        *args: Parameters.args,
-        **kwargs: Parameters.kwargs,
-    ) -> Result:
+    async def run(self, cost: Cost, work: Callable[[], Result], owner: Hashable = None) -> Result:
         """Run work on a picture in the thread pool once there is a slot. Raises Busy.
 
         What costs more memory than all slots share runs when nothing else does.
         """
-        needs = await self._take(cost)
-        work = functools.partial(function, *args, **kwargs)
-        call = start_in_thread(
-            functools.partial(_keep_apart, work), lambda: self._queue.give_back(needs)
-        )
+        give_back = await self._take(cost, owner)
+        call = start_in_thread(functools.partial(_keep_apart, work), give_back)
         # Else this frame and a refusal that passes through it hold each other, and the picture.
         answer = _wait_for(call)
-        del args, kwargs, work, call
+        del work, call
         return await answer
 
     async def run_stored(
-        self, cost: Cost, fetch: Fetch, function: Callable[[bytes], Result]
+        self,
+        cost: Cost,
+        fetch: Fetch,
+        function: Callable[[bytes], Result],
+        owner: Hashable = None,
     ) -> Result:
         """Fetch a stored picture once there is a slot, and run work on it in the thread pool.
 
@@ -65,13 +68,13 @@ class PictureSlots:
         """
         await self._stored.take(_ONE_SLOT)
         try:
-            needs = await self._take(cost)
+            give_slot_back = await self._take(cost, owner)
         except BaseException:
             self._stored.give_back(_ONE_SLOT)
             raise
 
         def give_back() -> None:
-            self._queue.give_back(needs)
+            give_slot_back()
             self._stored.give_back(_ONE_SLOT)
 
         try:
@@ -85,12 +88,24 @@ class PictureSlots:
         del content, work, call
         return await answer
 
-    async def _take(self, cost: Cost) -> Amounts:
+    async def _take(self, cost: Cost, owner: Hashable) -> Callable[[], None]:
+        """Take a slot and memory; return what gives them back."""
         needs = Amounts(1, min(cost.memory_bytes, self._memory_bytes))
         # Half of the wait at most, or a large one would never have its turn while small ones come.
         lag_seconds = min(PASSED_FOR_TIMES_ITS_OWN * cost.cpu_seconds, self._wait_seconds / 2)
-        await self._queue.take(needs, lag_seconds)
-        return needs
+        costly_owner = owner if cost.cpu_seconds > COSTLY_SECONDS else None
+        await self._costly.take(costly_owner, self._wait_seconds)
+        try:
+            await self.cores.take(needs, lag_seconds, owner, cost.cpu_seconds)
+        except BaseException:
+            self._costly.give_back(costly_owner)
+            raise
+
+        def give_back() -> None:
+            self.cores.give_back(needs)
+            self._costly.give_back(costly_owner)
+
+        return give_back
 
 
 async def _wait_for(call: "asyncio.Future[Result | DarkroomError]") -> Result:

@@ -45,7 +45,6 @@ from errors import (
 from files import Backends, RequestBackends
 from files.hashing import FileHash
 from files.idempotency import Done, claim_key
-from files.streams import STREAM_BYTES
 from models import Photo, User, Visibility
 from photos import DEFAULT_PAGE_PHOTOS, MOST_PAGE_PHOTOS, MOST_SIZES, Intake, Page, Sent, Words
 from photos.gallery import find_fingerprint
@@ -60,10 +59,11 @@ from schemas import (
     PhotoPublic,
     PhotoUpdate,
 )
-from web.admission import Admission, RequestAdmission
+from web.addresses import ClientAddress
+from web.admission import RequestAdmission, Reservation
 from web.bodies import BoundedRoute, read_json, refuse_body
 from web.document import Responses, find_raised, refuse_with
-from web.photo_forms import PhotoForm, find_longest_bytes, read_photo_form
+from web.photo_forms import PhotoForm, read_photo_form
 
 router = APIRouter(tags=["photos"], route_class=BoundedRoute)
 upload_router = APIRouter(tags=["photos"])  # bounds its bodies itself
@@ -225,6 +225,7 @@ async def add_photo(
     admission: RequestAdmission,
     decoding: RequestDecoding,
     shown: RequestShownPhotos,
+    address: ClientAddress,
     idempotency_key: Key = None,
 ) -> PhotoPrivate:
     """Add a photo: stream it to the store, make its master, show it.
@@ -238,9 +239,10 @@ async def add_photo(
             claim = await resources.enter_async_context(
                 claim_key(backends, user.id, idempotency_key)
             )
+        reservation = await resources.enter_async_context(admission.admit(user.id, address))
         if isinstance(claim, Done):
-            return await _answer_again(request, backends, shown, user.id, claim)
-        sent, words = await _receive(request, backends, admission, user.id, resources)
+            return await _answer_again(request, backends, shown, user.id, claim, reservation)
+        sent, words = await _receive(request, backends, reservation, user.id, resources)
 
         async def finish(held: AsyncExitStack) -> Photo:
             async with held:
@@ -265,6 +267,7 @@ async def update_photo(
     decoding: RequestDecoding,
     current: CurrentUser,
     shown: RequestShownPhotos,
+    address: ClientAddress,
 ) -> PhotoPrivate:
     """Change caption, alt or visibility (JSON), or replace the file (as when it was added).
 
@@ -276,7 +279,8 @@ async def update_photo(
         changed = await backends.tasks.finish(photos.change_words(backends, photo, words))
         return await shown.show_changed(changed, current)
     async with AsyncExitStack() as resources:
-        sent, words = await _receive(request, backends, admission, photo.owner_id, resources)
+        reservation = await resources.enter_async_context(admission.admit(photo.owner_id, address))
+        sent, words = await _receive(request, backends, reservation, photo.owner_id, resources)
 
         async def finish(held: AsyncExitStack) -> Photo:
             async with held:
@@ -307,7 +311,7 @@ def link_next(response: Response, next_cursor: str | None, limit: int) -> None:
 async def _receive(
     request: Request,
     backends: Backends,
-    admission: Admission,
+    reservation: Reservation,
     owner_id: int,
     resources: AsyncExitStack,
 ) -> tuple[Sent, Words]:
@@ -316,11 +320,8 @@ async def _receive(
     Raises a BadForm, BadPicture, TooLarge, UploadStalled, Busy, StoreError, or what streaming
     raises.
     """
-    longest_bytes = find_longest_bytes(request, backends.settings)
-    reserved_bytes = min(longest_bytes, STREAM_BYTES, admission.budget_bytes)
-    await resources.enter_async_context(admission.reserve(reserved_bytes))
     intake = await resources.enter_async_context(Intake(backends, owner_id))
-    form = await read_photo_form(request, backends.settings, intake.write)
+    form = await read_photo_form(request, backends.settings, intake.write, reservation)
     words = _read_words(form)
     return await intake.finish(form.filename), words
 
@@ -335,7 +336,12 @@ def _read_words(form: PhotoForm) -> Words:
 
 
 async def _answer_again(
-    request: Request, backends: Backends, shown: ShownPhotos, owner_id: int, done: Done
+    request: Request,
+    backends: Backends,
+    shown: ShownPhotos,
+    owner_id: int,
+    done: Done,
+    reservation: Reservation,
 ) -> PhotoPrivate:
     """Answer a request that is sent again; its body is read only to see that it is the same.
 
@@ -346,7 +352,7 @@ async def _answer_again(
     async def hash_piece(piece: bytes) -> None:
         content.update(piece)
 
-    form = await read_photo_form(request, backends.settings, hash_piece)
+    form = await read_photo_form(request, backends.settings, hash_piece, reservation)
     asked = find_fingerprint(content.text(), form.filename, _read_words(form))
     if asked != done.fingerprint:
         raise IdempotencyKeyReused

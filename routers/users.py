@@ -70,10 +70,10 @@ from schemas import (
     UserWithNewPicture,
 )
 from web.addresses import ClientAddress
-from web.admission import Admission, RequestAdmission
+from web.admission import RequestAdmission, Reservation
 from web.bodies import BoundedRoute, read_json
 from web.document import find_raised, refuse_with
-from web.forms import PictureForm, admit_picture_form, parse_crop
+from web.forms import PictureForm, parse_crop, read_picture_form
 
 logger = logging.getLogger(__name__)
 
@@ -287,23 +287,23 @@ async def replace_picture(
     backends: RequestBackends,
     admission: RequestAdmission,
     decoding: RequestDecoding,
+    address: ClientAddress,
 ) -> UserWithNewPicture:
     """Replace the picture: resize it, store it, commit its name, delete the old one.
 
     What was sent becomes a clean, upright 300 x 300 JPEG. The bare picture as the body, with its
     own Content-Type (`image/...`), is taken as well; and JSON that names a photo of the account.
     """
-    async with AsyncExitStack() as reservation:
+    async with AsyncExitStack() as held:
+        reservation = await held.enter_async_context(admission.admit(user.id, address))
         if "json" in request.headers.get("content-type", "").lower():
             named = await read_json(request, backends.settings, PictureOfPhoto)
-            form = await _fetch_photo(backends, admission, user.id, named, reservation)
+            form = await _fetch_photo(backends, user.id, named, reservation)
         else:
-            form = await reservation.enter_async_context(
-                admit_picture_form(request, admission, backends.settings)
-            )
-        # The last byte is here: from now on a task goes on to the end, and holds the reservation
-        # itself, whatever becomes of this request.
-        work = _finish_replacement(backends, decoding, user.id, form, reservation.pop_all())
+            form = await read_picture_form(request, reservation, backends.settings)
+        # The last byte is here: from now on a task goes on to the end, and holds the seat and the
+        # reservation itself, whatever becomes of this request.
+        work = _finish_replacement(backends, decoding, user.id, form, reservation, held.pop_all())
         return await backends.tasks.finish(work)
 
 
@@ -319,10 +319,9 @@ async def delete_picture(user: EditableUser, backends: RequestBackends) -> UserP
 
 async def _fetch_photo(
     backends: Backends,
-    admission: Admission,
     user_id: int,
     named: PictureOfPhoto,
-    reservation: AsyncExitStack,
+    reservation: Reservation,
 ) -> PictureForm:
     """Fetch a photo of the account from its store, as if it had been sent.
 
@@ -332,8 +331,8 @@ async def _fetch_photo(
     async with backends.database.reader() as db:
         photo = await photos.read_own_photo(db, named.photo_id, user_id)
     file = photo.original or photo.master
-    reserved_bytes = min(file.size_bytes or 0, admission.budget_bytes)
-    await reservation.enter_async_context(admission.reserve(reserved_bytes))
+    await reservation.grow_to(file.size_bytes or 0)
+    reservation.stop_growing()
     return PictureForm(await photos.read_file(file), crop)
 
 
@@ -342,15 +341,20 @@ async def _finish_replacement(
     decoding: Decoding,
     user_id: int,
     form: PictureForm,
-    reservation: AsyncExitStack,
+    reservation: Reservation,
+    held: AsyncExitStack,
 ) -> UserWithNewPicture:
-    """Do all that follows the last byte.
+    """Do all that follows the last byte; the seat is `held` to the end.
 
     Once resized, only the small picture is kept, and the reservation ends.
     """
-    async with reservation:
-        picture = await decoding.process_profile_image(form.content, form.crop)
-    user = await files.replace_picture(backends, user_id, picture)
+    async with held:
+        try:
+            picture = await decoding.process_profile_image(form.content, form.crop, user_id)
+        finally:
+            form.content = b""
+            reservation.release()
+        user = await files.replace_picture(backends, user_id, picture)
     answer = UserWithNewPicture.model_validate(user)
     return answer.model_copy(update={"removed_metadata": picture.removed_metadata})
 

@@ -14,14 +14,14 @@ from starlette.types import Message, Receive
 
 from config import KIB, Settings
 from errors import BodyTooLarge, TooLarge, UploadStalled
+from web.admission import STEP_BYTES, Reservation
 
 Model = TypeVar("Model", bound=BaseModel)
 
 # Of every request but an upload. The largest of them is an account's, of a few KiB at most.
 MAX_SMALL_BODY_BYTES = 64 * KIB
-# A bad mobile connection makes ten times this; a client that keeps below it holds memory that
-# others wait for.
-MINIMUM_BYTES_PER_SECOND = 8 * KIB
+# Whoever has sent a head has the beginning of its body at hand.
+FIRST_BYTE_SECONDS = 5.0
 
 
 def read_announced_bytes(request: Request) -> int | None:
@@ -33,24 +33,28 @@ def read_announced_bytes(request: Request) -> int | None:
 class PacedReceive:
     """Receives a body from a client that neither pauses too long, nor trickles, nor sends too much.
 
-    Raises UploadStalled, and `too_large` beyond `longest_bytes`. Behind the last byte it waits for
-    as long as anyone asks: then only the end of the connection can come.
+    Raises UploadStalled, `too_large` beyond `longest_bytes`, and Busy where there is a reservation
+    that cannot grow any more; while it waits for that, no clock runs against the client. Behind the
+    last byte it waits for as long as anyone asks: then only the end of the connection can come.
     """
 
     def __init__(
         self,
         receive: Receive,
+        settings: Settings,
         *,
-        stall_seconds: float,
         longest_bytes: int,
         too_large: Callable[[], TooLarge],
+        reservation: Reservation | None = None,
     ) -> None:
         self._receive = receive
-        self._stall_seconds = stall_seconds
+        self._stall_seconds = settings.upload_stall_seconds
+        self._lowest_bytes_per_second = settings.upload_lowest_bytes_per_second
         self._longest_bytes = longest_bytes
         self._too_large = too_large
+        self._reservation = reservation
         self._loop = asyncio.get_running_loop()
-        self._started = self._loop.time()
+        self._started = self._loop.time()  # later, the more it paused for memory
         self._waits_since = self._started
         self._waiting: asyncio.Timeout | None = None
         # One for many pieces: to set one anew for each costs as much as to receive it.
@@ -61,6 +65,8 @@ class PacedReceive:
     async def __call__(self) -> Message:
         if self._is_read:
             return await self._receive()
+        if self._reservation is not None:
+            await self._reserve(self._reservation)
         self._waits_since = self._loop.time()
         if self._timer is None:
             self._set_timer()
@@ -71,12 +77,11 @@ class PacedReceive:
             raise UploadStalled from err
         finally:
             self._waiting = None
-        self._is_read = not message.get("more_body", False)
-        if self._is_read and self._timer is not None:
-            self._timer.cancel()
         self._received_bytes += len(message.get("body", b""))
         if self._received_bytes > self._longest_bytes:
             raise self._too_large()
+        if not message.get("more_body", False):
+            self._end()
         return message
 
     async def read_piece(self) -> tuple[bytes, bool]:
@@ -89,13 +94,27 @@ class PacedReceive:
             raise ClientDisconnect
         return message.get("body", b""), not message.get("more_body", False)
 
-    def _find_deadline(self) -> float:
-        """One pause is allowed, now or earlier, beyond the time that the slowest pace takes.
+    async def _reserve(self, reservation: Reservation) -> None:
+        """Reserve one step more than has come; of a longer body, what one may hold at once."""
+        before = self._loop.time()
+        await reservation.grow_to(min(self._received_bytes + STEP_BYTES, self._longest_bytes))
+        self._started += self._loop.time() - before
 
-        It only ever moves back.
-        """
-        at_slowest_pace = self._received_bytes / MINIMUM_BYTES_PER_SECOND
+    def _end(self) -> None:
+        self._is_read = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._reservation is not None:
+            self._reservation.stop_growing()
+
+    def _find_deadline(self) -> float:
+        """The first byte has its time, then each pause; a slowest pace holds while others wait."""
+        if not self._received_bytes:
+            return self._started + min(FIRST_BYTE_SECONDS, self._stall_seconds)
         pause_ends = self._waits_since + self._stall_seconds
+        if self._reservation is not None and not self._reservation.is_short:
+            return pause_ends
+        at_slowest_pace = self._received_bytes / self._lowest_bytes_per_second
         return min(pause_ends, self._started + self._stall_seconds + at_slowest_pace)
 
     def _set_timer(self) -> None:
@@ -106,10 +125,11 @@ class PacedReceive:
         self._timer = None
         if self._waiting is None:  # the next wait sets it
             return
-        if self._loop.time() < self._find_deadline():
+        now = self._loop.time()
+        if now < self._find_deadline():
             self._set_timer()
         else:
-            self._waiting.reschedule(self._loop.time())
+            self._waiting.reschedule(now)
 
 
 def _look_at(reference: weakref.ref[PacedReceive]) -> None:
@@ -125,7 +145,7 @@ async def read_json(request: Request, settings: Settings, model: type[Model]) ->
     """
     receive = PacedReceive(
         request.receive,
-        stall_seconds=settings.upload_stall_seconds,
+        settings,
         longest_bytes=MAX_SMALL_BODY_BYTES,
         too_large=BodyTooLarge,
     )
@@ -161,7 +181,7 @@ class BoundedRoute(APIRoute):
             settings: Settings = request.app.state.settings
             receive = PacedReceive(
                 request.receive,
-                stall_seconds=settings.upload_stall_seconds,
+                settings,
                 longest_bytes=MAX_SMALL_BODY_BYTES,
                 too_large=BodyTooLarge,
             )

@@ -109,6 +109,8 @@ class Connection(HttpToolsProtocol):
         self._unfinished_bytes = 0
         self._stop_timer()
         super().on_headers_complete()
+        if self._has_body():
+            self.flow.pause_reading()  # until somebody receives it, who has memory for it
 
     def on_body(self, body: bytes) -> None:
         self._unfinished_bytes = 0
@@ -123,6 +125,12 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._unfinished_bytes = 0
         super().on_message_complete()
+
+    def _has_body(self) -> bool:
+        return any(
+            name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+            for name, value in self.headers
+        )
 
     def _count(self, new_bytes: int, fields: int) -> None:
         self._head_bytes += new_bytes

@@ -3,8 +3,6 @@
 It is a form with one picture, which stays in memory, and small text fields; or the bare picture.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -15,7 +13,7 @@ from fastapi import Request
 from config import FORM_OVERHEAD_BYTES, KIB, Settings
 from errors import BadCrop
 from pictures import Crop
-from web.admission import Admission
+from web.admission import Reservation
 from web.bodies import PacedReceive, read_announced_bytes
 from web.form_reader import FormReader, make_too_large
 
@@ -46,14 +44,13 @@ class BodyReader(Protocol):
         """Free the file now."""
 
 
-@asynccontextmanager
-async def admit_picture_form(
-    request: Request, admission: Admission, settings: Settings
-) -> AsyncIterator[PictureForm]:
-    """Admit, read and parse a multipart form with one picture, or a body that is one.
+async def read_picture_form(
+    request: Request, reservation: Reservation, settings: Settings
+) -> PictureForm:
+    """Read and parse a multipart form with one picture, or a body that is one.
 
-    Its memory is reserved until the context ends. Raises Busy or ShuttingDown, FileTooLarge (before
-    the first byte if the client announces its length), UploadStalled, or a BadForm.
+    Raises Busy or ShuttingDown, FileTooLarge (before the first byte if the client announces its
+    length), UploadStalled, or a BadForm.
     """
     longest_bytes = settings.max_upload_size_bytes + FORM_OVERHEAD_BYTES
     announced_bytes = read_announced_bytes(request)
@@ -61,21 +58,17 @@ async def admit_picture_form(
     if announced_bytes is not None and announced_bytes > longest_bytes:
         raise too_large()
     reader = _choose_reader(request.headers.get("content-type", ""), settings.max_upload_size_bytes)
-    async with admission.reserve(longest_bytes if announced_bytes is None else announced_bytes):
-        receive = PacedReceive(
-            request.receive,
-            stall_seconds=settings.upload_stall_seconds,
-            longest_bytes=longest_bytes,
-            too_large=too_large,
-        )
-        try:
-            form = await _read_body(receive, reader)
-        finally:
-            reader.let_go()
-        try:
-            yield form
-        finally:
-            form.content = b""
+    receive = PacedReceive(
+        request.receive,
+        settings,
+        longest_bytes=longest_bytes if announced_bytes is None else announced_bytes,
+        too_large=too_large,
+        reservation=reservation,
+    )
+    try:
+        return await _read_body(receive, reader)
+    finally:
+        reader.let_go()
 
 
 def _choose_reader(content_type: str, max_file_bytes: int) -> BodyReader:

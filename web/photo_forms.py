@@ -11,6 +11,7 @@ from fastapi import Request
 
 from config import FORM_OVERHEAD_BYTES, KIB, Settings
 from errors import MalformedForm
+from web.admission import Reservation
 from web.bodies import PacedReceive, read_announced_bytes
 from web.form_reader import FormReader, make_too_large
 
@@ -49,33 +50,29 @@ class PieceSink:
         return pieces
 
 
-def find_longest_bytes(request: Request, settings: Settings) -> int:
-    """Tell how long the body may be: as announced, or the limit.
-
-    Raises FileTooLarge before the first byte where more is announced.
-    """
-    longest_bytes = settings.max_photo_size_bytes + FORM_OVERHEAD_BYTES
-    announced_bytes = read_announced_bytes(request)
-    if announced_bytes is None:
-        return longest_bytes
-    if announced_bytes > longest_bytes:
-        raise make_too_large(settings.max_photo_size_bytes)
-    return announced_bytes
-
-
 async def read_photo_form(
-    request: Request, settings: Settings, hand_on: Callable[[bytes], Awaitable[None]]
+    request: Request,
+    settings: Settings,
+    hand_on: Callable[[bytes], Awaitable[None]],
+    reservation: Reservation,
 ) -> PhotoForm:
     """Read the body to its end and hand on each piece of the file; nothing is read meanwhile.
 
-    Raises FileTooLarge, UploadStalled, a BadForm, or what `hand_on` raises.
+    What is handed on may hold as much as one body may reserve. Raises FileTooLarge (before the
+    first byte if the client announces its length), UploadStalled, Busy, ShuttingDown, a BadForm, or
+    what `hand_on` raises.
     """
     most_bytes = settings.max_photo_size_bytes
+    longest_bytes = most_bytes + FORM_OVERHEAD_BYTES
+    too_large = partial(make_too_large, most_bytes)
+    if (read_announced_bytes(request) or 0) > longest_bytes:
+        raise too_large()
     receive = PacedReceive(
         request.receive,
-        stall_seconds=settings.upload_stall_seconds,
-        longest_bytes=most_bytes + FORM_OVERHEAD_BYTES,
-        too_large=partial(make_too_large, most_bytes),
+        settings,
+        longest_bytes=longest_bytes,
+        too_large=too_large,
+        reservation=reservation,
     )
     content_type = request.headers.get("content-type", "")
     if content_type.lower().startswith(BARE_TYPES):

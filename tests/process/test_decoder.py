@@ -646,10 +646,10 @@ def test_a_stored_master_is_fetched_in_its_slot_and_rendered_by_a_decoder() -> N
 
     async def use(pool: DecoderPool) -> None:
         decoding = Decoding(pool, Settings(_env_file=None))
-        before = decoding._slots._queue.free
+        before = decoding._slots.cores.free
 
         async def fetch() -> bytes:
-            assert before - decoding._slots._queue.free == Amounts(1, cost.memory_bytes)
+            assert before - decoding._slots.cores.free == Amounts(1, cost.memory_bytes)
             return master
 
         made = await decoding.render(cost, fetch, renditions)
@@ -657,7 +657,7 @@ def test_a_stored_master_is_fetched_in_its_slot_and_rendered_by_a_decoder() -> N
         larger = [Rendition(1601, 48, Fit.COVER, RenditionFormat.JPEG)]
         with pytest.raises(ValueError, match="rendition"):
             await decoding.render(cost, fetch, larger)
-        assert decoding._slots._queue.free == before
+        assert decoding._slots.cores.free == before
 
     with contextlib.closing(DecoderPool()) as pool:
         asyncio.run(use(pool))
@@ -675,10 +675,10 @@ def test_a_stored_file_is_fetched_in_its_slot_and_its_master_made_by_a_decoder()
         decoding = Decoding(pool, Settings(_env_file=None))
 
         async def fetch() -> bytes:
-            assert decoding._slots._queue.free.common == (os.cpu_count() or 1) - 1
+            assert decoding._slots.cores.free.common == (os.cpu_count() or 1) - 1
             return content[: arrived.picture_bytes]
 
-        return await decoding.make_master(arrived.cost, fetch)
+        return await decoding.make_master(arrived.cost, fetch, 1)
 
     with contextlib.closing(DecoderPool()) as pool:
         master = asyncio.run(make(pool))

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import weakref
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from fastapi import Request
@@ -11,6 +12,7 @@ from starlette.types import Message
 
 from config import Settings
 from errors import BrokenPicture, MalformedForm
+from files.streams import STREAM_BYTES
 from pictures.costs import Cost
 from pictures.slots import PictureSlots
 from tests.support.services import BOUNDARY, form, part
@@ -51,9 +53,10 @@ def test_the_reader_of_a_form_lets_go_of_the_file(
         content_type = f"multipart/form-data; boundary={BOUNDARY}".encode()
         scope = {"type": "http", "headers": [(b"content-type", content_type)]}
         settings = Settings()
-        admission = Admission.from_settings(settings)
+        admission = Admission.from_settings(settings, STREAM_BYTES)
         request = Request(scope, receive)
-        async with forms.admit_picture_form(request, admission, settings) as read_form:
+        async with admission.admit(1, None) as reservation:
+            read_form = await forms.read_picture_form(request, reservation, settings)
             return len(read_form.content)
 
     async def read_and_look() -> None:
@@ -80,7 +83,9 @@ def test_a_refused_picture_is_let_go_of_with_its_refusal(uncollected: None) -> N
     async def send() -> None:
         content = Content()
         given.append(weakref.ref(content))
-        await slots.run(Cost(0, 0), refuse, content)
+        work = slots.run(Cost(0, 0), partial(refuse, content))
+        del content
+        await work
 
     async def send_and_look() -> None:
         try:

@@ -2,13 +2,14 @@
 
 import asyncio
 import threading
+from functools import partial
 
 import pytest
 
 from concurrency import Amounts
 from errors import BrokenPicture, Busy, ObjectNotFound
 from pictures.costs import Cost
-from pictures.slots import PASSED_FOR_TIMES_ITS_OWN, PictureSlots
+from pictures.slots import COSTLY_SECONDS, PASSED_FOR_TIMES_ITS_OWN, PictureSlots
 from tests.support.turns import PATIENCE_SECONDS, turns
 
 FREE = Cost(0, 0)
@@ -32,9 +33,9 @@ def test_as_many_pictures_are_worked_on_as_there_are_slots_and_no_more() -> None
                 now -= 1
             return number
 
-        assert await asyncio.gather(*(slots.run(FREE, work, number) for number in range(21))) == [
-            *range(21)
-        ]
+        assert await asyncio.gather(
+            *(slots.run(FREE, partial(work, number)) for number in range(21))
+        ) == [*range(21)]
         assert most == 3
 
     asyncio.run(use())
@@ -52,7 +53,8 @@ def test_waiting_for_a_slot_is_bounded_and_slots_come_back_after_failures() -> N
                 await slots.run(FREE, fail)
         go = threading.Event()
         holders = [
-            asyncio.create_task(slots.run(FREE, go.wait, PATIENCE_SECONDS)) for _ in range(2)
+            asyncio.create_task(slots.run(FREE, partial(go.wait, PATIENCE_SECONDS)))
+            for _ in range(2)
         ]
         await turns()
         with pytest.raises(Busy):
@@ -102,7 +104,9 @@ class Decodes:
         self.begun: list[str] = []
         self._ends: dict[str, threading.Event] = {}
 
-    def add(self, name: str, cost: Cost, failure: Exception | None = None) -> "asyncio.Task[str]":
+    def add(
+        self, name: str, cost: Cost, failure: Exception | None = None, owner: int | None = None
+    ) -> "asyncio.Task[str]":
         self._ends[name] = threading.Event()
 
         def work() -> str:
@@ -112,7 +116,7 @@ class Decodes:
                 raise failure
             return name
 
-        return asyncio.create_task(self._slots.run(cost, work))
+        return asyncio.create_task(self._slots.run(cost, work, owner))
 
     async def until(self, *names: str, in_order: bool = True) -> None:
         """Return when exactly these have begun; those let in at one moment begin in any order."""
@@ -138,6 +142,61 @@ def test_a_quick_picture_goes_before_a_slow_one_that_came_a_moment_earlier() -> 
         decodes.end("in work", "slow", "quick", "next")
         await asyncio.gather(*tasks)
         await decodes.until("in work", "quick", "next", "slow")
+
+    asyncio.run(use())
+
+
+def test_owners_are_served_by_turns_however_much_one_of_them_sends() -> None:
+    async def use() -> None:
+        decodes = Decodes(PictureSlots(1, 100, PATIENCE_SECONDS))
+        quick = Cost(10, 0.3)
+        tasks = [decodes.add("in work", quick, owner=9)]
+        await decodes.until("in work")
+        for number in range(3):
+            tasks.append(decodes.add(f"much {number}", quick, owner=1))
+        for owner in (2, 3):
+            tasks.append(decodes.add(f"little of {owner}", quick, owner=owner))
+        await turns()
+        names = ["in work", "much 0", "little of 2", "little of 3", "much 1", "much 2"]
+        decodes.end(*names)
+        await asyncio.gather(*tasks)
+        await decodes.until(*names)
+
+    asyncio.run(use())
+
+
+def test_an_owner_is_charged_by_what_its_pictures_cost() -> None:
+    async def use() -> None:
+        decodes = Decodes(PictureSlots(1, 100, PATIENCE_SECONDS))
+        tasks = [decodes.add("in work", FREE)]
+        await decodes.until("in work")
+        for owner, cpu_seconds in ((1, 0.3), (2, 0.1)):
+            for number in range(3):
+                name = f"{number} of {owner}"
+                tasks.append(decodes.add(name, Cost(10, cpu_seconds), owner=owner))
+        await turns()
+        for name in (
+            "in work",
+            *(f"{number} of {owner}" for owner in (1, 2) for number in range(3)),
+        ):
+            decodes.end(name)
+        await asyncio.gather(*tasks)
+        assert decodes.begun.index("2 of 2") < decodes.begun.index("1 of 1")
+
+    asyncio.run(use())
+
+
+def test_one_owners_costly_pictures_take_half_of_the_slots_at_most() -> None:
+    async def use() -> None:
+        decodes = Decodes(PictureSlots(4, 100, PATIENCE_SECONDS))
+        costly = Cost(10, 2 * COSTLY_SECONDS)
+        tasks = [decodes.add(f"costly {number}", costly, owner=1) for number in range(4)]
+        await decodes.until("costly 0", "costly 1", in_order=False)
+        tasks.append(decodes.add("quick", Cost(10, 0), owner=1))
+        tasks.append(decodes.add("another's", costly, owner=2))
+        await decodes.until("another's", "costly 0", "costly 1", "quick", in_order=False)
+        decodes.end("costly 0", "costly 1", "costly 2", "costly 3", "quick", "another's")
+        await asyncio.gather(*tasks)
 
     asyncio.run(use())
 
@@ -243,14 +302,14 @@ def test_half_of_the_slots_at_most_are_for_stored_pictures_which_are_fetched_in_
         stored = [asyncio.create_task(slots.run_stored(Cost(10, 0), fetch, len)) for _ in range(6)]
         await turns()
         assert fetching == 2
-        assert slots._queue.free.scarce == 80, "what is fetched has its memory set aside"
+        assert slots.cores.free.scarce == 80, "what is fetched has its memory set aside"
         assert await slots.run(FREE, lambda: "sent") == "sent"
         go.set()
         assert await asyncio.gather(*stored) == [6] * 6
         assert most == 2
         await turns()
-        assert slots._queue.free.common == 4
-        assert slots._queue.free.scarce == 100
+        assert slots.cores.free.common == 4
+        assert slots.cores.free.scarce == 100
 
     asyncio.run(use())
 
@@ -286,7 +345,7 @@ def test_whatever_becomes_of_a_stored_picture_its_slots_come_back(how: str) -> N
             return len(content)
 
         holders = [
-            asyncio.create_task(slots.run(FREE, go.wait, PATIENCE_SECONDS))
+            asyncio.create_task(slots.run(FREE, partial(go.wait, PATIENCE_SECONDS)))
             for _ in range(2 if how == "no slot" else 0)
         ]
         await turns()
@@ -304,7 +363,7 @@ def test_whatever_becomes_of_a_stored_picture_its_slots_come_back(how: str) -> N
         await asyncio.gather(*holders)
         await turns()
         assert slots._stored.free.common == 1
-        assert slots._queue.free == Amounts(2, 10)
+        assert slots.cores.free == Amounts(2, 10)
 
     asyncio.run(use())
 
@@ -329,7 +388,7 @@ def test_a_stored_picture_of_a_cancelled_request_holds_its_slot_until_its_thread
             await turns()
             assert cancelled.cancelled()
             assert slots._stored.free.common == 0
-            assert slots._queue.free.common == 1
+            assert slots.cores.free.common == 1
         finally:
             go.set()
         assert await slots.run_stored(FREE, fetch, len) == 6
