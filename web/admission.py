@@ -49,8 +49,8 @@ class Share:
         return any(each.is_waiting and not self.has_room(each, STEP_BYTES) for each in self.growing)
 
     def has_room(self, reservation: "Reservation", more_bytes: int) -> bool:
-        is_first = next(iter(self.growing), reservation) is reservation
-        kept_bytes = 0 if is_first else self._reserve_bytes
+        first = next(iter(self.growing), reservation)
+        kept_bytes = 0 if first is reservation else self._reserve_bytes - first.held_bytes
         return self.held_bytes + more_bytes + kept_bytes <= self._capacity_bytes
 
 

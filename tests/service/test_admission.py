@@ -26,18 +26,21 @@ SANDBOX = (
 
 
 @contextlib.contextmanager
-def stalled_upload(service: Service, account: Account, *, length: int | None) -> Iterator[None]:
-    """An upload that sends its head and a few bytes, and nothing more until the context ends."""
+def stalled_upload(
+    service: Service, account: Account, sent_bytes: int, *, is_announced: bool = True
+) -> Iterator[None]:
+    """An upload of the largest size that sends so much, and no more until the context ends."""
     connection = http.client.HTTPConnection(service.host, service.port)
     connection.putrequest("PATCH", f"/users/{account.id}/picture")
     connection.putheader("Authorization", account.headers["Authorization"])
     connection.putheader("Content-Type", "multipart/form-data; boundary=b")
-    begin = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n\xff\xd8'
-    if length is None:
+    begin = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
+    begin += bytes(sent_bytes)
+    if is_announced:
+        connection.putheader("Content-Length", str(5 * MIB))
+    else:
         connection.putheader("Transfer-Encoding", "chunked")
         begin = f"{len(begin):x}\r\n".encode() + begin + b"\r\n"
-    else:
-        connection.putheader("Content-Length", str(length))
     connection.endheaders(begin)
     try:
         yield
@@ -84,13 +87,15 @@ def test_a_stalled_upload_holds_only_its_own_memory_and_frees_it_when_it_goes_aw
     bob = service.register("bob")
     assert service.patch_picture(bob, padded(5 * MIB)).status_code == 200
     shown = service.patch_picture(bob, jpeg()).json()["image_file"]
-    for length in (5 * MIB, None):
-        with stalled_upload(service, alice, length=length):
-            answer = first_refusal(lambda: service.patch_picture(bob, padded(2 * MIB)))
-            assert answer.json()["code"] == "busy" and int(answer.headers["retry-after"]) >= 1
-            assert in_chunks(service, bob, jpeg()).json()["code"] == "busy", (
-                "an unknown length counts as the largest"
+    for is_announced in (True, False):
+        with stalled_upload(service, alice, 100, is_announced=is_announced):
+            assert service.patch_picture(bob, padded(MIB // 2)).status_code == 200, (
+                "what is announced costs nothing"
             )
+        with stalled_upload(service, alice, 2 * MIB, is_announced=is_announced):
+            answer = first_refusal(lambda: service.patch_picture(bob, padded(5 * MIB)))
+            assert answer.json()["code"] == "busy" and int(answer.headers["retry-after"]) >= 1
+            assert in_chunks(service, bob, padded(5 * MIB)).json()["code"] == "busy"
             with service.client(bob) as client:
                 assert client.get("/users/me").status_code == 200
             assert service.patch_picture(bob, jpeg()).status_code == 200, "what still fits is taken"

@@ -25,7 +25,7 @@ from tests.support.launched import files_of, head, held, hold_decoding, launched
 from tests.support.pictures import jpeg
 from tests.support.s3 import FakeS3
 from tests.support.services import START_SECONDS, Account, Service, form, part, wait_until
-from web.admission import Admission
+from web.admission import STEP_BYTES, Admission
 
 # Room for one upload of the largest size. Nobody is cut
 # off or told to come back: only who leaves makes room.
@@ -33,7 +33,9 @@ PATIENT = {
     "UPLOAD_BUDGET_BYTES": str(6 * MIB),
     "UPLOAD_WAIT_SECONDS": "600",
     "UPLOAD_STALL_SECONDS": "600",
+    "UPLOADS_PER_ACCOUNT": "20",
 }
+PATIENT_CONSTANTS = {"web.bodies.FIRST_BYTE_SECONDS": 600}
 PICTURE = jpeg()
 LARGE = form(part(PICTURE.ljust(5 * MIB, b"\0")))
 SENT = 4 * MIB
@@ -53,7 +55,7 @@ def service(
         "DATA_DIR": str(tmp_path_factory.mktemp("gone")),
         "DATABASE_URL": make_database(postgres, template),
     }
-    started = launched({**data, **PATIENT, **store.settings()})
+    started = launched({**data, **PATIENT, **store.settings()}, PATIENT_CONSTANTS)
     started.start()
     yield started
     started.stop()
@@ -89,13 +91,12 @@ def test_all_that_a_client_held_is_free_when_it_goes_away_before_its_last_byte(
         sending(service, head(alice, len(LARGE)) + LARGE[:sent]) as connection,
     ):
         wait_until(
-            lambda: held(service)["reserved"] == len(LARGE), "it has room for what was announced"
-        )
-        wait_until(
             lambda: held(service)["read"] > sent - 1000, "the service has read what was sent"
         )
+        assert sent <= held(service)["reserved"] <= sent + STEP_BYTES
         following = pool.submit(send_large, service, bob)
-        wait_until(lambda: held(service)["waiting"] == 1, "there is room for one upload only")
+        if sent:
+            wait_until(lambda: held(service)["waiting"] == 1, "there is room for one upload only")
         leave(connection, by_reset=by_reset)
         answer = following.result()
     assert answer.status_code == 200, answer.text
@@ -111,9 +112,9 @@ def test_who_goes_away_while_waiting_for_room_takes_none(
     before = set(store.objects)
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(1) as pool:
         first = stack.enter_context(sending(service, head(alice, len(LARGE)) + LARGE[:SENT]))
-        wait_until(lambda: held(service)["reserved"], "the first upload has all the room")
+        wait_until(lambda: held(service)["reserved"] > SENT, "the first upload has its room")
         queue = [
-            stack.enter_context(sending(service, head(alice, len(LARGE)) + LARGE[:20_000]))
+            stack.enter_context(sending(service, head(alice, len(LARGE)) + LARGE[:MIB]))
             for _ in range(10)
         ]
         wait_until(lambda: held(service)["waiting"] == 10, "the others wait")
@@ -121,7 +122,6 @@ def test_who_goes_away_while_waiting_for_room_takes_none(
         wait_until(lambda: held(service)["waiting"] == 11, "the last one waits behind them")
         for connection in queue:
             leave(connection, by_reset=by_reset)
-        assert held(service)["reserved"] == len(LARGE), "who waits holds nothing"
         leave(first, by_reset=by_reset)
         assert following.result().status_code == 200, following.result().text
     wait_until(lambda: not any(held(service).values()), "all is free")
