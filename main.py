@@ -135,6 +135,7 @@ async def _run(owns_process: bool, app: FastAPI) -> AsyncIterator[None]:
         decoders.wait_until_warm()
         gallery_decoders.require_what_is_required_of(decoders)
         app.state.database = Database(url, settings.database_pool_size, {"stores": stores})
+        app.state.probe = Database(url, pool_size=1)
         backends = Backends(settings, app.state.database, stores)
         app.state.backends = backends
         app.state.limits = Limits(app.state.database, backends.tasks, settings)
@@ -167,6 +168,7 @@ async def _run(owns_process: bool, app: FastAPI) -> AsyncIterator[None]:
                 raise
         finally:
             await app.state.database.dispose()
+            await app.state.probe.dispose()
 
 
 async def _read_root() -> RedirectResponse:

@@ -1,9 +1,9 @@
 """Whether this process lives, and whether it can do its work."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from sqlalchemy import select
 
-from database import Statement
+from database import Database, Statement
 from errors import DatabaseUnavailable
 from files import RequestBackends
 from schemas import Health
@@ -25,15 +25,14 @@ async def check_live() -> Health:
 
 @router.get("/ready", responses=refuse_with(DatabaseUnavailable))
 @router.head("/ready", include_in_schema=False)
-async def check_ready(backends: RequestBackends) -> Health:
+async def check_ready(request: Request, backends: RequestBackends) -> Health:
     """The database answers: a failure means send no requests here for now.
 
-    The store is not asked: while it is away, reads and logins still work, and uploads say 503 by
-    themselves.
+    It is asked over a connection of its own: that others wait for theirs is no failure. The store
+    is not asked: while it is away, reads and logins still work, and uploads say 503 by themselves.
     """
-    asking = await backends.tasks.wait_briefly(
-        backends.database.fetch(NOTHING), READY_PATIENCE_SECONDS
-    )
+    probe: Database = request.app.state.probe
+    asking = await backends.tasks.wait_briefly(probe.fetch(NOTHING), READY_PATIENCE_SECONDS)
     if not asking.done():  # it ends by itself: closing a dead connection takes its time too
         raise DatabaseUnavailable
     asking.result()
