@@ -157,6 +157,7 @@ class FairQueue:
         lag_seconds: float = 0.0,
         owner: Hashable = None,
         charge_seconds: float = 0.0,
+        wait_seconds: float | None = None,
     ) -> None:
         """Wait for both amounts, in a turn that is `lag_seconds` behind those who come now.
 
@@ -171,7 +172,7 @@ class FairQueue:
         insort(self.waiting, waiter)
         self._admit()
         try:
-            async with asyncio.timeout(self._wait_seconds):
+            async with asyncio.timeout(wait_seconds or self._wait_seconds):
                 await waiter.admitted
         except BaseException as err:
             self._leave(waiter)

@@ -6,6 +6,7 @@ At most half of the cores hash, and where pictures wait for a core too, hashing 
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from pwdlib import PasswordHash
@@ -24,8 +25,11 @@ HASHING_WAIT_SECONDS = 10.0
 # one off by four times of what it takes: while others wait, hashing has a quarter of one core.
 HEAD_START_SECONDS = 1.0
 CHARGE_SECONDS = 0.12
+# Then it goes on without a core of its own: a login does not wait for pictures that take seconds.
+YIELD_SECONDS = 0.25
 OWNER = "passwords"
 
+_NO_CORE = Amounts(0, 0)
 _ONE_CORE = Amounts(1, 0)
 
 Result = TypeVar("Result")
@@ -82,17 +86,22 @@ class Passwords:
     async def _run(self, work: Callable[[], Result]) -> Result:
         try:
             await self._slots.take(_ONE_CORE)
-            try:
-                await self._cores.take(_ONE_CORE, -HEAD_START_SECONDS, OWNER, CHARGE_SECONDS)
-            except BaseException:
-                self._slots.give_back(_ONE_CORE)
-                raise
         except Busy as err:
             sentence = "Many people are logging in right now. Please try again in a moment."
             raise Busy(sentence) from err
+        cores = _NO_CORE
+        try:
+            with suppress(Busy):
+                await self._cores.take(
+                    _ONE_CORE, -HEAD_START_SECONDS, OWNER, CHARGE_SECONDS, YIELD_SECONDS
+                )
+                cores = _ONE_CORE
+        except BaseException:
+            self._slots.give_back(_ONE_CORE)
+            raise
 
         def give_back() -> None:
-            self._cores.give_back(_ONE_CORE)
+            self._cores.give_back(cores)
             self._slots.give_back(_ONE_CORE)
 
         return await asyncio.shield(start_in_thread(work, give_back))

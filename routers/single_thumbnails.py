@@ -26,7 +26,8 @@ from photos import DEFAULT_PAGE_PHOTOS, MOST_PAGE_PHOTOS
 from pictures.decoding import Decoding
 from routers.photos import FILE_SCHEMA, LINK, UPLOAD, Cursor, Key, link_next
 from routers.users import LOGIN, SMALL_BODY, RequestDecoding
-from schemas import LARGEST_ID, SingleThumbnailPage, SingleThumbnailShown
+from schemas import AddressId, SingleThumbnailPage, SingleThumbnailShown
+from web.addresses import ClientAddress
 from web.admission import RequestAdmission
 from web.bodies import BoundedRoute
 from web.document import refuse_with
@@ -48,7 +49,7 @@ BODY = {
     },
 }
 
-ThumbnailId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
+ThumbnailId = Annotated[AddressId, Path()]
 Limit = Annotated[int, Query(ge=1, le=MOST_PAGE_PHOTOS, description="The most of a page")]
 
 
@@ -77,6 +78,7 @@ async def add_thumbnail(
     backends: RequestBackends,
     admission: RequestAdmission,
     decoding: RequestDecoding,
+    address: ClientAddress,
     idempotency_key: Key = None,
 ) -> SingleThumbnailShown:
     """Make a thumbnail of a file, which fits into 300 x 300, and keep nothing else of it.
@@ -85,19 +87,18 @@ async def add_thumbnail(
     with the same `Idempotency-Key` within 24 hours, it is made once and answered alike.
     """
     claim = None
-    async with AsyncExitStack() as claimed, AsyncExitStack() as reservation:
+    async with AsyncExitStack() as held:
         if idempotency_key is not None:
-            claim = await claimed.enter_async_context(claim_key(backends, user.id, idempotency_key))
-        form = await reservation.enter_async_context(
-            admit_picture_form(request, admission, backends.settings)
+            claim = await held.enter_async_context(claim_key(backends, user.id, idempotency_key))
+        form = await held.enter_async_context(
+            admit_picture_form(request, admission, backends.settings, user.id, address)
         )
         if isinstance(claim, Done):
             return await _answer_again(backends, user, form, claim)
-        # The last byte is here: from now on a task goes on to the end, and holds what is reserved
-        # itself, whatever becomes of this request.
-        held = (reservation.pop_all(), claimed.pop_all())
+        # The last byte is here: from now on a task goes on to the end, and holds the seat, the
+        # memory and the claim itself, whatever becomes of this request.
         return await backends.tasks.finish(
-            _finish_addition(backends, decoding, user.id, form, claim, *held)
+            _finish_addition(backends, decoding, user.id, form, claim, held.pop_all())
         )
 
 
@@ -133,18 +134,18 @@ async def _finish_addition(
     owner_id: int,
     form: PictureForm,
     claim: Claim | None,
-    reservation: AsyncExitStack,
-    claimed: AsyncExitStack,
+    held: AsyncExitStack,
 ) -> SingleThumbnailShown:
     """Do all that follows the last byte.
 
-    Once it is made, only the thumbnail is kept, and the reservation ends; a claim is held until
-    the end.
+    Once it is made, only the thumbnail is kept; the seat and a claim are `held` to the end.
     """
-    async with claimed:
-        async with reservation:
+    async with held:
+        try:
             fingerprint = "" if claim is None else await _find_fingerprint(form)
-            picture = await decoding.make_thumbnail(form.content)
+            picture = await decoding.make_thumbnail(form.content, owner_id)
+        finally:
+            form.let_go()
         thumbnail = await photos.add_single_thumbnail(
             backends, owner_id, picture, claim, fingerprint
         )

@@ -73,7 +73,7 @@ from web.addresses import ClientAddress
 from web.admission import RequestAdmission, Reservation
 from web.bodies import BoundedRoute, read_json
 from web.document import find_raised, refuse_with
-from web.forms import PictureForm, parse_crop, read_picture_form
+from web.forms import PictureForm, admit_picture_form, parse_crop
 
 logger = logging.getLogger(__name__)
 
@@ -295,15 +295,17 @@ async def replace_picture(
     own Content-Type (`image/...`), is taken as well; and JSON that names a photo of the account.
     """
     async with AsyncExitStack() as held:
-        reservation = await held.enter_async_context(admission.admit(user.id, address))
         if "json" in request.headers.get("content-type", "").lower():
             named = await read_json(request, backends.settings, PictureOfPhoto)
+            reservation = await held.enter_async_context(admission.admit(user.id, address))
             form = await _fetch_photo(backends, user.id, named, reservation)
         else:
-            form = await read_picture_form(request, reservation, backends.settings)
+            form = await held.enter_async_context(
+                admit_picture_form(request, admission, backends.settings, user.id, address)
+            )
         # The last byte is here: from now on a task goes on to the end, and holds the seat and the
         # reservation itself, whatever becomes of this request.
-        work = _finish_replacement(backends, decoding, user.id, form, reservation, held.pop_all())
+        work = _finish_replacement(backends, decoding, user.id, form, held.pop_all())
         return await backends.tasks.finish(work)
 
 
@@ -333,7 +335,7 @@ async def _fetch_photo(
     file = photo.original or photo.master
     await reservation.grow_to(file.size_bytes or 0)
     reservation.stop_growing()
-    return PictureForm(await photos.read_file(file), crop)
+    return PictureForm(await photos.read_file(file), crop, reservation)
 
 
 async def _finish_replacement(
@@ -341,7 +343,6 @@ async def _finish_replacement(
     decoding: Decoding,
     user_id: int,
     form: PictureForm,
-    reservation: Reservation,
     held: AsyncExitStack,
 ) -> UserWithNewPicture:
     """Do all that follows the last byte; the seat is `held` to the end.
@@ -352,8 +353,7 @@ async def _finish_replacement(
         try:
             picture = await decoding.process_profile_image(form.content, form.crop, user_id)
         finally:
-            form.content = b""
-            reservation.release()
+            form.let_go()
         user = await files.replace_picture(backends, user_id, picture)
     answer = UserWithNewPicture.model_validate(user)
     return answer.model_copy(update={"removed_metadata": picture.removed_metadata})

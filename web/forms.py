@@ -3,6 +3,8 @@
 It is a form with one picture, which stays in memory, and small text fields; or the bare picture.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -13,7 +15,7 @@ from fastapi import Request
 from config import FORM_OVERHEAD_BYTES, KIB, Settings
 from errors import BadCrop
 from pictures import Crop
-from web.admission import Reservation
+from web.admission import Admission, Reservation
 from web.bodies import PacedReceive, read_announced_bytes
 from web.form_reader import FormReader, make_too_large
 
@@ -25,7 +27,21 @@ NO_VALUES = ("undefined", "null", "None", "NaN", "[object Object]")
 
 @dataclass
 class PictureForm:
-    """What the form held; `content` is empty again once its bytes are no longer admitted."""
+    """What the form held, and its memory, until it is let go of."""
+
+    content: bytes
+    crop: Crop | None
+    reservation: Reservation
+
+    def let_go(self) -> None:
+        """Forget the picture, and give its memory back."""
+        self.content = b""
+        self.reservation.release()
+
+
+@dataclass(frozen=True)
+class ReadForm:
+    """What a body held."""
 
     content: bytes
     crop: Crop | None
@@ -37,18 +53,24 @@ class BodyReader(Protocol):
     def read_piece(self, piece: bytes) -> None:
         """Take the next bytes of the body. Raises a BadForm or FileTooLarge."""
 
-    def finish(self) -> PictureForm:
+    def finish(self) -> ReadForm:
         """Return what the whole body held. Raises a BadForm."""
 
     def let_go(self) -> None:
         """Free the file now."""
 
 
-async def read_picture_form(
-    request: Request, reservation: Reservation, settings: Settings
-) -> PictureForm:
-    """Read and parse a multipart form with one picture, or a body that is one.
+@asynccontextmanager
+async def admit_picture_form(
+    request: Request,
+    admission: Admission,
+    settings: Settings,
+    account_id: int,
+    address: str | None,
+) -> AsyncIterator[PictureForm]:
+    """Admit, read and parse a multipart form with one picture, or a body that is one.
 
+    The seat is held until the context ends, the memory until then or until the form is let go of.
     Raises Busy or ShuttingDown, FileTooLarge (before the first byte if the client announces its
     length), UploadStalled, or a BadForm.
     """
@@ -58,17 +80,24 @@ async def read_picture_form(
     if announced_bytes is not None and announced_bytes > longest_bytes:
         raise too_large()
     reader = _choose_reader(request.headers.get("content-type", ""), settings.max_upload_size_bytes)
-    receive = PacedReceive(
-        request.receive,
-        settings,
-        longest_bytes=longest_bytes if announced_bytes is None else announced_bytes,
-        too_large=too_large,
-        reservation=reservation,
-    )
-    try:
-        return await _read_body(receive, reader)
-    finally:
-        reader.let_go()
+    async with admission.admit(account_id, address) as reservation:
+        receive = PacedReceive(
+            request.receive,
+            settings,
+            longest_bytes=longest_bytes if announced_bytes is None else announced_bytes,
+            too_large=too_large,
+            reservation=reservation,
+        )
+        try:
+            read = await _read_body(receive, reader)
+        finally:
+            reader.let_go()
+        form = PictureForm(read.content, read.crop, reservation)
+        del read
+        try:
+            yield form
+        finally:
+            form.let_go()
 
 
 def _choose_reader(content_type: str, max_file_bytes: int) -> BodyReader:
@@ -77,7 +106,7 @@ def _choose_reader(content_type: str, max_file_bytes: int) -> BodyReader:
     return PictureFormReader(content_type, max_file_bytes)
 
 
-async def _read_body(receive: PacedReceive, reader: BodyReader) -> PictureForm:
+async def _read_body(receive: PacedReceive, reader: BodyReader) -> ReadForm:
     """Read to the end of the body. Raises a BadForm, or what `receive` raises."""
     is_last = False
     while not is_last:
@@ -99,9 +128,9 @@ class BareReader:
             raise make_too_large(self._max_file_bytes)
         self._file.write(piece)
 
-    def finish(self) -> PictureForm:
+    def finish(self) -> ReadForm:
         """Return the picture."""
-        return PictureForm(self._file.getvalue(), None)
+        return ReadForm(self._file.getvalue(), None)
 
     def let_go(self) -> None:
         """Free the file now."""
@@ -126,11 +155,11 @@ class PictureFormReader:
         """Take the next bytes of the body. Raises a BadForm or FileTooLarge."""
         self._form.read_piece(piece)
 
-    def finish(self) -> PictureForm:
+    def finish(self) -> ReadForm:
         """Return what the whole body held. Raises a BadForm."""
         self._form.finish()
         crop = self._form.fields.get(b"crop")
-        return PictureForm(
+        return ReadForm(
             self._file.getvalue(),
             None if crop is None else parse_crop(crop.decode("ascii", "replace")),
         )

@@ -22,6 +22,7 @@ from errors import (
     NotFound,
     PhotoNotFound,
     RangeNotSatisfiable,
+    ThumbnailNotFound,
     UserNotFound,
 )
 from web.sentences import explain_body, explain_error, explain_unread_body
@@ -36,6 +37,7 @@ OTHER_REFUSAL = "http_error"
 _NAMED_IN_PATHS: dict[str | int, type[DarkroomError]] = {
     "user_id": UserNotFound,
     "photo_id": PhotoNotFound,
+    "thumbnail_id": ThumbnailNotFound,
 }
 # No form has as many fields, of its own and misspelt ones; what a validator finds first is of its
 # own.

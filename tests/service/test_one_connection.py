@@ -127,13 +127,15 @@ def test_readiness_is_no_matter_of_how_many_wait_for_a_connection(
         try:
             async with connection.transaction():
                 await connection.execute("LOCK TABLE users")
-                with ThreadPoolExecutor(1) as pool:
-                    asked = pool.submit(get, f"{service.url}/users/{alice.id}")
-                    wait_until(
-                        lambda: service.sql(SOMEONE_WAITS)[0][0] > 0, "the only connection waits"
-                    )
-                    assert get(f"{service.url}/health/ready").status_code == 200
-                    assert not asked.done()
+                asked = asyncio.create_task(
+                    asyncio.to_thread(get, f"{service.url}/users/{alice.id}", timeout=60)
+                )
+                while not await connection.fetchval(SOMEONE_WAITS):
+                    await asyncio.sleep(0.02)
+                ready = await asyncio.to_thread(get, f"{service.url}/health/ready")
+                assert ready.status_code == 200
+                assert not asked.done()
+            assert (await asked).status_code == 200
         finally:
             await connection.close()
 

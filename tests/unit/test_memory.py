@@ -55,8 +55,7 @@ def test_the_reader_of_a_form_lets_go_of_the_file(
         settings = Settings()
         admission = Admission.from_settings(settings, STREAM_BYTES)
         request = Request(scope, receive)
-        async with admission.admit(1, None) as reservation:
-            read_form = await forms.read_picture_form(request, reservation, settings)
+        async with forms.admit_picture_form(request, admission, settings, 1, None) as read_form:
             return len(read_form.content)
 
     async def read_and_look() -> None:
