@@ -213,9 +213,7 @@ class Admission:
             finally:
                 reservation.release()
                 self._note_duration(time.monotonic() - started)
-                for owner in owners:
-                    if self._shares[owner].is_unused:
-                        del self._shares[owner]
+                self._forget_unused(owners)
 
     def admit_others(self) -> None:
         """Give room to those who wait for it, in the order in which they began."""
@@ -245,6 +243,12 @@ class Admission:
     def _make_share(self) -> Share:
         capacity_bytes = max(int(self.budget_bytes * LARGEST_SHARE), self.reserve_bytes)
         return Share(capacity_bytes, self.reserve_bytes)
+
+    def _forget_unused(self, owners: list[tuple[str, int | str]]) -> None:
+        for owner in owners:
+            share = self._shares.get(owner)
+            if share is not None and share.is_unused:
+                del self._shares[owner]
 
     def _note_duration(self, seconds: float) -> None:
         last = WEIGHT_OF_THE_LAST if self._usual_seconds else 1.0

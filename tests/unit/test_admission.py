@@ -109,6 +109,23 @@ def test_of_200_bodies_that_stop_half_way_each_gets_to_its_end() -> None:
     asyncio.run(use())
 
 
+def test_two_bodies_of_one_account_may_be_let_go_of_before_either_ends() -> None:
+    async def use() -> None:
+        admission = make_admission()
+        bodies = [Body(admission, 1) for _ in range(2)]
+        await turns()
+        for body in bodies:
+            assert await body.grow(LARGEST_BYTES)
+            assert body.reservation is not None
+            body.reservation.release()
+        for body in bodies:
+            await body.end()
+            assert body.task.exception() is None
+        assert admission.reserved_bytes == 0
+
+    asyncio.run(use())
+
+
 def test_what_the_first_has_taken_of_the_reserve_is_not_given_twice() -> None:
     async def use() -> None:
         admission = make_admission()
