@@ -7,7 +7,7 @@ to its end, so no two bodies ever wait for each other; the others pause, for a b
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Hashable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated
 
@@ -244,7 +244,7 @@ class Admission:
         capacity_bytes = max(int(self.budget_bytes * LARGEST_SHARE), self.reserve_bytes)
         return Share(capacity_bytes, self.reserve_bytes)
 
-    def _forget_unused(self, owners: list[tuple[str, int | str]]) -> None:
+    def _forget_unused(self, owners: Sequence[Hashable]) -> None:
         for owner in owners:
             share = self._shares.get(owner)
             if share is not None and share.is_unused:

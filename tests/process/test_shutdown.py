@@ -29,10 +29,12 @@ from tests.support.services import (
     wait_until,
 )
 from tests.support.stock import Stock
+from web.admission import STEP_BYTES
 
-# Room for one large upload; who waits for it, or does not send, is not cut off by any other limit.
+# One upload of an account at once; who waits for it, or does not send, is not cut off by any other
+# limit.
 PATIENT = {
-    "UPLOAD_BUDGET_BYTES": str(6 * MIB),
+    "UPLOADS_PER_ACCOUNT": "1",
     "UPLOAD_WAIT_SECONDS": "600",
     "UPLOAD_STALL_SECONDS": "600",
 }
@@ -119,7 +121,7 @@ def test_what_was_accepted_is_finished_and_what_waits_is_turned_away_at_once(
         }
         wait_until(lambda: held(service)["unfinished"] == len(whole), "their last bytes were sent")
         stalled = stack.enter_context(sending(service, head(alice, 5 * MIB) + b"--a-boundary\r\n"))
-        wait_until(lambda: held(service)["reserved"] > 5 * MIB, "one upload does not go on")
+        wait_until(lambda: held(service)["reserved"] > STEP_BYTES, "one upload does not go on")
         queue = [stack.enter_context(sending(service, head(alice, 5 * MIB))) for _ in range(4)]
         wait_until(lambda: held(service)["waiting"] == len(queue), "the others wait for their turn")
         signal_to(service, *signals)
@@ -157,7 +159,7 @@ def test_the_end_of_the_grace_period_cuts_who_still_sends_and_what_is_whole_is_f
     ):
         answer = pool.submit(service.patch_picture, alice, PICTURE)
         wait_until(
-            lambda: held(service)["decoding"] and held(service)["reserved"] > 5 * MIB,
+            lambda: held(service)["decoding"] and held(service)["reserved"] > STEP_BYTES,
             "both are taken in",
         )
         signal_to(service, signal.SIGTERM)
