@@ -42,7 +42,7 @@ from storage import Stores
 from web import document
 from web.admission import Admission
 from web.cross_origin import CrossOrigin
-from web.middleware import CatchAll, OneErrorShape, PoliteEnd, RequestContext, WholeAddress
+from web.middleware import CatchAll, OneErrorShape, PoliteEnd, RequestContext, StrictHead
 from web.problems import HANDLERS
 from web.static_files import CachedStaticFiles, add_hashes
 
@@ -80,7 +80,7 @@ def create_app(settings: Settings, *, owns_process: bool = False) -> FastAPI:
     )
     app.state.settings = settings
     # The last one added is the outermost.
-    app.add_middleware(WholeAddress)
+    app.add_middleware(StrictHead)
     app.add_middleware(CatchAll)
     app.add_middleware(CrossOrigin, settings=settings)
     app.add_middleware(OneErrorShape)

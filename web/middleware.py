@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import logs
 from config import MIB
-from errors import DarkroomError, NotFound, OutcomeUnknown, StartupError
+from errors import DarkroomError, HeadTooLarge, NotFound, OutcomeUnknown, StartupError
 from web.problems import PROBLEM_MEDIA_TYPE, make_problem, make_status_problem
 
 logger = logging.getLogger("darkroom.requests")
@@ -29,6 +29,8 @@ DRAIN_BYTES = 128 * MIB
 DRAIN_SECONDS = 30.0
 # A client that sends nothing for so long has seen the answer, or never will.
 DRAIN_PAUSE_SECONDS = 2.0
+# In characters. A browser's has a boundary of 70 at most.
+LONGEST_CONTENT_TYPE = 1024
 
 # Of IPv6, with a zone; a proxy that is believed may pass on what no address is.
 LONGEST_ADDRESS = 64
@@ -190,20 +192,30 @@ class CatchAll:
             await make_problem(Request(scope), DarkroomError())(scope, receive, send)
 
 
-class WholeAddress:
-    """Knows no address that ends with a newline.
+class StrictHead:
+    """Refuses what the framework would read wrongly, or at length.
 
-    The pattern of a route, which ends with `$`, would match what stands before it.
+    An address may not end with a newline: the pattern of a route, which ends with `$`, would match
+    what stands before it. A Content-Type that is long takes a second to be parsed.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].endswith("\n"):
-            await make_problem(Request(scope), NotFound())(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
+        refusal = _find_refusal(scope) if scope["type"] == "http" else None
+        if refusal is None:
+            await self._app(scope, receive, send)
+        else:
+            await make_problem(Request(scope), refusal)(scope, receive, send)
+
+
+def _find_refusal(scope: Scope) -> DarkroomError | None:
+    if scope["path"].endswith("\n"):
+        return NotFound()
+    if len(Headers(scope=scope).get("content-type", "")) > LONGEST_CONTENT_TYPE:
+        return HeadTooLarge("The header Content-Type is too long. Please send a shorter one.")
+    return None
 
 
 class OneErrorShape:

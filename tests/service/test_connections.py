@@ -105,6 +105,15 @@ def test_a_head_beyond_the_limits_is_refused_with_431(served: Service, head: byt
     assert (problem["status"], problem["code"]) == (431, "head_too_large")
 
 
+@pytest.mark.parametrize("kind", ["multipart/form-data", "application/json"])
+def test_a_long_content_type_is_refused_before_it_is_parsed(served: Service, kind: str) -> None:
+    head = write_head(f"Content-Type: {kind}" + ";a=" * 400, "Content-Length: 2")
+    with connected(served) as connection:
+        send_all(connection, head.replace(b"GET", b"POST") + b"{}")
+        answer = read_answer(connection)
+        assert (answer.status, json.loads(answer.read())["code"]) == (431, "head_too_large")
+
+
 def test_a_head_within_the_limits_is_answered(served: Service) -> None:
     fields = [f"X-{number}: {'a' * 300}" for number in range(99)]
     with connected(served) as connection:
