@@ -298,8 +298,8 @@ BAD_FORMS: dict[str, tuple[Send, int, str]] = {
         as_body(
             lambda: form(part(jpeg())), content_type=f"multipart/form-data; boundary={'b' * 5000}"
         ),
-        422,
-        "not_a_form",
+        431,
+        "head_too_large",
     ),
     "a form cut short": (as_body(lambda: form(part(jpeg()))[:-3000]), 422, "malformed_form"),
     "a form without its last line": (as_body(lambda: part(jpeg())), 422, "malformed_form"),
