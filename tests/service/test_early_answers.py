@@ -332,7 +332,7 @@ def test_a_slow_upload_that_is_never_silent_for_long_is_taken_while_nobody_waits
         for start in range(0, len(body), 200):
             time.sleep(0.05)
             connection.sendall(body[start : start + 200])
-        assert read_answer(connection).status == 200
+        assert read_answer(connection).status_code == 200
 
 
 def test_a_stalled_body_of_another_route_is_cut_off_too(

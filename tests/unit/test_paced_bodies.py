@@ -1,4 +1,4 @@
-"""Proves when a body is too slow: at its beginning, in a pause, and while others wait for memory."""
+"""Proves when a body is too slow: at its beginning, in a pause, and while memory is awaited."""
 
 import asyncio
 from collections.abc import Sequence
