@@ -38,7 +38,7 @@ def prepare(log_format: logs.LogFormat) -> None:
     """
     logs.configure(log_format)
     hide_memory()
-    _raise_descriptors()
+    raise_descriptors()
     _return_large_blocks()
     _end_with_parent()
 
@@ -54,19 +54,20 @@ def hide_memory() -> None:
         logger.warning("other processes of this user can read this one's memory (PR_SET_DUMPABLE)")
 
 
-def _raise_descriptors() -> None:
-    """Let as many files and connections be open as the system allows, up to a bound.
+def raise_descriptors() -> int:
+    """Let as many files and connections be open as the system allows, up to a bound; return that.
 
     Most systems allow 1,024 for programs that use select(2), and more to those that ask.
     """
     try:
         import resource
     except ImportError:  # only POSIX has it
-        return
+        return MOST_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(soft, wanted)
 
 
 def _return_large_blocks() -> None:

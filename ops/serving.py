@@ -5,6 +5,7 @@ sentence; what is printed of the address is printed once it listens.
 """
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -30,6 +31,8 @@ from ops.listening import bind, call_when_open, describe_where, explain_taken
 from storage import Stores
 from web.connections import Connection
 
+logger = logging.getLogger(__name__)
+
 # How long accepted requests may go on after SIGTERM; then they are answered 503. Most
 # orchestrators kill after 30, and the last call to a store may hold its thread for 8 more.
 GRACE_SECONDS = 15
@@ -38,6 +41,8 @@ GRACE_SECONDS = 15
 WORKER_START_SECONDS = 60
 # For whether a worker serves yet; one that does answers in a moment.
 WORKER_ANSWER_SECONDS = 5
+# Those that clients do not have: of the database, the stores, decoders, files.
+DESCRIPTORS_BESIDE = 256
 
 
 class _Server(uvicorn.Server):
@@ -155,6 +160,15 @@ def _find_obstacles(settings: Settings, url: str) -> None:
     Stores(settings)
 
 
+def _bound_connections(settings: Settings) -> Settings:
+    """Take no more connections than there are descriptors for."""
+    most = max(1, process.raise_descriptors() - DESCRIPTORS_BESIDE)
+    if settings.max_connections <= most:
+        return settings
+    logger.warning("MAX_CONNECTIONS is %d here: the system allows no more open files", most)
+    return settings.model_copy(update={"max_connections": most})
+
+
 def _make_config(app: FastAPI | str, settings: Settings, **more: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
@@ -165,7 +179,7 @@ def _make_config(app: FastAPI | str, settings: Settings, **more: Any) -> uvicorn
         forwarded_allow_ips=settings.forwarded_allow_ips,
         log_config=None,
         # It is called with what uvicorn's own is made of.
-        http=partial(Connection, settings=settings),  # type: ignore[arg-type]
+        http=partial(Connection, settings=_bound_connections(settings)),  # type: ignore[arg-type]
         ws="none",
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,

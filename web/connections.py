@@ -185,7 +185,11 @@ class Connection(HttpToolsProtocol):
 
     def _answer(self, error: DarkroomError) -> None:
         request_id = uuid.uuid4().hex
-        logger.info("a connection is refused: %s", error.code, extra={"client": self.client})
+        logger.info(
+            "a connection is refused: %s",
+            error.code,
+            extra={"client": self.client[0] if self.client else None},
+        )
         request = Request({"type": "http", "headers": [], "state": {"request_id": request_id}})
         problem = make_problem(request, error)
         body = bytes(problem.body)
