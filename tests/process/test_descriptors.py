@@ -35,7 +35,7 @@ from config import Settings
 from ops import serving
 for asked in (100, 5000):
     made = serving._make_config("main:app", Settings(max_connections=asked))
-    print(made.http_protocol_class.keywords["settings"].max_connections)
+    print(made.http.keywords["settings"].max_connections)
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = warm.run("-c", program, cwd=ROOT, env=environment)
