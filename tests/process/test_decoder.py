@@ -616,8 +616,12 @@ MASTER_OF_LARGE = image_utils.make_master(LARGE)
 
 def say_whole(picture: ProcessedImage) -> bytes:
     """What a file says that has its decoder answer with this picture; it is as LARGE."""
-    sides = {"width_px": picture.width_px, "height_px": picture.height_px}
-    made = dataclasses.replace(MADE, jpeg_bytes=len(picture.content), **sides)
+    made = dataclasses.replace(
+        MADE,
+        jpeg_bytes=len(picture.content),
+        width_px=picture.width_px,
+        height_px=picture.height_px,
+    )
     return LARGE + said_by_decoder(made.to_bytes() + picture.content)[len(PICTURE) :]
 
 

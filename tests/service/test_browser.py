@@ -334,7 +334,7 @@ def test_what_the_page_for_frontends_shows_works_from_another_origin(
         **dict.fromkeys(("isKeptWords", "isHidden", "isDressed"), True),
         "sizes": [96, 96, 480],
         "isHiddenShown": True,
-        "single": [300, 225],
+        "single": [225, 300],
         "isSingleGone": True,
         "deleted": "photo_not_found",
         "progress": 1,
