@@ -5,6 +5,7 @@ owner and admins is told that it is there.
 """
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,9 +19,12 @@ from files.answers import read_changed
 from files.change import Change
 from files.idempotency import Claim
 from files.kinds import SINGLE_THUMBNAIL
+from logs import Event
 from models import SingleThumbnail, User
 from photos.cursors import Listed, find_start, write_cursor
 from pictures import ProcessedImage
+
+logger = logging.getLogger(__name__)
 
 _is_given = (SingleThumbnail.id == bindparam("thumbnail_id")) & (
     SingleThumbnail.owner_id == bindparam("owner_id")
@@ -95,10 +99,16 @@ async def delete_single_thumbnail(backends: Backends, thumbnail: SingleThumbnail
 
 
 async def read_single_thumbnail(db: AsyncSession, thumbnail_id: int, user: User) -> SingleThumbnail:
-    """Read a thumbnail of this user's, or to an admin anyone's. Raises ThumbnailNotFound."""
+    """Read a thumbnail that this user may delete, its owner or an admin.
+
+    Raises ThumbnailNotFound.
+    """
     thumbnail = await db.get(SingleThumbnail, thumbnail_id)
     if thumbnail is None or not (user.is_admin or thumbnail.owner_id == user.id):
         raise ThumbnailNotFound
+    if thumbnail.owner_id != user.id:
+        more = {"event": Event.ADMIN_ACT, "about": thumbnail.owner_id}
+        logger.info("acts as an admin on thumbnail %d", thumbnail.id, extra=more)
     return thumbnail
 
 

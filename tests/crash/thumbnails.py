@@ -11,7 +11,7 @@ from tests.crash.findings import Finding
 from tests.crash.galleries import Originals
 
 # Of a page that signs by itself: the services of the runner know it.
-KEY = "k" * 32
+KEY = "fedcba9876543210" * 2
 # So that the presets of a photo are two renders.
 PRESET_PX = 160
 # Longer than any trial.

@@ -143,7 +143,9 @@ def test_full_buckets_go_and_none_names_anybody(
         rows = await ask(database, "SELECT key FROM rate_buckets")
         assert len(rows) == 1 and len(rows[0][0]) == 32
         # Whoever reads the table cannot find out by trying.
-        others = Limits(database, limits._tasks, Settings(secret_key=SecretStr("x" * 32)))
+        others = Limits(
+            database, limits._tasks, Settings(secret_key=SecretStr("0123456789abcdef" * 2))
+        )
         assert rows[0][0] == limits._hash("login-account 'ben@example.com'")
         assert rows[0][0] != others._hash("login-account 'ben@example.com'")
         is_logged = "SELECT relpersistence FROM pg_class WHERE relname = 'rate_buckets'"

@@ -39,6 +39,7 @@ from pictures.confinement import NO_LAYER
 from pictures.costs import (
     DEFAULT_MAX_PIXELS,
     DEFAULT_MAX_WHOLE_PIXELS,
+    examine,
     price_master,
     price_renditions,
 )
@@ -50,6 +51,7 @@ from pictures.process import ENVIRONMENT, MOST_SAID_BYTES, DecoderProcess
 from pictures.renditions import Fit, Rendition, RenditionFormat, resolve_rendition
 from pictures.shared_file import KEPT_BYTES, SHARED_BYTES
 from pictures.usage import count_threads
+from pictures.values import THUMBNAIL_SIDE_PX
 from tests.support.launched import launched
 from tests.support.pictures import corners, encoded, jpeg, phone_photo, quarters
 from tests.support.services import ROOT, assert_problem, wait_until
@@ -75,6 +77,7 @@ def obey_before(real):
 
 image_utils.process_profile_image = obey_before(image_utils.process_profile_image)
 image_utils.make_master = obey_before(image_utils.make_master)
+image_utils.make_thumbnail = obey_before(image_utils.make_thumbnail)
 image_utils.make_renditions = obey_before(image_utils.make_renditions)
 decoder.serve(socket.socket(fileno=0))
 """
@@ -148,6 +151,12 @@ def make_picture(
 def make_master(pool: DecoderPool, content: bytes, cost: Cost = SMALL) -> ProcessedImage:
     limits = (DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS)
     return pool.make_master(content, cost, read_header(content), *limits)
+
+
+def make_thumbnail(pool: DecoderPool, content: bytes) -> ProcessedImage:
+    limits = (DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS)
+    header, cost = examine(content, None, *limits)
+    return pool.make_thumbnail(content, cost, header, *limits)
 
 
 def make_renditions(pool: DecoderPool, content: bytes) -> list[ProcessedImage]:
@@ -262,6 +271,12 @@ def test_a_decoder_gives_exactly_what_the_image_step_gives(genuine: DecoderPool)
     for name, content in FILES.items():
         here = image_utils.make_master(content)
         there = make_master(genuine, content, price_master(read_header(content), len(content)))
+        assert dataclasses.replace(here, filename="") == dataclasses.replace(there, filename=""), (
+            name
+        )
+        here = image_utils.make_thumbnail(content)
+        there = make_thumbnail(genuine, content)
+        assert max(there.width_px, there.height_px) == THUMBNAIL_SIDE_PX
         assert dataclasses.replace(here, filename="") == dataclasses.replace(there, filename=""), (
             name
         )
@@ -591,6 +606,35 @@ def test_sides_that_lie_are_a_dead_decoder(obeying: DecoderPool, lie: str) -> No
     if lie == "a square for a master":
         with pytest.raises(UndecodablePicture):
             make_picture(obeying, said_by_decoder(MADE_MASTER.to_bytes() + OUR_MASTER.content))
+
+
+# Of a file that is larger than a thumbnail: its master has other sides.
+LARGE = jpeg(400, 300)
+OUR_THUMBNAIL = image_utils.make_thumbnail(LARGE)
+MASTER_OF_LARGE = image_utils.make_master(LARGE)
+
+
+def say_whole(picture: ProcessedImage) -> bytes:
+    """What a file says that has its decoder answer with this picture; it is as LARGE."""
+    made = dataclasses.replace(
+        MADE,
+        jpeg_bytes=len(picture.content),
+        width_px=picture.width_px,
+        height_px=picture.height_px,
+    )
+    return LARGE + said_by_decoder(made.to_bytes() + picture.content)[len(PICTURE) :]
+
+
+def test_a_thumbnail_of_ours_is_taken_and_a_master_is_none(obeying: DecoderPool) -> None:
+    thumbnail = make_thumbnail(obeying, say_whole(OUR_THUMBNAIL))
+    assert thumbnail.content == OUR_THUMBNAIL.content
+    assert (thumbnail.width_px, thumbnail.height_px) == (300, 225)
+    with pytest.raises(UndecodablePicture):
+        make_thumbnail(obeying, say_whole(MASTER_OF_LARGE))
+    assert idle_pids(obeying) == []
+    assert make_master(obeying, say_whole(MASTER_OF_LARGE)).content == MASTER_OF_LARGE.content
+    with pytest.raises(UndecodablePicture):
+        make_master(obeying, say_whole(OUR_THUMBNAIL))
 
 
 RENDERED = [picture.content for picture in image_utils.make_renditions(PICTURE, RENDITIONS)]

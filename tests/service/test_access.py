@@ -179,10 +179,8 @@ def test_each_route_answers_each_caller_as_the_table_says(
         assert answer.json()["id"] == caller.id
 
 
-def call(
-    people: Cast, method: str, path: str, owner: Account, caller: Account | None
-) -> httpx.Response:
-    """A request that is good in all but, perhaps, who makes it."""
+def fill_in(people: Cast, path: str, owner: Account) -> str:
+    """The address of something of the owner's, which is made for it."""
     key = (
         people.image_path.partition("/media/")[2]
         or f"profile_pics/{people.image_path.rpartition('/')[2]}"
@@ -195,7 +193,14 @@ def call(
         files = {"file": ("a.jpg", PICTURE)}
         made = people.client.post("/photos/thumbnail", files=files, headers=owner.headers)
         thumbnail_id = made.json()["id"]
-    url = path.format(user_id=owner.id, key=key, photo_id=photo_id, thumbnail_id=thumbnail_id)
+    return path.format(user_id=owner.id, key=key, photo_id=photo_id, thumbnail_id=thumbnail_id)
+
+
+def call(
+    people: Cast, method: str, path: str, owner: Account, caller: Account | None
+) -> httpx.Response:
+    """A request that is good in all but, perhaps, who makes it."""
+    url = fill_in(people, path, owner)
     headers = caller.headers if caller else {}
     name = f"new-{uuid.uuid4().hex[:12]}"
     match method, path:
@@ -224,13 +229,11 @@ def call(
 @pytest.mark.parametrize("method, path", [named for named in TABLE if "_id}" in named[1]], ids=str)
 def test_an_id_in_an_address_is_spelt_in_one_way(people: Cast, method: str, path: str) -> None:
     owner = people.owner_for(method)
-    number = owner.id
-    if "photo_id" in path:
-        number = store_photo(people.service, owner.id, "public", master=MASTER)
+    _, noun, number, *rest = fill_in(people, path, owner).split("/")
     before = people.client.get(f"/users/{owner.id}").json()
-    code = "photo_not_found" if "photo_id" in path else "user_not_found"
+    code = f"{noun.removesuffix('s')}_not_found"
     for spelt in ("+{}", "-{}", "0{}", "{}.0", "{}e0", "%20{}", "{}%20", "{}%0a", "{}_0", "x"):
-        other = path.replace("{user_id}", spelt).replace("{photo_id}", spelt).format(number)
+        other = "/".join(["", noun, spelt.format(number), *rest])
         answer = people.client.request(method, other, headers=owner.headers)
         assert answer.status_code == 404, (other, answer.text)
         assert answer.json()["code"] in (code, "not_found")

@@ -292,6 +292,11 @@ async ([name, photo]) => {
     done.sizes = [square.naturalWidth, square.naturalHeight, wide.naturalWidth];
     const hiddenSizes = await findSizes(hidden.id, ["90x"], {token});
     done.isHiddenShown = (await loadImage(hiddenSizes["90x"])).naturalWidth === 90;
+    const single = await makeThumbnailOnly(token, file);
+    const alone = await loadImage(single.url);
+    done.single = [alone.naturalWidth, alone.naturalHeight];
+    await deleteThumbnail(token, single.id);
+    done.isSingleGone = (await fetch(single.url, {cache: "no-store"})).status > 400;
     const changed = await changePhoto(token, posted.id, {visibility: "private"});
     done.isKeptWords = changed.caption === "A tree";
     const gone = await fetch(new URL(posted.url, API), {cache: "no-store"});
@@ -312,7 +317,7 @@ def test_what_the_page_for_frontends_shows_works_from_another_origin(
     page = (ROOT / "docs" / "frontend.md").read_text()
     sections = page.split("\n## fetch\n", 1)[1].split("\n## Pages that a server writes\n", 1)[0]
     blocks = re.findall(r"```js\n(.*?)```", sections, re.DOTALL)
-    assert len(blocks) == 11
+    assert len(blocks) == 12
     script = "\n".join(blocks).replace("http://127.0.0.1:8000", open_service.url)
     browser.page.goto(elsewhere)
     browser.page.add_script_tag(content=script)
@@ -329,6 +334,8 @@ def test_what_the_page_for_frontends_shows_works_from_another_origin(
         **dict.fromkeys(("isKeptWords", "isHidden", "isDressed"), True),
         "sizes": [96, 96, 480],
         "isHiddenShown": True,
+        "single": [225, 300],
+        "isSingleGone": True,
         "deleted": "photo_not_found",
         "progress": 1,
         **dict.fromkeys(("cancelled", "late", "gone"), "AbortError"),

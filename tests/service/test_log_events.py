@@ -90,10 +90,14 @@ def test_what_an_admin_does_to_others_is_told(shared_service: Service) -> None:
     alice = register(shared_service, "alice")
     admin = register(shared_service, "admin", is_admin=True)
     photo_id = store_photo(shared_service, alice.id, master=jpeg(*MASTER_SIDES_PX))
+    with shared_service.client(alice) as client:
+        made = client.post("/photos/thumbnail", files={"file": ("a.jpg", jpeg(40, 30))}).json()
     act = (Event.ADMIN_ACT, admin.id, alice.id)
     with shared_service.client(admin) as client:
         lines = ask(shared_service, client, "PATCH", f"/photos/{photo_id}", json={"caption": "x"})
         assert tell(lines) == [act]
+        lines = ask(shared_service, client, "DELETE", f"/thumbnails/{made['id']}")
+        assert (tell(lines), lines[-1]["status"]) == ([act], 204)
         lines = ask(
             shared_service, client, "PATCH", f"/users/{alice.id}", json={"password": PASSWORD}
         )

@@ -3,6 +3,7 @@
 import contextlib
 import io
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -28,11 +29,10 @@ FILES_EVER = (
 def two_processes(shared_service: Service) -> Iterator[list[Service]]:
     """Two more of one database and one store, whose decoders can be held."""
     services = [launched(shared_service.settings, CONSTANTS) for _ in range(2)]
-    for service in services:
-        service.start()
-    yield services
-    for service in services:
-        service.stop()
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(Service.start, services))
+        yield services
+        list(threads.map(Service.stop, services))
 
 
 def test_a_thousand_first_requests_to_two_processes_make_one_render(

@@ -53,7 +53,7 @@ REFUSALS = {
 # A schema cannot say which bytes are a picture, or which domain can have
 # an address: good data may be refused. Any method fits /users/{user_id} and
 # /photos/{photo_id}, where "me", "token" and "thumbnail" are ids that
-# nothing can have: 422, not 405.
+# nothing can have: 404, not 405.
 # Of a photo's form, whatever is sent in a text field is text.
 SETTINGS = """
 checks.positive_data_acceptance.enabled = false

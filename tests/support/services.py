@@ -1,6 +1,5 @@
 """The service and the S3 servers as processes of their own, and what the tests ask of them."""
 
-import asyncio
 import contextlib
 import functools
 import json
@@ -22,7 +21,7 @@ import boto3
 import httpx
 
 from ops.process import DUMPABLE_VARIABLE
-from tests.support import warm
+from tests.support import questions, warm
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
@@ -156,26 +155,20 @@ class Service:
 
     def sql(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Ask the service's own database."""
-
-        async def ask() -> list[asyncpg.Record]:
-            connection = await asyncpg.connect(
-                self.settings["DATABASE_URL"].replace("+asyncpg", "")
-            )
-            try:
-                rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
-                return rows
-            finally:
-                await connection.close()
-
-        return asyncio.run(ask())
+        url = self.settings["DATABASE_URL"].replace("+asyncpg", "")
+        return questions.ask(url, statement, *arguments)
 
     def objects(self) -> dict[str, bytes]:
         """Every object in the service's store, by key."""
         if self.settings.get("STORAGE") == "s3":
             return Bucket.of(self.settings).objects()
         media = Path(self.settings["DATA_DIR"]) / "media"
-        files = [path for path in media.rglob("*") if path.is_file()]
-        return {path.relative_to(media).as_posix(): path.read_bytes() for path in files}
+        found = {}
+        for path in media.rglob("*"):
+            # What the service deletes, or names, between the list and the look is not there.
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                found[path.relative_to(media).as_posix()] = path.read_bytes()
+        return found
 
     def patch_picture(
         self, account: Account, content: bytes, filename: str = "photo.jpg", **more: Any
@@ -238,11 +231,13 @@ class Bucket:
 
     def objects(self) -> dict[str, bytes]:
         client = self.client()
-        listing = client.list_objects_v2(Bucket=self.name).get("Contents", [])
-        return {
-            found["Key"]: client.get_object(Bucket=self.name, Key=found["Key"])["Body"].read()
-            for found in listing
-        }
+        found = {}
+        for listed in client.list_objects_v2(Bucket=self.name).get("Contents", []):
+            # What the service deletes between the list and the look is not there.
+            with contextlib.suppress(client.exceptions.NoSuchKey):
+                answer = client.get_object(Bucket=self.name, Key=listed["Key"])
+                found[listed["Key"]] = answer["Body"].read()
+        return found
 
 
 @functools.cache

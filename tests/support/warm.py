@@ -30,9 +30,10 @@ from typing import IO, Any
 LIBRARIES = (
     *("alembic.command", "argon2", "asyncpg", "boto3.session", "botocore.client"),
     *("botocore.config", "email_validator", "fastapi", "fastapi.staticfiles", "httptools"),
-    *("httpx", "jwt", "multipart", "pillow_heif", "PIL.Image", "pwdlib", "pydantic_settings"),
-    *("pythonjsonlogger.json", "sqlalchemy.dialects.postgresql.asyncpg"),
-    *("sqlalchemy.ext.asyncio", "sqlalchemy.orm", "tqdm", "uvicorn", "uvloop"),
+    *("httpx", "jwt", "multipart", "pgqueuer.adapters.persistence.queries", "pgqueuer.core.qm"),
+    *("pillow_heif", "PIL.Image", "pwdlib", "pydantic_settings", "pythonjsonlogger.json"),
+    *("regex", "sqlalchemy.dialects.postgresql.asyncpg", "sqlalchemy.ext.asyncio"),
+    *("sqlalchemy.orm", "tqdm", "uvicorn.protocols.http.httptools_impl", "uvloop"),
 )
 # A command with its environment; a socket takes messages of twice that.
 MOST_REQUEST_BYTES = 100_000

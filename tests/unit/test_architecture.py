@@ -91,6 +91,9 @@ FENCES: dict[str, set[str]] = {
     "PIL": PILLOW,
     "pillow_heif": PILLOW,
     "pgqueuer": {f"jobs/{name}.py" for name in ("driver", "performer", "repository", "worker")},
+    "httptools": {"web/connections.py"},
+    "pwdlib": {"accounts/passwords.py"},
+    "regex": {"credentials/names.py"},
     "HTTPException": {"errors/base.py", "web/problems.py"},
     "run_in_threadpool": {"concurrency.py"},
     "to_thread": {"main.py"},  # for the size of the pool, not to run anything
