@@ -9,6 +9,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import asyncpg
@@ -22,7 +23,8 @@ import errors
 from config import Settings
 from main import app, create_app
 from tests.support.pictures import jpeg
-from tests.support.services import Account, Service
+from tests.support.postgres import PostgresProxy
+from tests.support.services import Account, Service, get
 from web.document import Problem
 
 PATIENCE_SECONDS = 30
@@ -448,7 +450,8 @@ def test_without_its_database_the_service_says_so_and_comes_back_by_itself(
     url = service.settings["DATABASE_URL"]
     name = re.findall(r"/(test_\w+)", url)[0]
     close = (
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        # It returns once they have ended: before, they may be used.
+        "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
         f" WHERE datname = '{name}' AND usename = current_user"
     )
     asyncio.run(administer(url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false", close))
@@ -491,36 +494,18 @@ def test_a_database_that_no_longer_answers_is_not_waited_for_by_the_probe(
     start_service: Callable[..., Service], new_database: Callable[[], str]
 ) -> None:
     """The server takes connections and says nothing, as behind a network that drops packets."""
-    service = start_service(database_pool_size=1)
-    url = service.settings["DATABASE_URL"]
-    name = re.findall(r"/(test_\w+)", url)[0]
-
-    async def story() -> tuple[httpx.Response, httpx.Response]:
-        # Whoever holds this lock makes every read of an account wait, with the only connection.
-        connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    with PostgresProxy(new_database()) as proxy, ThreadPoolExecutor(1) as threads:
+        service = start_service(database_url=proxy.url)
+        proxy.silence(True)
         try:
-            await connection.execute("BEGIN")
-            await connection.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-            async with httpx.AsyncClient(
-                base_url=service.url, timeout=PATIENCE_SECONDS, trust_env=False
-            ) as client:
-                waiting = asyncio.create_task(client.get("/users/1"))
-                waits = (
-                    "SELECT count(*) FROM pg_stat_activity"
-                    " WHERE datname = $1 AND wait_event_type = 'Lock'"
-                )
-                while not await connection.fetchval(waits, name):
-                    await asyncio.sleep(0.02)
-                ready = await client.get("/health/ready")
-                assert not waiting.done()
-                live = await client.get("/health/live")
-                assert live.status_code == 200
-                await connection.execute("ROLLBACK")
-                return ready, await waiting
+            path = f"{service.url}/users/1"
+            waiting = threads.submit(get, path, timeout=PATIENCE_SECONDS)
+            ready = get(f"{service.url}/health/ready", timeout=PATIENCE_SECONDS)
+            check_problem(ready, 503, "database_unavailable")
+            assert not waiting.done()
+            assert get(f"{service.url}/health/live").status_code == 200
         finally:
-            await connection.close()
-
-    ready, waited = asyncio.run(story())
-    check_problem(ready, 503, "database_unavailable")
-    check_problem(waited, 404, "user_not_found")
-    service.wait_until_ready()
+            proxy.silence(False)
+        waiting.result()
+        service.wait_until_ready()
+        service.stop()
