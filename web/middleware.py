@@ -29,6 +29,9 @@ DRAIN_BYTES = 128 * MIB
 DRAIN_SECONDS = 30.0
 # A client that sends nothing for so long has seen the answer, or never will.
 DRAIN_PAUSE_SECONDS = 2.0
+# So many at once, the others by turns: hundreds that are refused at once would leave no time for
+# what is taken.
+MOST_DRAINING = 8
 # In characters. A browser's has a boundary of 70 at most.
 LONGEST_CONTENT_TYPE = 1024
 
@@ -260,6 +263,7 @@ class PoliteEnd:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._turns = asyncio.Semaphore(MOST_DRAINING)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -277,11 +281,11 @@ class PoliteEnd:
 
         async def drain() -> None:
             left_bytes = DRAIN_BYTES
-            deadline = time.monotonic() + DRAIN_SECONDS
-            while not is_read and left_bytes > 0 and time.monotonic() < deadline:
-                async with asyncio.timeout(DRAIN_PAUSE_SECONDS):
-                    message = await receive_and_note()
-                left_bytes -= len(message.get("body", b""))
+            async with asyncio.timeout(DRAIN_SECONDS), self._turns:
+                while not is_read and left_bytes > 0:
+                    async with asyncio.timeout(DRAIN_PAUSE_SECONDS):
+                        message = await receive_and_note()
+                    left_bytes -= len(message.get("body", b""))
 
         async def send_politely(message: Message) -> None:
             if message["type"] == "http.response.start" and not is_read:

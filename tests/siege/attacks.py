@@ -169,6 +169,8 @@ async def log_in(target: Target) -> None:
     await _repeat(8, lambda _: _talk(target, content))
 
 
+# Without an account: there is only an address to count them by.
+ANONYMOUS = ("endless heads", "idle connections", "half heads")
 ATTACKS: dict[str, Attack] = {
     "endless heads": send_endless_heads,
     "idle connections": open_idle_connections,
