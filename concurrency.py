@@ -7,7 +7,7 @@ import asyncio
 import logging
 from bisect import insort
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -155,19 +155,20 @@ class FairQueue:
         self,
         needs: Amounts,
         lag_seconds: float = 0.0,
-        owner: Hashable = None,
+        owners: Sequence[Hashable] = (),
         charge_seconds: float = 0.0,
         wait_seconds: float | None = None,
     ) -> None:
         """Wait for both amounts, in a turn that is `lag_seconds` behind those who come now.
 
-        The owner's next turn is put off by the charge, though never beyond half of the wait. Raises
-        Busy when the amounts do not become free in time, and ShuttingDown.
+        The next turn of each owner is put off by the charge, though never beyond half of the wait;
+        who has several comes in the last of their turns. Raises Busy when the amounts do not become
+        free in time, and ShuttingDown.
         """
         if self._is_closed:
             raise ShuttingDown
         loop = asyncio.get_running_loop()
-        turn = self._find_turn(loop.time(), owner, charge_seconds)
+        turn = self._find_turn(loop.time(), owners, charge_seconds)
         waiter = _Waiter(turn + lag_seconds, needs, loop.create_future())
         insort(self.waiting, waiter)
         self._admit()
@@ -192,15 +193,15 @@ class FairQueue:
                 waiter.admitted.set_exception(ShuttingDown())
         self.waiting.clear()
 
-    def _find_turn(self, now: float, owner: Hashable, charge_seconds: float) -> float:
+    def _find_turn(self, now: float, owners: Sequence[Hashable], charge_seconds: float) -> float:
         """Find whose turn is when, and charge for it."""
-        if owner is None:
-            return now
         for other in [each for each, turn in self._next_turns.items() if turn <= now]:
             del self._next_turns[other]  # it is as if it had never come
-        turn = self._next_turns.get(owner, now)
-        self._next_turns[owner] = min(turn + charge_seconds, now + self._wait_seconds / 2)
-        return turn
+        latest = now + self._wait_seconds / 2
+        turns = [self._next_turns.get(owner, now) for owner in owners]
+        for owner, turn in zip(owners, turns, strict=True):
+            self._next_turns[owner] = min(turn + charge_seconds, latest)
+        return max(turns, default=now)
 
     def _leave(self, waiter: _Waiter) -> None:
         future = waiter.admitted

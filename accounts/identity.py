@@ -80,6 +80,7 @@ class Login:
         Raises WrongCredentials, alike for an unknown account and a wrong password; and
         TooManyAttempts before it has looked at the password.
         """
+        await self._limits.count_login_from(client_address)
         async with self._database.reader() as db:
             # The database's clock, so that tokens and `tokens_valid_after`
             # compare whatever server made them.
@@ -89,7 +90,7 @@ class Login:
             account = found.one_or_none()
         # By its name and by its e-mail address one account has the same bucket.
         counted = account[0].id if account else fold(name_or_address)
-        await self._limits.count_login(client_address, counted)
+        await self._limits.count_login(counted)
         password_hash = account[0].password_hash if account else None
         if not await self._passwords.match(password, password_hash) or account is None:
             about = account[0].id if account else None

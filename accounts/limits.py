@@ -28,6 +28,9 @@ MINUTE_SECONDS = 60
 HOUR_SECONDS = 3600
 # Rows of full buckets may lie for so long; they are as many as people tried meanwhile.
 CLEANING_INTERVAL_SECONDS = 60.0
+# Who tries all the time costs the database one statement in this time, and this process nothing.
+REMEMBERED_SECONDS = 1.0
+MOST_REFUSALS = 10_000
 # Far below the time of one token, and far above what rounding to microseconds adds up to.
 ROUNDING_SECONDS = 0.001
 
@@ -79,6 +82,14 @@ class Policy:
         return self.window_seconds / self.quota
 
 
+@dataclass(frozen=True)
+class _Refusal:
+    """Told again, without asking the database, until a time of the monotonic clock."""
+
+    ends_at: float
+    wait_seconds: int
+
+
 class Limits:
     """Counts the tries of one application. Refuses with TooManyAttempts."""
 
@@ -87,6 +98,7 @@ class Limits:
         self._tasks = tasks
         self._secret = settings.signing_secret().encode()
         self._cleaned_at = time.monotonic()
+        self._refusals: dict[bytes, _Refusal] = {}
         by_account = (settings.logins_per_account_per_minute, MINUTE_SECONDS)
         by_address = (settings.logins_per_address_per_minute, MINUTE_SECONDS)
         registrations = settings.registrations_per_address_per_hour
@@ -98,9 +110,12 @@ class Limits:
         self._passwords_of_address = Policy("password-address", *by_address)
         self._registrations_of_address = Policy("registration-address", registrations, HOUR_SECONDS)
 
-    async def count_login(self, address: str | None, account: int | str) -> None:
-        """Count a login, of an account or of what was typed for one."""
+    async def count_login_from(self, address: str | None) -> None:
+        """Count a login from an address, before the account is looked up."""
         await self._take(self._logins_of_address, address)
+
+    async def count_login(self, account: int | str) -> None:
+        """Count a login, of an account or of what was typed for one."""
         await self._take(self._logins_of_account, account)
 
     async def count_password(self, address: str | None, account: int) -> None:
@@ -119,11 +134,15 @@ class Limits:
         """
         if subject is None or policy.quota == 0:
             return
+        # An account's number is another subject than a name of the same digits.
+        key = self._hash(f"{policy.name} {subject!r}")
+        refusal = self._refusals.get(key)
+        if refusal is not None and time.monotonic() < refusal.ends_at:
+            raise make_refusal(policy, refusal.wait_seconds)
         # Sent once more over a connection that was dead, it may take two.
         (row,) = await self._database.fetch(
             TAKE,
-            # An account's number is another subject than a name of the same digits.
-            key=self._hash(f"{policy.name} {subject!r}"),
+            key=key,
             token_seconds=policy.token_seconds,
             window_seconds=policy.window_seconds + ROUNDING_SECONDS,
         )
@@ -131,7 +150,15 @@ class Limits:
         if not row["is_granted"]:
             full_in_seconds = float(row["full_in_seconds"])
             wait_seconds = full_in_seconds - policy.window_seconds + policy.token_seconds
+            self._remember(key, wait_seconds)
             raise make_refusal(policy, max(1, math.ceil(wait_seconds)))
+
+    def _remember(self, key: bytes, wait_seconds: float) -> None:
+        """Ask no more for a moment: it will not be granted earlier."""
+        if len(self._refusals) >= MOST_REFUSALS:
+            self._refusals.clear()
+        ends_at = time.monotonic() + min(wait_seconds, REMEMBERED_SECONDS)
+        self._refusals[key] = _Refusal(ends_at, max(1, math.ceil(wait_seconds)))
 
     def _hash(self, subject: str) -> bytes:
         return hmac.digest(self._secret, f"rate bucket {subject}".encode(), "sha256")

@@ -93,7 +93,7 @@ class Passwords:
         try:
             with suppress(Busy):
                 await self._cores.take(
-                    _ONE_CORE, -HEAD_START_SECONDS, OWNER, CHARGE_SECONDS, YIELD_SECONDS
+                    _ONE_CORE, -HEAD_START_SECONDS, [OWNER], CHARGE_SECONDS, YIELD_SECONDS
                 )
                 cores = _ONE_CORE
         except BaseException:

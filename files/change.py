@@ -60,7 +60,7 @@ class Change:
 
     def __init__(self, backends: Backends, owner_id: int) -> None:
         self._backends = backends
-        self.owner_id = owner_id
+        self._owner_id = owner_id
         self._new: list[NewFile] = []
         self._detached: list[deletions.Claimed] = []
 
@@ -85,7 +85,7 @@ class Change:
         """
         file = await put_whole(
             self._backends,
-            self.owner_id,
+            self._owner_id,
             kind,
             picture.filename,
             picture.content,
@@ -115,7 +115,7 @@ class Change:
         is_answered = True
         try:
             async with self._backends.database.transaction() as transaction:
-                owner = await transaction.fetch_row(statements.LOCK_OWNER, owner_id=self.owner_id)
+                owner = await transaction.fetch_row(statements.LOCK_OWNER, owner_id=self._owner_id)
                 if owner is None:
                     raise UserNotFound
                 if self._new:
@@ -153,7 +153,7 @@ class Change:
         file = None
         try:
             async with self._backends.database.transaction(OUTCOME_LOCK_TIMEOUT_MS) as transaction:
-                owner = await transaction.fetch_row(statements.LOCK_OWNER, owner_id=self.owner_id)
+                owner = await transaction.fetch_row(statements.LOCK_OWNER, owner_id=self._owner_id)
                 if self._new:  # all came with the one commit, or none
                     file_id = self._new[0].id
                     file = await transaction.fetch_row(statements.READ_FILE, file_id=file_id)

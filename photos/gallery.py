@@ -206,7 +206,7 @@ async def _store_files(
     fetch = partial(
         read_stored, original.store, original.key, arrived.picture_bytes, sent.hashes.beginning
     )
-    picture = await decoding.make_master(arrived.cost, fetch, change.owner_id)
+    picture = await decoding.make_master(arrived.cost, fetch, sent.owners)
     master = await change.store(find_kind(visibility), picture)
     faults.reached("master_put")
     is_kept = backends.settings.keep_originals

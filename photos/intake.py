@@ -9,6 +9,7 @@ from files.hashing import Hashes
 from files.kinds import PHOTO_ORIGINAL
 from files.streams import Stream
 from pictures.arriving import ArrivedPicture, HeaderWatch
+from pictures.slots import Owners
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,14 @@ class Sent:
     arrived: ArrivedPicture
     hashes: Hashes  # of the file, and of the picture at its beginning
     filename: str
+    owners: Owners  # whom decoding it is charged to
 
 
 class Intake:
     """Takes one file in. As a context it ends what is not finished, as its Stream does."""
 
-    def __init__(self, backends: Backends, owner_id: int) -> None:
+    def __init__(self, backends: Backends, owner_id: int, owners: Owners) -> None:
+        self._owners = owners
         settings = backends.settings
         self._watch = HeaderWatch(settings.max_image_pixels, settings.max_whole_image_pixels)
         self._stream = Stream(backends, owner_id, PHOTO_ORIGINAL)
@@ -52,4 +55,4 @@ class Intake:
     async def finish(self, filename: str) -> Sent:
         """Say that the last byte is here. Raises BadPicture or TooLarge."""
         arrived = self._watch.finish()
-        return Sent(self._stream, arrived, await self._stream.hash(), filename)
+        return Sent(self._stream, arrived, await self._stream.hash(), filename, self._owners)

@@ -11,7 +11,7 @@ from pictures.costs import Cost, count_dearest_bytes, examine
 from pictures.formats import read_header
 from pictures.pool import DecoderPool
 from pictures.renditions import Rendition, check_renditions
-from pictures.slots import Fetch, PictureSlots
+from pictures.slots import Fetch, Owners, PictureSlots
 from pictures.values import Crop, ProcessedImage
 
 
@@ -36,37 +36,37 @@ class Decoding:
         return self._slots.cores
 
     async def process_profile_image(
-        self, content: bytes, crop: Crop | None, owner_id: int
+        self, content: bytes, crop: Crop | None, owners: Owners
     ) -> ProcessedImage:
         """Do what image_utils.process_profile_image does, without holding up the event loop.
 
-        Its cost is charged to the owner. Raises what that function raises, Busy, ShuttingDown,
+        Its cost is charged to the owners. Raises what that function raises, Busy, ShuttingDown,
         UndecodablePicture, and DecoderUnavailable.
         """
         limits = (self._max_pixels, self._max_whole_pixels)
         _, cost = examine(content, crop, *limits)
         work = partial(self._pool.process_profile_image, content, cost, crop, *limits)
-        answer = self._slots.run(cost, work, owner_id)
+        answer = self._slots.run(cost, work, owners)
         del content, work  # so that a refusal on its way through here does not hold it
         return await answer
 
-    async def make_thumbnail(self, content: bytes, owner_id: int) -> ProcessedImage:
+    async def make_thumbnail(self, content: bytes, owners: Owners) -> ProcessedImage:
         """Do what image_utils.make_thumbnail does, likewise, and with its refusals."""
         limits = (self._max_pixels, self._max_whole_pixels)
         header, cost = examine(content, None, *limits)
         work = partial(self._gallery_pool.make_thumbnail, content, cost, header, *limits)
-        answer = self._slots.run(cost, work, owner_id)
+        answer = self._slots.run(cost, work, owners)
         del content, work  # as above
         return await answer
 
-    async def make_master(self, cost: Cost, fetch: Fetch, owner_id: int) -> ProcessedImage:
+    async def make_master(self, cost: Cost, fetch: Fetch, owners: Owners) -> ProcessedImage:
         """Make the master of a stored picture, which `fetch` reads once there is a slot for it.
 
-        The cost is what was told when it arrived; it is charged to the owner. Raises what
+        The cost is what was told when it arrived; it is charged to the owners. Raises what
         image_utils.make_master raises, what `fetch` raises, Busy, ShuttingDown, UndecodablePicture
         and DecoderUnavailable.
         """
-        return await self._slots.run_stored(cost, fetch, partial(self._make_master, cost), owner_id)
+        return await self._slots.run_stored(cost, fetch, partial(self._make_master, cost), owners)
 
     async def render(
         self, cost: Cost, fetch: Fetch, renditions: Sequence[Rendition]

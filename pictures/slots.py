@@ -1,14 +1,14 @@
 """Slots for work on pictures: as many at once as there are cores, and no more than memory allows.
 
-What a picture's kind and size take is set aside before it is decoded, and charged to its owner, so
-that owners are served by turns. What is small is not starved by what is large, nor the large passed
+What a picture's kind and size take is set aside before it is decoded, and charged to its owners, so
+that these are served by turns. What is small is not starved by what is large, nor the large passed
 for ever.
 """
 
 import asyncio
 import functools
 import traceback
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import TypeVar
 
 from concurrency import Amounts, FairQueue, Seats, start_in_thread
@@ -25,6 +25,8 @@ MOST_WAITING = 1000
 
 Result = TypeVar("Result")
 Fetch = Callable[[], Awaitable[bytes]]
+# Who is charged: an account, and the address that it comes from.
+Owners = Sequence[Hashable]
 
 _ONE_SLOT = Amounts(1, 0)
 
@@ -43,12 +45,12 @@ class PictureSlots:
         self._memory_bytes = memory_bytes
         self._wait_seconds = wait_seconds
 
-    async def run(self, cost: Cost, work: Callable[[], Result], owner: Hashable = None) -> Result:
+    async def run(self, cost: Cost, work: Callable[[], Result], owners: Owners = ()) -> Result:
         """Run work on a picture in the thread pool once there is a slot. Raises Busy.
 
         What costs more memory than all slots share runs when nothing else does.
         """
-        give_back = await self._take(cost, owner)
+        give_back = await self._take(cost, owners)
         call = start_in_thread(functools.partial(_keep_apart, work), give_back)
         # Else this frame and a refusal that passes through it hold each other, and the picture.
         answer = _wait_for(call)
@@ -60,15 +62,15 @@ class PictureSlots:
         cost: Cost,
         fetch: Fetch,
         function: Callable[[bytes], Result],
-        owner: Hashable = None,
+        owners: Owners = (),
     ) -> Result:
         """Fetch a stored picture once there is a slot, and run work on it in the thread pool.
 
         What is fetched is a part of the cost. Raises Busy, and what `fetch` raises.
         """
-        await self._stored.take(_ONE_SLOT)
+        await self._stored.take(_ONE_SLOT, 0.0, owners, cost.cpu_seconds)
         try:
-            give_slot_back = await self._take(cost, owner)
+            give_slot_back = await self._take(cost, owners)
         except BaseException:
             self._stored.give_back(_ONE_SLOT)
             raise
@@ -88,22 +90,30 @@ class PictureSlots:
         del content, work, call
         return await answer
 
-    async def _take(self, cost: Cost, owner: Hashable) -> Callable[[], None]:
+    async def _take(self, cost: Cost, owners: Owners) -> Callable[[], None]:
         """Take a slot and memory; return what gives them back."""
         needs = Amounts(1, min(cost.memory_bytes, self._memory_bytes))
         # Half of the wait at most, or a large one would never have its turn while small ones come.
         lag_seconds = min(PASSED_FOR_TIMES_ITS_OWN * cost.cpu_seconds, self._wait_seconds / 2)
-        costly_owner = owner if cost.cpu_seconds > COSTLY_SECONDS else None
-        await self._costly.take(costly_owner, self._wait_seconds)
+        seated: list[Hashable] = []
+
+        def leave_seats() -> None:
+            for owner in seated:
+                self._costly.give_back(owner)
+
         try:
-            await self.cores.take(needs, lag_seconds, owner, cost.cpu_seconds)
+            if cost.cpu_seconds > COSTLY_SECONDS:
+                for owner in owners:
+                    await self._costly.take(owner, self._wait_seconds)
+                    seated.append(owner)
+            await self.cores.take(needs, lag_seconds, owners, cost.cpu_seconds)
         except BaseException:
-            self._costly.give_back(costly_owner)
+            leave_seats()
             raise
 
         def give_back() -> None:
             self.cores.give_back(needs)
-            self._costly.give_back(costly_owner)
+            leave_seats()
 
         return give_back
 

@@ -320,7 +320,7 @@ async def _receive(
     Raises a BadForm, BadPicture, TooLarge, UploadStalled, Busy, StoreError, or what streaming
     raises.
     """
-    intake = await resources.enter_async_context(Intake(backends, owner_id))
+    intake = await resources.enter_async_context(Intake(backends, owner_id, reservation.owners))
     form = await read_photo_form(request, backends.settings, intake.write, reservation)
     words = _read_words(form)
     return await intake.finish(form.filename), words

@@ -143,7 +143,7 @@ async def _finish_addition(
     async with held:
         try:
             fingerprint = "" if claim is None else await _find_fingerprint(form)
-            picture = await decoding.make_thumbnail(form.content, owner_id)
+            picture = await decoding.make_thumbnail(form.content, form.reservation.owners)
         finally:
             form.let_go()
         thumbnail = await photos.add_single_thumbnail(

@@ -351,7 +351,9 @@ async def _finish_replacement(
     """
     async with held:
         try:
-            picture = await decoding.process_profile_image(form.content, form.crop, user_id)
+            picture = await decoding.process_profile_image(
+                form.content, form.crop, form.reservation.owners
+            )
         finally:
             form.let_go()
         user = await files.replace_picture(backends, user_id, picture)

@@ -57,8 +57,11 @@ class Share:
 class Reservation:
     """What one body holds of its shares: more and more while it arrives, then the same."""
 
-    def __init__(self, admission: "Admission", shares: list[Share]) -> None:
+    def __init__(
+        self, admission: "Admission", shares: list[Share], owners: Sequence[Hashable] = ()
+    ) -> None:
         self.held_bytes = 0
+        self.owners = owners  # the account and, if it counts, the address
         self._admission = admission
         self._shares = shares
         self._patience_seconds = admission.wait_seconds
@@ -194,7 +197,9 @@ class Admission:
         Raises Busy where that takes too long or too many wait, and ShuttingDown.
         """
         self.refuse_if_closed()
-        owners = [("account", account_id)] + ([("address", address)] if address else [])
+        owners: list[Hashable] = [("account", account_id)]
+        if address is not None:
+            owners.append(("address", address))
         async with AsyncExitStack() as stack:
             began = time.monotonic()
             try:
@@ -207,7 +212,7 @@ class Admission:
                 raise self.make_busy() from err
             started = time.monotonic()
             shares = [self._shares.setdefault(owner, self._make_share()) for owner in owners]
-            reservation = Reservation(self, [self._all, *shares])
+            reservation = Reservation(self, [self._all, *shares], owners)
             try:
                 yield reservation
             finally:

@@ -23,7 +23,7 @@ REASONS: dict[str, str] = {
         "a first statement that meets a closed connection is tried on a new one; of sessions, "
         "which try nothing again, tests/service/test_responses.py notices it"
     ),
-    "swapped: files/change.py, __init__: self._backends = backends | self.owner_id = owner_id": (
+    "swapped: files/change.py, __init__: self._backends = backends | self._owner_id = owner_id": (
         "two values that do not depend on each other"
     ),
 }

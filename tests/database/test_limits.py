@@ -22,8 +22,11 @@ Story = Callable[[Limits, Database], Coroutine[Any, Any, None]]
 
 
 @pytest.fixture
-def run(new_database: Callable[[], str], tmp_path: Path) -> Callable[..., None]:
+def run(
+    new_database: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., None]:
     """Runs a story with limits of this quota on a new database, which it is given."""
+    monkeypatch.setattr(limits, "REMEMBERED_SECONDS", 0.0)
 
     def run_story(story: Story, quota: int = QUOTA) -> None:
         url = new_database()
@@ -66,16 +69,21 @@ async def count(work: Callable[[], Coroutine[Any, Any, None]], times: int) -> li
     return sorted(await asyncio.gather(*(attempt() for _ in range(times))), key=str)
 
 
+async def log_in(limits: Limits, address: str | None, account: int | str) -> None:
+    await limits.count_login_from(address)
+    await limits.count_login(account)
+
+
 def test_of_many_tries_at_once_as_many_are_granted_as_the_bucket_holds(
     run: Callable[..., None],
 ) -> None:
     async def story(limits: Limits, database: Database) -> None:
-        told = await count(lambda: limits.count_login(None, "ann"), 4 * QUOTA)
+        told = await count(lambda: log_in(limits, None, "ann"), 4 * QUOTA)
         assert told == [None] * QUOTA + ["login-account"] * 3 * QUOTA
         # Of another's, of another sort, and for another address it says nothing.
-        await limits.count_login(None, "ben")
-        assert await count(lambda: limits.count_login(None, 17), QUOTA) == [None] * QUOTA
-        await limits.count_login(None, "17")
+        await log_in(limits, None, "ben")
+        assert await count(lambda: log_in(limits, None, 17), QUOTA) == [None] * QUOTA
+        await log_in(limits, None, "17")
         await limits.count_password(None, 1)
         told = await count(lambda: limits.count_registration("192.0.2.1"), 2 * QUOTA)
         assert told == [None] * QUOTA + ["registration-address"] * QUOTA
@@ -87,10 +95,10 @@ def test_of_many_tries_at_once_as_many_are_granted_as_the_bucket_holds(
 def test_what_is_refused_to_an_address_costs_no_account_a_token(run: Callable[..., None]) -> None:
     async def story(limits: Limits, database: Database) -> None:
         for number in range(2 * QUOTA):
-            await limits.count_login("192.0.2.1", number)
-        told = await count(lambda: limits.count_login("192.0.2.1", "ann"), 2 * QUOTA)
+            await log_in(limits, "192.0.2.1", number)
+        told = await count(lambda: log_in(limits, "192.0.2.1", "ann"), 2 * QUOTA)
         assert told == ["login-address"] * 2 * QUOTA
-        assert await count(lambda: limits.count_login(None, "ann"), QUOTA) == [None] * QUOTA
+        assert await count(lambda: log_in(limits, None, "ann"), QUOTA) == [None] * QUOTA
 
     run(story)
 
@@ -99,9 +107,9 @@ def test_a_bucket_fills_with_the_time_of_the_database_and_says_when(
     run: Callable[..., None],
 ) -> None:
     async def story(limits: Limits, database: Database) -> None:
-        await count(lambda: limits.count_login(None, "ann"), QUOTA)
+        await count(lambda: log_in(limits, None, "ann"), QUOTA)
         with pytest.raises(TooManyAttempts) as caught:
-            await limits.count_login(None, "ann")
+            await log_in(limits, None, "ann")
         headers = caught.value.headers
         assert headers is not None
         wait_seconds = int(headers["Retry-After"])
@@ -110,18 +118,35 @@ def test_a_bucket_fills_with_the_time_of_the_database_and_says_when(
         assert headers["RateLimit"] == f'"login-account";r=0;t={wait_seconds}'
         assert str(wait_seconds) in caught.value.detail
         await ask(database, OLDER.format(wait_seconds))
-        assert await count(lambda: limits.count_login(None, "ann"), 2) == [None, "login-account"]
+        assert await count(lambda: log_in(limits, None, "ann"), 2) == [None, "login-account"]
         # It holds no more than its quota, however long nobody tried.
         await ask(database, OLDER.format(100 * WINDOW_SECONDS))
-        told = await count(lambda: limits.count_login(None, "ann"), QUOTA + 1)
+        told = await count(lambda: log_in(limits, None, "ann"), QUOTA + 1)
         assert told == [None] * QUOTA + ["login-account"]
+
+    run(story)
+
+
+def test_a_refusal_is_told_again_for_a_moment_without_asking_the_database(
+    run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REMEMBERED_SECONDS", 60.0)
+    monkeypatch.setattr(limits, "MOST_REFUSALS", 2)
+
+    async def story(limits: Limits, database: Database) -> None:
+        assert (await count(lambda: limits.count_login("ann"), 2 * QUOTA)).count(None) == QUOTA
+        await ask(database, OLDER.format(WINDOW_SECONDS))
+        assert await count(lambda: limits.count_login("ann"), 2) == ["login-account"] * 2
+        for name in ("ben", "cat"):  # too many to be remembered
+            await count(lambda name=name: limits.count_login(name), 2 * QUOTA)  # type: ignore[misc]
+        assert None in await count(lambda: limits.count_login("ann"), 1)
 
     run(story)
 
 
 def test_a_quota_of_0_counts_nothing(run: Callable[..., None]) -> None:
     async def story(limits: Limits, database: Database) -> None:
-        await count(lambda: limits.count_login("192.0.2.1", "ann"), 50)
+        await count(lambda: log_in(limits, "192.0.2.1", "ann"), 50)
         await count(lambda: limits.count_password("192.0.2.1", 1), 50)
         await count(lambda: limits.count_registration("192.0.2.1"), 50)
         assert await ask(database, "SELECT count(*) FROM rate_buckets") == [(0,)]
@@ -136,9 +161,9 @@ def test_full_buckets_go_and_none_names_anybody(
 
     async def story(limits: Limits, database: Database) -> None:
         for number in range(20):
-            await limits.count_login(f"192.0.2.{number}", f"ann{number}@example.com")
+            await log_in(limits, f"192.0.2.{number}", f"ann{number}@example.com")
         await ask(database, OLDER.format(WINDOW_SECONDS))
-        await limits.count_login(None, "ben@example.com")
+        await log_in(limits, None, "ben@example.com")
         await limits._tasks.wait_for_all(10)
         rows = await ask(database, "SELECT key FROM rate_buckets")
         assert len(rows) == 1 and len(rows[0][0]) == 32

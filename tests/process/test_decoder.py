@@ -722,7 +722,7 @@ def test_a_stored_file_is_fetched_in_its_slot_and_its_master_made_by_a_decoder()
             assert decoding._slots.cores.free.common == (os.cpu_count() or 1) - 1
             return content[: arrived.picture_bytes]
 
-        return await decoding.make_master(arrived.cost, fetch, 1)
+        return await decoding.make_master(arrived.cost, fetch, [1])
 
     with contextlib.closing(DecoderPool()) as pool:
         master = asyncio.run(make(pool))

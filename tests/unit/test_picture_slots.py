@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from functools import partial
 
 import pytest
@@ -105,7 +106,7 @@ class Decodes:
         self._ends: dict[str, threading.Event] = {}
 
     def add(
-        self, name: str, cost: Cost, failure: Exception | None = None, owner: int | None = None
+        self, name: str, cost: Cost, failure: Exception | None = None, owners: Sequence[int] = ()
     ) -> "asyncio.Task[str]":
         self._ends[name] = threading.Event()
 
@@ -116,7 +117,7 @@ class Decodes:
                 raise failure
             return name
 
-        return asyncio.create_task(self._slots.run(cost, work, owner))
+        return asyncio.create_task(self._slots.run(cost, work, owners))
 
     async def until(self, *names: str, in_order: bool = True) -> None:
         """Return when exactly these have begun; those let in at one moment begin in any order."""
@@ -150,14 +151,32 @@ def test_owners_are_served_by_turns_however_much_one_of_them_sends() -> None:
     async def use() -> None:
         decodes = Decodes(PictureSlots(1, 100, PATIENCE_SECONDS))
         quick = Cost(10, 0.3)
-        tasks = [decodes.add("in work", quick, owner=9)]
+        tasks = [decodes.add("in work", quick, owners=[9])]
         await decodes.until("in work")
         for number in range(3):
-            tasks.append(decodes.add(f"much {number}", quick, owner=1))
+            tasks.append(decodes.add(f"much {number}", quick, owners=[1]))
         for owner in (2, 3):
-            tasks.append(decodes.add(f"little of {owner}", quick, owner=owner))
+            tasks.append(decodes.add(f"little of {owner}", quick, owners=[owner]))
         await turns()
         names = ["in work", "much 0", "little of 2", "little of 3", "much 1", "much 2"]
+        decodes.end(*names)
+        await asyncio.gather(*tasks)
+        await decodes.until(*names)
+
+    asyncio.run(use())
+
+
+def test_an_address_is_charged_for_all_its_accounts() -> None:
+    async def use() -> None:
+        decodes = Decodes(PictureSlots(1, 100, PATIENCE_SECONDS))
+        tasks = [decodes.add("in work", FREE)]
+        await decodes.until("in work")
+        for account in range(3):
+            owners = [account, -1]
+            tasks.append(decodes.add(f"of the crowd {account}", Cost(10, 0.3), owners=owners))
+        tasks.append(decodes.add("of another", Cost(10, 0.3), owners=[9, -2]))
+        await turns()
+        names = ["in work", "of the crowd 0", "of another", "of the crowd 1", "of the crowd 2"]
         decodes.end(*names)
         await asyncio.gather(*tasks)
         await decodes.until(*names)
@@ -173,7 +192,7 @@ def test_an_owner_is_charged_by_what_its_pictures_cost() -> None:
         for owner, cpu_seconds in ((1, 0.3), (2, 0.1)):
             for number in range(3):
                 name = f"{number} of {owner}"
-                tasks.append(decodes.add(name, Cost(10, cpu_seconds), owner=owner))
+                tasks.append(decodes.add(name, Cost(10, cpu_seconds), owners=[owner]))
         await turns()
         for name in (
             "in work",
@@ -190,10 +209,10 @@ def test_one_owners_costly_pictures_take_half_of_the_slots_at_most() -> None:
     async def use() -> None:
         decodes = Decodes(PictureSlots(4, 100, PATIENCE_SECONDS))
         costly = Cost(10, 2 * COSTLY_SECONDS)
-        tasks = [decodes.add(f"costly {number}", costly, owner=1) for number in range(4)]
+        tasks = [decodes.add(f"costly {number}", costly, owners=[1]) for number in range(4)]
         await decodes.until("costly 0", "costly 1", in_order=False)
-        tasks.append(decodes.add("quick", Cost(10, 0), owner=1))
-        tasks.append(decodes.add("another's", costly, owner=2))
+        tasks.append(decodes.add("quick", Cost(10, 0), owners=[1]))
+        tasks.append(decodes.add("another's", costly, owners=[2]))
         await decodes.until("another's", "costly 0", "costly 1", "quick", in_order=False)
         decodes.end("costly 0", "costly 1", "costly 2", "costly 3", "quick", "another's")
         await asyncio.gather(*tasks)
