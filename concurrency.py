@@ -149,7 +149,8 @@ class FairQueue:
         self.waiting: list[_Waiter] = []  # in the order of their turns
         self._wait_seconds = wait_seconds
         self._is_closed = False
-        self._next_turns: dict[Hashable, float] = {}  # of owners, the one charged last behind
+        self._next_turns: dict[Hashable, float] = {}  # of owners
+        self._patient: deque[asyncio.Future[None]] = deque()  # until nobody waits
 
     async def take(
         self,
@@ -181,6 +182,21 @@ class FairQueue:
                 raise Busy from err
             raise
 
+    async def wait_until_nobody_waits(self, patience_seconds: float) -> None:
+        """Wait until nobody waits for a turn, or the patience is over.
+
+        Of those who wait here one goes on at a time, for it may be the next who waits.
+        """
+        if not self.waiting:
+            return
+        going_on = asyncio.get_running_loop().create_future()
+        self._patient.append(going_on)
+        try:
+            await asyncio.wait({going_on}, timeout=patience_seconds)
+        finally:
+            if going_on in self._patient:
+                self._patient.remove(going_on)
+
     def give_back(self, amounts: Amounts) -> None:
         self.free += amounts
         self._admit()
@@ -192,6 +208,8 @@ class FairQueue:
             if not waiter.admitted.done():
                 waiter.admitted.set_exception(ShuttingDown())
         self.waiting.clear()
+        while self._patient:
+            self._patient.popleft().set_result(None)
 
     def _find_turn(self, now: float, owners: Sequence[Hashable], charge_seconds: float) -> float:
         """Find whose turn is when, and charge for it."""
@@ -212,6 +230,11 @@ class FairQueue:
             self._admit()
 
     def _admit(self) -> None:
+        self._admit_waiting()
+        if self._patient and not self.waiting:
+            self._patient.popleft().set_result(None)
+
+    def _admit_waiting(self) -> None:
         is_scarce_one_awaited = False
         for waiter in list(self.waiting):
             needs = waiter.needs
@@ -245,6 +268,10 @@ class Seats:
     def waiting(self) -> int:
         """How many wait, in all lines."""
         return sum(map(len, self._lines.values()))
+
+    def count_taken(self, owner: Hashable) -> int:
+        """Tell how many seats the owner has taken."""
+        return self._taken[owner]
 
     @asynccontextmanager
     async def hold(self, owner: Hashable, wait_seconds: float) -> AsyncIterator[None]:

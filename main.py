@@ -128,7 +128,9 @@ async def _run(owns_process: bool, app: FastAPI) -> AsyncIterator[None]:
         app.state.decoding = Decoding(decoders, settings, gallery_decoders)
         app.state.passwords = Passwords(cores=app.state.decoding.cores)
         app.state.thumbnail_links = ThumbnailLinks(settings)
-        app.state.admission = Admission.from_settings(settings, STREAM_BYTES)
+        app.state.admission = Admission.from_settings(
+            settings, STREAM_BYTES, app.state.decoding.cores
+        )
         keeper = embedded_postgres.running_unless(settings.database_url, settings.data_dir)
         url = stack.enter_context(keeper)
         await database.migrate(url)

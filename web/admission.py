@@ -13,7 +13,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from concurrency import Seats
+from concurrency import FairQueue, Seats
 from config import FORM_OVERHEAD_BYTES, KIB, Settings
 from errors import RETRY_AFTER_SECONDS, Busy, ShuttingDown
 
@@ -149,11 +149,13 @@ class Admission:
         *,
         per_account: int,
         per_address: int,
+        cores: FairQueue | None = None,
     ) -> None:
         """Share `budget_bytes`, of which `reserve_bytes`, the most of one body, are for the first.
 
         Waiting for a seat, and all waiting of one body, end after `wait_seconds`. So many uploads
-        are under way at once of one account, and of one address.
+        are under way at once of one account, and of one address; but while somebody waits for one
+        of the `cores`, no more of an address begin than of an account.
         """
         self.budget_bytes = budget_bytes
         self.reserve_bytes = reserve_bytes
@@ -161,14 +163,17 @@ class Admission:
         self._all = Share(budget_bytes, reserve_bytes)
         self._shares: dict[Hashable, Share] = {}
         self._per_account = per_account
+        self._cores = cores
         self._account_seats = Seats(per_account, MOST_WAITING)
         self._address_seats = Seats(per_address, MOST_WAITING)
         self._usual_seconds = 0.0
         self._is_closed = False
 
     @classmethod
-    def from_settings(cls, settings: Settings, longest_stream_bytes: int) -> "Admission":
-        """Take what a streamed body holds at most, beside what is set."""
+    def from_settings(
+        cls, settings: Settings, longest_stream_bytes: int, cores: FairQueue | None = None
+    ) -> "Admission":
+        """Take what is set, what a streamed body holds at most, and the turns at the cores."""
         budget_bytes = settings.upload_budget_bytes
         largest_bytes = settings.max_upload_size_bytes + FORM_OVERHEAD_BYTES
         return cls(
@@ -177,6 +182,7 @@ class Admission:
             settings.upload_wait_seconds,
             per_account=settings.uploads_per_account,
             per_address=settings.uploads_per_address,
+            cores=cores,
         )
 
     @property
@@ -208,6 +214,7 @@ class Admission:
                 left_seconds = self.wait_seconds - (time.monotonic() - began)
                 address_seat = self._address_seats.hold(address, left_seconds)
                 await stack.enter_async_context(address_seat)
+                await self._yield_to_others(address, began)
             except Busy as err:
                 raise self.make_busy() from err
             started = time.monotonic()
@@ -219,6 +226,14 @@ class Admission:
                 reservation.release()
                 self._note_duration(time.monotonic() - started)
                 self._forget_unused(owners)
+
+    async def _yield_to_others(self, address: str | None, began: float) -> None:
+        """Let an address that has its share begin nothing more while somebody waits for a core."""
+        if self._cores is None or address is None:
+            return
+        if self._address_seats.count_taken(address) > self._per_account:
+            left_seconds = self.wait_seconds - (time.monotonic() - began)
+            await self._cores.wait_until_nobody_waits(max(0.0, left_seconds))
 
     def admit_others(self) -> None:
         """Give room to those who wait for it, in the order in which they began."""

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, suppress
 
 import pytest
 
+from concurrency import Amounts, FairQueue
 from config import FORM_OVERHEAD_BYTES, MIB, Settings
 from errors import RETRY_AFTER_SECONDS, Busy, ShuttingDown
 from files.streams import STREAM_BYTES
@@ -238,6 +239,37 @@ def test_so_many_at_once_have_a_seat_and_the_next_waits_in_its_own_line(of: str)
         await turns()
         assert all(body.reservation is not None for body in again), "every seat came back"
         for body in again:
+            await body.end()
+
+    asyncio.run(use())
+
+
+def test_an_address_begins_no_more_than_an_account_while_somebody_waits_for_a_core() -> None:
+    async def use() -> None:
+        core = Amounts(1, 0)
+        cores = FairQueue(core, PATIENCE_SECONDS)
+        admission = Admission(
+            *(40 * STEP_BYTES, LARGEST_BYTES, PATIENCE_SECONDS),
+            per_account=3,
+            per_address=12,
+            cores=cores,
+        )
+        await cores.take(core)
+        waiting = asyncio.create_task(cores.take(core))
+        await turns()
+        crowd = await begin(admission, 6, "203.0.113.9")
+        assert [body.reservation is not None for body in crowd] == [True] * 3 + [False] * 3
+        (another,) = await begin(admission, 1, "203.0.113.10", first_account_id=99)
+        assert another.reservation is not None
+        cores.give_back(core)
+        await turns()
+        assert waiting.done() and crowd[3].reservation is not None
+        assert crowd[4].reservation is None, "the one before it may wait for a core again"
+        cores.give_back(core)
+        await turns()
+        assert crowd[4].reservation is not None
+        crowd[5].task.cancel()
+        for body in (*crowd[:5], another):
             await body.end()
 
     asyncio.run(use())
