@@ -150,7 +150,8 @@ class FairQueue:
         self._wait_seconds = wait_seconds
         self._is_closed = False
         self._next_turns: dict[Hashable, float] = {}  # of owners
-        self._patient: deque[asyncio.Future[None]] = deque()  # until nobody waits
+        self._standing_back: deque[asyncio.Future[None]] = deque()
+        self._is_one_going_on = False  # of those that stood back
 
     async def take(
         self,
@@ -182,20 +183,26 @@ class FairQueue:
                 raise Busy from err
             raise
 
-    async def wait_until_nobody_waits(self, patience_seconds: float) -> None:
-        """Wait until nobody waits for a turn, or the patience is over.
+    @asynccontextmanager
+    async def stand_back(self, patience_seconds: float) -> AsyncIterator[None]:
+        """Begin only once nobody waits for a turn, or the patience is over.
 
-        Of those who wait here one goes on at a time, for it may be the next who waits.
+        Of those who had to wait here one works at a time, for it may be the next who takes a turn.
         """
         if not self.waiting:
+            yield
             return
         going_on = asyncio.get_running_loop().create_future()
-        self._patient.append(going_on)
+        self._standing_back.append(going_on)
         try:
             await asyncio.wait({going_on}, timeout=patience_seconds)
+            yield
         finally:
-            if going_on in self._patient:
-                self._patient.remove(going_on)
+            if going_on.done():
+                self._is_one_going_on = False
+                self._admit()
+            else:
+                self._standing_back.remove(going_on)
 
     def give_back(self, amounts: Amounts) -> None:
         self.free += amounts
@@ -208,8 +215,8 @@ class FairQueue:
             if not waiter.admitted.done():
                 waiter.admitted.set_exception(ShuttingDown())
         self.waiting.clear()
-        while self._patient:
-            self._patient.popleft().set_result(None)
+        while self._standing_back:
+            self._standing_back.popleft().set_result(None)
 
     def _find_turn(self, now: float, owners: Sequence[Hashable], charge_seconds: float) -> float:
         """Find whose turn is when, and charge for it."""
@@ -231,8 +238,9 @@ class FairQueue:
 
     def _admit(self) -> None:
         self._admit_waiting()
-        if self._patient and not self.waiting:
-            self._patient.popleft().set_result(None)
+        if self._standing_back and not self.waiting and not self._is_one_going_on:
+            self._is_one_going_on = True
+            self._standing_back.popleft().set_result(None)
 
     def _admit_waiting(self) -> None:
         is_scarce_one_awaited = False

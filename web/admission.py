@@ -214,7 +214,10 @@ class Admission:
                 left_seconds = self.wait_seconds - (time.monotonic() - began)
                 address_seat = self._address_seats.hold(address, left_seconds)
                 await stack.enter_async_context(address_seat)
-                await self._yield_to_others(address, began)
+                if self._cores is not None and self._has_its_share(address):
+                    left_seconds = self.wait_seconds - (time.monotonic() - began)
+                    standing_back = self._cores.stand_back(max(0.0, left_seconds))
+                    await stack.enter_async_context(standing_back)
             except Busy as err:
                 raise self.make_busy() from err
             started = time.monotonic()
@@ -227,13 +230,9 @@ class Admission:
                 self._note_duration(time.monotonic() - started)
                 self._forget_unused(owners)
 
-    async def _yield_to_others(self, address: str | None, began: float) -> None:
-        """Let an address that has its share begin nothing more while somebody waits for a core."""
-        if self._cores is None or address is None:
-            return
-        if self._address_seats.count_taken(address) > self._per_account:
-            left_seconds = self.wait_seconds - (time.monotonic() - began)
-            await self._cores.wait_until_nobody_waits(max(0.0, left_seconds))
+    def _has_its_share(self, address: str | None) -> bool:
+        """Whether an address has more seats than an account may have."""
+        return address is not None and self._address_seats.count_taken(address) > self._per_account
 
     def admit_others(self) -> None:
         """Give room to those who wait for it, in the order in which they began."""

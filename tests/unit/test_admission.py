@@ -267,8 +267,11 @@ def test_an_address_begins_no_more_than_an_account_while_somebody_waits_for_a_co
         assert crowd[4].reservation is None, "the one before it may wait for a core again"
         cores.give_back(core)
         await turns()
+        assert crowd[4].reservation is None, "the one before it is still under way"
+        await crowd[3].end()
         assert crowd[4].reservation is not None
         crowd[5].task.cancel()
+        await turns()
         for body in (*crowd[:5], another):
             await body.end()
 
