@@ -29,6 +29,8 @@ FILES_EVER = (
 def two_processes(shared_service: Service) -> Iterator[list[Service]]:
     """Two more of one database and one store, whose decoders can be held."""
     services = [launched(shared_service.settings, CONSTANTS) for _ in range(2)]
+    for number, service in enumerate(services):
+        service.log_name = f"service-{number}.log"
     with ThreadPoolExecutor() as threads:
         list(threads.map(Service.start, services))
         yield services

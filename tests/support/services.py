@@ -73,6 +73,7 @@ class Service:
     port: int = field(default_factory=free_port)
     # As what a terminal starts: a signal can go to all of its processes.
     leads_group: bool = False
+    log_name: str = "service.log"
     process: subprocess.Popen[bytes] | warm.Forked | None = None
 
     def start(self) -> None:
@@ -124,7 +125,7 @@ class Service:
 
     @property
     def log_path(self) -> Path:
-        return Path(self.settings["DATA_DIR"]) / "service.log"
+        return Path(self.settings["DATA_DIR"]) / self.log_name
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
