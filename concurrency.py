@@ -1,4 +1,4 @@
-"""Tasks that outlive a request, bounded calls in the thread pool, and a queue that shares by turns.
+"""Tasks that outlive a request, bounded calls in threads, and turns and seats for what is shared.
 
 Nothing here knows what it is used for. Everything belongs to one event loop.
 """

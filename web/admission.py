@@ -85,6 +85,8 @@ class Reservation:
         Raises Busy when this body has waited too long in all, and ShuttingDown.
         """
         self._wanted_bytes = min(amount_bytes, self._admission.reserve_bytes)
+        if self.held_bytes >= self._wanted_bytes:
+            return
         while self.held_bytes < self._wanted_bytes:
             if not self._take_step():
                 await self._wait()
