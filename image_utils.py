@@ -19,6 +19,7 @@ from pictures.colour import (
     WHITE,
     Colour,
     convert_to_srgb,
+    is_transparent,
     lay_on_background,
     scale_transparent_colour,
 )
@@ -46,7 +47,14 @@ from pictures.scaling import (
     scale_rendition,
     turn_upright,
 )
-from pictures.values import MASTER_SIDE_PX, Content, Crop, ProcessedImage
+from pictures.values import (
+    MASTER_SIDE_PX,
+    Content,
+    Crop,
+    MetadataName,
+    NoteName,
+    ProcessedImage,
+)
 
 __all__ = [
     "JPEG_QUALITY",
@@ -163,15 +171,28 @@ def _process(
         in_srgb = convert_to_srgb(scaled, picture.info.get("icc_profile"))
         del scaled
         upright = lay_on_background(in_srgb, background)
-        del in_srgb
         removed_metadata = name_metadata(picture, content)
+        notes = _name_notes(in_srgb, removed_metadata)
+        del in_srgb
     return ProcessedImage.from_jpeg(
         encode(upright, RenditionFormat.JPEG),
         upright.size,
         find_dominant_colour(upright),
         hash_thumbnail(upright),
         removed_metadata,
+        notes,
     )
+
+
+def _name_notes(
+    in_srgb: Image.Image, removed_metadata: tuple[MetadataName, ...]
+) -> tuple[NoteName, ...]:
+    """Name what is shown otherwise than the file has it, in the order of NOTE_NAMES."""
+    applies: dict[NoteName, bool] = {
+        "transparency_flattened": is_transparent(in_srgb),
+        "animation_reduced": "animation" in removed_metadata,
+    }
+    return tuple(name for name, does_apply in applies.items() if does_apply)
 
 
 def _check_scans(content: Content, header: Header) -> None:

@@ -252,8 +252,9 @@ class Photo(Base):
     visibility: Mapped[Visibility] = mapped_column(String(10))
     content_type: Mapped[str] = mapped_column(String(100))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
-    # What the original carries and the master does not.
+    # What the original carries and the master does not; what else was changed on the way.
     removed_metadata: Mapped[list[str]] = mapped_column(ARRAY(String(20)))
+    notes: Mapped[list[str]] = mapped_column(ARRAY(String(30)), server_default="{}")
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
     owner: Mapped[User] = relationship(lazy="joined", innerjoin=True)

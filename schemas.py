@@ -17,7 +17,7 @@ from pydantic import (
 
 from credentials import check_new_name, fold, fold_name, normalize_name
 from models import LONGEST_FOLDED, Visibility
-from pictures import MetadataName, RenditionFormat
+from pictures import MetadataName, NoteName, RenditionFormat
 
 # Addresses are proven by a mail, not by their spelling:
 # those of an intranet or a test machine are fine.
@@ -163,12 +163,14 @@ class UserPrivate(UserPublic):
 class UserWithNewPicture(UserPrivate):
     """The answer to an upload.
 
-    `removed_metadata` names what the original carried and the picture does not.
+    `removed_metadata` names what the original carried and the picture does not, `notes` what else
+    was changed on the way.
     """
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     removed_metadata: tuple[MetadataName, ...] = ()
+    notes: tuple[NoteName, ...] = ()
 
 
 def _check_words(text: str) -> str:
@@ -253,6 +255,7 @@ class PhotoPublic(BaseModel):
     content_type: str
     size_bytes: int
     removed_metadata: list[MetadataName]
+    notes: list[NoteName]
     created_at: datetime
     thumbnails: list[ThumbnailShown]
     srcset: SourceSets

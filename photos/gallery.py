@@ -216,6 +216,7 @@ async def _store_files(
         "content_type": arrived.content_type,
         "size_bytes": arrived.size_bytes,
         "removed_metadata": list(picture.removed_metadata),
+        "notes": list(picture.notes),
     }
     return _Files(columns, [] if is_kept else [original.id])
 
@@ -229,7 +230,9 @@ async def _read_master(master: StoredFile) -> ProcessedImage:
     """Read a master back from its store, as a picture that can be stored anew."""
     content = await read_file(master)
     facts = {name: getattr(master, name) for name in FACTS if name != "size_bytes"}
-    return ProcessedImage(content=content, filename=make_filename(), removed_metadata=(), **facts)
+    return ProcessedImage(
+        content=content, filename=make_filename(), removed_metadata=(), notes=(), **facts
+    )
 
 
 async def read_locked(transaction: Transaction, photo: Photo) -> Row:

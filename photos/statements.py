@@ -12,7 +12,7 @@ _is_given = (Photo.id == bindparam("photo_id")) & (Photo.owner_id == bindparam("
 # What a photo says of itself beside its files.
 WORDS = ("filename", "caption", "alt", "visibility")
 # What it keeps of the file that was sent.
-_SENT = ("content_type", "size_bytes", "removed_metadata")
+_SENT = ("content_type", "size_bytes", "removed_metadata", "notes")
 _FILES = ("original_id", "master_id")
 
 INSERT_PHOTO = Statement(

@@ -14,7 +14,7 @@ from pictures.renditions import (
     RenditionFormat,
     resolve_rendition,
 )
-from pictures.values import Crop, MetadataName, ProcessedImage, make_filename
+from pictures.values import Crop, MetadataName, NoteName, ProcessedImage, make_filename
 
 __all__ = [
     "PICTURES_TAKEN",
@@ -23,6 +23,7 @@ __all__ = [
     "Fit",
     "ForeignRendition",
     "MetadataName",
+    "NoteName",
     "ProcessedImage",
     "Rendition",
     "RenditionFormat",

@@ -11,6 +11,7 @@ from PIL.ImageCms import ImageCmsProfile
 
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
+FULLY_OPAQUE = 255
 # A printer's profile has up to 2 MiB; one of a bigger file is ignored, not parsed.
 MAX_PROFILE_BYTES = 4 * 1024 * 1024
 
@@ -83,6 +84,14 @@ def _follow_profile(square: Image.Image, source: ImageCmsProfile) -> Image.Image
     )
     assert converted is not None  # it is None only when the picture is changed in place
     return converted
+
+
+def is_transparent(square: Image.Image) -> bool:
+    """Whether something shows through anywhere."""
+    if square.mode != "RGBA":
+        return False
+    opaque_pixels = square.getchannel("A").histogram()[FULLY_OPAQUE]
+    return opaque_pixels < square.width * square.height
 
 
 def lay_on_background(square: Image.Image, background: Colour) -> Image.Image:

@@ -115,6 +115,7 @@ def _make_pictures(content: Content, job: Job) -> list[_Part]:
         picture.dominant_colour,
         picture.thumbhash,
         picture.removed_metadata,
+        picture.notes,
     )
     return [(head, picture.content)]
 

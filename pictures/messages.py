@@ -22,10 +22,12 @@ from pictures.served_files import is_served_file
 from pictures.served_jpeg import count_most_bytes, is_served_jpeg
 from pictures.values import (
     METADATA_NAMES,
+    NOTE_NAMES,
     PICTURE_SIDE_PX,
     Crop,
     DeclaredSides,
     MetadataName,
+    NoteName,
     ProcessedImage,
 )
 
@@ -38,9 +40,9 @@ _READY = struct.Struct("!1sBQ")
 READY_BYTES = _READY.size
 _READY_MARK = b"!"
 # A mark; how many bytes of picture or sentence follow. Of a picture: its sides, the dominant
-# colour, a bit for each name of METADATA_NAMES, the ThumbHash; of a rendition: its sides. Of a
-# refusal: its code. This and the ThumbHash begin with their length.
-_HEAD = struct.Struct("!1sIHH3sH33p")
+# colour, a bit for each name of METADATA_NAMES and one for each of NOTE_NAMES, the ThumbHash; of a
+# rendition: its sides. Of a refusal: its code. This and the ThumbHash begin with their length.
+_HEAD = struct.Struct("!1sIHH3sHB33p")
 HEAD_BYTES = _HEAD.size
 _MADE_MARK = b"P"
 _RENDERED_MARK = b"T"
@@ -151,14 +153,15 @@ class Made:
     dominant_colour: str
     thumbhash: str
     removed_metadata: tuple[MetadataName, ...]
+    notes: tuple[NoteName, ...]
 
     def to_bytes(self) -> bytes:
-        bits = sum(1 << METADATA_NAMES.index(name) for name in self.removed_metadata)
+        removed = sum(1 << METADATA_NAMES.index(name) for name in self.removed_metadata)
+        notes = sum(1 << NOTE_NAMES.index(name) for name in self.notes)
         colour = bytes.fromhex(self.dominant_colour.removeprefix("#"))
         thumbhash = base64.b64decode(self.thumbhash)
-        return _HEAD.pack(
-            _MADE_MARK, self.jpeg_bytes, self.width_px, self.height_px, colour, bits, thumbhash
-        )
+        size = (self.width_px, self.height_px)
+        return _HEAD.pack(_MADE_MARK, self.jpeg_bytes, *size, colour, removed, notes, thumbhash)
 
     @property
     def following_bytes(self) -> int:
@@ -172,7 +175,7 @@ class Made:
         size = (self.width_px, self.height_px)
         _check(is_served_jpeg(jpeg, size))
         return ProcessedImage.from_jpeg(
-            jpeg, size, self.dominant_colour, self.thumbhash, self.removed_metadata
+            jpeg, size, self.dominant_colour, self.thumbhash, self.removed_metadata, self.notes
         )
 
 
@@ -185,7 +188,7 @@ class Rendered:
 
     def to_bytes(self) -> bytes:
         size = self.rendition.size
-        return _HEAD.pack(_RENDERED_MARK, self.following_bytes, *size, bytes(3), 0, b"")
+        return _HEAD.pack(_RENDERED_MARK, self.following_bytes, *size, bytes(3), 0, 0, b"")
 
     def finish(self, file: bytes) -> ProcessedImage:
         """Name and hash the file. Raises Nonsense when it is not what was asked for."""
@@ -202,7 +205,7 @@ class Refused:
 
     def to_bytes(self) -> bytes:
         code = self.code.encode()
-        return _HEAD.pack(_REFUSED_MARK, self.sentence_bytes, 0, 0, bytes(3), 0, code)
+        return _HEAD.pack(_REFUSED_MARK, self.sentence_bytes, 0, 0, bytes(3), 0, 0, code)
 
     @property
     def following_bytes(self) -> int:
@@ -233,7 +236,9 @@ def read_head(head: bytes, job: Job, pictures_before: int = 0) -> Made | Rendere
     if job.renditions and head[:1] == _RENDERED_MARK:
         return _read_rendered(head, job.renditions[pictures_before])
     try:
-        mark, following_bytes, width_px, height_px, colour, bits, text = _HEAD.unpack(head)
+        mark, following_bytes, width_px, height_px, colour, removed_bits, note_bits, text = (
+            _HEAD.unpack(head)
+        )
     except struct.error as err:
         raise Nonsense from err
     if mark == _REFUSED_MARK:
@@ -245,9 +250,10 @@ def read_head(head: bytes, job: Job, pictures_before: int = 0) -> Made | Rendere
     _check(mark == _MADE_MARK and not job.renditions and job.allows(size))
     _check(0 < following_bytes <= count_most_bytes(size))
     _check(len(text) in _THUMBHASH_BYTES)
-    removed = tuple(name for place, name in enumerate(METADATA_NAMES) if bits >> place & 1)
+    removed = tuple(name for place, name in enumerate(METADATA_NAMES) if removed_bits >> place & 1)
+    notes = tuple(name for place, name in enumerate(NOTE_NAMES) if note_bits >> place & 1)
     thumbhash = base64.b64encode(text).decode()
-    return Made(following_bytes, width_px, height_px, f"#{colour.hex()}", thumbhash, removed)
+    return Made(following_bytes, *size, f"#{colour.hex()}", thumbhash, removed, notes)
 
 
 def _read_rendered(head: bytes, rendition: Rendition) -> Rendered:

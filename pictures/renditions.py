@@ -85,6 +85,7 @@ class Rendition:
             dominant_colour="",
             thumbhash="",
             removed_metadata=(),
+            notes=(),
         )
 
 

@@ -43,6 +43,15 @@ MetadataName = Literal[
 ]
 METADATA_NAMES: tuple[MetadataName, ...] = get_args(MetadataName)
 
+# What is shown otherwise than the file has it.
+NoteName = Literal[
+    "cut_short",
+    "transparency_flattened",
+    "animation_reduced",
+    "tone_mapped",
+]
+NOTE_NAMES: tuple[NoteName, ...] = get_args(NoteName)
+
 
 @dataclass(frozen=True)
 class Header:
@@ -100,8 +109,8 @@ class ProcessedImage:
     """A finished picture.
 
     `sha256` is in hexadecimal; `filename` is random and was never used before. `dominant_colour` is
-    #rrggbb, `thumbhash` the hash in base64; `removed_metadata` names what the original carried. Of
-    a rendition these three are empty: its master has them.
+    #rrggbb, `thumbhash` the hash in base64; `removed_metadata` names what the original carried,
+    `notes` what else was changed. Of a rendition these four are empty: its master has them.
     """
 
     content: bytes
@@ -113,6 +122,7 @@ class ProcessedImage:
     dominant_colour: str
     thumbhash: str
     removed_metadata: tuple[MetadataName, ...]
+    notes: tuple[NoteName, ...]
 
     @classmethod
     def from_jpeg(
@@ -122,6 +132,7 @@ class ProcessedImage:
         dominant_colour: str,
         thumbhash: str,
         removed_metadata: tuple[MetadataName, ...],
+        notes: tuple[NoteName, ...],
     ) -> "ProcessedImage":
         """Name and hash what the image step made."""
         return cls(
@@ -134,6 +145,7 @@ class ProcessedImage:
             dominant_colour=dominant_colour,
             thumbhash=thumbhash,
             removed_metadata=removed_metadata,
+            notes=notes,
         )
 
 

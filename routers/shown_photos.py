@@ -42,6 +42,7 @@ class ShownPhotos:
             content_type=photo.content_type,
             size_bytes=photo.size_bytes,
             removed_metadata=photo.removed_metadata,
+            notes=photo.notes,
             created_at=photo.created_at,
             thumbnails=thumbnails,
             srcset=_write_srcset(thumbnails),

@@ -358,7 +358,9 @@ async def _finish_replacement(
             form.let_go()
         user = await files.replace_picture(backends, user_id, picture)
     answer = UserWithNewPicture.model_validate(user)
-    return answer.model_copy(update={"removed_metadata": picture.removed_metadata})
+    return answer.model_copy(
+        update={"removed_metadata": picture.removed_metadata, "notes": picture.notes}
+    )
 
 
 def _changes_address(update: UserUpdate, user: User) -> bool:

@@ -521,7 +521,7 @@ def test_a_file_is_held_to_the_cost_that_was_set_aside(obeying: DecoderPool) -> 
 
 # A picture that is one of ours, and another's that a decoder may have planted.
 OURS = image_utils.process_profile_image(PICTURE).content
-MADE = Made(len(OURS), 300, 300, "#102030", "A" * 32, ("exif",))
+MADE = Made(len(OURS), 300, 300, "#102030", "A" * 32, ("exif",), ())
 OTHER_SIDES = image_utils.make_master(PICTURE).content
 PLANTED = image_utils.process_profile_image(jpeg(32, 32)).content
 REFUSAL = Refused("broken_picture", 5).to_bytes()

@@ -429,5 +429,14 @@ def test_over_http_the_answer_names_what_was_removed_and_the_picture_has_none_of
     assert answer.status_code == 200, answer.text
     assert answer.json()["removed_metadata"] == list(FULL["JPEG full"][1])
     assert_clean(shared_service.get_picture(answer.json()["image_path"]).content)
+    assert answer.json()["notes"] == []
     answer = shared_service.patch_picture(account, made("PNG"), filename="plain.png")
     assert answer.json()["removed_metadata"] == []
+
+
+def test_over_http_the_answer_notes_what_is_shown_otherwise(
+    shared_service: Service, account: Account
+) -> None:
+    answer = shared_service.patch_picture(account, animated("PNG"), filename="film.png")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["notes"] == ["animation_reduced"]

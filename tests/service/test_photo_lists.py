@@ -113,6 +113,7 @@ def test_a_photo_is_described_as_a_page_needs_it(cast: Cast) -> None:
         "content_type": "image/heic",
         "size_bytes": len(ORIGINAL),
         "removed_metadata": ["exif", "gps"],
+        "notes": [],
         "sizes": {},
     }
     assert abs(datetime.now(UTC) - made_at) < timedelta(hours=1)

@@ -12,7 +12,7 @@ import pytest
 
 from config import MIB
 from storage import PART_BYTES
-from tests.support.pictures import encoded, jpeg, numbered, png_chunk
+from tests.support.pictures import encoded, jpeg, numbered, png_chunk, quarters
 from tests.support.services import (
     FORM,
     Account,
@@ -78,6 +78,21 @@ def test_a_photo_is_kept_as_it_was_sent_and_shown_by_its_master(
     wait_until(lambda: list_owned(shared_service, account) == BOTH, "original and renditions")
     with shared_service.client(account) as client:
         assert client.get(f"/photos/{photo['id']}").json()["url"] == photo["url"]
+
+
+def test_what_a_photo_shows_otherwise_than_its_original_is_noted(
+    shared_service: Service, account: Account
+) -> None:
+    half_clear = quarters(640, 480).convert("RGBA")
+    half_clear.putalpha(128)
+    photo = added(shared_service, account, encoded(half_clear, "PNG"))
+    assert photo["notes"] == ["transparency_flattened"]
+    path = f"/photos/{photo['id']}"
+    with shared_service.client(account) as client:
+        assert client.get(path).json()["notes"] == photo["notes"]
+        assert client.patch(path, json={"visibility": "private"}).json()["notes"] == photo["notes"]
+        replaced = client.patch(path, files={"file": ("a.jpg", LARGE)})
+        assert replaced.json()["notes"] == []
 
 
 @pytest.mark.parametrize("size_bytes", [PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 2 * PART_BYTES])

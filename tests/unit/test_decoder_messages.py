@@ -23,10 +23,11 @@ from pictures.messages import (
 )
 from pictures.renditions import Fit, Rendition, RenditionFormat
 from pictures.served_jpeg import count_most_bytes
-from pictures.values import METADATA_NAMES, THUMBNAIL_SIDE_PX, DeclaredSides
+from pictures.values import METADATA_NAMES, NOTE_NAMES, THUMBNAIL_SIDE_PX, DeclaredSides
 
 JOB = Job(5, 6, 0.5, None, 7, 8)
-MADE = Made(1234, 300, 300, "#0a1b2c", "3OcRJYB4d3h/iIeHeEh3eIhw+j2w", ("exif", "gps"))
+THUMBHASH = "3OcRJYB4d3h/iIeHeEh3eIhw+j2w"
+MADE = Made(1234, 300, 300, "#0a1b2c", THUMBHASH, ("exif", "gps"), ("tone_mapped",))
 RENDITIONS = (
     Rendition(160, 107, Fit.INSIDE, RenditionFormat.WEBP),
     Rendition(64, 64, Fit.COVER, RenditionFormat.AVIF),
@@ -35,12 +36,13 @@ RENDITIONS = (
 RENDERING = dataclasses.replace(JOB, renditions=RENDITIONS)
 RENDERED = Rendered(RENDITIONS[1], 1234)
 # Where the parts of a head stand: the mark, the length of what follows, the sides, the colour, the
-# names of metadata, the length of the hash or code, and that itself.
+# names of metadata, the notes, the length of the hash or code, and that itself.
 FOLLOWING = slice(1, 5)
 WIDTH = 5
 HEIGHT = 7
-TEXT_LENGTH = 14
-TEXT = 15
+NOTES = 14
+TEXT_LENGTH = 15
+TEXT = 16
 REFUSALS: list[DarkroomError] = [
     errors.BrokenPicture(),
     errors.UndecodablePicture(),
@@ -90,8 +92,10 @@ def test_another_first_word_is_not_taken(said: bytes) -> None:
 def test_the_head_of_a_picture_is_read_as_it_was_written() -> None:
     assert len(MADE.to_bytes()) == HEAD_BYTES
     assert read_head(MADE.to_bytes(), JOB) == MADE
-    everything = dataclasses.replace(MADE, removed_metadata=METADATA_NAMES)
+    everything = dataclasses.replace(MADE, removed_metadata=METADATA_NAMES, notes=NOTE_NAMES)
     assert read_head(everything.to_bytes(), JOB) == everything
+    nothing = dataclasses.replace(MADE, removed_metadata=(), notes=())
+    assert read_head(nothing.to_bytes(), JOB) == nothing
 
 
 def put(head: bytes, place: slice | int, said: bytes) -> bytes:
@@ -117,8 +121,9 @@ LIES_ABOUT_RENDITIONS = {
         Rendered(RENDITIONS[1], count_most_bytes((64, 64)) + 1).to_bytes(),
         1,
     ),
-    "a colour": (put(RENDERED.to_bytes(), TEXT_LENGTH - 5, b"\1"), 1),
-    "names of metadata": (put(RENDERED.to_bytes(), TEXT_LENGTH - 1, b"\1"), 1),
+    "a colour": (put(RENDERED.to_bytes(), NOTES - 5, b"\1"), 1),
+    "names of metadata": (put(RENDERED.to_bytes(), NOTES - 1, b"\1"), 1),
+    "notes": (put(RENDERED.to_bytes(), NOTES, b"\1"), 1),
     "a hash": (put(RENDERED.to_bytes(), TEXT_LENGTH, b"\1a"), 1),
     "text that has no length": (put(RENDERED.to_bytes(), TEXT, b"a"), 1),
     "half a head": (RENDERED.to_bytes()[:20], 1),
