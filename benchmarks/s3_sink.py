@@ -1,6 +1,6 @@
 """An S3 server that is never what a benchmark waits for: it looks at no byte and keeps the first.
 
-It knows just what streaming asks for: PUT, GET and DELETE of an object, and an upload in parts. Of
+It knows just what streaming asks for: PUT, GET and DELETE of objects, and an upload in parts. Of
 what is longer than KEPT_BYTES the rest reads as zeros, as padding does.
 """
 
@@ -15,6 +15,7 @@ from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 from benchmarks.load import Pipe
+from tests.support.s3_messages import render_deleted
 from tests.support.web import QuietServer
 
 # A whole photo, in front of its padding.
@@ -23,6 +24,7 @@ BUCKET = "sink"
 PIECE_BYTES = 1024 * 1024
 _ZEROS = bytes(PIECE_BYTES)
 _PART = re.compile(rb"<PartNumber>(\d+)</PartNumber>")
+_LISTED_KEY = re.compile(rb"<Key>([^<]*)</Key>")
 _RECEIPT = '"a-receipt"'
 
 
@@ -93,6 +95,12 @@ class _Handler(BaseHTTPRequestHandler):
         asked = self._read_query()
         body = self._read_body(KEPT_BYTES)
         sink = self.server.sink
+        if "delete" in asked:
+            keys = [key.decode() for key in _LISTED_KEY.findall(body.begin)]
+            for key in keys:
+                sink.objects.pop(key, None)
+            self._answer(render_deleted(keys))
+            return
         if "uploads" in asked:
             upload_id = str(next(sink.numbers))
             sink.parts[upload_id] = {}

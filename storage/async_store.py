@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import BinaryIO, TypeVar
 
 from concurrency import ThreadSlots
-from errors import OutOfDescriptors, StoreUnavailable
+from errors import DarkroomError, OutOfDescriptors, StoreError, StoreUnavailable
 from storage.contract import FoundObject, OpenObject, Store
 
 logger = logging.getLogger(__name__)
@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 STORE_DEADLINE_SECONDS = 20.0
 # What S3 lists at once, so that each batch of a listing is one request.
 LISTING_BATCH = 1000
+# Of STORE_THREADS, for batches of one deletion of many: the other half is left to uploads.
+DELETING_THREADS = 8
 
 Result = TypeVar("Result")
 
@@ -65,8 +67,44 @@ class AsyncStore:
         while batch := await self._call(lambda: list(itertools.islice(listing, LISTING_BATCH))):
             yield batch
 
-    async def delete(self, key: str) -> None:
-        await self._call(functools.partial(self._store.delete, key))
+    @property
+    def keeps_versions(self) -> bool:
+        """Whether the store has answered a deletion so that it keeps what was deleted."""
+        return self._store.keeps_versions
+
+    async def delete(self, key: str, erases: bool = False) -> None:
+        await self._call(functools.partial(self._store.delete, key, erases))
+
+    async def delete_many(
+        self, keys: Sequence[str], erases: bool = False
+    ) -> dict[str, DarkroomError]:
+        """Remove any number of objects, in batches that fit into the deadline.
+
+        Returns why for each key that could not be removed. Raises StoreError when every batch
+        failed as a whole.
+        """
+        size = self._store.batch_size(erases)
+        batches = [keys[start : start + size] for start in range(0, len(keys), size)]
+        turns = asyncio.Semaphore(DELETING_THREADS)
+
+        async def delete(batch: Sequence[str]) -> dict[str, DarkroomError]:
+            async with turns:
+                return await self._call(functools.partial(self._store.delete_many, batch, erases))
+
+        outcomes = await asyncio.gather(*map(delete, batches), return_exceptions=True)
+        errors: dict[str, DarkroomError] = {}
+        failures: list[StoreError] = []
+        for batch, outcome in zip(batches, outcomes, strict=True):
+            if isinstance(outcome, StoreError):
+                failures.append(outcome)
+                errors |= dict.fromkeys(batch, outcome)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                errors |= outcome
+        if failures and len(failures) == len(batches):
+            raise failures[0]
+        return errors
 
     async def begin_upload(self, key: str, content_type: str) -> str:
         return await self._call(functools.partial(self._store.begin_upload, key, content_type))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Protocol
 
-from errors import ObjectNotFound
+from errors import DarkroomError, ObjectNotFound
 
 # Calls to one store at once. The pool has as many threads more for each store, so
 # that one that hangs takes none from pictures, passwords and the other stores.
@@ -23,6 +23,9 @@ LONGEST_KEY = 255
 # Every part of an upload but the last has exactly this length: the least that
 # S3 takes, so that whoever streams holds no more of a file than it has to.
 PART_BYTES = 5 * 1024 * 1024
+# What S3 deletes by one call. On disk as many take a second at most: each is a name that goes, and
+# the folder is synced once for all of them.
+DELETED_AT_ONCE = 1000
 # How an object may be cached: a key is never reused, so what lies under it never changes.
 CACHE_CONTROL = "public, max-age=31536000, immutable"
 
@@ -76,8 +79,29 @@ class Store(Protocol):
     def exists(self, key: str) -> bool:
         """Tell whether there is an object under this very key."""
 
-    def delete(self, key: str) -> None:
-        """Remove durably; what is not there is fine."""
+    @property
+    def keeps_versions(self) -> bool:
+        """Whether a deletion was answered so that the store keeps what was deleted."""
+
+    def delete(self, key: str, erases: bool = False) -> None:
+        """Remove durably; what is not there is fine.
+
+        With `erases` also what a store that keeps versions has of it, where we may.
+        """
+
+    def delete_many(self, keys: Sequence[str], erases: bool = False) -> dict[str, DarkroomError]:
+        """Remove up to `batch_size` objects durably; what is not there is fine.
+
+        Returns why for each key that could not be removed: a StoreError, or ObjectNotFound for one
+        that is none of ours. Empty, all are gone. Raises StoreError when the store as a whole
+        failed, which may have removed any of them.
+        """
+
+    def batch_size(self, erases: bool = False) -> int:
+        """Tell of how many keys a call of `delete_many` fits into its deadline.
+
+        DELETED_AT_ONCE, or fewer where the store has to be asked for each of them.
+        """
 
     def url(self, key: str) -> str:
         """Name the public URL that a browser loads; asks nobody."""

@@ -24,7 +24,7 @@ from errors import (
     StoreUnavailable,
 )
 from storage.content_types import find_type
-from storage.contract import FoundObject, OpenObject, check_key
+from storage.contract import DELETED_AT_ONCE, FoundObject, OpenObject, check_key
 from storage.drafts import (
     DRAFTS,
     check_parts,
@@ -43,6 +43,7 @@ class LocalStore:
     """Objects below `root`, served by this service at /media."""
 
     bucket = ""
+    keeps_versions = False
 
     def __init__(self, root: Path, signer: LinkSigner, public_url: str = "") -> None:
         """Keep objects below `root`; `public_url` comes before the paths of this service."""
@@ -86,19 +87,48 @@ class LocalStore:
             return False
         return stat.S_ISREG(found.st_mode)
 
-    def delete(self, key: str) -> None:
-        path, name = _split(key)
-        with _translate_errors():
-            if not self._root.is_dir():
-                raise StoreUnavailable  # a disk that is not mounted: what it holds is not gone
-            with (
-                suppress(FileNotFoundError, NotADirectoryError),
-                self._folders.open(*path) as folder,
-            ):
-                _unlink_file(name, folder)
-                faults.reached("after_unlink")
-                # Also when the file is gone: an earlier unlink may not be on disk yet.
-                os.fsync(folder)
+    def delete(self, key: str, erases: bool = False) -> None:
+        errors = self.delete_many([key])
+        if errors:
+            raise errors[key]
+
+    def delete_many(self, keys: Sequence[str], erases: bool = False) -> dict[str, DarkroomError]:
+        if not self._root.is_dir():
+            raise StoreUnavailable  # a disk that is not mounted: what it holds is not gone
+        errors: dict[str, DarkroomError] = {}
+        folders: dict[tuple[str, ...], list[str]] = {}
+        for key in keys:
+            try:
+                path, _ = _split(key)
+                folders.setdefault(tuple(path), []).append(key)
+            except ObjectNotFound as err:
+                errors[key] = err
+        for found in folders.values():
+            try:
+                with _translate_errors():
+                    errors |= self._delete_in_one_folder(found)
+            except DarkroomError as err:
+                errors |= dict.fromkeys(found, err)
+        return errors
+
+    def batch_size(self, erases: bool = False) -> int:
+        return DELETED_AT_ONCE
+
+    def _delete_in_one_folder(self, keys: Sequence[str]) -> dict[str, DarkroomError]:
+        errors: dict[str, DarkroomError] = {}
+        path, _ = _split(keys[0])
+        with suppress(FileNotFoundError, NotADirectoryError), self._folders.open(*path) as folder:
+            for key in keys:
+                _, name = _split(key)
+                try:
+                    with _translate_errors():
+                        _unlink_file(name, folder)
+                except DarkroomError as err:
+                    errors[key] = err
+            faults.reached("after_unlink")
+            # Also when no file was there: an earlier unlink may not be on disk yet.
+            os.fsync(folder)
+        return errors
 
     def url(self, key: str) -> str:
         return f"{self._public_url}/media/{key}"

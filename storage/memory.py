@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Lock
 
-from errors import ObjectExists, ObjectNotFound, StoreUnavailable
-from storage.contract import FoundObject, OpenObject, check_key
+from errors import DarkroomError, ObjectExists, ObjectNotFound, StoreUnavailable
+from storage.contract import DELETED_AT_ONCE, FoundObject, OpenObject, check_key
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class _Upload:
 
 class MemoryStore:
     """Objects in a dictionary, one for each bucket of the same service."""
+
+    keeps_versions = False
 
     def __init__(
         self, bucket: str = "memory", buckets: dict[str, dict[str, _Object]] | None = None
@@ -57,8 +59,20 @@ class MemoryStore:
     def exists(self, key: str) -> bool:
         return check_key(key) in self._objects
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, erases: bool = False) -> None:
         self._objects.pop(check_key(key), None)
+
+    def delete_many(self, keys: Sequence[str], erases: bool = False) -> dict[str, DarkroomError]:
+        errors: dict[str, DarkroomError] = {}
+        for key in keys:
+            try:
+                self.delete(key, erases)
+            except DarkroomError as err:
+                errors[key] = err
+        return errors
+
+    def batch_size(self, erases: bool = False) -> int:
+        return DELETED_AT_ONCE
 
     def url(self, key: str) -> str:
         return f"memory://{self.bucket}/{key}"

@@ -15,9 +15,9 @@ import boto3
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError
 
-from errors import ObjectNotFound, StartupError, StoreRefused
+from errors import DarkroomError, ObjectNotFound, StartupError
 from locations import StoreSettings
 from storage.contract import (
     CACHE_CONTROL,
@@ -26,8 +26,9 @@ from storage.contract import (
     OpenObject,
     check_key,
 )
-from storage.s3_answers import CreateOnly, read_code, translate_errors, translate_writing_errors
+from storage.s3_answers import CreateOnly, translate_errors, translate_writing_errors
 from storage.s3_checksums import encode_checksum, sign_checksums
+from storage.s3_deletions import S3Deletions, send_content_md5
 from storage.s3_uploads import S3Uploads
 
 if TYPE_CHECKING:
@@ -82,7 +83,9 @@ class S3Store:
         self._client.meta.events.register("before-call.s3.HeadBucket", cast(Any, _refuse))
         sends_checksums = settings.checksums == "when_supported"
         sign_checksums(self._client, sends_checksums)
+        send_content_md5(self._client)
         self._uploads = S3Uploads(self._client, self.bucket, sends_checksums)
+        self._deletions = S3Deletions(self._client, self.bucket)
 
     def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
         request: PutObjectRequestTypeDef = {
@@ -112,16 +115,18 @@ class S3Store:
             return False
         return True
 
-    def delete(self, key: str) -> None:
-        try:
-            with translate_errors():
-                self._client.delete_object(Bucket=self.bucket, Key=check_key(key))
-        except ObjectNotFound as err:
-            # AWS says nothing when the key is not there; some
-            # services say so. Any other 404 is another web server's.
-            cause = err.__cause__
-            if isinstance(cause, ClientError) and read_code(cause) != "NoSuchKey":
-                raise StoreRefused from cause
+    @property
+    def keeps_versions(self) -> bool:
+        return self._deletions.keeps_versions
+
+    def delete(self, key: str, erases: bool = False) -> None:
+        self._deletions.delete(key, erases)
+
+    def delete_many(self, keys: Sequence[str], erases: bool = False) -> dict[str, DarkroomError]:
+        return self._deletions.delete_many(keys, erases)
+
+    def batch_size(self, erases: bool = False) -> int:
+        return self._deletions.batch_size(erases)
 
     def url(self, key: str) -> str:
         settings = self._settings
@@ -187,6 +192,7 @@ class S3Store:
         other.bucket = bucket
         other._settings = settings
         other._uploads = self._uploads.in_bucket(bucket)
+        other._deletions = self._deletions.in_bucket(bucket)
         return other
 
 

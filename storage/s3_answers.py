@@ -15,7 +15,7 @@ from botocore.exceptions import (
 )
 from urllib3.exceptions import HTTPError
 
-from errors import ObjectExists, ObjectNotFound, StoreRefused, StoreUnavailable
+from errors import DarkroomError, ObjectExists, ObjectNotFound, StoreRefused, StoreUnavailable
 
 # Refusals with a 4xx status that another attempt can
 # cure: bytes that were lost or changed on their way.
@@ -27,6 +27,8 @@ _PASSING_CODES = {
     "InvalidPart",
     "RequestTimeTooSkewed",
 }
+# Of the errors that single objects had in a deletion of many, the ones that pass by themselves.
+_PASSING_OF_ONE = {"InternalError", "SlowDown", "ServiceUnavailable", "OperationAborted"}
 
 Answer = TypeVar("Answer")
 
@@ -72,6 +74,19 @@ def translate_writing_errors() -> Iterator[None]:
 def read_code(err: ClientError) -> str:
     """Return the code of an error, '' for one that is not of S3."""
     return err.response.get("Error", {}).get("Code", "")
+
+
+def find_code(err: DarkroomError) -> str:
+    """Return the code of the service's error behind one of ours, '' where there is none."""
+    cause = err.__cause__
+    return read_code(cause) if isinstance(cause, ClientError) else ""
+
+
+def make_error(code: str, message: str) -> DarkroomError:
+    """Make the error that a service had with one of many objects, caused by what it said."""
+    error = StoreUnavailable() if code in _PASSING_OF_ONE else StoreRefused()
+    error.__cause__ = ClientError({"Error": {"Code": code, "Message": message}}, "DeleteObjects")
+    return error
 
 
 def require(receipt: str | None) -> str:

@@ -74,9 +74,9 @@ class GatedStore(MemoryStore):
         self.opened.append(NotedStream(found.stream.read()))
         return dataclasses.replace(found, stream=self.opened[-1])
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, erases: bool = False) -> None:
         self._wait()
-        super().delete(key)
+        super().delete(key, erases)
 
     def remove_leftovers(self, older_than_seconds: float) -> None:
         self._wait()

@@ -172,12 +172,62 @@ def test_a_deletion_is_on_disk_when_it_returns_even_if_an_earlier_one_was_cut_of
     assert Step("fsync folder", folder) in steps
 
 
+def test_a_folder_is_synced_once_for_all_that_is_deleted_in_it(
+    store: LocalStore, media: Path, steps: list[Step]
+) -> None:
+    together = [KEY, "profile_pics/second.jpg", "originals/third.jpg"]
+    for key in together:
+        put(store, key)
+    files = [(media / key).stat().st_ino for key in together]
+    folders = [(media / name).stat().st_ino for name in ("profile_pics", "originals")]
+    steps.clear()
+    assert store.delete_many(together) == {}
+    assert steps == [
+        Step("unlink", files[0]),
+        Step("unlink", files[1]),
+        Step("fsync folder", folders[0]),
+        Step("unlink", files[2]),
+        Step("fsync folder", folders[1]),
+    ]
+
+
+def test_what_cannot_be_deleted_holds_up_nothing_else(
+    store: LocalStore, media: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store)
+    put(store, "profile_pics/second.jpg")
+    put(store, "originals/third.jpg")
+    unlink = os.unlink
+    fsync = os.fsync
+
+    def fail_for_second(name: str, **more: int) -> None:
+        if name == "second.jpg":
+            raise OSError(errno.EPERM, "immutable")
+        unlink(name, **more)
+
+    def fail_for_originals(descriptor: int) -> None:
+        if os.fstat(descriptor).st_ino == (media / "originals").stat().st_ino:
+            raise OSError(errno.EIO, "broken")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "unlink", fail_for_second)
+    monkeypatch.setattr(os, "fsync", fail_for_originals)
+    errors = store.delete_many([KEY, "profile_pics/second.jpg", "originals/third.jpg"])
+    assert {key: type(error) for key, error in errors.items()} == {
+        "profile_pics/second.jpg": StoreUnavailable,
+        "originals/third.jpg": StoreUnavailable,
+    }
+    assert not (media / KEY).exists()
+
+
 def test_a_deletion_while_the_folder_is_missing_is_not_done(store: LocalStore, media: Path) -> None:
     """As when its disk is not mounted for a while: what lies there would become an orphan."""
     put(store)
     media.rename(media.with_name("elsewhere"))
     with pytest.raises(StoreUnavailable):
         store.delete(KEY)
+    with pytest.raises(StoreUnavailable):
+        store.delete_many([KEY])
     media.with_name("elsewhere").rename(media)
     store.delete(KEY)
     assert not (media / KEY).exists()

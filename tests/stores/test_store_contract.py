@@ -15,7 +15,7 @@ from config import MIB
 from errors import DarkroomError, ObjectExists, ObjectNotFound, StoreError
 from locations import StoreSettings
 from storage import LinkSigner, OpenObject, Store
-from storage.contract import PART_BYTES
+from storage.contract import DELETED_AT_ONCE, PART_BYTES
 from storage.local import LocalStore
 from storage.memory import MemoryStore
 from storage.s3 import S3Store
@@ -191,6 +191,46 @@ def test_deleting_twice_and_deleting_what_never_was_are_fine(store: Store) -> No
     store.delete(KEY)
     store.delete(KEY)
     assert keys(store, "") == ["profile_pics/kept.jpg"]
+
+
+def test_many_are_deleted_together_and_all_others_stay(store: Store) -> None:
+    deleted = [f"profile_pics/{number}.jpg" for number in range(5)] + ["originals/deep/1.jpg"]
+    kept = ["profile_pics/1.jpg2", "profile_pics/kept.jpg"]
+    for key in [*deleted, *kept]:
+        put(store, key)
+    missing = ["profile_pics/never.jpg", "no_folder/never.jpg"]
+    assert store.delete_many([*deleted, *missing, deleted[0]]) == {}
+    assert keys(store, "") == kept
+    assert store.delete_many(deleted) == {}
+    assert store.delete_many([]) == {}
+    assert keys(store, "") == kept
+
+
+def test_a_thousand_are_deleted_together(store: Store) -> None:
+    put(store, "many/last.jpg")
+    several = [f"many/{number}.jpg" for number in range(DELETED_AT_ONCE - 1)]
+    assert store.batch_size() == DELETED_AT_ONCE
+    assert store.delete_many([*several, "many/last.jpg"]) == {}
+    assert keys(store, "") == []
+
+
+def test_of_many_keys_only_those_that_are_not_ours_are_refused(store: Store) -> None:
+    put(store, KEY)
+    errors = store.delete_many(["../secret", KEY, "profile_pics/.hidden"])
+    assert {key: type(error) for key, error in errors.items()} == {
+        "../secret": ObjectNotFound,
+        "profile_pics/.hidden": ObjectNotFound,
+    }
+    assert not store.exists(KEY)
+
+
+def test_erasing_deletes_too(store: Store) -> None:
+    for key in (KEY, "profile_pics/second.jpg", "profile_pics/third.jpg"):
+        put(store, key)
+    store.delete(KEY, erases=True)
+    assert store.delete_many(["profile_pics/second.jpg", KEY], erases=True) == {}
+    assert keys(store, "") == ["profile_pics/third.jpg"]
+    assert not store.keeps_versions
 
 
 def test_a_listing_holds_exactly_the_keys_that_start_with_the_prefix(store: Store) -> None:
@@ -591,6 +631,7 @@ def test_a_bucket_that_is_not_there_is_a_refusal_and_not_an_empty_store(store: S
         lambda: put(missing, KEY),
         lambda: missing.open(KEY),
         lambda: missing.delete(KEY),
+        lambda: missing.delete_many([KEY]),
         lambda: keys(missing, ""),
         lambda: missing.begin_upload(KEY, "image/jpeg"),
         lambda: put_part(missing, "an-id", 1),

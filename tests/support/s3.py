@@ -1,8 +1,8 @@
 """The tests' S3 server: keeps objects itself or passes on to a real one, and fails as it is told.
 
 A fault comes by plan (the nth request of a method), at a rate, always, or by a script of whole
-answers. It holds just enough of S3 for PUT and DELETE; what else is asked needs a script, or a
-real server behind it.
+answers. It holds just enough of S3 for PUT and DELETE, also of many objects in one call; what else
+is asked needs a script, or a real server behind it.
 """
 
 import http.client
@@ -18,7 +18,16 @@ from urllib.parse import urlsplit
 
 from tests.support.connections import reset_when_closed
 from tests.support.orders import Order, take_due
-from tests.support.s3_messages import OF_THE_HOP, Answer, Request, key_of, render, render_error
+from tests.support.s3_messages import (
+    OF_THE_HOP,
+    Answer,
+    Request,
+    is_of_many,
+    key_of,
+    render,
+    render_deleted,
+    render_error,
+)
 from tests.support.web import QuietServer
 
 # ok: done and answered · 500, 503, 403: refused · reset: not done, reset after half of the body was
@@ -92,8 +101,16 @@ class FakeS3:
             self._script = list(script)
 
     def keys(self, method: str) -> list[str]:
-        """The keys of all requests of this method, in their order."""
-        return [request.key for request in list(self.requests) if request.method == method]
+        """The keys of all requests of this method, in their order.
+
+        A deletion of many objects counts as one DELETE of each.
+        """
+        found = [
+            request
+            for request in list(self.requests)
+            if request.method == method or (method == "DELETE" and request.is_deletion)
+        ]
+        return [key for request in found for key in request.keys]
 
     def settings(self) -> dict[str, str]:
         """The settings of a service that keeps its objects here."""
@@ -126,8 +143,11 @@ class FakeS3:
             return self._script[0] if self._script else None
 
     def take_order(self, method: str, key: str) -> Order:
-        """What this request meets; one that is not for an object meets nothing."""
-        if not key:
+        """What this request meets; one that is not for an object meets nothing.
+
+        A deletion of many objects is one request by DELETE.
+        """
+        if not key and method != "DELETE":
             return Order(method, "ok")
         with self._lock:
             order = take_due(self._orders, lambda planned: planned == method)
@@ -148,6 +168,10 @@ class FakeS3:
         if request.method == "DELETE":
             self.objects.pop(request.key, None)
             return render(204, [], b"")
+        if request.is_deletion:
+            for key in request.keys:
+                self.objects.pop(key, None)
+            return render(200, [], render_deleted(request.keys))
         return render(501, [], render_error("NotImplemented"))
 
     def pass_on(self, request: Request) -> bytes:
@@ -201,7 +225,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif scripted is not None:
             self._meet(Order(self.command, scripted))
         else:
-            self._meet(s3.take_order(self.command, key_of(self.path)))
+            is_deletion = self.command == "POST" and is_of_many(self.path)
+            method = "DELETE" if is_deletion else self.command
+            self._meet(s3.take_order(method, key_of(self.path)))
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_OPTIONS = _respond
 

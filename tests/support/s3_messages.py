@@ -1,6 +1,8 @@
 """What goes over the wire between a client and an S3 server: requests, answers, errors."""
 
 import http.client
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 # Headers that are about one connection and not about what goes over it.
@@ -13,6 +15,8 @@ OF_THE_HOP = {
     "content-length",
     "expect",
 }
+
+_LISTED_KEY = re.compile(rb"<Key>([^<]*)</Key>")
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,18 @@ class Request:
     @property
     def key(self) -> str:
         return key_of(self.path)
+
+    @property
+    def is_deletion(self) -> bool:
+        """Whether objects are to be deleted: one, or many in one call."""
+        return self.method == "DELETE" or (self.method == "POST" and is_of_many(self.path))
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of all objects that it is about."""
+        if self.method == "POST" and is_of_many(self.path):
+            return [key.decode() for key in _LISTED_KEY.findall(self.body)]
+        return [self.key]
 
 
 @dataclass
@@ -56,6 +72,17 @@ class Answer:
 def key_of(path: str) -> str:
     """The key of a request's path, as it stands there; '' for one of a bucket."""
     return path.partition("?")[0].strip("/").partition("/")[2]
+
+
+def is_of_many(path: str) -> bool:
+    """Whether a POST to this path is a deletion of many objects."""
+    return path.partition("?")[2].split("&")[0] == "delete"
+
+
+def render_deleted(keys: Iterable[str]) -> bytes:
+    """The body of an answer to a deletion of many, all of which are gone."""
+    deleted = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)
+    return f"<?xml version='1.0'?><DeleteResult>{deleted}</DeleteResult>".encode()
 
 
 def render_error(code: str) -> bytes:

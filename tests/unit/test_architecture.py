@@ -85,6 +85,7 @@ FENCES: dict[str, set[str]] = {
     "mypy_boto3_s3": {
         "storage/s3.py",
         "storage/s3_checksums.py",
+        "storage/s3_deletions.py",
         "storage/s3_uploads.py",
         "check_s3.py",
     },

@@ -18,7 +18,9 @@ IMPORTS = {
     *("jinja2", "mako", "ldap3", "code", "codeop", "runpy", "telnetlib", "ftplib"),
 }
 BUILTINS = {"eval", "exec", "compile", "__import__"}
-METHODS = {"system", "popen", "md5", "sha1", "mktemp"}
+METHODS = {"system", "popen", "mktemp"}
+# Where they protect nothing, but are what a service asks for, they say so.
+BROKEN_HASHES = {"md5", "sha1"}
 
 
 def find_dangers(code: str) -> list[str]:
@@ -41,6 +43,9 @@ def find_dangerous_call(call: ast.Call) -> list[str]:
     if isinstance(called, ast.Name) and called.id in BUILTINS:
         found.append(called.id)
     if isinstance(called, ast.Attribute) and called.attr in METHODS:
+        found.append(called.attr)
+    says_what_for = "usedforsecurity" in {keyword.arg for keyword in call.keywords}
+    if isinstance(called, ast.Attribute) and called.attr in BROKEN_HASHES and not says_what_for:
         found.append(called.attr)
     for keyword in call.keywords:
         is_false = isinstance(keyword.value, ast.Constant) and not keyword.value.value
@@ -68,6 +73,7 @@ def test_no_module_runs_text() -> None:
         ("eval('1')", ["eval"]),
         ("os.system('ls')", ["system"]),
         ("hashlib.md5(b'')", ["md5"]),
+        ("hashlib.md5(b'', usedforsecurity=False)", []),
         ("subprocess.run('ls', shell=True)", ["shell"]),
         ("subprocess.run(['ls'], shell=False)", []),
         ("text(f'SELECT {name}')", ["text"]),
