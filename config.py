@@ -44,7 +44,7 @@ from locations import (
     refuse_other_data,
     refuse_relative_data,
 )
-from postgres import parse_postgres_url
+from postgres import make_driver_options, parse_postgres_url, read_connection_limit
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -207,7 +207,9 @@ class Settings(BaseSettings):
     def _use_asyncpg(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        return parse_postgres_url(value).render_as_string(hide_password=False)
+        url = parse_postgres_url(value).render_as_string(hide_password=False)
+        make_driver_options(url)  # for the files that it names
+        return url
 
     @model_validator(mode="after")
     def _check_whole(self) -> Self:
@@ -223,6 +225,7 @@ class Settings(BaseSettings):
                 production.refuse_plaintext(self.database_url, self.stores())
             self._listen_where_ports_are_assigned()
         self._check_s3()
+        self._fit_pool()
         self._fit_upload_budget()
         self._check_store_names()
         return self
@@ -243,6 +246,12 @@ class Settings(BaseSettings):
             raise ValueError(
                 "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY belong together: set both or neither"
             )
+
+    def _fit_pool(self) -> None:
+        """Open no more connections than the URL allows, by Prisma's word `connection_limit`."""
+        limit = read_connection_limit(self.database_url) if self.database_url else None
+        if limit is not None:
+            self.database_pool_size = min(self.database_pool_size, limit)
 
     def _fit_upload_budget(self) -> None:
         if self.upload_budget_bytes == UPLOAD_BUDGET_BYTES:

@@ -30,7 +30,7 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import NullPool
 
 from errors import DatabaseUnavailable, OutcomeUnknown, StartupError
-from postgres import explain_refusal
+from postgres import explain_refusal, make_driver_options, parse_postgres_url
 
 logger = logging.getLogger(__name__)
 
@@ -157,17 +157,20 @@ class Database:
     def __init__(
         self, url: str, pool_size: int, session_info: Mapping[str, object] | None = None
     ) -> None:
+        bare_url, options = make_driver_options(url)
+        server_settings = {"application_name": "darkroom", **options.pop("server_settings", {})}
         self._engine = create_async_engine(
-            url,
+            bare_url,
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=POOL_TIMEOUT_SECONDS,
             # They are names, addresses and hashes, and have no place in a log.
             hide_parameters=True,
             connect_args={
+                **options,
                 "timeout": CONNECT_TIMEOUT_SECONDS,
                 "command_timeout": COMMAND_TIMEOUT_SECONDS,
-                "server_settings": {"application_name": "darkroom"},
+                "server_settings": server_settings,
                 "connection_class": DatabaseConnection,
             },
         )
@@ -338,16 +341,16 @@ async def migrate(url: str) -> None:
     """
     # An engine of its own: to wait for another's migration, or
     # to change a large table, may take longer than a request.
-    engine = create_async_engine(
-        url, poolclass=NullPool, connect_args={"timeout": CONNECT_TIMEOUT_SECONDS}
-    )
+    bare_url, options = make_driver_options(url)
+    options["timeout"] = CONNECT_TIMEOUT_SECONDS
+    engine = create_async_engine(bare_url, poolclass=NullPool, connect_args=options)
     try:
         async with engine.connect() as connection:
             await connection.run_sync(_upgrade)
     except CommandError as err:
         raise StartupError(str(err)) from err  # in the words of alembic/env.py
     except (DBAPIError, asyncpg.PostgresError, *_LOST) as err:
-        raise StartupError(explain_refusal(err, engine.url)) from err
+        raise StartupError(explain_refusal(err, parse_postgres_url(url))) from err
 
 
 def _upgrade(connection: Connection) -> None:

@@ -4,7 +4,6 @@ Each refusal is a ValueError with a sentence for the operator, without a part of
 """
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -14,15 +13,12 @@ from sqlalchemy.engine import URL, make_url
 
 import faults
 from locations import SHORTEST_SECRET, StoreSettings
+from postgres import ENCRYPTED_MODES, read_hosts
 
 MEANT = "With ENVIRONMENT=production"
 # NIST SP 800-63B wants a login by a password alone again after 30 days at the latest. Whoever finds
 # a token has the account for as long, unless its owner ends all of them.
 LONGEST_TOKEN_MINUTES = 30 * 24 * 60
-# Those of libpq that never go on without TLS; asyncpg's own default, prefer, does.
-ENCRYPTED_MODES = {"require", "verify-ca", "verify-full"}
-# Of one host among several; an address of IPv6 has more colons.
-_WITH_PORT = re.compile(r"([^:]+):[0-9]+")
 UNLESS_MEANT = "or, if that network is yours alone, set ALLOW_PLAINTEXT=true"
 
 
@@ -81,16 +77,14 @@ def refuse_plaintext(database_url: str | None, stores: Mapping[str, StoreSetting
 
 
 def _is_encrypted(url: URL) -> bool:
-    """Whether this never goes on without TLS; what it does not say asyncpg takes from PGSSLMODE."""
+    """Whether this never goes on without TLS; what it does not say PGSSLMODE does."""
     return url.query.get("ssl", os.environ.get("PGSSLMODE")) in ENCRYPTED_MODES
 
 
 def _find_hosts(url: URL) -> list[str]:
     """The hosts that asyncpg tries; what the URL does not name it takes from PGHOST."""
-    named = url.host or url.query.get("host") or os.environ.get("PGHOST", "localhost")
-    several = [named] if isinstance(named, str) else named
-    hosts = [host for part in several for host in part.split(",")]
-    return [_WITH_PORT.sub(r"\1", host) for host in hosts]
+    named = [host.name for host in read_hosts(url) if host.name]
+    return named or os.environ.get("PGHOST", "localhost").split(",")
 
 
 def _is_here(host: str) -> bool:

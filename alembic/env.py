@@ -21,7 +21,12 @@ from database import Base
 from errors import StartupError
 from jobs.repository import is_ours
 from ops import embedded_postgres
-from postgres import explain_refusal, explain_unknown_revision
+from postgres import (
+    explain_refusal,
+    explain_unknown_revision,
+    make_driver_options,
+    parse_postgres_url,
+)
 
 # Any number that no one else uses for an advisory lock in the same database.
 MIGRATION_LOCK = 4_118_111_815
@@ -55,12 +60,13 @@ def raise_if_unknown(err: CommandError, connection: Connection) -> None:
 
 
 async def run_by_url(url: str) -> None:
-    engine = create_async_engine(url, poolclass=NullPool)
+    bare_url, options = make_driver_options(url)
+    engine = create_async_engine(bare_url, poolclass=NullPool, connect_args=options)
     try:
         async with engine.connect() as connection:
             await connection.run_sync(run)
     except (DBAPIError, asyncpg.PostgresError, OSError) as err:
-        raise CommandError(explain_refusal(err, engine.url)) from err
+        raise CommandError(explain_refusal(err, parse_postgres_url(url))) from err
     finally:
         await engine.dispose()
 

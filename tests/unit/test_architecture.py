@@ -57,7 +57,7 @@ EXCEPT: dict[str, set[str]] = {
 }
 PACKAGES = (
     *("accounts", "credentials", "errors", "files", "jobs", "ops", "photos", "pictures"),
-    *("routers", "storage", "web"),
+    *("postgres", "routers", "storage", "web"),
 )
 NOT_ROOMS = {"alembic", "benchmarks", "docs", "scripts", "static", "tests"}
 MOST_MODULES_AT_THE_ROOT = 14

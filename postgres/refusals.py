@@ -1,21 +1,15 @@
-"""How an operator names a PostgreSQL, and what its refusals mean to them.
+"""What it means to an operator that a PostgreSQL refuses.
 
-Holds the ways to write its URL, and one sentence with a cure for each reason why Darkroom cannot
-start on a database. No password gets into any of them.
+One sentence with a cure for each reason why Darkroom cannot start on a database.
 """
 
 import errno
 import socket
+import ssl
 
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.engine import URL
 
-EXAMPLE_URL = "postgresql://user:password@host:5432/name"
-# Those options that asyncpg takes, and those of libpq that hosting services add and nothing
-# depends on.
-ASYNCPG_OPTIONS = {"host", "port", "ssl", "target_session_attrs", "prepared_statement_cache_size"}
-SPARED_OPTIONS = ("channel_binding", "connect_timeout", "gssencmode", "application_name")
-DEFAULT_PORT = 5432
+from postgres.urls import describe_hosts
 
 # SQLSTATEs, from appendix A of the PostgreSQL manual.
 _INVALID_PASSWORD = "28P01"
@@ -24,47 +18,13 @@ _INSUFFICIENT_PRIVILEGE = "42501"
 _TAKEN_NAMES = ("42P07", "42710")  # of a table, of a type
 
 
-def parse_postgres_url(url: str) -> URL:
-    """Turn a Postgres URL into what SQLAlchemy's asyncpg dialect takes.
-
-    Takes the usual ways to write one: `postgres://`, `?sslmode=`. Raises ValueError, without a part
-    of the URL that may be of a password.
-    """
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError) as err:
-        # ValueError: the port is no number, perhaps part of a password.
-        raise ValueError(f"must look like {EXAMPLE_URL}") from err
-    if parsed.get_backend_name() not in ("postgres", "postgresql"):
-        raise ValueError(f"must be a PostgreSQL URL, as in {EXAMPLE_URL}")
-    if _is_misread(url, parsed):
-        raise ValueError(
-            "must have %40 in place of each @ in the password, %2F of each / and %3F of each ?"
-        )
-    query = dict(parsed.query)
-    if "sslmode" in query:
-        # asyncpg's name for libpq's sslmode, with the same values.
-        query["ssl"] = query.pop("sslmode")
-    for spared in SPARED_OPTIONS:
-        query.pop(spared, None)
-    unknown = set(query) - ASYNCPG_OPTIONS
-    if unknown:
-        raise ValueError(f"takes no {', '.join(sorted(unknown))} after its question mark")
-    return parsed.set(drivername="postgresql+asyncpg", query=query)
-
-
-def _is_misread(url: str, parsed: URL) -> bool:
-    """Whether a sign in the password was taken for one between the parts of the URL."""
-    is_host_sound = "@" not in (parsed.host or "")
-    is_database_sound = not set("@:/") & set(parsed.database or "")
-    return not (is_host_sound and is_database_sound) or "@" in url.partition("?")[2]
-
-
 def explain_refusal(err: Exception, url: URL) -> str:
-    """Say in a sentence why the database cannot be used, and what to do about it."""
-    host = url.host or url.query.get("host")
-    port = url.port or url.query.get("port", DEFAULT_PORT)
-    return f"The database {url.database} at {host}:{port} cannot be used: {_explain(err, url)}."
+    """Say in a sentence why the database cannot be used, and what to do about it.
+
+    The URL is the one of the settings, which tells where the servers are.
+    """
+    where = describe_hosts(url)
+    return f"The database {url.database} at {where} cannot be used: {_explain(err, url)}."
 
 
 def explain_unknown_revision(revision: str, url: URL, is_ours: bool) -> str:
@@ -98,6 +58,16 @@ def _explain(err: Exception, url: URL) -> str:
         )
     if isinstance(original, socket.gaierror):
         return "its host is not known; correct the host in DATABASE_URL, or the network's DNS"
+    if isinstance(original, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not trusted ({original.verify_message.rstrip('.')}); name the file"
+            " of its authority in sslrootcert, or correct the host in DATABASE_URL"
+        )
+    if "rejected SSL upgrade" in said:
+        return (
+            "it speaks no TLS; let it, or write sslmode=disable in DATABASE_URL if all of the way"
+            " there is yours"
+        )
     if _is_nobody_there(original, said):
         return "nobody listens there; start PostgreSQL, or correct DATABASE_URL"
     if isinstance(original, TimeoutError):

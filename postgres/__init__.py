@@ -1,0 +1,20 @@
+"""How an operator names a PostgreSQL, what is asked of it, and what its refusals mean to them.
+
+Nothing here knows of tables or sessions; no password gets into a sentence.
+"""
+
+from postgres.driver import make_driver_options
+from postgres.refusals import explain_refusal, explain_unknown_revision
+from postgres.urls import parse_postgres_url, read_connection_limit, read_hosts, says_pooler
+from postgres.words import ENCRYPTED_MODES
+
+__all__ = [
+    "ENCRYPTED_MODES",
+    "explain_refusal",
+    "explain_unknown_revision",
+    "make_driver_options",
+    "parse_postgres_url",
+    "read_connection_limit",
+    "read_hosts",
+    "says_pooler",
+]
