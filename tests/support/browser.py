@@ -55,15 +55,21 @@ class Browser:
         }
 
 
+def require_chromium() -> str:
+    """Find the browser's program, or skip the test where there is none."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no chromium on this machine (Debian: apt-get install chromium)")
+    return chromium
+
+
 @contextlib.contextmanager
 def open_browser() -> Iterator[Browser]:
     """Open a browser of the test's own, or skip the test where there is none.
 
     Its loop runs until it ends, so nothing that is opened after it may need asyncio.
     """
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no chromium on this machine (Debian: apt-get install chromium)")
+    chromium = require_chromium()
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=chromium, args=SWITCHES)
         try:

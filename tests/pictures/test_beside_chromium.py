@@ -1,0 +1,114 @@
+"""The comparison with Chromium tells each class of difference, and counts what no list excuses."""
+
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.pictures import beside_chromium
+from tests.support.browser import require_chromium
+from tests.support.chromium import ChromiumHangs, open_chromium
+from tests.support.likeness import compare
+from tests.support.pictures import encoded, jpeg, quarters
+
+SIDE = 300
+SIDEWAYS = Image.Exif()
+SIDEWAYS[0x0112] = 3
+
+FILES = {
+    "alike.jpg": jpeg(640, 480),
+    "tiny.png": encoded(quarters(3, 2), "PNG"),
+    "text.png": b"no picture at all",
+    "drawing.bmp": encoded(quarters(40, 40), "BMP"),
+    "photo.heic": encoded(quarters(64, 64), "HEIF"),
+    # That a browser leaves it is on record, so it stays a difference.
+    "turned.webp": encoded(quarters(320, 320), "WEBP", exif=SIDEWAYS),
+    "half.jpg": jpeg(640, 640)[:3000],
+}
+CLASSES = {
+    "alike.jpg": beside_chromium.ALIKE,
+    "tiny.png": beside_chromium.SCALED_OTHERWISE,
+    "text.png": beside_chromium.REFUSED_BY_BOTH,
+    "drawing.bmp": beside_chromium.REFUSED_HERE,
+    "photo.heic": beside_chromium.REFUSED_THERE,
+    "turned.webp": "turned",
+    "half.jpg": beside_chromium.REFUSED_HERE_IN_PART_THERE,
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    require_chromium()
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name, content in FILES.items():
+        (pictures / name).write_bytes(content)
+    return pictures
+
+
+def write_list(path: Path, *lines: tuple[str, ...]) -> Path:
+    names = ("kind", "format", "note", "reason", "evidence")
+    path.write_text("".join("\t".join(line) + "\n" for line in (names, *lines)))
+    return path
+
+
+def test_each_class_is_told_and_what_nothing_explains_fails(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        ("turned", "WEBP", "*", "phones write it", "a record"),
+        (beside_chromium.REFUSED_THERE, "HEIF", "*", "it cannot", "measured"),
+        (beside_chromium.REFUSED_HERE, "*", "unsupported_format", "not taken", "docs"),
+    ]
+    explained = write_list(tmp_path / "list.tsv", *lines)
+    kept = tmp_path / "kept"
+    arguments = [str(folder), "--explained", str(explained), "--keep", str(kept)]
+    assert beside_chromium.main(arguments) == 1
+    said = capsys.readouterr().out
+    for name, kind in CLASSES.items():
+        assert (f"{name}: {kind}" in said) == (kind not in beside_chromium.AGREEMENTS), name
+        assert f"     1 {kind}" in said
+    assert said.count("(explained) ") == said.count("explained 1: ") == len(lines)
+    assert said.endswith("\n1 differences that nothing explains\n")
+    assert [path.name for path in kept.iterdir()] == ["half.jpg.png"]
+
+
+def test_a_picture_that_hangs_costs_itself_only() -> None:
+    require_chromium()
+    with open_chromium(most_seconds=0) as chromium:
+        with pytest.raises(ChromiumHangs):
+            chromium.show(FILES["alike.jpg"])
+        chromium.most_seconds = 30
+        shown = chromium.show(FILES["alike.jpg"])
+    assert shown is not None and (shown.width_px, shown.height_px) == (640, 480)
+
+
+def test_the_list_of_the_project_is_short_and_gives_evidence(tmp_path: Path) -> None:
+    beside_chromium.read_explanations(beside_chromium.EXPLAINED)
+    line = ("*", "*", "*", "because", "measured")
+    with pytest.raises(ValueError, match="more than 10"):
+        beside_chromium.read_explanations(write_list(tmp_path / "long.tsv", *[line] * 11))
+    with pytest.raises(ValueError, match="leaves something out"):
+        beside_chromium.read_explanations(
+            write_list(tmp_path / "none.tsv", ("*", "*", "*", "", ""))
+        )
+
+
+def test_what_sets_two_squares_apart_is_named() -> None:
+    theirs = quarters(SIDE, SIDE).convert("RGBA")
+
+    def name(ours: Image.Image) -> str | None:
+        coded = Image.open(io.BytesIO(encoded(ours.convert("RGB"), quality=85)))
+        return compare(coded.convert("RGB"), theirs).kind
+
+    assert name(theirs) is None
+    assert name(theirs.transpose(Image.Transpose.ROTATE_90)) == "turned"
+    assert name(theirs.point(lambda value: value * 9 // 10)) == "colour"
+    assert name(Image.new("RGB", theirs.size, (0, 0, 0))) == "differs"
+    cut_short = theirs.copy()
+    cut_short.paste((255, 255, 255, 255), (0, 280, SIDE, SIDE))
+    assert name(cut_short) == "in part here"
+    theirs.paste((0, 0, 0, 0), (0, 280, SIDE, SIDE))
+    assert name(cut_short) is None
+    assert name(quarters(SIDE, SIDE)) == "in part there"
