@@ -32,6 +32,7 @@ from files import kinds
 from files.kinds import Kind
 from locations import StoreSettings
 from storage.s3 import S3Store
+from storage.s3_proofs import NoStoreAnswered
 
 PICTURE = Path(__file__).parent / "static" / "profile_pics" / "default.jpg"
 READ_TIMEOUT_SECONDS = 10
@@ -259,6 +260,8 @@ def _find_cure(err: Exception, if_refused: str) -> str:
         if code in ("AccessDenied", "403"):
             return if_refused
         return _CURES.get(code, "The service's documentation explains this code.")
+    if isinstance(cause, NoStoreAnswered):
+        return "Correct S3_ENDPOINT_URL, or ask who answers there in the place of the store."
     if isinstance(cause, BotoCoreError):
         return _CURES.get(type(cause).__name__, "Check the S3 settings and the network.")
     return "Check the S3 settings and the network."

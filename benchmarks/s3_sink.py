@@ -122,6 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.send_response(200)
         self.send_header("ETag", _RECEIPT)
+        self.send_header("x-amz-request-id", "sink")
         self.send_header("Content-Length", str(found.size_bytes))
         self.end_headers()
         self.wfile.write(found.begin)
@@ -166,6 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
+        self.send_header("x-amz-request-id", "sink")
         if status != 204:
             self.send_header("Content-Length", str(len(content)))
         self.end_headers()

@@ -26,9 +26,15 @@ from storage.contract import (
     OpenObject,
     check_key,
 )
-from storage.s3_answers import CreateOnly, translate_errors, translate_writing_errors
+from storage.s3_answers import (
+    CreateOnly,
+    translate_errors,
+    translate_reading_errors,
+    translate_writing_errors,
+)
 from storage.s3_checksums import encode_checksum, sign_checksums
 from storage.s3_deletions import S3Deletions, send_content_md5
+from storage.s3_proofs import prove_answers, prove_put
 from storage.s3_uploads import S3Uploads
 
 if TYPE_CHECKING:
@@ -84,6 +90,7 @@ class S3Store:
         sends_checksums = settings.checksums == "when_supported"
         sign_checksums(self._client, sends_checksums)
         send_content_md5(self._client)
+        prove_answers(self._client)
         self._uploads = S3Uploads(self._client, self.bucket, sends_checksums)
         self._deletions = S3Deletions(self._client, self.bucket)
 
@@ -97,10 +104,11 @@ class S3Store:
             "ChecksumSHA256": encode_checksum(sha256),
         }
         with translate_writing_errors():
-            self._create_only.send(partial(self._client.put_object, **request))
+            stored = self._create_only.send(partial(self._client.put_object, **request))
+            prove_put(cast(Any, stored), content, sha256)
 
     def open(self, key: str) -> OpenObject:
-        with translate_errors():
+        with translate_reading_errors():
             found = self._client.get_object(Bucket=self.bucket, Key=check_key(key))
             stream = cast(BinaryIO, _TranslatedStream(cast(BinaryIO, found["Body"])))
             return OpenObject(

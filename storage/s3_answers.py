@@ -16,6 +16,7 @@ from botocore.exceptions import (
 from urllib3.exceptions import HTTPError
 
 from errors import DarkroomError, ObjectExists, ObjectNotFound, StoreRefused, StoreUnavailable
+from storage.s3_proofs import ChecksumDiffers, NoStoreAnswered
 
 # Refusals with a 4xx status that another attempt can
 # cure: bytes that were lost or changed on their way.
@@ -48,9 +49,9 @@ def translate_errors() -> Iterator[None]:
         if 300 <= status < 500 and status != 429 and code not in _PASSING_CODES:
             raise StoreRefused from err
         raise StoreUnavailable from err
-    except (NoCredentialsError, CredentialRetrievalError) as err:
+    except (NoCredentialsError, CredentialRetrievalError, NoStoreAnswered) as err:
         raise StoreRefused from err
-    except (BotoCoreError, HTTPError, OSError) as err:
+    except (BotoCoreError, HTTPError, OSError, ChecksumDiffers) as err:
         raise StoreUnavailable from err
 
 
@@ -69,6 +70,22 @@ def translate_writing_errors() -> Iterator[None]:
         if isinstance(cause, ClientError) and read_code(cause) == "NoSuchUpload":
             raise StoreUnavailable from cause
         raise StoreRefused from cause
+
+
+@contextmanager
+def translate_reading_errors() -> Iterator[None]:
+    """As translate_errors, for the reading of an object: missing is what S3 itself calls so.
+
+    Any other 404 is another web server's, and a StoreRefused.
+    """
+    try:
+        with translate_errors():
+            yield
+    except ObjectNotFound as err:
+        code = find_code(err)
+        if err.__cause__ is not None and (not code or code.isdigit()):
+            raise StoreRefused from err.__cause__
+        raise
 
 
 def read_code(err: ClientError) -> str:

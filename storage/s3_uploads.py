@@ -7,7 +7,7 @@ aborts a failed upload, and the reaper aborts what a crash left.
 import json
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import ClientError
 
@@ -21,6 +21,7 @@ from storage.s3_answers import (
     translate_writing_errors,
 )
 from storage.s3_checksums import encode_checksum
+from storage.s3_proofs import prove_put
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -69,7 +70,8 @@ class S3Uploads:
                 Body=content,
                 ChecksumSHA256=checksum,
             )
-        receipt = {"ETag": require(stored.get("ETag"))}
+            prove_put(cast(Any, stored), content, sha256)
+        receipt = {"ETag": stored["ETag"]}
         if self._sends_checksums:
             receipt["ChecksumSHA256"] = checksum
         return json.dumps(receipt)

@@ -34,7 +34,7 @@ from storage.async_store import STORE_DEADLINE_SECONDS
 from storage.s3 import S3Store
 from tests.support.pictures import jpeg
 from tests.support.s3 import FakeS3, Fault
-from tests.support.s3_messages import Answer
+from tests.support.s3_messages import HEADERS, Answer
 from tests.support.services import Account, Bucket, Service, free_port
 
 KEY = "profile_pics/x.jpg"
@@ -575,7 +575,7 @@ def test_what_is_no_http_at_all_is_a_store_that_fails(recorder: FakeS3, verb: st
         VERBS[verb](make_store(recorder.url))
 
 
-JPEG_HEADERS = {"Content-Type": "image/jpeg"}
+JPEG_HEADERS = {**HEADERS, "Content-Type": "image/jpeg"}
 
 
 def test_a_body_that_ends_too_early_is_an_error_and_not_a_short_picture(recorder: FakeS3) -> None:
@@ -617,7 +617,7 @@ def test_a_body_that_does_not_fit_its_checksum_is_an_error(recorder: FakeS3) -> 
 
 
 def test_an_object_without_a_type_is_bytes(recorder: FakeS3) -> None:
-    recorder.say(Answer(200, body=CONTENT, headers={}))
+    recorder.say(Answer(200, body=CONTENT, headers={"x-amz-request-id": "planned"}))
     found = make_store(recorder.url).open(KEY)
     assert (found.content_type, found.size_bytes, found.stream.read()) == (
         "application/octet-stream",

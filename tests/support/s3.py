@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from tests.support.connections import reset_when_closed
 from tests.support.orders import Order, take_due
 from tests.support.s3_messages import (
+    HEADERS,
     OF_THE_HOP,
     Answer,
     Request,
@@ -164,7 +165,7 @@ class FakeS3:
         if request.method == "PUT":
             if request.key:
                 self.objects[request.key] = request.body
-            return render(200, [("ETag", '"planned"')], b"")
+            return render(200, list(HEADERS.items()), b"")
         if request.method == "DELETE":
             self.objects.pop(request.key, None)
             return render(204, [], b"")

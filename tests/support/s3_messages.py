@@ -16,6 +16,12 @@ OF_THE_HOP = {
     "expect",
 }
 
+# What a store says with every answer, and of every object.
+HEADERS = {
+    "Content-Type": "application/xml",
+    "x-amz-request-id": "planned",
+    "ETag": '"planned"',
+}
 _LISTED_KEY = re.compile(rb"<Key>([^<]*)</Key>")
 
 
@@ -47,12 +53,15 @@ class Request:
 
 @dataclass
 class Answer:
-    """An answer of a script: a status with an S3 error code, or what else a broken service says."""
+    """An answer of a script: a status with an S3 error code, or what else a broken service says.
+
+    Its headers are those of a store, if no others are given.
+    """
 
     status: int = 200
     code: str = ""
     body: bytes | None = None
-    headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "application/xml"})
+    headers: dict[str, str] = field(default_factory=lambda: dict(HEADERS))
     length: int | None = None  # what Content-Length claims, if not the truth
     stalls: bool = False  # after it, instead of closing
     raw: bytes | None = None  # instead of HTTP
