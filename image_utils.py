@@ -19,6 +19,7 @@ from pictures.colour import (
     WHITE,
     Colour,
     convert_to_srgb,
+    extend_palette,
     is_transparent,
     lay_on_background,
     scale_transparent_colour,
@@ -210,6 +211,8 @@ def _load_unless_reducible(picture: Image.Image, content: Content, header: Heade
     """
     if header.format == "JPEG":
         return
+    if header.format == "PNG":
+        extend_palette(picture)
     picture.load()
     if header.format == "PNG":
         scale_transparent_colour(picture, read_png_depth(content))

@@ -6,7 +6,7 @@ its profile.
 
 import io
 
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImagePalette
 from PIL.ImageCms import ImageCmsProfile
 
 Colour = tuple[int, int, int]
@@ -14,6 +14,9 @@ WHITE: Colour = (255, 255, 255)
 FULLY_OPAQUE = 255
 # A printer's profile has up to 2 MiB; one of a bigger file is ignored, not parsed.
 MAX_PROFILE_BYTES = 4 * 1024 * 1024
+
+# What eight bits can name.
+_MOST_COLOURS = 256
 
 _SRGB = ImageCmsProfile(ImageCms.createProfile("sRGB"))
 # ICC.1:2022, 7.2.5 and 7.2.6: the classes that describe a device, and the colour spaces that our
@@ -24,6 +27,32 @@ _NO_INK = {"L": (255,), "RGB": (255, 255, 255), "CMYK": (0, 0, 0, 0)}
 # A profile under which paper is darker than this is nonsense, however well it is written.
 _DARKEST_WHITE = 200
 _STRAIGHT_MODES = {"La": "LA", "RGBa": "RGBA"}
+
+
+def extend_palette(picture: Image.Image) -> None:
+    """Give a PNG's palette, before it is decoded, all the entries that its pixels can name.
+
+    Those that the file leaves out show its last colour, as they do in browsers; PNG leaves it open
+    (PNG 3, 11.2.2).
+    """
+    palette = picture.palette
+    if picture.mode != "P" or palette is None:
+        return
+    colours = bytes(palette.palette)
+    count = len(colours) // 3
+    if not 0 < count < _MOST_COLOURS:
+        return
+    picture.palette = ImagePalette.raw("RGB", _repeat_last(colours[: 3 * count], 3))
+    transparent = picture.info.get("transparency")
+    if isinstance(transparent, int):
+        transparent = b"\xff" * transparent + b"\0"
+    if transparent is not None and len(transparent) >= count:
+        picture.info["transparency"] = _repeat_last(transparent[:count], 1)
+
+
+def _repeat_last(entries: bytes, entry_bytes: int) -> bytes:
+    missing = _MOST_COLOURS - len(entries) // entry_bytes
+    return entries + entries[-entry_bytes:] * missing
 
 
 def scale_transparent_colour(picture: Image.Image, depth_bits: int) -> None:

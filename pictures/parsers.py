@@ -87,6 +87,18 @@ class AvifPicture(AvifImageFile):
             super()._open()
 
 
+class GifPicture(GifImageFile):
+    """A GIF. Its screen is clear around the first frame, where Pillow paints the first colour."""
+
+    drawn_box: tuple[int, int, int, int] | None = None
+
+    def _open(self) -> None:
+        super()._open()
+        extents = self.tile[0].extents
+        if extents and extents != (0, 0, *self.size):
+            self.drawn_box = extents
+
+
 class WebPPicture(WebPImageFile):
     """A WebP of which the first frame is all that is ever wanted.
 
@@ -105,7 +117,7 @@ class WebPPicture(WebPImageFile):
 _PARSERS: dict[str, Callable[..., ImageFile]] = {
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
-    "GIF": GifImageFile,
+    "GIF": GifPicture,
     "WEBP": WebPPicture,
     "AVIF": AvifPicture,
     "HEIF": HeifImageFile,

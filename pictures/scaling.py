@@ -5,6 +5,7 @@ the same however it is turned. A large picture is averaged strip by strip: no se
 ever in memory.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -55,6 +56,10 @@ _PREMULTIPLIED_MODES = {"LA": "La", "RGBA": "RGBa"}
 _GREY_OF_16_BITS = [round(value / 257) for value in range(2**16)]
 
 
+# Left, top, right and bottom, in whole pixels.
+PixelBox = tuple[int, int, int, int]
+
+
 @dataclass(frozen=True)
 class Fitting:
     """How all of a picture is made to fit into a square of `square_px`, before the better filter.
@@ -99,7 +104,7 @@ class Box:
         """The same part, counted from this point."""
         return Box(self.left - left, self.top - top, self.right - left, self.bottom - top)
 
-    def widen_to_whole_pixels(self) -> tuple[int, int, int, int]:
+    def widen_to_whole_pixels(self) -> PixelBox:
         """The whole pixels that lie in it, or partly so: left, top, right and bottom."""
         return int(self.left), int(self.top), math.ceil(self.right), math.ceil(self.bottom)
 
@@ -172,8 +177,9 @@ def _average(picture: Image.Image, box: Box) -> tuple[Image.Image, Box]:
     strip_rows_px = math.ceil(STRIP_ROWS_PX / factor) * factor
     averaged: Image.Image | None = None
     for strip_top in range(top, bottom, strip_rows_px):
-        strip = picture.crop((left, strip_top, right, min(strip_top + strip_rows_px, bottom)))
-        reduced_strip = convert_to_scalable(strip).reduce(factor)
+        strip_bottom = min(strip_top + strip_rows_px, bottom)
+        strip = _take_strip(picture, (left, strip_top, right, strip_bottom))
+        reduced_strip = strip.reduce(factor)
         if averaged is None:
             height_px = math.ceil((bottom - top) / factor)
             averaged = Image.new(reduced_strip.mode, (reduced_strip.width, height_px))
@@ -207,7 +213,7 @@ def _fit_in_strips(picture: Image.Image, size: tuple[int, int], averaged_px: int
     narrowed: Image.Image | None = None
     for strip_top in range(0, picture.height, strip_rows_px):
         strip_bottom = min(strip_top + strip_rows_px, picture.height)
-        strip = convert_to_scalable(picture.crop((0, strip_top, picture.width, strip_bottom)))
+        strip = _take_strip(picture, (0, strip_top, picture.width, strip_bottom))
         averaged = strip.reduce(factor)
         narrowed_strip = averaged.resize(
             (size[0], averaged.height), Image.Resampling.LANCZOS, (0, 0, width, averaged.height)
@@ -244,7 +250,42 @@ def scale_rendition(
 
 def _is_scalable(picture: Image.Image) -> bool:
     """Whether the picture is in a mode that scales well, and nothing in it is transparent."""
-    return picture.mode in _OPAQUE_MODES and "transparency" not in picture.info
+    if picture.mode not in _OPAQUE_MODES or "transparency" in picture.info:
+        return False
+    return find_drawn_box(picture) is None
+
+
+def find_drawn_box(picture: Image.Image) -> PixelBox | None:
+    """Find the part that the first frame draws on, around which all is clear; None for all of it.
+
+    A parser of ours says so (parsers.py).
+    """
+    box: PixelBox | None = getattr(picture, "drawn_box", None)
+    return box
+
+
+def _take_strip(picture: Image.Image, box: PixelBox) -> Image.Image:
+    """Take this part of the picture, in a mode that scales well."""
+    strip = convert_to_scalable(picture.crop(box))
+    drawn_box = find_drawn_box(picture)
+    return strip if drawn_box is None else _clear_around(strip, box, drawn_box)
+
+
+def _clear_around(strip: Image.Image, box: PixelBox, drawn_box: PixelBox) -> Image.Image:
+    """Clear what of this strip, which is the box of its picture, lies around the drawn box."""
+    straight_mode, mode = ("LA", "La") if strip.mode in ("L", "La") else ("RGBA", "RGBa")
+    cleared = Image.new(mode, strip.size)
+    left = max(box[0], drawn_box[0])
+    top = max(box[1], drawn_box[1])
+    right = min(box[2], drawn_box[2])
+    bottom = min(box[3], drawn_box[3])
+    if left < right and top < bottom:
+        corner = (left - box[0], top - box[1])
+        drawn = strip.crop((*corner, right - box[0], bottom - box[1]))
+        if drawn.mode != mode:
+            drawn = drawn.convert(straight_mode).convert(mode)
+        cleared.paste(drawn, corner)
+    return cleared
 
 
 def convert_to_scalable(picture: Image.Image) -> Image.Image:
@@ -252,9 +293,15 @@ def convert_to_scalable(picture: Image.Image) -> Image.Image:
 
     That is eight bits a channel, no palette, transparency premultiplied.
     """
-    # 16 bits, in whichever of Pillow's ways to hold them; a transparent shade stays as it is.
+    # 16 bits, in whichever of Pillow's ways to hold them.
     if picture.mode.startswith("I"):
-        return picture.convert("I").point(_GREY_OF_16_BITS, "L")
+        whole_numbers = picture.convert("I")
+        grey = whole_numbers.point(_GREY_OF_16_BITS, "L")
+        transparent = picture.info.get("transparency")
+        if transparent is None:
+            return grey
+        alpha = whole_numbers.point(_list_opaque_shades(transparent), "L")
+        return Image.merge("LA", (grey, alpha)).convert("La")
     if picture.mode in ("1", "F") and "transparency" not in picture.info:
         return picture.convert("L")
     if _has_hidden_transparency(picture):
@@ -262,6 +309,14 @@ def convert_to_scalable(picture: Image.Image) -> Image.Image:
     if picture.mode in _PREMULTIPLIED_MODES:
         return picture.convert(_PREMULTIPLIED_MODES[picture.mode])
     return picture if picture.mode in _SCALABLE_MODES else picture.convert("RGB")
+
+
+@functools.lru_cache(maxsize=1)
+def _list_opaque_shades(transparent: int) -> list[int]:
+    """List the opacity of each shade of 16 bits, of which this one is clear."""
+    opaque = [255] * 2**16
+    opaque[transparent] = 0
+    return opaque
 
 
 def _has_hidden_transparency(picture: Image.Image) -> bool:

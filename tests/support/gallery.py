@@ -187,9 +187,8 @@ def png_cases() -> dict[str, Case]:
             png_chunk(b"tRNS", b"\0"),
         )
     add("grey 16", wide(GREYS), 16, 0, SHOWN_GREYS)
-    # As Pillow and those who rest on it show it: a grey of 16 bits stays as it is, though it is
-    # named as transparent.
-    add("grey 16 with a transparent one", wide(GREYS), 16, 0, SHOWN_GREYS, _trns(*wide(GREYS)[4]))
+    seen = [PAPER if number == 4 else grey for number, grey in enumerate(SHOWN_GREYS)]
+    add("grey 16 with a transparent one", wide(GREYS), 16, 0, seen, _trns(*wide(GREYS)[4]))
     seen = [PAPER if number == 1 else colour for number, colour in enumerate(COLOURS)]
     for depth, samples in ((8, COLOURS), (16, wide(COLOURS))):
         add(f"RGB {depth}", samples, depth, 2, COLOURS)
@@ -281,10 +280,8 @@ def gif_cases() -> dict[str, Case]:
     ramp = [(value, value, value) for value in range(128)]
     greys = GifFrame([[value // 2 for (value,) in row] for row in patch_rows(GREYS)])
     holed_greys = tuple(PAPER if value == 128 else ramp[value // 2] for (value,) in GREYS)
-    # What no picture covers has the colour that the file names as background, its first, unless one
-    # is transparent.
+    # What no picture covers is clear, whatever colour the file names as background.
     small = GifFrame([[1] * PATCH_PX] * PATCH_PX, left_px=PATCH_PX, top_px=PATCH_PX)
-    framed = tuple(GREEN if number == 4 else COLOURS[0] for number in range(9))
     alone = tuple(GREEN if number == 4 else PAPER for number in range(9))
     return {
         "GIF": Case(partial(gif, side_px, COLOURS, whole), COLOURS),
@@ -300,12 +297,12 @@ def gif_cases() -> dict[str, Case]:
         "GIF animated, transparent": Case(
             partial(gif, side_px, COLOURS, whole, last, transparent=4), holed
         ),
-        "GIF smaller than its canvas": Case(partial(gif, side_px, COLOURS, small), framed),
+        "GIF smaller than its canvas": Case(partial(gif, side_px, COLOURS, small), alone),
         "GIF smaller than its canvas, transparent": Case(
             partial(gif, side_px, COLOURS, small, transparent=4), alone
         ),
         "GIF animated, the first smaller": Case(
-            partial(gif, side_px, COLOURS, small, whole), framed
+            partial(gif, side_px, COLOURS, small, whole), alone
         ),
     }
 
