@@ -33,6 +33,7 @@ from files import Backends, reaper
 from jobs import Worker
 from models import User
 from ops import check, embedded_postgres, failing, finding, process, sweep
+from ops.database_risks import warn_of_risks
 from ops.handlers import make_handlers
 from ops.inventory import CannotLook, describe_store
 from photos import Thumbnails
@@ -48,6 +49,14 @@ NOT_LOOKED_STATUS = 2
 LATE_JOBS = (
     "{} jobs have been due for over ten minutes. Does nobody do them? It takes a service with"
     " EMBEDDED_JOBS=true, or `cli.py worker`."
+)
+OVERDUE = (
+    "{} deletions have been due for over ten minutes. Does nobody do them? It takes a service with"
+    " EMBEDDED_REAPER=true, or `cli.py worker`."
+)
+FAR_OFF = (
+    "{} deletions are due further off than anything puts them: the database's clock was wrong. A"
+    " service or `cli.py worker` corrects that, or `cli.py requeue`."
 )
 CLAIM_HELP = (
     "mark the current store as this database's, which alone may delete there: a step of its own,"
@@ -70,7 +79,8 @@ async def work(backends: Backends) -> int:
     Any number may share the work. A second Ctrl-C gives back the jobs that have begun.
     """
     logs.configure(backends.settings.log_format)
-    reaping = asyncio.create_task(reaper.reap_forever(backends))
+    await warn_of_risks(backends.database)
+    reaping = asyncio.create_task(reaper.Reaper(backends).reap_forever())
     settings = backends.settings
     decoders = DecoderPool(requires_confinement=settings.decoder_sandbox == "required")
     decoders.warm()
@@ -115,7 +125,10 @@ async def list_failing(backends: Backends) -> int:
 
 
 async def requeue(backends: Backends) -> int:
-    """Make what `failing` lists due now, as if it had never been tried."""
+    """Make what `failing` lists due now, as if it had never been tried.
+
+    And what a wrong clock has put too far off.
+    """
     requeued = await failing.requeue(backends)
     print(f"{requeued} deletions are due now.")
     return 0
@@ -130,6 +143,10 @@ async def run_check(backends: Backends) -> int:
     print(json.dumps(report.as_json(), indent=2))
     if report.late_jobs:
         print(LATE_JOBS.format(report.late_jobs), file=sys.stderr)
+    if report.overdue:
+        print(OVERDUE.format(report.overdue), file=sys.stderr)
+    if report.far_off:
+        print(FAR_OFF.format(report.far_off), file=sys.stderr)
     return 0 if report.is_well else 1
 
 

@@ -176,6 +176,9 @@ class Settings(BaseSettings):
     uploads_per_account: Annotated[int, Field(ge=1)] = 3
     # A household's, or a small office's.
     uploads_per_address: Annotated[int, Field(ge=1)] = 12
+    # None: what nobody refers to any more is deleted at once. An hour is enough for pages that are
+    # open; who wants an old picture after a month has to keep it.
+    old_picture_grace_seconds: Annotated[float, Field(ge=0, le=31 * 24 * 3600)] = 0
     # Far above the longest put (STORE_DEADLINE_SECONDS),
     # so that only what a crash left is ever reaped.
     pending_expiry_seconds: Seconds = 900.0

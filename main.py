@@ -29,10 +29,12 @@ import logs
 from accounts import Limits, Passwords, Tokens
 from config import Settings
 from database import Database
-from files import Backends, reaper
+from files import Backends
+from files.reaper import Reaper
 from files.streams import STREAM_BYTES
 from jobs import Worker
 from ops import embedded_postgres, process, serving
+from ops.database_risks import warn_of_risks
 from ops.handlers import make_handlers
 from photos import ThumbnailLinks, Thumbnails
 from pictures.decoding import Decoding
@@ -143,6 +145,7 @@ async def _run(owns_process: bool, app: FastAPI) -> AsyncIterator[None]:
         app.state.limits = Limits(app.state.database, backends.tasks, settings)
         app.state.thumbnails = Thumbnails(backends, app.state.decoding)
         worker = Worker(app.state.database, make_handlers(app.state.thumbnails))
+        await warn_of_risks(app.state.database)
 
         def turn_away() -> None:
             app.state.admission.close()
@@ -151,7 +154,9 @@ async def _run(owns_process: bool, app: FastAPI) -> AsyncIterator[None]:
         try:
             reaping = None
             if settings.embedded_reaper:
-                reaping = asyncio.create_task(reaper.reap_forever(backends))
+                reaping = asyncio.create_task(
+                    Reaper(backends, app.state.admission.has_uploads).reap_forever()
+                )
             if settings.embedded_jobs:
                 worker.start()
             with process.at_its_end(turn_away) if owns_process else nullcontext():

@@ -73,8 +73,12 @@ class StoredFile(Base):
         Index(
             "stored_files_due_index", "next_attempt_at", postgresql_where=text("state <> 'live'")
         ),
-        # For the deletion of an account with all that it has.
-        Index("stored_files_owner_index", "owner_id", postgresql_where=text("state = 'live'")),
+        # For the deletion of an account with all that it has, and what waits in its grace.
+        Index(
+            "stored_files_owner_index",
+            "owner_id",
+            postgresql_where=text("state IN ('live', 'doomed')"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -83,8 +87,7 @@ class StoredFile(Base):
     key: Mapped[str] = mapped_column(String(255))  # random, never reused
     purpose: Mapped[str] = mapped_column(String(50))
     state: Mapped[FileState] = mapped_column(String(20))
-    # No foreign key: the row outlives the account.
-    owner_id: Mapped[int] = mapped_column(BigInteger)
+    owner_id: Mapped[int] = mapped_column(BigInteger)  # no foreign key: it outlives the account
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     state_changed_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=func.now()
@@ -94,21 +97,18 @@ class StoredFile(Base):
     next_attempt_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=func.now()
     )
-    # Until then a deleted row stays as a tombstone and is
-    # deleted once more: a stopped process may put late.
+    # Until then a deleted row is a tombstone: a stopped process may put late.
     tombstone_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     # The store's name for an upload in parts that is not complete: it is ended with the row.
     upload_id: Mapped[str | None] = mapped_column(Text())
-    # The code of the last failed deletion.
-    last_error: Mapped[str | None] = mapped_column(String(100))
+    last_error: Mapped[str | None] = mapped_column(String(100))  # of the last failed deletion
     content_type: Mapped[str | None] = mapped_column(String(100))
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     # In hexadecimal; of a file in parts as files/hashing.py composes it.
     sha256: Mapped[str | None] = mapped_column(String(72))
     width_px: Mapped[int | None] = mapped_column(Integer)
     height_px: Mapped[int | None] = mapped_column(Integer)
-    # What a page paints before the picture arrives; NULL for
-    # files that were stored before there was such a thing.
+    # What a page paints before the picture arrives; NULL for files older than this.
     dominant_colour: Mapped[str | None] = mapped_column(String(7))  # #rrggbb
     thumbhash: Mapped[str | None] = mapped_column(String(40))  # in base64
 

@@ -7,7 +7,7 @@ reaper finishes. No connection is held while a store is asked.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Self
 
 import faults
@@ -102,8 +102,13 @@ class Change:
         apply: Apply,
         fault_point: str,
         has_happened: HasHappened = _tell_nothing,
+        *,
+        has_grace: bool = False,
     ) -> bool:
         """Attach the new files and apply the change, in one commit under the owner's lock.
+
+        With `has_grace` what was shown before may be read for as long as the settings say; a new
+        file that is not kept goes at once all the same.
 
         Returns False if the answer to the commit was lost and the change has happened all the
         same; then the owner may have changed since. `has_happened` tells that from the owner as
@@ -121,12 +126,7 @@ class Change:
                 if self._new:
                     await self._attach(transaction)
                 detached_ids = await apply(transaction, owner)
-                if detached_ids:
-                    released_ids = detached_ids[:MOST_RELEASED]
-                    detached = await transaction.fetch(statements.DETACH, ids=released_ids)
-                if len(detached_ids) > MOST_RELEASED:
-                    left_ids = detached_ids[MOST_RELEASED:]
-                    await transaction.fetch(statements.DOOM, ids=left_ids)
+                detached = await self._let_go(transaction, detached_ids, has_grace)
                 faults.reached(fault_point)
                 await transaction.commit()
         except OutcomeUnknown:
@@ -144,6 +144,24 @@ class Change:
         ids = [file.id for file in self._new]
         if len(await transaction.fetch(statements.ATTACH, ids=ids)) < len(ids):
             raise UploadExpired
+
+    async def _let_go(
+        self, transaction: Transaction, ids: Sequence[int], has_grace: bool
+    ) -> list[Row]:
+        """Mark what nothing refers to any more; return what is this process's to delete now."""
+        grace_seconds = self._backends.settings.old_picture_grace_seconds if has_grace else 0.0
+        due_ids = ids
+        if grace_seconds:
+            new_ids = {file.id for file in self._new}
+            shown_ids = [file_id for file_id in ids if file_id not in new_ids]
+            await transaction.fetch(statements.DOOM, ids=shown_ids, grace_seconds=grace_seconds)
+            due_ids = [file_id for file_id in ids if file_id in new_ids]
+        detached: list[Row] = []
+        if due_ids:
+            detached = await transaction.fetch(statements.DETACH, ids=due_ids[:MOST_RELEASED])
+        if left_ids := due_ids[MOST_RELEASED:]:
+            await transaction.fetch(statements.DOOM, ids=left_ids, grace_seconds=0.0)
+        return detached
 
     async def _settle(self, has_happened: HasHappened) -> None:
         """Find out what became of a commit whose answer was lost.

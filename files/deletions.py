@@ -1,4 +1,4 @@
-"""The outbox of deletions: claim a file, delete its object, and only then forget its row.
+"""The outbox of deletions: claim files, delete their objects, and only then forget their rows.
 
 The row is the outbox, changed in the transaction that let go of the file; so a deletion survives
 every crash and outage. Any number of instances share the work, and no connection is held while a
@@ -7,6 +7,7 @@ store is asked.
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,12 @@ from storage import AsyncStore, Stores
 
 logger = logging.getLogger(__name__)
 
+# What needs a call of its own is deleted side by side: by half of what a store takes at once, so
+# that uploads are not held up.
+SIDE_BY_SIDE = 8
+
+Errors = dict[int, DarkroomError]  # by the ids of files
+
 
 @dataclass(frozen=True)
 class Claimed:
@@ -27,6 +34,22 @@ class Claimed:
 
     row: Row
     stores: Stores
+
+    @property
+    def id(self) -> int:
+        file_id: int = self.row["id"]
+        return file_id
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether nothing at all may be left of it; a sweep's rows do not say so."""
+        return bool(self.row.get("is_erased"))
+
+    @property
+    def may_have_uploads(self) -> bool:
+        """Whether the store may have uploads of it to end, besides its object."""
+        may_have_begun = self.row["tombstone_until"] and is_streamed(self.row["purpose"])
+        return bool(self.row["upload_id"] or may_have_begun)
 
     async def delete_object(self) -> DarkroomError | None:
         """Ask the store to delete; what is not there is fine.
@@ -36,17 +59,11 @@ class Claimed:
         try:
             store = self.stores.of(self.row["storage"], self.row["bucket"])
             await self._abort_uploads(store)
-            await store.delete(self.row["key"])
+            await store.delete(self.row["key"], self.is_erased)
         except ObjectNotFound:
             return None
-        except StoreError as err:
-            cause = err.__cause__ or err
-            attempt = self.row["attempts"]
-            logger.warning("deleting %s failed, attempt %d: %r", self.row["key"], attempt, cause)
-            return err
-        except Exception:
-            logger.exception("deleting %s failed", self.row["key"])
-            return DarkroomError()  # a defect of ours must not hold up the others
+        except Exception as err:
+            return _note(err, self.row["key"], self.row["attempts"])
         return None
 
     async def _abort_uploads(self, store: AsyncStore) -> None:
@@ -58,6 +75,14 @@ class Claimed:
             upload_ids = await store.find_uploads(key) if may_have_begun else []
         for upload_id in upload_ids:
             await store.abort_upload(key, upload_id)
+
+
+@dataclass(frozen=True)
+class Purged:
+    """What came of deleting claimed files."""
+
+    gone: int
+    is_store_away: bool  # as a whole: whatever else is asked of it would fail, too
 
 
 async def find_due_stores(database: Database) -> Sequence[tuple[str, str]]:
@@ -81,27 +106,90 @@ async def claim_due(
     return [Claimed(row, stores) for row in rows]
 
 
-async def purge(database: Database, claimed: Sequence[Claimed]) -> int:
+async def purge(database: Database, claimed: Sequence[Claimed]) -> Purged:
     """Delete the objects of these claimed files, then forget the rows of those that are gone.
 
-    Returns how many are. The rows of the others keep why. Raises DatabaseUnavailable; then all of
-    them come due again.
+    The rows of the others keep why. Raises DatabaseUnavailable; then all of them come due again.
     """
-    errors = await asyncio.gather(*(file.delete_object() for file in claimed))
+    errors, is_store_away = await _delete_objects(claimed)
     faults.reached("object_deleted")
-    gone = []
-    for file, error in zip(claimed, errors, strict=True):
-        if error is None:
-            gone.append(file.row["id"])
-        else:
-            await database.fetch(
-                statements.NOTE_FAILURE, file_id=file.row["id"], error_code=error.code
-            )
+    gone = [file.id for file in claimed if file.id not in errors]
+    if errors:
+        codes = [err.code for err in errors.values()]
+        await database.fetch(statements.NOTE_FAILURES, ids=list(errors), error_codes=codes)
     if gone:
         await database.fetch(statements.FORGET, ids=gone)
     if any(file.row["tombstone_until"] for file in claimed):
         await database.fetch(statements.REST, ids=gone)
-    return len(gone)
+    return Purged(len(gone), is_store_away)
+
+
+async def _delete_objects(claimed: Sequence[Claimed]) -> tuple[Errors, bool]:
+    """Delete objects, as many as possible together; return why some could not be deleted.
+
+    Also returns whether a store as a whole is away.
+    """
+    together: dict[tuple[str, str, bool], list[Claimed]] = defaultdict(list)
+    alone: list[Claimed] = []
+    for file in claimed:
+        if file.may_have_uploads:
+            alone.append(file)
+        else:
+            place = (file.row["storage"], file.row["bucket"], file.is_erased)
+            together[place].append(file)
+    outcomes = await asyncio.gather(
+        *(_delete_together(files) for files in together.values()), _delete_alone(alone)
+    )
+    errors: Errors = {}
+    for found, _ in outcomes:
+        errors |= found
+    return errors, any(is_store_away for _, is_store_away in outcomes)
+
+
+async def _delete_together(files: Sequence[Claimed]) -> tuple[Errors, bool]:
+    """Delete objects of one store that need nothing else, in as few calls as the store takes."""
+    first = files[0]
+    if len(files) == 1:
+        error = await first.delete_object()
+        return ({first.id: error} if error else {}), False
+    ids = {file.row["key"]: file.id for file in files}
+    try:
+        store = first.stores.of(first.row["storage"], first.row["bucket"])
+        refused = await store.delete_many(list(ids), first.is_erased)
+    except Exception as err:
+        error = _note(err, f"{len(files)} files", first.row["attempts"])
+        return dict.fromkeys(ids.values(), error), isinstance(err, StoreError)
+    errors = {ids[key]: err for key, err in refused.items() if not isinstance(err, ObjectNotFound)}
+    if errors:
+        file_id, refusal = next(iter(errors.items()))
+        what = f"{len(errors)} of {len(files)} files, such as {file_id},"
+        _note(refusal, what, first.row["attempts"])
+    return errors, False
+
+
+async def _delete_alone(files: Sequence[Claimed]) -> tuple[Errors, bool]:
+    """Delete objects one by one, each with what else the store has of it."""
+    errors: Errors = {}
+    turns = asyncio.Semaphore(SIDE_BY_SIDE)
+
+    async def delete(file: Claimed) -> None:
+        async with turns:
+            error = await file.delete_object()
+        if error is not None:
+            errors[file.id] = error
+
+    await asyncio.gather(*map(delete, files))
+    return errors, False
+
+
+def _note(err: Exception, what: str, attempt: int) -> DarkroomError:
+    """Log why something could not be deleted, and return it as an error of ours."""
+    if isinstance(err, StoreError):
+        logger.warning("deleting %s failed, attempt %d: %r", what, attempt, err.__cause__ or err)
+        return err
+    # A defect of ours must not hold up the others.
+    logger.error("deleting %s failed", what, exc_info=err)
+    return err if isinstance(err, DarkroomError) else DarkroomError()
 
 
 async def purge_quietly(database: Database, claimed: Sequence[Claimed]) -> None:

@@ -31,7 +31,7 @@ async def replace_picture(backends: Backends, user_id: int, picture: ProcessedIm
             shown[:] = await transaction.fetch(statements.SHOW_PICTURE, **values)
             return _list_picture(user)
 
-        is_answered = await change.commit(show, "inside_swap")
+        is_answered = await change.commit(show, "inside_swap", has_grace=True)
     if not is_answered:
         return await read_changed(backends, User, user_id, UserNotFound)
     account = User(**shown[0])  # not read anew: the answer is the same if the database goes away
@@ -67,7 +67,7 @@ async def remove_picture(backends: Backends, user_id: int) -> User:
         return user is None or user["picture_id"] not in removed
 
     async with Change(backends, user_id) as change:
-        is_answered = await change.commit(remove, "inside_removal", is_removed)
+        is_answered = await change.commit(remove, "inside_removal", is_removed, has_grace=True)
     if not is_answered:
         return await read_changed(backends, User, user_id, UserNotFound)
     account = User(**shown[0])
@@ -76,7 +76,7 @@ async def remove_picture(backends: Backends, user_id: int) -> User:
 
 
 async def delete_account(backends: Backends, user_id: int) -> None:
-    """Delete the account with all that it has.
+    """Delete the account with all that it has, and what of it waits in its grace.
 
     Raises UserNotFound, OutcomeUnknown or DatabaseUnavailable.
     """

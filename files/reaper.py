@@ -2,65 +2,144 @@
 
 import asyncio
 import logging
+import math
 import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import faults
 from errors import DarkroomError
-from files import deletions, idempotency
+from files import clocks, deletions, idempotency
 from files.backends import Backends
+from storage import DELETED_AT_ONCE
 
 logger = logging.getLogger(__name__)
 
-# Deleted side by side: half of what a store takes at once, so that uploads are not held up.
-BATCH = 8
+# So many are claimed first, which is all that a pass costs a store that is away. While it goes
+# quickly each batch is larger than the one before, up to what a store deletes by one call.
+FIRST_BATCH = 8
+GROWTH = 4
+# Far below a claim's shortest backoff, 22 seconds, even if the next batch is so much slower.
+QUICK_SECONDS = 0.5
+# While uploads are under way, a batch is not to be noticed, and as much as all batches is to be a
+# tenth of the time: 100,000 files still go within a quarter of an hour.
+QUICK_BESIDE_UPLOADS_SECONDS = 0.1
+SHARE_BESIDE_UPLOADS = 0.1
+LONGEST_REST_SECONDS = 2.0
+# After so long a pass of the loop ends, though more may be due, and the next one begins at once:
+# for what is due in another store by then.
+PASS_SECONDS = 10.0
+# A store that is away is asked again after the interval, then twice as long each time, but not
+# much longer than people wait for what they have deleted to be gone.
+LONGEST_PAUSE_SECONDS = 60.0
 # Only a crash leaves a draft: no put takes a hundredth of this, and a stream touches its draft with
 # each part.
 LEFTOVER_AGE_SECONDS = 3600.0
 
 
-async def reap_forever(backends: Backends) -> None:
-    """Reap at intervals until cancelled.
+@dataclass(frozen=True)
+class _Pause:
+    """How long a store that is away is left alone."""
 
-    Any number of instances share the work; an outage only postpones it.
+    seconds: float
+    until: float  # on the monotonic clock
+
+
+class Reaper:
+    """The reaper of one process; any number of them share the work.
+
+    `has_uploads` tells whether uploads are under way beside it, to which it then yields.
     """
-    interval_seconds = backends.settings.reaper_interval_seconds
-    while True:
-        # Spread, so that instances that started together do not ask together.
-        await asyncio.sleep(interval_seconds * random.uniform(0.75, 1.25))  # noqa: S311
-        try:
-            if tried := await reap(backends):
-                logger.info("reaped %d files", tried)
-        except DarkroomError as err:
-            logger.warning("the reaper will try again: %s %r", err.code, err.__cause__)
-        except Exception:
-            logger.exception("the reaper will try again")
+
+    def __init__(self, backends: Backends, has_uploads: Callable[[], bool] = lambda: False) -> None:
+        self._backends = backends
+        self._has_uploads = has_uploads
+        self._pauses: dict[tuple[str, str], _Pause] = {}
+        self._is_cut_short = False  # the last pass was
+
+    async def reap_forever(self) -> None:
+        """Reap at intervals until cancelled; an outage only postpones it."""
+        interval_seconds = self._backends.settings.reaper_interval_seconds
+        while True:
+            if not self._is_cut_short:
+                # Spread, so that instances that started together do not ask together.
+                await asyncio.sleep(interval_seconds * random.uniform(0.75, 1.25))  # noqa: S311
+            self._is_cut_short = False
+            try:
+                if tried := await self.reap(PASS_SECONDS):
+                    logger.info("reaped %d files", tried)
+            except DarkroomError as err:
+                logger.warning("the reaper will try again: %s %r", err.code, err.__cause__)
+            except Exception:
+                logger.exception("the reaper will try again")
+
+    async def reap(self, longest_seconds: float = math.inf) -> int:
+        """Delete, in one pass, what is due in this database; return how many were tried.
+
+        Each store has a pass of its own, so that one that is away holds up no other's deletions.
+        """
+        ends_at = time.monotonic() + longest_seconds
+        backends = self._backends
+        if found := await clocks.bring_back(backends.database, backends.settings):
+            logger.warning("the database's clock was wrong: %d files were due too far off", found)
+        stores = await deletions.find_due_stores(backends.database)
+        passes = (
+            self._reap_store(*store, ends_at) for store in stores if not self._is_paused(store)
+        )
+        tried = await asyncio.gather(*passes, return_exceptions=True)
+        await backends.database.fetch(idempotency.FORGET_OLD)
+        for store in backends.stores.on_disk():
+            await store.remove_leftovers(LEFTOVER_AGE_SECONDS)
+        for result in tried:
+            if isinstance(result, BaseException):
+                raise result
+        return sum(count for count in tried if isinstance(count, int))
+
+    async def _reap_store(self, name: str, bucket: str, ends_at: float) -> int:
+        """Go on batch by batch, but no further once the store is away or the time is over.
+
+        Files that cannot be deleted hold up no others: each has its own backoff.
+        """
+        backends = self._backends
+        tried = 0
+        size = FIRST_BATCH
+        while claimed := await deletions.claim_due(
+            backends.database, backends.stores, name, bucket, size
+        ):
+            faults.reached("reaper_claimed")
+            began = time.monotonic()
+            tried += len(claimed)
+            purged = await deletions.purge(backends.database, claimed)
+            if purged.is_store_away:
+                self._pause((name, bucket))
+                return tried
+            self._pauses.pop((name, bucket), None)
+            took_seconds = time.monotonic() - began
+            yields = self._has_uploads()
+            if took_seconds > (QUICK_BESIDE_UPLOADS_SECONDS if yields else QUICK_SECONDS):
+                size = max(FIRST_BATCH, size // 2)
+            elif len(claimed) == size:
+                size = min(DELETED_AT_ONCE, size * GROWTH)
+            if yields:
+                rest_seconds = took_seconds * (1 / SHARE_BESIDE_UPLOADS - 1)
+                await asyncio.sleep(min(rest_seconds, LONGEST_REST_SECONDS))
+            if time.monotonic() > ends_at:
+                self._is_cut_short = True
+                break
+        return tried
+
+    def _is_paused(self, store: tuple[str, str]) -> bool:
+        pause = self._pauses.get(store)
+        return pause is not None and time.monotonic() < pause.until
+
+    def _pause(self, store: tuple[str, str]) -> None:
+        last = self._pauses.get(store)
+        seconds = 2 * last.seconds if last else self._backends.settings.reaper_interval_seconds
+        seconds = min(seconds, LONGEST_PAUSE_SECONDS)
+        self._pauses[store] = _Pause(seconds, time.monotonic() + seconds)
 
 
 async def reap(backends: Backends) -> int:
-    """Delete, in one pass, all that is due in this database; return how many files were tried.
-
-    Each store has a pass of its own, so that one that is away holds up no other's deletions.
-    """
-    stores = await deletions.find_due_stores(backends.database)
-    passes = (_reap_store(backends, name, bucket) for name, bucket in stores)
-    tried = await asyncio.gather(*passes, return_exceptions=True)
-    await backends.database.fetch(idempotency.FORGET_OLD)
-    for store in backends.stores.on_disk():
-        await store.remove_leftovers(LEFTOVER_AGE_SECONDS)
-    for result in tried:
-        if isinstance(result, BaseException):
-            raise result
-    return sum(count for count in tried if isinstance(count, int))
-
-
-async def _reap_store(backends: Backends, name: str, bucket: str) -> int:
-    """Go on batch by batch, but no further once none of a batch can be deleted."""
-    tried = 0
-    while claimed := await deletions.claim_due(
-        backends.database, backends.stores, name, bucket, BATCH
-    ):
-        faults.reached("reaper_claimed")
-        tried += len(claimed)
-        if not await deletions.purge(backends.database, claimed):
-            break
-    return tried
+    """Make one pass, as a reaper does that knows of no outage; return how many were tried."""
+    return await Reaper(backends).reap()

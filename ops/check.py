@@ -15,9 +15,10 @@ from sqlalchemy import ColumnElement, exists, func, or_, select
 import jobs
 from config import MIB
 from errors import ObjectNotFound, StoreError
-from files import Backends, kinds
+from files import Backends, clocks, kinds
 from files.hashing import FileHash
 from models import FileState, StoredFile
+from ops.database_risks import find_risks
 from ops.failing import IS_FAILING
 from ops.inventory import (
     FileRow,
@@ -54,8 +55,12 @@ class CheckReport:
     """What a check found: how much there is, and whatever is wrong with it."""
 
     rows: dict[str, int]  # by state
+    in_grace: int  # of the doomed: their time has not come
     failing: int  # deletions, which are not wrong yet
     late_jobs: int  # neither are these
+    overdue: int  # deletions that nobody does
+    far_off: int  # deletions, and expiries, that a wrong clock has put off
+    database: list[str]  # what it is set to that it loses data by
     objects: int = 0
     size_bytes: int = 0  # of the objects
     missing: Keys = field(default_factory=Keys)
@@ -79,7 +84,9 @@ class CheckReport:
 
     @property
     def is_well(self) -> bool:
-        return not any(keys.count for keys in self.findings.values())
+        """Whether nothing is wrong: all that is let go of is being deleted, too."""
+        is_found = any(keys.count for keys in self.findings.values())
+        return not (is_found or self.overdue or self.far_off)
 
     def add_fault(self, fault: _Fault) -> None:
         self.findings[fault.verdict].add([fault.key])
@@ -91,8 +98,12 @@ class CheckReport:
             "objects": self.objects,
             "bytes": self.size_bytes,
             **{name: keys.first for name, keys in self.findings.items()},
+            "in_grace": self.in_grace,
             "failing": self.failing,
+            "overdue": self.overdue,
+            "far_off": self.far_off,
             "late_jobs": self.late_jobs,
+            "database": self.database,
             "counts": {name: keys.count for name, keys in self.findings.items()},
             "ok": self.is_well,
         }
@@ -139,8 +150,17 @@ async def _count_rows(backends: Backends) -> CheckReport:
     async with backends.database.session() as db:
         for state, count in await db.execute(by_state):
             rows[str(state)] = count
-        failing = await db.scalar(select(func.count()).where(IS_FAILING))
-    return CheckReport(rows, failing or 0, await jobs.count_late(backends.database))
+        counts = {"in_grace": clocks.IS_IN_GRACE, "failing": IS_FAILING}
+        counts |= {"overdue": clocks.IS_OVERDUE, "far_off": clocks.IS_FAR_OFF}
+        columns = [func.count().filter(is_it).label(name) for name, is_it in counts.items()]
+        let_go = select(*columns).where(StoredFile.state != FileState.LIVE)
+        found = (await db.execute(let_go, clocks.list_limits(backends.settings))).one()
+    return CheckReport(
+        rows,
+        **found._asdict(),
+        late_jobs=await jobs.count_late(backends.database),
+        database=await find_risks(backends.database),
+    )
 
 
 def _is_referred() -> ColumnElement[bool]:

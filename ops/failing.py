@@ -1,4 +1,7 @@
-"""What keeps failing to be deleted: listed for the operator, and made due anew."""
+"""What keeps failing to be deleted: listed for the operator, and made due anew.
+
+What a wrong clock has put too far off is made due with it.
+"""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -6,7 +9,7 @@ from datetime import datetime
 
 from sqlalchemy import func, select, update
 
-from files import Backends
+from files import Backends, clocks
 from models import FileState, StoredFile
 from ops.inventory import read_files
 
@@ -48,9 +51,13 @@ async def find_failing(backends: Backends) -> AsyncIterator[FailingFile]:
 
 
 async def requeue(backends: Backends) -> int:
-    """Make all of it due now, with its attempts forgotten; return how many."""
+    """Make all of it due now, with its attempts forgotten, and bring back what is too far off.
+
+    Returns how many there were. An upload that is under way keeps its time.
+    """
+    brought_back = await clocks.bring_back(backends.database, backends.settings)
     due = update(StoredFile).where(IS_FAILING).values(next_attempt_at=func.now(), attempts=0)
     async with backends.database.session() as db:
         requeued = (await db.scalars(due.returning(StoredFile.id))).all()
         await db.commit()
-    return len(requeued)
+    return brought_back + len(requeued)

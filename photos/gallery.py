@@ -18,8 +18,8 @@ from files import Backends
 from files.answers import read_changed
 from files.change import Change
 from files.idempotency import Claim
-from files.kinds import PHOTO_RENDITION, PRIVATE_PHOTO_RENDITION, Kind
-from files.statements import FACTS
+from files.kinds import PHOTO_ORIGINAL, PHOTO_RENDITION, PRIVATE_PHOTO_RENDITION, Kind
+from files.statements import FACTS, LIST_WAITING
 from models import Photo, StoredFile, Visibility
 from photos import statements, thumbnail_statements
 from photos.intake import Sent
@@ -96,6 +96,8 @@ async def replace_photo(
     async with Change(backends, photo.owner_id) as change:
         visibility = words.visibility or photo.visibility
         files = await _store_files(backends, decoding, change, sent, visibility)
+        # Hidden with it, the old one is taken back: its URL must be dead at once.
+        has_grace = visibility == photo.visibility
 
         async def replace(transaction: Transaction, _: Row) -> list[int]:
             found = await read_locked(transaction, photo)
@@ -106,11 +108,13 @@ async def replace_photo(
                 statements.REPLACE_FILES, **ids, filename=sent.filename, **files.columns
             )
             await transaction.fetch(statements.CHANGE_WORDS, **ids, **vars(words))
-            dropped_ids = await _drop_thumbnails(transaction, photo.id)
+            let_go_ids = _list_files(found) + await _drop_thumbnails(transaction, photo.id)
+            if not has_grace:
+                let_go_ids += await _list_waiting(transaction, photo.owner_id)
             await _render_later(transaction, photo.id)
-            return _list_files(found) + dropped_ids + files.dispensable_ids
+            return let_go_ids + files.dispensable_ids
 
-        await change.commit(replace, "inside_photo_swap")
+        await change.commit(replace, "inside_photo_swap", has_grace=has_grace)
     return await read_changed(backends, Photo, photo.id, PhotoNotFound)
 
 
@@ -151,7 +155,8 @@ async def change_words(backends: Backends, photo: Photo, words: Words) -> Photo:
                 await transaction.fetch(statements.SHOW_MASTER, **ids, master_id=moved.id)
                 dropped_ids = await _drop_thumbnails(transaction, photo.id)
                 await _render_later(transaction, photo.id)
-                return [photo.master_id, *dropped_ids]
+                waiting_ids = await _list_waiting(transaction, photo.owner_id)
+                return [photo.master_id, *dropped_ids, *waiting_ids]
 
             await change.commit(move, "visibility_moved")
     return await read_changed(backends, Photo, photo.id, PhotoNotFound)
@@ -168,7 +173,8 @@ async def delete_photo(backends: Backends, photo: Photo) -> None:
         found = await read_locked(transaction, photo)
         dropped_ids = await _drop_thumbnails(transaction, photo.id)
         await transaction.fetch(statements.DELETE_PHOTO, **ids)
-        return _list_files(found) + dropped_ids
+        waiting_ids = await _list_waiting(transaction, photo.owner_id)
+        return _list_files(found) + dropped_ids + waiting_ids
 
     async def is_gone(transaction: Transaction, _: Row | None) -> bool:
         return await transaction.fetch_row(statements.READ_PHOTO, **ids) is None
@@ -253,6 +259,16 @@ async def _drop_thumbnails(transaction: Transaction, photo_id: int) -> list[int]
     """Forget the thumbnails of a photo's master; return the files, which are to be let go of."""
     rows = await transaction.fetch(thumbnail_statements.DROP, photo_id=photo_id)
     return [row["file_id"] for row in rows if row["file_id"] is not None]
+
+
+async def _list_waiting(transaction: Transaction, owner_id: int) -> list[int]:
+    """List what an owner's photos showed before and may be read for a while yet.
+
+    Which photo it was no row knows; whoever hides or deletes one means its earlier pictures, too.
+    """
+    purposes = [kind.name for kind in (PHOTO_ORIGINAL, PHOTO_RENDITION, PRIVATE_PHOTO_RENDITION)]
+    rows = await transaction.fetch(LIST_WAITING, owner_id=owner_id, purposes=purposes)
+    return [row["id"] for row in rows]
 
 
 def _list_files(photo: Row) -> list[int]:

@@ -6,11 +6,19 @@ Which object belongs to whom, and when it may go, is not known here: that is the
 from storage.async_store import AsyncStore
 from storage.configured import Stores
 from storage.content_types import UNKNOWN_TYPE, find_suffix
-from storage.contract import CACHE_CONTROL, PART_BYTES, FoundObject, OpenObject, Store
+from storage.contract import (
+    CACHE_CONTROL,
+    DELETED_AT_ONCE,
+    PART_BYTES,
+    FoundObject,
+    OpenObject,
+    Store,
+)
 from storage.signing import LinkSigner
 
 __all__ = [
     "CACHE_CONTROL",
+    "DELETED_AT_ONCE",
     "PART_BYTES",
     "UNKNOWN_TYPE",
     "AsyncStore",

@@ -25,6 +25,8 @@ LARGEST_SHARE = 1 / 2
 MOST_WAITING = 1000
 # Those who are told to come back are told of no longer time than this.
 LONGEST_RETRY_SECONDS = 60
+# Between two uploads of somebody who sends many; a page takes no longer to send the next one.
+RECENT_SECONDS = 1.0
 # How much the last upload counts in the time that one usually takes.
 WEIGHT_OF_THE_LAST = 0.1
 
@@ -169,6 +171,7 @@ class Admission:
         self._account_seats = Seats(per_account, MOST_WAITING)
         self._address_seats = Seats(per_address, MOST_WAITING)
         self._usual_seconds = 0.0
+        self._ended_at = -math.inf  # the last upload, on the monotonic clock
         self._is_closed = False
 
     @classmethod
@@ -197,6 +200,11 @@ class Admission:
         """How many wait: for a seat, or for room."""
         pausing = sum(each.is_waiting for each in self._all.growing)
         return self._account_seats.waiting + self._address_seats.waiting + pausing
+
+    def has_uploads(self) -> bool:
+        """Tell whether an upload is under way, or was a moment ago: the next one may be coming."""
+        is_recent = time.monotonic() - self._ended_at < RECENT_SECONDS
+        return is_recent or not self._all.is_unused
 
     @asynccontextmanager
     async def admit(self, account_id: int, address: str | None) -> AsyncIterator[Reservation]:
@@ -272,6 +280,7 @@ class Admission:
                 del self._shares[owner]
 
     def _note_duration(self, seconds: float) -> None:
+        self._ended_at = time.monotonic()
         last = WEIGHT_OF_THE_LAST if self._usual_seconds else 1.0
         self._usual_seconds += last * (seconds - self._usual_seconds)
 

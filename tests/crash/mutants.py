@@ -111,8 +111,8 @@ for file in self._new:
         edits=(
             Edit(
                 STATEMENTS,
-                "(StoredFile.state != FileState.LIVE) &",
-                "StoredFile.state.in_([FileState.DOOMED, FileState.DELETING]) &",
+                "_is_due = IS_LET_GO &",
+                "_is_due = StoredFile.state.in_([FileState.DOOMED, FileState.DELETING]) &",
             ),
         ),
     ),
@@ -248,11 +248,11 @@ filename = next(filenames)
             Edit(DELETIONS, 'faults.reached("object_deleted")', "pass"),
             Edit(
                 DELETIONS,
-                "errors = await asyncio.gather(",
+                "errors, is_store_away = await _delete_objects(claimed)",
                 """\
-await database.fetch(statements.FORGET, ids=[file.row["id"] for file in claimed])
+await database.fetch(statements.FORGET, ids=[file.id for file in claimed])
     faults.reached("object_deleted")
-    errors = await asyncio.gather(""",
+    errors, is_store_away = await _delete_objects(claimed)""",
             ),
         ),
     ),

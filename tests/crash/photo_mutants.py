@@ -21,7 +21,13 @@ PHOTO_MUTANTS = (
         breaks="A master that moves to a private key stays under its public one (G6).",
         causes=("wrong", "leaked"),
         found_by=("kill at visibility_moved",),
-        edits=(Edit(GALLERY, "return [photo.master_id, *dropped_ids]", "return dropped_ids"),),
+        edits=(
+            Edit(
+                GALLERY,
+                "return [photo.master_id, *dropped_ids, *waiting_ids]",
+                "return dropped_ids",
+            ),
+        ),
     ),
     Mutant(
         name="master_after_commit",
@@ -87,7 +93,7 @@ if late := getattr(self, "late", None):
         edits=(
             Edit(
                 GALLERY,
-                "return _list_files(found) + dropped_ids + files.dispensable_ids",
+                "return let_go_ids + files.dispensable_ids",
                 "return files.dispensable_ids",
             ),
         ),

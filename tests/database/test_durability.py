@@ -35,6 +35,7 @@ NOTING = (
         for table in ("stored_files", "users")
     ),
 )
+DAY_SECONDS = 24 * 3600.0
 RENAME = "UPDATE users SET username"
 PASSWORD = "UPDATE users SET password_hash"
 LOGOUT = "UPDATE users SET tokens_valid_after"
@@ -79,12 +80,14 @@ def test_claims_of_the_reaper_are_durable_whatever_the_database_is_set_to(
 ) -> None:
     local_stock.row("pending", stored=False)
     local_stock.row("doomed")
+    local_stock.row("doomed", due_in_seconds=365 * DAY_SECONDS)  # of a wrong clock, brought back
+    local_stock.row("doomed", storage="unknown", stored=False)
     tune(local_stock, "off")
-    assert local_stock.reap() == 2
+    assert local_stock.reap() == 4
     found = local_stock.service.sql("SELECT what, durability FROM noted")
     noted = [(row["what"], row["durability"]) for row in found]
-    assert noted.count(("UPDATE stored_files", "on")) == 2
-    assert noted.count(("DELETE stored_files", "off")) == 1
+    assert noted.count(("UPDATE stored_files", "on")) == 5
+    assert noted.count(("DELETE stored_files", "off")) == 2
 
 
 def test_what_was_answered_survives_a_kill_of_a_server_that_is_tuned_for_speed(

@@ -232,12 +232,12 @@ def test_a_service_killed_after_its_commit_leaves_the_old_object_to_the_next_one
 def test_a_store_that_is_away_is_asked_for_one_batch_a_pass(
     planned_stock: Stock, store: FakeS3
 ) -> None:
-    keys = [planned_stock.row("doomed", stored=False) for _ in range(3 * reaper.BATCH)]
+    keys = [planned_stock.row("doomed", stored=False) for _ in range(3 * reaper.FIRST_BATCH)]
     store.always["DELETE"] = "500"
-    assert planned_stock.reap() == reaper.BATCH, (
+    assert planned_stock.reap() == reaper.FIRST_BATCH, (
         "the next pass, and other places, wait for no more than that"
     )
     store.always["DELETE"] = "ok"
-    assert planned_stock.reap() == 2 * reaper.BATCH
-    assert len(planned_stock.states()) == reaper.BATCH, "those that failed have their backoff"
+    assert planned_stock.reap() == 2 * reaper.FIRST_BATCH
+    assert len(planned_stock.states()) == reaper.FIRST_BATCH, "those that failed have their backoff"
     assert set(store.keys("DELETE")) == set(keys)
