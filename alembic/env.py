@@ -22,7 +22,9 @@ from errors import StartupError
 from jobs.repository import is_ours
 from ops import embedded_postgres
 from postgres import (
+    FITNESS_QUESTION,
     explain_refusal,
+    explain_unfitness,
     explain_unknown_revision,
     make_driver_options,
     parse_postgres_url,
@@ -35,6 +37,7 @@ MIGRATION_LOCK = 4_118_111_815
 def run(connection: Connection) -> None:
     context.configure(connection=connection, target_metadata=Base.metadata, include_name=is_ours)
     with context.begin_transaction():
+        raise_if_unfit(connection)
         # Whoever comes second waits here, then finds the
         # schema at its newest revision and does nothing.
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
@@ -43,6 +46,14 @@ def run(connection: Connection) -> None:
         except CommandError as err:
             raise_if_unknown(err, connection)
             raise
+
+
+def raise_if_unfit(connection: Connection) -> None:
+    """Raise CommandError for a database that cannot be ours, before anything is made in it."""
+    answer = connection.execute(text(FITNESS_QUESTION)).mappings().one()
+    sentence = explain_unfitness(answer, connection.engine.url)
+    if sentence is not None:
+        raise CommandError(sentence)
 
 
 def raise_if_unknown(err: CommandError, connection: Connection) -> None:

@@ -1,7 +1,7 @@
 """Whether this process lives, and whether it can do its work."""
 
 from fastapi import APIRouter, Request
-from sqlalchemy import select
+from sqlalchemy import text
 
 from database import Database, Statement
 from errors import DatabaseUnavailable
@@ -13,7 +13,12 @@ router = APIRouter(prefix="/health", tags=["health"])
 
 # Below the patience of the probes that ask: Kubernetes gives one second by default.
 READY_PATIENCE_SECONDS = 0.8
-NOTHING = Statement(select(1))
+IS_READ_ONLY = Statement(
+    text(
+        "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'"
+        " AS is_read_only"
+    )
+)
 
 
 @router.get("/live")
@@ -26,14 +31,16 @@ async def check_live() -> Health:
 @router.get("/ready", responses=refuse_with(DatabaseUnavailable))
 @router.head("/ready", include_in_schema=False)
 async def check_ready(request: Request, backends: RequestBackends) -> Health:
-    """The database answers: a failure means send no requests here for now.
+    """The database answers and takes writes: a failure means send no requests here for now.
 
     It is asked over a connection of its own: that others wait for theirs is no failure. The store
     is not asked: while it is away, reads and logins still work, and uploads say 503 by themselves.
     """
     probe: Database = request.app.state.probe
-    asking = await backends.tasks.wait_briefly(probe.fetch(NOTHING), READY_PATIENCE_SECONDS)
+    asking = await backends.tasks.wait_briefly(probe.fetch(IS_READ_ONLY), READY_PATIENCE_SECONDS)
     if not asking.done():  # it ends by itself: closing a dead connection takes its time too
         raise DatabaseUnavailable
-    asking.result()
+    [answer] = asking.result()
+    if answer["is_read_only"]:  # after a failover, or where its host has seen a full disk
+        raise DatabaseUnavailable
     return Health(status="ready")

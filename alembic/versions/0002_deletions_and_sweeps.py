@@ -19,8 +19,9 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
         sa.CheckConstraint("is_only", name="installation_is_only_check"),
         sa.PrimaryKeyConstraint("is_only"),
+        if_not_exists=True,
     )
-    op.execute("INSERT INTO installation DEFAULT VALUES")
+    op.execute("INSERT INTO installation DEFAULT VALUES ON CONFLICT DO NOTHING")
     op.create_table(
         "sightings",
         sa.Column("storage", sa.String(length=50), nullable=False),
@@ -43,6 +44,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Go back, but keep the table of the one id: stores are marked with it."""
     op.drop_table("sightings")
-    op.drop_table("installation")
     op.drop_column("stored_files", "last_error")

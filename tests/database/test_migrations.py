@@ -148,17 +148,21 @@ def test_alembic_would_write_no_further_migration(new_database: Callable[[], str
 
 
 @pytest.mark.backends
-def test_down_leaves_nothing_and_up_again_makes_the_same(empty_database: str) -> None:
+def test_down_leaves_its_name_alone_and_up_again_makes_the_same(empty_database: str) -> None:
+    shown_id = "SELECT id FROM installation"
     assert fetch_rows(empty_database, LEFT_OVER) == []
     migrate(empty_database)
     schema = fetch_rows(empty_database, SCHEMA)
     migrate(empty_database)
     assert fetch_rows(empty_database, SCHEMA) == schema != []
+    own_id = fetch_rows(empty_database, shown_id)
     downgrade(empty_database)
-    assert fetch_rows(empty_database, LEFT_OVER) == []
+    assert fetch_rows(empty_database, LEFT_OVER) == [("installation",), ("installation_pkey",)]
     assert fetch_rows(empty_database, "SELECT version_num FROM alembic_version") == []
     migrate(empty_database)
     assert fetch_rows(empty_database, SCHEMA) == schema
+    # Its stores are marked with it.
+    assert fetch_rows(empty_database, shown_id) == own_id != []
 
 
 def test_old_names_are_compared_as_they_show_unless_two_show_alike(

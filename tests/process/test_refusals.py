@@ -4,14 +4,17 @@ The page's table is the list of what is tried here.
 """
 
 import asyncio
+import contextlib
 import functools
 import json
 import os
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +26,15 @@ from sqlalchemy.engine import URL, make_url
 from config import STARTUP_FAILURE_STATUS
 from ops.postgres_cluster import SUPERUSER
 from tests.support import warm
-from tests.support.databases import database_url, execute, execute_in, make_database
+from tests.support.certificates import make_authority
+from tests.support.databases import (
+    become_standby,
+    database_url,
+    execute,
+    execute_in,
+    make_database,
+    running_server,
+)
 from tests.support.services import ROOT, free_port
 
 PAGE = (ROOT / "docs" / "start.md").read_text()
@@ -38,6 +49,8 @@ SAID_BY_COMMANDS = (
     "tables of another application",
     "migrations of another application",
     "tables of a newer version",
+    "the database cannot hold every name",
+    "the database takes no writes",
 )
 # In megabytes: less than half of what a new cluster takes.
 SMALL_DISK_MB = 16
@@ -259,6 +272,90 @@ def ask_the_silent(machine: Machine) -> Start:
     start = on_database(make_url(url), **NO_ANSWER)
     start.words = ("-m", "tests.support.program")
     return start
+
+
+def answer_tls(machine: Machine, answer: bytes, *, shake_hands: bool = False) -> Start:
+    """A start on a server that answers so whoever asks for TLS, and shows a certificate."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    machine.request.addfinalizer(listener.close)
+    shown = make_authority(machine.folder, "server")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(shown.file, shown.key_file)
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(8)
+            connection.sendall(answer)
+            if shake_hands:
+                context.wrap_socket(connection, server_side=True)
+
+    threading.Thread(target=serve, daemon=True).start()
+    stranger = make_authority(machine.folder, "stranger")
+    port = listener.getsockname()[1]
+    url = f"postgresql+asyncpg://alice:{SECRET}@127.0.0.1:{port}/pictures"
+    return on_database(make_url(f"{url}?sslmode=verify-full&sslrootcert={stranger.file}"))
+
+
+@case("the database's certificate is not trusted")
+def show_an_unknown_certificate(machine: Machine) -> Start:
+    return answer_tls(machine, b"S", shake_hands=True)
+
+
+@case("the database's server speaks no TLS")
+def know_no_tls(machine: Machine) -> Start:
+    return answer_tls(machine, b"N")
+
+
+@case("a word of the database's URL that nobody knows")
+def write_an_unknown_word(machine: Machine) -> Start:
+    url = f"postgresql://alice:{SECRET}@db.example.com/pictures?sslaccept=strict"
+    return Start({"DATABASE_URL": url})
+
+
+@case("the database's server is too old")
+def grow_old(machine: Machine) -> Start:
+    """A newer one, in which the question finds a function that tells of an older one."""
+    asked = "CREATE FUNCTION old.current_setting(text) RETURNS text LANGUAGE sql AS $$"
+    url = machine.make_database(
+        "CREATE SCHEMA old",
+        f"{asked} SELECT CASE $1 WHEN 'server_version_num' THEN '140009'"
+        " WHEN 'server_version' THEN '14.9 (Debian)' END $$",
+    )
+    settings = f"ALTER DATABASE {url.database} SET search_path = old, pg_catalog, public"
+    execute(machine.request.getfixturevalue("postgres"), settings)
+    return on_database(url)
+
+
+@case("the database cannot hold every name")
+def encode_in_ascii(machine: Machine) -> Start:
+    url = machine.make_database()
+    execute(
+        machine.request.getfixturevalue("postgres"),
+        f"DROP DATABASE {url.database}",
+        f"CREATE DATABASE {url.database} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0",
+    )
+    return on_database(url)
+
+
+@case("the database's server is a standby")
+def follow(machine: Machine) -> Start:
+    programs: Path = machine.request.getfixturevalue("postgres_programs")
+    with running_server(programs, machine.folder):
+        pass
+    become_standby(machine.folder)
+    standby = running_server(programs, machine.folder)
+    url = standby.__enter__()
+    machine.request.addfinalizer(lambda: standby.__exit__(None, None, None))
+    return on_database(make_url(url))
+
+
+@case("the database takes no writes")
+def allow_reading(machine: Machine) -> Start:
+    url = machine.make_database()
+    settings = f"ALTER DATABASE {url.database} SET default_transaction_read_only = on"
+    execute(machine.request.getfixturevalue("postgres"), settings)
+    return on_database(url)
 
 
 @case("the database's password is wrong")

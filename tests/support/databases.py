@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import uuid
 from collections.abc import Iterator
@@ -31,6 +32,18 @@ def running_server(programs: Path, folder: Path) -> Iterator[str]:
         finally:
             server.send_signal(signal.SIGINT)
             server.wait()
+
+
+def become_standby(folder: Path) -> None:
+    """Let the server of this folder, which does not run, take no writes when it runs again.
+
+    It waits for a primary, of which there is none.
+    """
+    data = folder / "postgres"
+    mark = data / "standby.signal"
+    mark.touch()
+    owner = data.stat()
+    os.chown(mark, owner.st_uid, owner.st_gid)
 
 
 def make_database(server_url: str, template: str | None) -> str:
