@@ -5,9 +5,10 @@ here as DatabaseUnavailable, a lost answer to a COMMIT as OutcomeUnknown; constr
 the like pass through.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -16,60 +17,42 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from fastapi import Depends, Request
-from sqlalchemy import Connection, Executable, event
+from sqlalchemy import Connection, Executable
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
+    AsyncEngine,
     AsyncSession,
     async_sessionmaker,
-    create_async_engine,
 )
 from sqlalchemy.orm import DeclarativeBase
-from sqlalchemy.pool import NullPool
 
+from connections import (
+    CONNECT_TIMEOUT_SECONDS,
+    LOCK_TIMEOUT_MS,
+    LOST,
+    DatabaseConnection,
+    Opening,
+    PoolerFound,
+    is_outage,
+    is_said_to_be_pooled,
+    make_direct_engine,
+    make_migrating_engine,
+    make_pooled_engine,
+)
+from connections import LOWER_DURABILITY as LOWER_DURABILITY  # for whoever writes statements
+from connections import RAISE_DURABILITY as RAISE_DURABILITY
 from errors import DatabaseUnavailable, OutcomeUnknown, StartupError
-from postgres import explain_refusal, make_driver_options, parse_postgres_url
+from postgres import explain_refusal, parse_postgres_url
 
 logger = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_SECONDS = 5
-# How long a request waits for a free connection before
-# it says 503; connections are held for milliseconds.
-POOL_TIMEOUT_SECONDS = 10
-# No statement of ours takes a tenth of this; longer means that something is stuck.
-STATEMENT_TIMEOUT_MS = 15_000
-LOCK_TIMEOUT_MS = 10_000
-# A process that is stopped in the middle of a query keeps its locks, and none of the above ends
-# it. Postgres 17 and later do, after the longest that a transaction of ours may wait and work.
-TRANSACTION_TIMEOUT_MS = 30_000
-TRANSACTION_TIMEOUT_SINCE = 17
-COMMAND_TIMEOUT_SECONDS = 20  # the same on our side, should the server be gone without a word
+# A COMMIT of a server that is well takes milliseconds. Whoever waits longer for its answer lets go
+# of the connection and reads, under the lock that the transaction holds, what became of it.
+COMMIT_PATIENCE_SECONDS = 2.0
 
-# An expression that raises the durability of its transaction where it is off, and never lowers
-# it: what was answered 200 must survive a crash of the server, and with all other values it does.
-RAISE_DURABILITY = (
-    "CASE current_setting('synchronous_commit')"
-    " WHEN 'off' THEN set_config('synchronous_commit', 'on', true) END"
-)
-# For what may be lost with the last half second before a power cut.
-LOWER_DURABILITY = "set_config('synchronous_commit', 'off', true)"
-
-# SQLSTATE classes that mean "try again", from appendix A of the PostgreSQL manual: connection
-# exception, invalid transaction state (read-only, or ended while idle), transaction rollback,
-# insufficient resources, object not in prerequisite state (a lock that was not had), operator
-# intervention.
-_OUTAGE_CLASSES = ("08", "25", "40", "53", "55", "57")
-# What the driver raises when there is no server, or no connection to it any more. So, most often,
-# is an "internal" error: the server has said its last word, but the connection is not yet closed.
-_LOST = (
-    OSError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    TimeoutError,
-)
 _DIALECT = asyncpg_dialect()  # type: ignore[no-untyped-call]
 
 
@@ -97,7 +80,7 @@ class Statement:
 class Transaction:
     """Statements on the driver's own connection, one round trip each once they are prepared."""
 
-    def __init__(self, driver: asyncpg.Connection) -> None:
+    def __init__(self, driver: DatabaseConnection) -> None:
         self._driver = driver
         self.is_lost = False  # the connection, with the answer to a commit
 
@@ -113,75 +96,31 @@ class Transaction:
     async def commit(self) -> None:
         """Commit. Raises OutcomeUnknown, as `commit` does."""
         try:
-            await self._driver.execute("COMMIT")
-        except (*_LOST, asyncpg.PostgresError) as err:
+            with self._driver.give_up_after(COMMIT_PATIENCE_SECONDS):
+                await self._driver.execute("COMMIT")
+        except (*LOST, asyncpg.PostgresError) as err:
             logger.warning("the answer to a commit was lost: %r", err)
             self.is_lost = True
             raise OutcomeUnknown from err
 
 
-class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]
-    """A connection whose every transaction opens with one message that says all that holds in it.
-
-    Nothing rests on what a session was told once: a pooler between us and the server forgets it,
-    or lets it leak into another's session.
-    """
-
-    async def open_transaction(self, lock_timeout_ms: int = LOCK_TIMEOUT_MS) -> None:
-        """Begin, with the limits that hold until the end and with durability."""
-        limits = {
-            "statement_timeout": STATEMENT_TIMEOUT_MS,
-            "lock_timeout": lock_timeout_ms,
-            "idle_in_transaction_session_timeout": STATEMENT_TIMEOUT_MS,
-        }
-        if self.get_server_version().major >= TRANSACTION_TIMEOUT_SINCE:
-            limits["transaction_timeout"] = TRANSACTION_TIMEOUT_MS
-        settings = "; ".join(f"SET LOCAL {name} = {value}" for name, value in limits.items())
-        begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
-        await super().execute(f"{begin}; {settings}; SELECT {RAISE_DURABILITY}")
-
-    async def execute(self, query: str, *args: object, **options: Any) -> str:
-        """Execute a query; the BEGIN of a session is ours."""
-        if query.startswith("BEGIN"):
-            await self.open_transaction()
-            return "BEGIN"
-        return str(await super().execute(query, *args, **options))
-
-
 class Database:
     """The engine of one process; whoever made it disposes of it.
 
-    Its sessions carry `session_info`: what rows need of their application (see models.py).
+    Its first use finds out whether a pooler stands before the server. Its sessions carry
+    `session_info`: what rows need of their application (see models.py).
     """
 
     def __init__(
         self, url: str, pool_size: int, session_info: Mapping[str, object] | None = None
     ) -> None:
-        bare_url, options = make_driver_options(url)
-        server_settings = {"application_name": "darkroom", **options.pop("server_settings", {})}
-        self._engine = create_async_engine(
-            bare_url,
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=POOL_TIMEOUT_SECONDS,
-            # They are names, addresses and hashes, and have no place in a log.
-            hide_parameters=True,
-            connect_args={
-                **options,
-                "timeout": CONNECT_TIMEOUT_SECONDS,
-                "command_timeout": COMMAND_TIMEOUT_SECONDS,
-                "server_settings": server_settings,
-                "connection_class": DatabaseConnection,
-            },
-        )
-        event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
-        info = dict(session_info or {})
-        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False, info=info)
-        self._readers = async_sessionmaker(
-            self._engine.execution_options(isolation_level="AUTOCOMMIT"),
-            expire_on_commit=False,
-            info=info,
-        )
+        opening = Opening(self._note_pooler)
+        self._watch = opening.watch
+        self._direct = make_direct_engine(url, pool_size, opening)
+        self._single = self._direct.execution_options(isolation_level="AUTOCOMMIT")
+        self._pooled = make_pooled_engine(url, pool_size, opening)
+        self._is_pooled: bool | None = True if is_said_to_be_pooled(url) else None
+        self._sessions = async_sessionmaker(expire_on_commit=False, info=dict(session_info or {}))
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
@@ -190,18 +129,25 @@ class Database:
         It holds a connection from its first statement to its end. Raises DatabaseUnavailable.
         """
         with _name_outages():
-            async with self._sessions() as opened:
+            async with self._sessions(bind=await self._get_engine()) as opened:
                 yield opened
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[AsyncSession]:
         """Open a session in which every statement is a transaction of its own.
 
-        One that only reads costs one round trip. Raises DatabaseUnavailable.
+        One that only reads costs one round trip; through a pooler it is one transaction for all of
+        its statements. Raises DatabaseUnavailable.
         """
         with _name_outages():
-            async with self._readers() as opened:
-                yield opened
+            engine = await self._get_engine()
+            if engine is self._direct:
+                async with self._sessions(bind=self._single) as opened:
+                    yield opened
+            else:
+                async with self._sessions(bind=engine) as opened:
+                    yield opened
+                    await opened.commit()
 
     @asynccontextmanager
     async def transaction(
@@ -209,46 +155,77 @@ class Database:
     ) -> AsyncIterator[Transaction]:
         """Open a transaction that rolls back unless committed. Raises DatabaseUnavailable."""
         with _name_outages():
-            async with self._engine.connect() as connection:
+            engine = await self._get_engine()
+            async with engine.connect() as connection:
                 driver = await _begin(connection, lock_timeout_ms)
                 transaction = Transaction(driver)
                 try:
                     yield transaction
                 finally:
                     if transaction.is_lost or driver.is_closed():
-                        await connection.invalidate()
+                        await _drop(connection, driver)
                     elif driver.is_in_transaction():
                         await _roll_back(connection, driver)
 
     async def fetch(self, statement: Statement, **values: object) -> list[Row]:
-        """Run a statement as a transaction of its own, in one round trip, and return its rows.
+        """Run a statement as a transaction of its own and return its rows.
 
-        It is tried once more where the connection was dead, so it must have no effect, or none
-        that a second time would add to. Raises DatabaseUnavailable.
+        That is one round trip, but through a pooler. It is tried once more where the connection was
+        dead, so it must have no effect, or none that a second time would add to. Raises
+        DatabaseUnavailable.
         """
         with _name_outages():
-            async with self._engine.connect() as connection:
+            engine = await self._get_engine()
+            if engine is self._pooled:
+                return await self._fetch_in_transaction(statement, values)
+            async with engine.connect() as connection:
                 driver = await _get_driver(connection)
                 try:
                     return await Transaction(driver).fetch(statement, **values)
-                except TimeoutError:
-                    raise
-                except _LOST:
-                    await connection.invalidate()
-            async with self._engine.connect() as connection:
+                except LOST as err:
+                    await _drop(connection, driver)
+                    if isinstance(err, TimeoutError) or driver.is_given_up:
+                        raise
+            async with engine.connect() as connection:
                 driver = await _get_driver(connection)
                 return await Transaction(driver).fetch(statement, **values)
 
     async def dispose(self) -> None:
         """Close every connection."""
-        await self._engine.dispose()
+        self._watch.close()
+        await self._direct.dispose()
+        await self._pooled.dispose()
+
+    async def _fetch_in_transaction(
+        self, statement: Statement, values: Mapping[str, object]
+    ) -> list[Row]:
+        try:
+            async with self.transaction() as transaction:
+                rows = await transaction.fetch(statement, **values)
+                await transaction.commit()
+        except OutcomeUnknown as err:
+            raise DatabaseUnavailable from err.__cause__
+        return rows
+
+    async def _get_engine(self) -> AsyncEngine:
+        """Return the engine that speaks as the way to the server wants it."""
+        if self._is_pooled is None:
+            with suppress(PoolerFound):
+                async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS), self._direct.connect():
+                    if self._is_pooled is None:
+                        self._is_pooled = False
+        return self._pooled if self._is_pooled else self._direct
+
+    def _note_pooler(self) -> None:
+        """From now on there is one, whatever was before."""
+        self._is_pooled = True
 
 
 @contextmanager
 def _name_outages() -> Iterator[None]:
     try:
         yield
-    except (PoolTimeoutError, *_LOST) as err:
+    except (PoolTimeoutError, PoolerFound, *LOST) as err:
         raise DatabaseUnavailable from err
     except (DBAPIError, asyncpg.PostgresError) as err:
         if is_outage(err):
@@ -256,35 +233,37 @@ def _name_outages() -> Iterator[None]:
         raise
 
 
-async def _get_driver(connection: AsyncConnection) -> asyncpg.Connection:
-    return (await connection.get_raw_connection()).driver_connection
+async def _get_driver(connection: AsyncConnection) -> DatabaseConnection:
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert isinstance(driver, DatabaseConnection)
+    return driver
 
 
-async def _begin(connection: AsyncConnection, lock_timeout_ms: int) -> asyncpg.Connection:
+async def _begin(connection: AsyncConnection, lock_timeout_ms: int) -> DatabaseConnection:
     """Open a transaction; what died while it was idle is replaced, for nothing was done on it."""
     driver = await _get_driver(connection)
     try:
         await driver.open_transaction(lock_timeout_ms)
-    except TimeoutError:
-        raise
-    except _LOST:
-        await connection.invalidate()
+    except LOST as err:
+        await _drop(connection, driver)
+        if isinstance(err, TimeoutError) or driver.is_given_up:
+            raise
         driver = await _get_driver(connection)
         await driver.open_transaction(lock_timeout_ms)
     return driver
 
 
-async def _roll_back(connection: AsyncConnection, driver: asyncpg.Connection) -> None:
+async def _roll_back(connection: AsyncConnection, driver: DatabaseConnection) -> None:
     try:
         await driver.execute("ROLLBACK")
-    except (*_LOST, asyncpg.PostgresError):
-        await connection.invalidate()
+    except (*LOST, asyncpg.PostgresError):
+        await _drop(connection, driver)
 
 
-def _refuse_closed(connection: Any, *_: object) -> None:
-    """Let the pool replace a connection that the server has closed while it was idle."""
-    if connection.driver_connection.is_closed():
-        raise DisconnectionError("closed by the server")
+async def _drop(connection: AsyncConnection, driver: DatabaseConnection) -> None:
+    """Take a connection out of the pool, without the farewell to a server that may be away."""
+    driver.terminate()
+    await connection.invalidate()
 
 
 async def commit(db: AsyncSession) -> None:
@@ -296,21 +275,9 @@ async def commit(db: AsyncSession) -> None:
     await db.flush()
     try:
         await db.commit()
-    except (DBAPIError, asyncpg.PostgresError, *_LOST) as err:
+    except (DBAPIError, asyncpg.PostgresError, *LOST) as err:
         logger.warning("the answer to a commit was lost: %r", err)
         raise OutcomeUnknown from err
-
-
-def is_outage(err: DBAPIError | asyncpg.PostgresError) -> bool:
-    """Whether the database, and not what we asked of it, is at fault."""
-    original = err.orig if isinstance(err, DBAPIError) else err
-    sqlstate = getattr(original, "sqlstate", None)
-    if sqlstate is not None:
-        return str(sqlstate)[:2] in _OUTAGE_CLASSES
-    # The driver's own complaint: the connection is closed, or closing.
-    assert isinstance(err, DBAPIError)
-    cause = original.__cause__ if original else None
-    return err.connection_invalidated or isinstance(cause, asyncpg.InterfaceError)
 
 
 def _get_database(request: Request) -> Database:
@@ -341,15 +308,13 @@ async def migrate(url: str) -> None:
     """
     # An engine of its own: to wait for another's migration, or
     # to change a large table, may take longer than a request.
-    bare_url, options = make_driver_options(url)
-    options["timeout"] = CONNECT_TIMEOUT_SECONDS
-    engine = create_async_engine(bare_url, poolclass=NullPool, connect_args=options)
+    engine = make_migrating_engine(url)
     try:
         async with engine.connect() as connection:
             await connection.run_sync(_upgrade)
     except CommandError as err:
         raise StartupError(str(err)) from err  # in the words of alembic/env.py
-    except (DBAPIError, asyncpg.PostgresError, *_LOST) as err:
+    except (DBAPIError, asyncpg.PostgresError, *LOST) as err:
         raise StartupError(explain_refusal(err, parse_postgres_url(url))) from err
 
 

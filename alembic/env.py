@@ -12,11 +12,10 @@ from alembic.script.revision import ResolutionError
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
 import models  # noqa: F401 (registers the tables)
 from config import settings
+from connections import make_migrating_engine
 from database import Base
 from errors import StartupError
 from jobs.repository import is_ours
@@ -26,7 +25,6 @@ from postgres import (
     explain_refusal,
     explain_unfitness,
     explain_unknown_revision,
-    make_driver_options,
     parse_postgres_url,
 )
 
@@ -71,8 +69,7 @@ def raise_if_unknown(err: CommandError, connection: Connection) -> None:
 
 
 async def run_by_url(url: str) -> None:
-    bare_url, options = make_driver_options(url)
-    engine = create_async_engine(bare_url, poolclass=NullPool, connect_args=options)
+    engine = make_migrating_engine(url)
     try:
         async with engine.connect() as connection:
             await connection.run_sync(run)

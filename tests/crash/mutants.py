@@ -5,7 +5,7 @@ from tests.crash.photo_mutants import PHOTO_MUTANTS
 from tests.crash.thumbnail_mutants import THUMBNAIL_MUTANTS
 from tests.crash.trials import SERVER_KILLS
 
-DATABASE = "database.py"
+DATABASE = "connections/driver.py"
 PUTS = "files/puts.py"
 RESERVATIONS = "files/reservations.py"
 STATEMENTS = "files/statements.py"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import asyncpg
 
-from database import is_outage
+from connections import is_outage
 from image_utils import process_profile_image
 from tests.crash.accounts import Account
 from tests.crash.findings import Finding

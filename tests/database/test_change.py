@@ -9,7 +9,8 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from database import DatabaseConnection, Row, Transaction
+from connections import DatabaseConnection
+from database import Row, Transaction
 from errors import UploadExpired
 from files import Backends, reaper, statements
 from files.change import Change

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 
-import database
+from connections import driver
 from database import Statement
 from errors import DatabaseUnavailable, OutcomeUnknown
 from files import Backends, statements
@@ -152,7 +153,7 @@ def proxy(postgres: str, template: str) -> Iterator[PostgresProxy]:
 def behind(proxy: PostgresProxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service behind the proxy that waits for no answer longer than a second."""
     settings = {"DATABASE_URL": proxy.url, "DATA_DIR": str(tmp_path_factory.mktemp("behind"))}
-    limits = {"database.COMMAND_TIMEOUT_SECONDS": 1, "database.CONNECT_TIMEOUT_SECONDS": 1}
+    limits = {"connections.watch.DOUBT_SECONDS": 0.5, "connections.watch.ASK_SECONDS": 0.5}
     service = launched({**settings, "STORAGE": "local", "EMBEDDED_REAPER": "false"}, limits)
     service.start()
     yield service
@@ -230,17 +231,17 @@ def test_a_server_that_says_nothing_any_more_makes_503s(
 def test_a_connection_that_died_costs_a_statement_nothing_and_a_transaction_a_503(
     stock: Stock, monkeypatch: pytest.MonkeyPatch, error: type[Exception] | Exception
 ) -> None:
-    real_fetch = database.DatabaseConnection.fetch
+    real_fetch = driver.DatabaseConnection.fetch
     is_dead = [True]
 
-    async def fetch(self: asyncpg.Connection, *args: object) -> object:
+    async def fetch(self: asyncpg.Connection, *args: Any) -> object:
         if is_dead.pop():
             is_dead.append(False)
             raise error
         is_dead.append(False)
         return await real_fetch(self, *args)
 
-    monkeypatch.setattr(database.DatabaseConnection, "fetch", fetch)
+    monkeypatch.setattr(driver.DatabaseConnection, "fetch", fetch)
     one = Statement(select(1))
 
     async def read(backends: Backends) -> None:
@@ -260,7 +261,7 @@ def test_a_connection_that_died_costs_a_statement_nothing_and_a_transaction_a_50
 def test_the_server_ends_a_statement_and_a_wait_for_a_lock_that_take_too_long(
     stock: Stock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "STATEMENT_TIMEOUT_MS", 200)
+    monkeypatch.setattr(driver, "STATEMENT_TIMEOUT_MS", 200)
     sleep = Statement(select(func.pg_sleep(START_SECONDS)))
     user_id = rows.account("eve").run(stock.service)
 
@@ -287,7 +288,7 @@ def test_the_server_ends_a_statement_and_a_wait_for_a_lock_that_take_too_long(
 def test_the_server_ends_a_transaction_that_does_nothing(
     stock: Stock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "STATEMENT_TIMEOUT_MS", 200)
+    monkeypatch.setattr(driver, "STATEMENT_TIMEOUT_MS", 200)
     user_id = rows.account("eve").run(stock.service)
 
     async def idle(backends: Backends) -> None:
@@ -296,7 +297,7 @@ def test_the_server_ends_a_transaction_that_does_nothing(
             beside = await asyncpg.connect(stock.settings["DATABASE_URL"].replace("+asyncpg", ""))
             try:
                 # Before the limit of a whole transaction, which newer servers have as well.
-                sooner = database.TRANSACTION_TIMEOUT_MS / 1000 / 2
+                sooner = driver.TRANSACTION_TIMEOUT_MS / 1000 / 2
                 await beside.execute("DELETE FROM users", timeout=sooner)
             finally:
                 await beside.close()

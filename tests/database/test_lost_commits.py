@@ -12,8 +12,8 @@ import asyncpg
 import pytest
 from sqlalchemy import select
 
-import database
 from accounts import lock_account
+from connections import driver
 from errors import DatabaseUnavailable, OutcomeUnknown
 from files import Backends, change, delete_account, remove_picture, replace_picture
 from image_utils import process_profile_image
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.backends
 
 # What becomes of a COMMIT, told the connection it is sent on.
 Commit = Callable[[asyncpg.Connection], Awaitable[object]]
-REAL_EXECUTE = database.DatabaseConnection.execute
+REAL_EXECUTE = driver.DatabaseConnection.execute
 
 
 @contextlib.contextmanager
@@ -41,7 +41,7 @@ def losing(commit: Commit) -> Iterator[None]:
         return await REAL_EXECUTE(self, query, *args, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(database.DatabaseConnection, "execute", execute)
+        patch.setattr(driver.DatabaseConnection, "execute", execute)
         yield
 
 
@@ -83,32 +83,32 @@ async def find_newest(beside: asyncpg.Connection) -> int:
     return newest
 
 
-async def commits_and_loses_the_connection(driver: asyncpg.Connection) -> None:
-    await REAL_EXECUTE(driver, "COMMIT")
+async def commits_and_loses_the_connection(connection: asyncpg.Connection) -> None:
+    await REAL_EXECUTE(connection, "COMMIT")
     raise ConnectionResetError("the answer was lost")
 
 
-async def commits_and_the_driver_complains(driver: asyncpg.Connection) -> None:
-    await REAL_EXECUTE(driver, "COMMIT")
+async def commits_and_the_driver_complains(connection: asyncpg.Connection) -> None:
+    await REAL_EXECUTE(connection, "COMMIT")
     raise asyncpg.InterfaceError("connection is closed")
 
 
-async def commits_and_runs_out_of_time(driver: asyncpg.Connection) -> None:
-    await REAL_EXECUTE(driver, "COMMIT")
+async def commits_and_runs_out_of_time(connection: asyncpg.Connection) -> None:
+    await REAL_EXECUTE(connection, "COMMIT")
     raise TimeoutError
 
 
-async def commits_and_the_server_ends(driver: asyncpg.Connection) -> None:
-    await REAL_EXECUTE(driver, "COMMIT")
+async def commits_and_the_server_ends(connection: asyncpg.Connection) -> None:
+    await REAL_EXECUTE(connection, "COMMIT")
     raise asyncpg.AdminShutdownError("terminating connection due to administrator command")
 
 
-async def loses_the_connection_before(driver: asyncpg.Connection) -> None:
+async def loses_the_connection_before(connection: asyncpg.Connection) -> None:
     raise ConnectionResetError("never arrived")
 
 
-async def rolls_back(driver: asyncpg.Connection) -> None:
-    await REAL_EXECUTE(driver, "ROLLBACK")
+async def rolls_back(connection: asyncpg.Connection) -> None:
+    await REAL_EXECUTE(connection, "ROLLBACK")
     raise asyncpg.ConnectionDoesNotExistError("server closed the connection")
 
 
@@ -210,8 +210,8 @@ def test_the_answer_waits_for_a_lost_transaction_that_is_still_on_its_way(
                     await asyncio.sleep(0.01)
                 await lost.execute(ends_with)
 
-            async def arrives_late(driver: asyncpg.Connection) -> None:
-                await REAL_EXECUTE(driver, "ROLLBACK")
+            async def arrives_late(connection: asyncpg.Connection) -> None:
+                await REAL_EXECUTE(connection, "ROLLBACK")
                 set_state = "UPDATE stored_files SET state = $1 WHERE id = $2"
                 await lost.execute("BEGIN")
                 await lost.fetchval("SELECT id FROM users WHERE id = $1 FOR UPDATE", user_id)
@@ -247,8 +247,8 @@ def test_a_lost_transaction_that_does_not_end_makes_a_503_and_deletes_nothing(
         async with open_beside(stock) as (backends, beside):
             user_id, old_id = await make_account_with_picture(backends, beside)
 
-            async def stays_open(driver: asyncpg.Connection) -> None:
-                await REAL_EXECUTE(driver, "ROLLBACK")
+            async def stays_open(connection: asyncpg.Connection) -> None:
+                await REAL_EXECUTE(connection, "ROLLBACK")
                 await beside.execute("BEGIN")
                 await beside.fetchval("SELECT id FROM users WHERE id = $1 FOR UPDATE", user_id)
                 raise ConnectionResetError("the answer was lost")
@@ -268,7 +268,7 @@ def test_a_process_that_stops_inside_a_transaction_does_not_keep_its_locks(
     stock: Stock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story() -> None:
-        monkeypatch.setattr(database, "TRANSACTION_TIMEOUT_MS", 300)
+        monkeypatch.setattr(driver, "TRANSACTION_TIMEOUT_MS", 300)
         async with open_beside(stock) as (backends, beside):
             user_id, _ = await make_account_with_picture(backends, beside)
             got = None
@@ -277,7 +277,7 @@ def test_a_process_that_stops_inside_a_transaction_does_not_keep_its_locks(
                     await lock_account(db, user_id)
                     # Returns when the server has taken the lock
                     # from us, before any other limit does so.
-                    sooner = database.STATEMENT_TIMEOUT_MS / 1000 / 2
+                    sooner = driver.STATEMENT_TIMEOUT_MS / 1000 / 2
                     got = await beside.fetchval(
                         "SELECT id FROM users WHERE id = $1 FOR UPDATE", user_id, timeout=sooner
                     )
@@ -285,9 +285,7 @@ def test_a_process_that_stops_inside_a_transaction_does_not_keep_its_locks(
             assert got == user_id
 
     ((version,),) = stock.service.sql("SHOW server_version_num")
-    if int(version) < database.TRANSACTION_TIMEOUT_SINCE * 10_000:
+    if int(version) < driver.TRANSACTION_TIMEOUT_SINCE * 10_000:
         pytest.skip("this Postgres has no transaction_timeout")
-    assert (
-        database.TRANSACTION_TIMEOUT_MS > database.LOCK_TIMEOUT_MS + database.STATEMENT_TIMEOUT_MS
-    )
+    assert driver.TRANSACTION_TIMEOUT_MS > driver.LOCK_TIMEOUT_MS + driver.STATEMENT_TIMEOUT_MS
     asyncio.run(story())

@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from database import (
+from connections.driver import (
     LOCK_TIMEOUT_MS,
     LOWER_DURABILITY,
     RAISE_DURABILITY,
     STATEMENT_TIMEOUT_MS,
     TRANSACTION_TIMEOUT_MS,
     TRANSACTION_TIMEOUT_SINCE,
-    Statement,
 )
+from database import Statement
 from files import statements
 from files.change import OUTCOME_LOCK_TIMEOUT_MS
 from photos import statements as photo_statements

@@ -77,7 +77,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 NO_ANSWER = {
     "TEST_PROGRAM": json.dumps(
-        {"by": "main.py", "constants": {"database.CONNECT_TIMEOUT_SECONDS": 0.3}}
+        {"by": "main.py", "constants": {"connections.engines.CONNECT_TIMEOUT_SECONDS": 0.3}}
     ),
     "PYTHONPATH": str(ROOT),
 }

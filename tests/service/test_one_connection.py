@@ -31,7 +31,7 @@ SETTINGS = {
 # Whoever holds the connection holds it for ever: what waits
 # for it says 503 soon, what holds it is never given up.
 CONSTANTS = {
-    "database.POOL_TIMEOUT_SECONDS": 2,
+    "connections.pool.POOL_TIMEOUT_SECONDS": 2,
     "storage.async_store.STORE_DEADLINE_SECONDS": 600,
     "storage.s3.READ_TIMEOUT_SECONDS": 600,
     "files.puts.PUT_BUDGET_SECONDS": 600,

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.backends
 
 ASKING = 1000
 # Their own limits are those of requests; here a slow machine has to come to the end of a thousand.
-CONSTANTS = {"photos.thumbnails.PATIENCE_SECONDS": 60, "database.POOL_TIMEOUT_SECONDS": 60}
+CONSTANTS = {"photos.thumbnails.PATIENCE_SECONDS": 60, "connections.pool.POOL_TIMEOUT_SECONDS": 60}
 # How many files the database has had, those among them that are forgotten.
 FILES_EVER = (
     "SELECT pg_sequence_last_value(pg_get_serial_sequence('stored_files', 'id')::regclass) AS count"

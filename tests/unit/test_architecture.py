@@ -26,7 +26,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pictures": {"errors"},
     "image_utils": {"pictures", "errors"},
     "storage": BASE,
-    "database": BASE,
+    "connections": BASE,
+    "database": BASE | {"connections"},
     "models": BASE | {"database", "storage"},
     "credentials": {"models"},
     "schemas": {"models", "pictures", "credentials"},
@@ -56,8 +57,8 @@ EXCEPT: dict[str, set[str]] = {
     },
 }
 PACKAGES = (
-    *("accounts", "credentials", "errors", "files", "jobs", "ops", "photos", "pictures"),
-    *("postgres", "routers", "storage", "web"),
+    *("accounts", "connections", "credentials", "errors", "files", "jobs", "ops", "photos"),
+    *("pictures", "postgres", "routers", "storage", "web"),
 )
 NOT_ROOMS = {"alembic", "benchmarks", "docs", "scripts", "static", "tests"}
 MOST_MODULES_AT_THE_ROOT = 14
@@ -72,6 +73,7 @@ PILLOW = {
     "pictures/placeholder.py",
     "pictures/scaling.py",
 }
+CONNECTIONS = ("driver", "opening", "outages", "watch")
 # Word -> the only files that may say it: an import, a name or an attribute.
 FENCES: dict[str, set[str]] = {
     "boto3": {"storage/s3.py", "check_s3.py"},
@@ -100,6 +102,7 @@ FENCES: dict[str, set[str]] = {
     "HTTPException": {"errors/base.py", "web/problems.py"},
     "run_in_threadpool": {"concurrency.py"},
     "to_thread": {"main.py"},  # for the size of the pool, not to run anything
+    "asyncpg": {"database.py", *(f"connections/{name}.py" for name in CONNECTIONS)},
     "run_sync": {"database.py"},  # SQLAlchemy's, which needs no thread
     "run_in_executor": set(),
     "iterate_in_threadpool": set(),
