@@ -120,6 +120,7 @@ class Database:
         self._single = self._direct.execution_options(isolation_level="AUTOCOMMIT")
         self._pooled = make_pooled_engine(url, pool_size, opening)
         self._is_pooled: bool | None = True if is_said_to_be_pooled(url) else None
+        self._looking: asyncio.Future[None] | None = None  # which of both it is
         self._sessions = async_sessionmaker(expire_on_commit=False, info=dict(session_info or {}))
 
     @asynccontextmanager
@@ -210,11 +211,16 @@ class Database:
     async def _get_engine(self) -> AsyncEngine:
         """Return the engine that speaks as the way to the server wants it."""
         if self._is_pooled is None:
-            with suppress(PoolerFound):
-                async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS), self._direct.connect():
-                    if self._is_pooled is None:
-                        self._is_pooled = False
+            if self._looking is None or self._looking.done():
+                self._looking = asyncio.ensure_future(self._look())
+            await asyncio.shield(self._looking)
         return self._pooled if self._is_pooled else self._direct
+
+    async def _look(self) -> None:
+        with suppress(PoolerFound):
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS), self._direct.connect():
+                if self._is_pooled is None:
+                    self._is_pooled = False
 
     def _note_pooler(self) -> None:
         """From now on there is one, whatever was before."""

@@ -47,6 +47,10 @@ class PoolerFound(Exception):
     """A connection that was to lead to a server directly ends at a pooler."""
 
 
+class PoolerFull(asyncpg.TooManyConnectionsError):  # type: ignore[misc]
+    """A pooler took a connection, but has none of a server to lend it."""
+
+
 class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]
     """A connection that leads to a server directly: its statements are prepared once.
 
@@ -100,11 +104,6 @@ class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]
         with self.watch.waiting(self), self.give_up_after(COMMIT_SECONDS):
             return str(await super().execute(query, *args, **options))
 
-    async def set_type_codec(self, *args: Any, **options: Any) -> None:
-        """Ask the server for a type, and how its values are written."""
-        with self.watch.waiting(self):
-            await super().set_type_codec(*args, **options)
-
     async def fetch(self, query: str, *args: object, **options: Any) -> list[asyncpg.Record]:
         """Run a statement and return its rows."""
         with self.watch.waiting(self):
@@ -117,22 +116,23 @@ class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]
             return await super().fetchrow(query, *args, **options)
 
 
-class _WithoutNames:
-    """What a connection does on which each transaction may meet another server.
+class _WithoutTraces:
+    """What a connection does that leaves nothing in a session which others are lent after it.
 
-    Its statements have no names: one would be known to a single server only, and perhaps under that
-    name another's. What is said of one and the same statement is therefore said in one transaction.
+    Its statements have no names (statement_cache_size = 0): one would be known to a single server,
+    and perhaps be another's there.
     """
 
-    async def set_type_codec(self, *args: Any, **options: Any) -> None:
-        """Ask the server for the type in a transaction."""
-        async with self.transaction():  # type: ignore[attr-defined]
-            await super().set_type_codec(*args, **options)  # type: ignore[misc]
+    async def _introspect_types(self, *args: Any) -> Any:
+        """Ask for types as asyncpg does, which says to the session how to compile meanwhile."""
+        types = await super()._introspect_types(*args)  # type: ignore[misc]
+        await asyncpg.Connection.execute(self, "RESET jit")
+        return types
 
 
-class PooledConnection(_WithoutNames, DatabaseConnection):
+class PooledConnection(_WithoutTraces, DatabaseConnection):
     """A connection that leads to a pooler."""
 
 
-class MigratingConnection(_WithoutNames, asyncpg.Connection):  # type: ignore[misc]
+class MigratingConnection(_WithoutTraces, asyncpg.Connection):  # type: ignore[misc]
     """A connection for migrations, wherever it leads: they may wait and take longer."""

@@ -15,6 +15,7 @@ from connections.driver import DatabaseConnection
 from connections.opening import Creator, Opening, open_for_migrations
 from connections.pool import Pool
 from connections.watch import Watch
+from postgres import make_driver_options, says_pooler
 
 # Of a start and of migrations, which are in no hurry.
 CONNECT_TIMEOUT_SECONDS = 5
@@ -34,14 +35,15 @@ def make_pooled_engine(url: str, pool_size: int, opening: Opening) -> AsyncEngin
 def _make_engine(
     url: str, pool_size: int, watch: Watch, creator: Creator, **options: object
 ) -> AsyncEngine:
+    bare_url, arguments = make_driver_options(url)
     engine = create_async_engine(
-        url,
+        bare_url,
         poolclass=Pool,
         pool_size=pool_size,
         max_overflow=0,
         # They are names, addresses and hashes, and have no place in a log.
         hide_parameters=True,
-        connect_args={"async_creator_fn": creator, **options},
+        connect_args={**arguments, "async_creator_fn": creator, **options},
     )
     pool = engine.sync_engine.pool
     assert isinstance(pool, Pool)
@@ -82,11 +84,13 @@ def make_migrating_engine(url: str) -> AsyncEngine:
 
     READ COMMITTED: whoever has waited for another's migration must see what that one did.
     """
+    bare_url, arguments = make_driver_options(url)
     return create_async_engine(
-        url,
+        bare_url,
         poolclass=NullPool,
         isolation_level="READ COMMITTED",
         connect_args={
+            **arguments,
             "async_creator_fn": open_for_migrations,
             "timeout": CONNECT_TIMEOUT_SECONDS,
             "prepared_statement_cache_size": 0,
@@ -95,5 +99,5 @@ def make_migrating_engine(url: str) -> AsyncEngine:
 
 
 def is_said_to_be_pooled(url: str) -> bool:
-    """Whether a URL says so itself, in the way of SQLAlchemy."""
-    return make_url(url).query.get("prepared_statement_cache_size") == "0"
+    """Whether a URL says so itself, by a word for it or in the way of SQLAlchemy."""
+    return says_pooler(url) or make_url(url).query.get("prepared_statement_cache_size") == "0"

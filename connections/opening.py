@@ -16,11 +16,14 @@ from connections.driver import (
     MigratingConnection,
     PooledConnection,
     PoolerFound,
+    PoolerFull,
 )
 from connections.watch import Watch
 
 # On our side, should a server that is there answer nothing: above all of its own limits.
 COMMAND_TIMEOUT_SECONDS = 20
+# In session mode a pooler lends its connections for as long as ours last, and lets others wait.
+LENT_SECONDS = 0.5
 # Poolers pass this name on, or know it and forget it.
 NAMED = {"application_name": "darkroom"}
 # What a pooler says, as a protocol violation or an unknown feature, to settings that a session
@@ -38,6 +41,7 @@ class Opening:
         """Take what is told that there is a pooler, before PoolerFound is raised."""
         self._note_pooler = note_pooler
         self._arguments: dict[str, Any] = {}
+        self._is_lent_out = False  # at times, though the server answers
         self._last_used: Creator = self.open_directly
         self.watch = Watch(self._ask)
 
@@ -75,7 +79,19 @@ class Opening:
         """Open a connection that says nothing to a session and names no statement."""
         unnamed = {**arguments, "statement_cache_size": 0}
         self._last_used = self.open_through_pooler
-        return await self._open(PooledConnection, unnamed, {})
+        opened = await self._open(PooledConnection, unnamed, {})
+        try:
+            async with asyncio.timeout(LENT_SECONDS):
+                await asyncpg.Connection.execute(opened, "SELECT")
+        except TimeoutError as err:
+            opened.terminate()
+            is_heard = self.watch.heard_at > asyncio.get_running_loop().time() - 2 * LENT_SECONDS
+            self._is_lent_out = self._is_lent_out or is_heard
+            raise PoolerFull("all of the pooler's connections are lent") from err
+        except BaseException:
+            opened.terminate()
+            raise
+        return opened
 
     async def _open(
         self,
@@ -102,7 +118,12 @@ class Opening:
 
     async def _ask(self) -> None:
         """Ask the server for anything, on a connection of its own."""
-        opened = await self._last_used(**self._arguments)
+        try:
+            opened = await self._last_used(**self._arguments)
+        except PoolerFull:
+            if self._is_lent_out:
+                return  # which tells nothing of the server
+            raise OSError("the pooler is there, but no server answers") from None
         try:
             await asyncpg.Connection.execute(opened, "SELECT")
         finally:

@@ -6,7 +6,7 @@ those that there are: as long as the server is heard of.
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from contextlib import suppress
 
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
@@ -37,31 +37,46 @@ class Pool(AsyncAdaptedQueuePool):
     _is_told = False
 
     def _do_get(self) -> ConnectionPoolEntry:
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        driver.reach_by.set(began_at + driver.REACH_SECONDS)
+        while self._is_worth_waiting(began_at):
+            if self._has_free() or self._may_open():
+                try:
+                    return super()._do_get()  # which waits for nothing but a new connection
+                except Exception as err:
+                    if not is_too_many(err) or self._count() == 0:
+                        raise
+                    self._be_modest(err)
+            with suppress(queue.Empty):
+                returned: ConnectionPoolEntry = self._pool.get(True, LOOK_SECONDS)
+                enough = loop.time() + driver.FIRST_ANSWER_SECONDS
+                driver.reach_by.set(max(driver.reach_by.get(), enough))
+                return returned
+        raise PoolTimeoutError("no connection became free")
+
+    def _is_worth_waiting(self, began_at: float) -> bool:
+        """Whether there is patience left, which is longer with a server that answers."""
         now = asyncio.get_running_loop().time()
-        driver.reach_by.set(now + driver.REACH_SECONDS)
-        if self._has_free() or self._may_open(now):
-            try:
-                return super()._do_get()  # which waits for nothing but a new connection
-            except Exception as err:
-                if not is_too_many(err) or self._count() == 0:
-                    raise
-                self._be_modest(err, now)
-        return self._wait(now)
+        silent_since = max(began_at, self.watch.heard_at)
+        is_heard = now < silent_since + driver.REACH_SECONDS
+        return is_heard and now < began_at + POOL_TIMEOUT_SECONDS
 
     def _has_free(self) -> bool:
         return self.checkedin() > 0
 
-    def _may_open(self, now: float) -> bool:
-        most = self._most if now < self._is_modest_until else self.size()
+    def _may_open(self) -> bool:
+        is_modest = asyncio.get_running_loop().time() < self._is_modest_until
+        most = self._most if is_modest else self.size()
         return self._count() < most
 
     def _count(self) -> int:
         """Count the connections that there are, or are being made."""
         return self.size() + self.overflow()
 
-    def _be_modest(self, err: Exception, now: float) -> None:
+    def _be_modest(self, err: Exception) -> None:
         self._most = self._count()
-        self._is_modest_until = now + MODEST_SECONDS
+        self._is_modest_until = asyncio.get_running_loop().time() + MODEST_SECONDS
         if not self._is_told:
             self._is_told = True
             logger.warning(
@@ -71,23 +86,3 @@ class Pool(AsyncAdaptedQueuePool):
                 self._most,
                 err,
             )
-
-    def _wait(self, began_at: float) -> ConnectionPoolEntry:
-        for _ in self._looks(began_at):
-            try:
-                returned: ConnectionPoolEntry = self._pool.get(True, LOOK_SECONDS)
-            except queue.Empty:
-                continue
-            now = asyncio.get_running_loop().time()
-            driver.reach_by.set(max(driver.reach_by.get(), now + driver.FIRST_ANSWER_SECONDS))
-            return returned
-        raise PoolTimeoutError("no connection became free")
-
-    def _looks(self, began_at: float) -> Iterator[None]:
-        """Go on while there is patience, which is longer with a server that answers."""
-        loop = asyncio.get_running_loop()
-        while loop.time() < began_at + POOL_TIMEOUT_SECONDS:
-            silent_since = max(began_at, self.watch.heard_at)
-            if loop.time() >= silent_since + driver.REACH_SECONDS:
-                return
-            yield

@@ -32,6 +32,8 @@ SOURCES = (
     *(f"files/{name}.py" for name in ("reservations", "streams")),
     *("photos/gallery.py", "photos/intake.py"),
     "storage/async_store.py",
+    "connections/driver.py",
+    "connections/engines.py",
     "database.py",
     "routers/users.py",
 )

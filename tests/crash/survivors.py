@@ -8,18 +8,19 @@ REASONS: dict[str, str] = {
     ),
     "swapped: files/change.py, commit: is_answered = False | "
     "await self._settle(has_happened)": "where settling raises, the value is not used",
-    "deleted: database.py, fetch: await connection.invalidate()": (
+    "deleted: database.py, fetch: await _drop(connection, driver)": (
         "the connection is closed, and the pool gives out no closed one"
     ),
-    "swapped: database.py, open_transaction: settings = '; '.join((f'SET LOCAL {name} = {value}' "
-    "for name, value in limits.items())) | begin = 'BEGIN ISOLATION LEVEL": (
+    "swapped: connections/driver.py, open_transaction: settings = '; '.join((f'SET LOCAL {name} ="
+    " {value}' for name, value in limits.items())) | begin = 'BEGIN ISOLATION LEVEL": (
         "two values that do not depend on each other"
     ),
     "deleted: database.py, _upgrade: command.upgrade(config, 'head')": (
         "the run begins with a database that has its tables; tests/database/test_migrations.py "
         "begins without"
     ),
-    "deleted: database.py, _refuse_closed: raise DisconnectionError('closed by the server')": (
+    "deleted: connections/engines.py, _refuse_closed: raise"
+    " DisconnectionError('closed by the server')": (
         "a first statement that meets a closed connection is tried on a new one; of sessions, "
         "which try nothing again, tests/service/test_responses.py notices it"
     ),
