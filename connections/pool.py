@@ -17,6 +17,8 @@ from connections.outages import is_too_many
 from connections.watch import Watch
 
 logger = logging.getLogger(__name__)
+# SQLAlchemy logs under the name of the class, and says much that is news to nobody.
+logging.getLogger(f"{__name__}.Pool").setLevel(logging.WARNING)
 
 # How long a request waits for a connection of a server that answers others: they are held for
 # milliseconds, but for a lock they may wait.

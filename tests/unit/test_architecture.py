@@ -102,7 +102,11 @@ FENCES: dict[str, set[str]] = {
     "HTTPException": {"errors/base.py", "web/problems.py"},
     "run_in_threadpool": {"concurrency.py"},
     "to_thread": {"main.py"},  # for the size of the pool, not to run anything
-    "asyncpg": {"database.py", *(f"connections/{name}.py" for name in CONNECTIONS)},
+    "asyncpg": {
+        "database.py",
+        "postgres/tls.py",
+        *(f"connections/{name}.py" for name in CONNECTIONS),
+    },
     "run_sync": {"database.py"},  # SQLAlchemy's, which needs no thread
     "run_in_executor": set(),
     "iterate_in_threadpool": set(),
