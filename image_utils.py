@@ -16,8 +16,6 @@ from PIL import Image
 from errors import BrokenPicture
 from pictures import pillow
 from pictures.colour import (
-    WHITE,
-    Colour,
     convert_to_srgb,
     extend_palette,
     is_transparent,
@@ -50,6 +48,8 @@ from pictures.scaling import (
 )
 from pictures.values import (
     MASTER_SIDE_PX,
+    WHITE,
+    Background,
     Content,
     Crop,
     MetadataName,
@@ -79,13 +79,14 @@ def process_profile_image(
     crop: Crop | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     max_whole_pixels: int = DEFAULT_MAX_WHOLE_PIXELS,
-    background: Colour = WHITE,
+    background: Background = WHITE,
 ) -> ProcessedImage:
     """Make a 300 x 300 JPEG of `crop`, or of the centre square.
 
     `max_pixels` bounds baseline JPEG, which is decoded at reduced scale; `max_whole_pixels` what
     must be decoded whole: every other kind, and a JPEG of which so small a square is wanted that no
-    smaller scale will do. What is transparent shows `background`. Raises BadPicture, TooLarge or
+    smaller scale will do. What is transparent shows `background`; for
+    "auto" white or dark, whichever the drawing stands out from. Raises BadPicture, TooLarge or
     BadCrop; of others only MemoryError.
     """
 
@@ -158,7 +159,7 @@ def _process(
     content: Content,
     crop: Crop | None,
     limits: tuple[int, int],
-    background: Colour,
+    background: Background,
     scale: _Scale,
 ) -> ProcessedImage:
     pillow.configure()

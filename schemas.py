@@ -199,6 +199,7 @@ class PictureOfPhoto(Input):
 
     photo_id: Annotated[int, Field(ge=1, le=LARGEST_ID)]
     crop: str | None = Field(default=None, max_length=50)
+    background: str | None = Field(default=None, max_length=50)
 
 
 class PhotoOwner(BaseModel):

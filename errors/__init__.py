@@ -17,7 +17,7 @@ The code is for programs, the sentence for people. Vendor text goes to the log, 
     ├── TooLarge (413)           FileTooLarge · BodyTooLarge · TooManyPixels · SideTooLong
     ├── RangeNotSatisfiable (416)
     ├── BadForm (422)            NotAForm · MalformedForm · FileMissing · FileIsAField
-    │                            TooManyFiles · BadCrop
+    │                            TooManyFiles · BadCrop · BadBackground
     ├── InvalidRequest (422) · BadCursor (422) · BadThumbnail (422) · IdempotencyKeyReused (422)
     ├── TooManyAttempts (429)
     ├── HeadTooLarge (431)
@@ -68,6 +68,7 @@ from errors.photos import (
     ThumbnailNotReady,
 )
 from errors.pictures import (
+    BadBackground,
     BadCrop,
     BadPicture,
     BrokenPicture,
@@ -117,6 +118,7 @@ from errors.uploads import (
 
 __all__ = [
     "RETRY_AFTER_SECONDS",
+    "BadBackground",
     "BadCrop",
     "BadCursor",
     "BadForm",

@@ -79,6 +79,12 @@ class SideTooLong(TooLarge):
     )
 
 
+class BadBackground(BadForm):
+    code = "bad_background"
+    title = "Background not usable"
+    sentence = "background must be a colour, # and six hexadecimal digits as in #ffffff, or auto."
+
+
 class BadCrop(BadForm):
     code = "bad_crop"
     title = "Crop not usable"

@@ -14,10 +14,20 @@ from pictures.renditions import (
     RenditionFormat,
     resolve_rendition,
 )
-from pictures.values import Crop, MetadataName, NoteName, ProcessedImage, make_filename
+from pictures.values import (
+    WHITE,
+    Background,
+    Crop,
+    MetadataName,
+    NoteName,
+    ProcessedImage,
+    make_filename,
+)
 
 __all__ = [
     "PICTURES_TAKEN",
+    "WHITE",
+    "Background",
     "Cost",
     "Crop",
     "Fit",

@@ -6,11 +6,13 @@ its profile.
 
 import io
 
-from PIL import Image, ImageCms, ImagePalette
+from PIL import Image, ImageChops, ImageCms, ImagePalette, ImageStat
 from PIL.ImageCms import ImageCmsProfile
 
-Colour = tuple[int, int, int]
-WHITE: Colour = (255, 255, 255)
+from pictures.values import WHITE, Background, Colour
+
+# What a light drawing is laid on: as dark as pages are at night.
+DARK: Colour = (32, 33, 36)
 FULLY_OPAQUE = 255
 # A printer's profile has up to 2 MiB; one of a bigger file is ignored, not parsed.
 MAX_PROFILE_BYTES = 4 * 1024 * 1024
@@ -123,8 +125,23 @@ def is_transparent(square: Image.Image) -> bool:
     return opaque_pixels < square.width * square.height
 
 
-def lay_on_background(square: Image.Image, background: Colour) -> Image.Image:
+def lay_on_background(square: Image.Image, background: Background) -> Image.Image:
     """Make a new image: what Pillow remembers of the old one (comments, EXIF) stays behind."""
-    clean = Image.new("RGB", square.size, background)
+    colour = _choose_background(square) if background == "auto" else background
+    clean = Image.new("RGB", square.size, colour)
     clean.paste(square, mask=square if square.mode == "RGBA" else None)
     return clean
+
+
+def _choose_background(square: Image.Image) -> Colour:
+    """Choose white or the dark one, whichever is farther from what the drawing shows on average."""
+    if square.mode != "RGBA":
+        return WHITE
+    alpha = square.getchannel("A")
+    opacity = ImageStat.Stat(alpha).mean[0]
+    if opacity == 0:
+        return WHITE
+    shown = ImageChops.multiply(square.convert("RGB").convert("L"), alpha)
+    lightness = ImageStat.Stat(shown).mean[0] * FULLY_OPAQUE / opacity
+    is_light = lightness - DARK[0] > WHITE[0] - lightness
+    return DARK if is_light else WHITE

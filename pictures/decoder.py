@@ -103,7 +103,9 @@ def _make_pictures(content: Content, job: Job) -> list[_Part]:
         ]
     limits = (job.max_pixels, job.max_whole_pixels)
     if job.whole is None:
-        picture = image_utils.process_profile_image(content, job.crop, *limits)
+        picture = image_utils.process_profile_image(
+            content, job.crop, *limits, background=job.background
+        )
     elif job.whole.square_px == THUMBNAIL_SIDE_PX:
         picture = image_utils.make_thumbnail(content, *limits)
     else:

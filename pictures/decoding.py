@@ -12,7 +12,7 @@ from pictures.formats import read_header
 from pictures.pool import DecoderPool
 from pictures.renditions import Rendition, check_renditions
 from pictures.slots import Fetch, Owners, PictureSlots
-from pictures.values import Crop, ProcessedImage
+from pictures.values import WHITE, Background, Crop, ProcessedImage
 
 
 class Decoding:
@@ -36,7 +36,11 @@ class Decoding:
         return self._slots.cores
 
     async def process_profile_image(
-        self, content: bytes, crop: Crop | None, owners: Owners
+        self,
+        content: bytes,
+        crop: Crop | None,
+        owners: Owners,
+        background: Background = WHITE,
     ) -> ProcessedImage:
         """Do what image_utils.process_profile_image does, without holding up the event loop.
 
@@ -45,7 +49,7 @@ class Decoding:
         """
         limits = (self._max_pixels, self._max_whole_pixels)
         _, cost = examine(content, crop, *limits)
-        work = partial(self._pool.process_profile_image, content, cost, crop, *limits)
+        work = partial(self._pool.process_profile_image, content, cost, crop, *limits, background)
         answer = self._slots.run(cost, work, owners)
         del content, work  # so that a refusal on its way through here does not hold it
         return await answer

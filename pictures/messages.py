@@ -24,6 +24,8 @@ from pictures.values import (
     METADATA_NAMES,
     NOTE_NAMES,
     PICTURE_SIDE_PX,
+    WHITE,
+    Background,
     Crop,
     DeclaredSides,
     MetadataName,
@@ -83,6 +85,7 @@ class Job:
     whole: DeclaredSides | None = None
     is_shared: bool = False
     renditions: tuple[Rendition, ...] = ()
+    background: Background = WHITE
 
     @property
     def picture_count(self) -> int:
@@ -104,9 +107,11 @@ class Job:
         fields = json.loads(line)
         crop = fields.pop("crop")
         whole = fields.pop("whole")
+        background = fields.pop("background")
         return cls(
             crop=None if crop is None else Crop(*crop),
             whole=None if whole is None else DeclaredSides(*whole),
+            background="auto" if background == "auto" else tuple(background),
             renditions=tuple(_read_rendition(each) for each in fields.pop("renditions")),
             **fields,
         )

@@ -22,6 +22,8 @@ from pictures.renditions import Rendition
 from pictures.values import (
     MASTER_SIDE_PX,
     THUMBNAIL_SIDE_PX,
+    WHITE,
+    Background,
     Crop,
     DeclaredSides,
     Header,
@@ -131,7 +133,13 @@ class DecoderPool:
         self._required_layers = other._required_layers
 
     def process_profile_image(
-        self, content: bytes, cost: Cost, crop: Crop | None, max_pixels: int, max_whole_pixels: int
+        self,
+        content: bytes,
+        cost: Cost,
+        crop: Crop | None,
+        max_pixels: int,
+        max_whole_pixels: int,
+        background: Background = WHITE,
     ) -> ProcessedImage:
         """Do what image_utils.process_profile_image does, but in a decoder; block until it answers.
 
@@ -139,7 +147,7 @@ class DecoderPool:
         DecoderUnavailable and ShuttingDown.
         """
         job = self._write_job(content, cost, crop, max_pixels, max_whole_pixels)
-        (picture,) = self._make(content, job)
+        (picture,) = self._make(content, replace(job, background=background))
         return picture
 
     def make_master(

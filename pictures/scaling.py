@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from PIL import Image
 
 from errors import BadCrop
-from pictures.colour import WHITE
 from pictures.costs import (
     DRAFT_SIDE_PX,
     MASTER_AVERAGED_SIDE_PX,
@@ -25,6 +24,7 @@ from pictures.values import (
     MASTER_SIDE_PX,
     PICTURE_SIDE_PX,
     THUMBNAIL_SIDE_PX,
+    WHITE,
     Crop,
     fit_into,
 )

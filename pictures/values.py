@@ -25,6 +25,12 @@ CONTENT_TYPES = {
     "HEIF": "image/heic",
 }
 
+Colour = tuple[int, int, int]
+WHITE: Colour = (255, 255, 255)
+# What shows where a picture is transparent: a colour, or white or a dark one, whichever the drawing
+# stands out from.
+Background = Colour | Literal["auto"]
+
 # A file: as the service has it, or as a decoder sees it in memory that both share.
 Content = bytes | memoryview
 

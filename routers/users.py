@@ -57,7 +57,7 @@ from errors import (
 from files import Backends, RequestBackends
 from logs import Event
 from models import EMAIL_CONSTRAINT, USERNAME_CONSTRAINT, User
-from pictures import PICTURES_TAKEN
+from pictures import WHITE
 from pictures.decoding import Decoding
 from schemas import (
     LoginForm,
@@ -73,7 +73,13 @@ from web.addresses import ClientAddress
 from web.admission import RequestAdmission, Reservation
 from web.bodies import BoundedRoute, read_json
 from web.document import find_raised, refuse_with
-from web.forms import PictureForm, admit_picture_form, parse_crop
+from web.forms import (
+    PICTURE_FORM,
+    PictureForm,
+    admit_picture_form,
+    parse_background,
+    parse_crop,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -85,38 +91,6 @@ SMALL_BODY = (MalformedBody, UploadStalled, BodyTooLarge, InvalidRequest, Databa
 LOGIN = (NotAuthenticated, InvalidToken, TokenExpired)
 OWN_ACCOUNT = (*LOGIN, NotYours, UserNotFound)
 TAKEN = (UsernameTaken, EmailTaken, Busy)
-
-CROP_DESCRIPTION = "x,y,size: a square in pixels of the upright picture; else its centre"
-# Neither the bare picture nor the JSON of a photo's id is in the document: generators of clients
-# warn of the one, and of the form and the other keep only the JSON.
-PICTURE_FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {
-                            "type": "string",
-                            # Of OpenAPI 3.0, and what every generator of clients understands.
-                            "format": "binary",
-                            "contentMediaType": "application/octet-stream",
-                            "description": PICTURES_TAKEN,
-                        },
-                        "crop": {
-                            "type": "string",
-                            "pattern": r"^\d{1,9},\d{1,9},\d{1,9}$",
-                            "examples": [""],  # what the try-it-out page fills in
-                            "description": CROP_DESCRIPTION,
-                        },
-                    },
-                }
-            },
-        },
-    }
-}
 
 
 def _get_decoding(request: Request) -> Decoding:
@@ -327,15 +301,16 @@ async def _fetch_photo(
 ) -> PictureForm:
     """Fetch a photo of the account from its store, as if it had been sent.
 
-    Raises PhotoNotFound, BadCrop, Busy, or a StoreError.
+    Raises PhotoNotFound, BadCrop, BadBackground, Busy, or a StoreError.
     """
     crop = None if named.crop is None else parse_crop(named.crop)
+    background = WHITE if named.background is None else parse_background(named.background)
     async with backends.database.reader() as db:
         photo = await photos.read_own_photo(db, named.photo_id, user_id)
     file = photo.original or photo.master
     await reservation.grow_to(file.size_bytes or 0)
     reservation.stop_growing()
-    return PictureForm(await photos.read_file(file), crop, reservation)
+    return PictureForm(await photos.read_file(file), crop, reservation, background)
 
 
 async def _finish_replacement(
@@ -352,7 +327,7 @@ async def _finish_replacement(
     async with held:
         try:
             picture = await decoding.process_profile_image(
-                form.content, form.crop, form.reservation.owners
+                form.content, form.crop, form.reservation.owners, form.background
             )
         finally:
             form.let_go()

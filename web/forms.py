@@ -3,6 +3,7 @@
 It is a form with one picture, which stays in memory, and small text fields; or the bare picture.
 """
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,16 +14,59 @@ from typing import Protocol
 from fastapi import Request
 
 from config import FORM_OVERHEAD_BYTES, KIB, Settings
-from errors import BadCrop
-from pictures import Crop
+from errors import BadBackground, BadCrop
+from pictures import PICTURES_TAKEN, WHITE, Background, Crop
 from web.admission import Admission, Reservation
 from web.bodies import PacedReceive, read_announced_bytes
 from web.form_reader import FormReader, make_too_large
 
-# Text fields are numbers such as crop.
+# Text fields are numbers and colours, such as crop and background.
 LONGEST_FIELD_BYTES = KIB
 # What a program writes where a variable has no value.
 NO_VALUES = ("undefined", "null", "None", "NaN", "[object Object]")
+_COLOUR = re.compile("#([0-9a-fA-F]{6})")
+
+_CROP_DESCRIPTION = "x,y,size: a square in pixels of the upright picture; else its centre"
+_BACKGROUND_DESCRIPTION = (
+    "#rrggbb: what shows where the picture is transparent, else white; or auto: white or dark,"
+    " whichever the drawing stands out from"
+)
+# The form as the API's document shows it. Neither the bare picture nor the JSON of a photo's id is
+# in that: generators of clients warn of the one, and of the form and the other keep only the JSON.
+PICTURE_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {
+                            "type": "string",
+                            # Of OpenAPI 3.0, and what every generator of clients understands.
+                            "format": "binary",
+                            "contentMediaType": "application/octet-stream",
+                            "description": PICTURES_TAKEN,
+                        },
+                        "crop": {
+                            "type": "string",
+                            "pattern": r"^\d{1,9},\d{1,9},\d{1,9}$",
+                            "examples": [""],  # what the try-it-out page fills in
+                            "description": _CROP_DESCRIPTION,
+                        },
+                        "background": {
+                            "type": "string",
+                            "pattern": r"^(#[0-9a-fA-F]{6}|auto)$",
+                            "examples": [""],
+                            "description": _BACKGROUND_DESCRIPTION,
+                        },
+                    },
+                }
+            },
+        },
+    }
+}
 
 
 @dataclass
@@ -32,6 +76,7 @@ class PictureForm:
     content: bytes
     crop: Crop | None
     reservation: Reservation
+    background: Background = WHITE
 
     def let_go(self) -> None:
         """Forget the picture, and give its memory back."""
@@ -44,7 +89,8 @@ class ReadForm:
     """What a body held."""
 
     content: bytes
-    crop: Crop | None
+    crop: Crop | None = None
+    background: Background = WHITE
 
 
 class BodyReader(Protocol):
@@ -92,7 +138,7 @@ async def admit_picture_form(
             read = await _read_body(receive, reader)
         finally:
             reader.let_go()
-        form = PictureForm(read.content, read.crop, reservation)
+        form = PictureForm(read.content, read.crop, reservation, read.background)
         del read
         try:
             yield form
@@ -130,7 +176,7 @@ class BareReader:
 
     def finish(self) -> ReadForm:
         """Return the picture."""
-        return ReadForm(self._file.getvalue(), None)
+        return ReadForm(self._file.getvalue())
 
     def let_go(self) -> None:
         """Free the file now."""
@@ -138,7 +184,10 @@ class BareReader:
 
 
 class PictureFormReader:
-    """Keeps the picture and the crop of a form. Raises NotAForm for another content type."""
+    """Keeps the picture of a form, and how it is wanted.
+
+    Raises NotAForm for another content type.
+    """
 
     def __init__(self, content_type: str, max_file_bytes: int) -> None:
         # Written to and then read without a copy, which
@@ -158,10 +207,15 @@ class PictureFormReader:
     def finish(self) -> ReadForm:
         """Return what the whole body held. Raises a BadForm."""
         self._form.finish()
-        crop = self._form.fields.get(b"crop")
+        fields = {
+            name: value.decode("ascii", "replace") for name, value in self._form.fields.items()
+        }
+        crop = fields.get(b"crop")
+        background = fields.get(b"background")
         return ReadForm(
             self._file.getvalue(),
-            None if crop is None else parse_crop(crop.decode("ascii", "replace")),
+            None if crop is None else parse_crop(crop),
+            WHITE if background is None else parse_background(background),
         )
 
     def let_go(self) -> None:
@@ -183,3 +237,21 @@ def parse_crop(value: str) -> Crop:
         raise BadCrop
     x_px, y_px, size_px = map(int, parts)
     return Crop(x_px, y_px, size_px)
+
+
+def parse_background(value: str) -> Background:
+    """Read a colour, #rrggbb, or the word auto. Raises BadBackground."""
+    text = value.strip()
+    if not text:
+        raise BadBackground("background is empty. Leave the field out for white.")
+    if text in NO_VALUES:
+        raise BadBackground(
+            f"background is the word {text}: it seems that a variable has no value."
+        )
+    if text == "auto":
+        return "auto"
+    colour = _COLOUR.fullmatch(text)
+    if colour is None:
+        raise BadBackground
+    red, green, blue = bytes.fromhex(colour[1])
+    return red, green, blue

@@ -18,7 +18,7 @@ from PIL import Image
 
 from errors import BadPicture
 from image_utils import process_profile_image
-from pictures.colour import convert_to_srgb, lay_on_background
+from pictures.colour import DARK, convert_to_srgb, lay_on_background
 from pictures.scaling import convert_to_scalable
 from pictures.values import PICTURE_SIDE_PX
 from tests.support.gallery import (
@@ -153,6 +153,38 @@ def test_what_is_transparent_shows_the_background_that_was_asked_for(name: str) 
     background = (200, 40, 90)
     wanted = [over(sample, background) for sample in ALPHAS]
     assert worst(squares(served_picture(CASES[name].make(), background)), wanted) <= NEAR
+
+
+@pytest.mark.parametrize(
+    ("drawn", "opacity", "expected"),
+    [
+        ((0, 0, 0), 255, PAPER),
+        ((255, 255, 255), 255, DARK),
+        ((250, 230, 60), 255, DARK),
+        ((40, 80, 200), 255, PAPER),
+        ((250, 250, 250), 90, DARK),
+        ((20, 20, 20), 90, PAPER),
+    ],
+)
+def test_a_drawing_stands_out_from_the_background_that_is_chosen_for_it(
+    drawn: Colour, opacity: int, expected: Colour
+) -> None:
+    """What is hidden where nothing shows, here of the other lightness, does not count."""
+    hidden = tuple(255 - value for value in drawn)
+    drawing = Image.new("RGBA", (300, 300), (*hidden, 0))
+    drawing.paste((*drawn, opacity), (140, 140, 160, 160))
+    made = process_profile_image(encoded(drawing, "PNG"), background="auto")
+    corner = pixel(Image.open(io.BytesIO(made.content)), (10, 10))
+    assert worst([corner], [expected]) <= NEAR
+
+
+def test_where_nothing_shows_at_all_or_everything_auto_is_white() -> None:
+    clear = encoded(Image.new("RGBA", (64, 64), (0, 0, 0, 0)), "PNG")
+    made = process_profile_image(clear, background="auto")
+    assert pixel(Image.open(io.BytesIO(made.content)), (10, 10)) == PAPER
+    light = encoded(Image.new("RGB", (64, 64), (240, 240, 240)), "PNG")
+    made = process_profile_image(light, background="auto")
+    assert worst([pixel(Image.open(io.BytesIO(made.content)), (10, 10))], [(240,) * 3]) <= NEAR
 
 
 def srgb_light(value: float) -> float:

@@ -622,3 +622,37 @@ def test_no_refusal_repeats_what_was_sent(shared_service: Service) -> None:
     assert (answer.status_code, body["code"]) == (422, "invalid_request")
     assert answer.headers["content-type"] == "application/problem+json"
     assert body["errors"] and secret not in json.dumps(body)
+
+
+@pytest.mark.parametrize("how", ["form", "photo"])
+def test_what_is_transparent_shows_the_background_that_was_asked_for(
+    how: str, shared_service: Service, account: Account
+) -> None:
+    """Whether the picture is sent or is a photo of the account."""
+    drawing = Image.new("RGBA", (300, 300), (0, 0, 0, 0))
+    drawing.paste((250, 250, 240, 255), (100, 100, 200, 200))
+    content = encoded(drawing, "PNG")
+    path = f"/users/{account.id}/picture"
+    with shared_service.client(account) as client:
+        photo = client.post("/photos", files={"file": ("drawing.png", content)}).json()
+        backgrounds = {
+            "#0a64C8": (10, 100, 200),
+            "auto": (32, 33, 36),  # a light drawing stands out from it
+            None: (255, 255, 255),
+        }
+        for background, expected in backgrounds.items():
+            fields = {} if background is None else {"background": background}
+            if how == "form":
+                answer = client.patch(path, files={"file": ("a.png", content)}, data=fields)
+            else:
+                answer = client.patch(path, json={"photo_id": photo["id"], **fields})
+            assert answer.status_code == 200, answer.text
+            shown = Image.open(
+                io.BytesIO(shared_service.get_picture(answer.json()["image_path"]).content)
+            )
+            corner = shown.getpixel((20, 20))
+            assert isinstance(corner, tuple)
+            assert max(abs(a - b) for a, b in zip(corner, expected, strict=True)) <= 3, background
+        if how == "photo":
+            bad = client.patch(path, json={"photo_id": photo["id"], "background": "white"})
+            assert (bad.status_code, bad.json()["code"]) == (422, "bad_background")

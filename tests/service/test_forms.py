@@ -84,6 +84,7 @@ def test_a_bare_picture_is_taken_up_to_the_limit(shared_service: Service, accoun
 
 
 CROP = 'form-data; name="crop"'
+BACKGROUND = 'form-data; name="background"'
 OTHER = 'form-data; name="photo"'
 MULTIPART = FORM["Content-Type"]
 # Content-Type, body, code, and a part of the sentence.
@@ -130,6 +131,24 @@ REFUSED: dict[str, tuple[str, bytes, str, str]] = {
                 "a crop of an object",
                 form(picture(), part(b"[object Object]", CROP)),
                 *("bad_crop", "a variable has no value"),
+            ),
+            (
+                "an empty background",
+                form(picture(), part(b"", BACKGROUND)),
+                *("bad_background", "is empty"),
+            ),
+            (
+                "an undefined background",
+                form(picture(), part(b"undefined", BACKGROUND)),
+                *("bad_background", "is the word undefined"),
+            ),
+            *(
+                (
+                    f"the background {value}",
+                    form(picture(), part(value.encode(), BACKGROUND)),
+                    *("bad_background", "# and six hexadecimal digits"),
+                )
+                for value in ("ffffff", "#fff", "#ffffff00", "#gggggg", "white", "AUTO")
             ),
         )
     },

@@ -119,10 +119,11 @@ def test_the_picture_is_shown_as_an_upload(document: dict[str, Any]) -> None:
     assert body["required"] is True and list(body["content"]) == ["multipart/form-data"]
     form = resolved(document, body["content"]["multipart/form-data"]["schema"])
     assert form["type"] == "object" and form["required"] == ["file"]
-    assert set(form["properties"]) == {"file", "crop"}
+    assert set(form["properties"]) == {"file", "crop", "background"}
     file = form["properties"]["file"]
     assert (file["type"], file["format"]) == ("string", "binary")
     assert form["properties"]["crop"]["type"] == "string"
+    assert form["properties"]["background"]["type"] == "string"
 
 
 def test_what_needs_a_token_says_so_and_where_to_get_one(document: dict[str, Any]) -> None:

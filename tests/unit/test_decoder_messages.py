@@ -23,7 +23,13 @@ from pictures.messages import (
 )
 from pictures.renditions import Fit, Rendition, RenditionFormat
 from pictures.served_jpeg import count_most_bytes
-from pictures.values import METADATA_NAMES, NOTE_NAMES, THUMBNAIL_SIDE_PX, DeclaredSides
+from pictures.values import (
+    METADATA_NAMES,
+    NOTE_NAMES,
+    THUMBNAIL_SIDE_PX,
+    Background,
+    DeclaredSides,
+)
 
 JOB = Job(5, 6, 0.5, None, 7, 8)
 THUMBHASH = "3OcRJYB4d3h/iIeHeEh3eIhw+j2w"
@@ -63,7 +69,8 @@ REFUSALS: list[DarkroomError] = [
 @pytest.mark.parametrize("crop", [None, Crop(1, 2, 3)])
 @pytest.mark.parametrize("whole", [None, DeclaredSides(4000, 3000, True)])
 def test_a_job_is_read_as_it_was_written(crop: Crop | None, whole: DeclaredSides | None) -> None:
-    job = Job(5, 6, 0.5, crop, 7, 8, whole)
+    background: Background = (1, 2, 3) if whole is None else "auto"
+    job = Job(5, 6, 0.5, crop, 7, 8, whole, background=background)
     line = job.to_line()
     assert line.count(b"\n") == 1
     assert line.endswith(b"\n")
