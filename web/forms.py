@@ -58,7 +58,7 @@ PICTURE_FORM = {
                         "background": {
                             "type": "string",
                             "pattern": r"^(#[0-9a-fA-F]{6}|auto)$",
-                            "examples": [""],
+                            "examples": ["#ffffff"],  # what the try-it-out page sends
                             "description": _BACKGROUND_DESCRIPTION,
                         },
                     },
