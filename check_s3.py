@@ -16,6 +16,7 @@ if __name__ == "__main__":
 
 import hashlib
 import io
+import json
 import sys
 import uuid
 from contextlib import closing, suppress
@@ -44,7 +45,26 @@ OWN_READ = "read with our keys"
 HIDDEN = "hidden from the public"
 DELETE = "delete"
 GONE = "gone"
+VERSIONS = "versions"
 
+# As `aws s3api put-bucket-lifecycle-configuration` takes it; beside other rules, only the inner
+# part.
+_VERSIONS_RULE = {
+    "Rules": [
+        {
+            "ID": "remove-what-darkroom-deleted",
+            "Status": "Enabled",
+            "Filter": {"Prefix": ""},
+            "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
+            "Expiration": {"ExpiredObjectDeleteMarker": True},
+        }
+    ]
+}
+_VERSIONS_ADVICE = (
+    "the bucket keeps what is deleted. Give it this lifecycle rule, and for the erasure of accounts"
+    " allow the application s3:ListBucketVersions and s3:DeleteObjectVersion:"
+    f" {json.dumps(_VERSIONS_RULE)}"
+)
 _CURES = {
     "NoSuchBucket": (
         "There is no such bucket: create it, or correct S3_BUCKET_NAME, S3_REGION or"
@@ -77,6 +97,8 @@ def check_bucket(settings: StoreSettings) -> bool:
         _print_failure("settings", str(err), "Correct S3_REGION or S3_ENDPOINT_URL.")
         return False
     verdicts = [_check_kind(store, kind) for kind in kinds.KINDS]
+    if store.keeps_versions:
+        _print_advice(VERSIONS, _VERSIONS_ADVICE)
     return all(verdicts)
 
 
@@ -206,7 +228,8 @@ def _check_read(url: str, content: bytes, arn: str) -> bool:
 
 def _check_delete(store: S3Store, key: str, arn: str) -> bool:
     try:
-        store.delete(key)
+        # What a bucket with versions would keep of it goes too, where we may.
+        store.delete(key, erases=True)
     except StoreError as err:
         cure = _find_cure(err, f"Allow the application s3:DeleteObject on {arn}.")
         _print_failure(DELETE, _describe_cause(err), f"{cure} Then delete {key} by hand.")
@@ -273,6 +296,10 @@ def _print_success(step: str, what: str) -> None:
 
 def _print_failure(step: str, cause: str, cure: str = "") -> None:
     print(f"✗ {step}: {cause}. {cure}".rstrip())
+
+
+def _print_advice(step: str, advice: str) -> None:
+    print(f"! {step}: {advice}")
 
 
 def main(settings: Settings) -> int:

@@ -7,12 +7,15 @@ is seen by the service's answer, and deleted too where it is to be erased.
 import base64
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
+
+from botocore.exceptions import ClientError
 
 from errors import DarkroomError, ObjectNotFound, StoreError, StoreRefused, StoreUnavailable
 from storage.contract import DELETED_AT_ONCE, check_key
-from storage.s3_answers import find_code, make_error, translate_errors
+from storage.s3_answers import find_code, make_error, read_code, translate_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -26,7 +29,8 @@ DELETED_SINGLY_AT_ONCE = 25
 class S3Deletions:
     """The deletions of one bucket; the methods are those of the store.
 
-    Needs DeleteObject, for one object and for many.
+    Needs DeleteObject, for one object and for many; to erase what a bucket keeps of an object also
+    ListBucketVersions and DeleteObjectVersion.
     """
 
     def __init__(self, client: "S3Client", bucket: str) -> None:
@@ -34,23 +38,30 @@ class S3Deletions:
         self._bucket = bucket
         self._takes_many = True
         self.keeps_versions = False
+        self._may_erase = True
 
     def in_bucket(self, bucket: str) -> "S3Deletions":
         return S3Deletions(self._client, bucket)
 
     def batch_size(self, erases: bool) -> int:
-        return DELETED_AT_ONCE if self._takes_many else DELETED_SINGLY_AT_ONCE
+        asks_for_each = erases and self.keeps_versions
+        if self._takes_many and not asks_for_each:
+            return DELETED_AT_ONCE
+        return DELETED_SINGLY_AT_ONCE
 
     def delete(self, key: str, erases: bool) -> None:
         check_key(key)
         try:
             with translate_errors():
-                self._client.delete_object(Bucket=self._bucket, Key=key)
+                answer = self._client.delete_object(Bucket=self._bucket, Key=key)
+            self._note_versions(answer.get("DeleteMarker"), answer.get("VersionId"))
         except ObjectNotFound as err:
             # AWS says nothing when the key is not there; some
             # services say so. Any other 404 is another web server's.
             if find_code(err) != "NoSuchKey":
                 raise StoreRefused from err.__cause__
+        if erases and self.keeps_versions:
+            self._erase(key)
 
     def delete_many(self, keys: Sequence[str], erases: bool) -> dict[str, DarkroomError]:
         errors: dict[str, DarkroomError] = {}
@@ -64,17 +75,24 @@ class S3Deletions:
             return errors
         if self._takes_many:
             try:
-                return errors | self._ask_for_many(wanted)
+                errors |= self._ask_for_many(wanted)
             except (StoreError, ObjectNotFound) as err:
                 self._prove_lack(err, wanted[0])
-        return errors | self._delete_singly(wanted, erases)
+        if not self._takes_many:
+            return errors | self._do_singly(partial(self.delete, erases=erases), wanted)
+        if erases and self.keeps_versions:
+            errors |= self._do_singly(self._erase, [key for key in wanted if key not in errors])
+        return errors
 
     def _ask_for_many(self, keys: Sequence[str]) -> dict[str, DarkroomError]:
         with translate_errors():
             answer = self._client.delete_objects(
                 Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in keys]}
             )
-        gone = {found["Key"] for found in answer.get("Deleted", [])}
+        gone: set[str] = set()
+        for found in answer.get("Deleted", []):
+            gone.add(found["Key"])
+            self._note_versions(found.get("DeleteMarker"), found.get("DeleteMarkerVersionId"))
         errors: dict[str, DarkroomError] = {
             key: StoreUnavailable() for key in keys if key not in gone
         }
@@ -103,11 +121,61 @@ class S3Deletions:
             err.__cause__,
         )
 
-    def _delete_singly(self, keys: Sequence[str], erases: bool) -> dict[str, DarkroomError]:
+    def _note_versions(self, is_marker: bool | None, version_id: str | None) -> None:
+        """Remember that the bucket has put a marker over the object, which it keeps."""
+        # "null" is what some services say of every object.
+        if (is_marker or version_id not in (None, "null")) and not self.keeps_versions:
+            self.keeps_versions = True
+            logger.warning(
+                "the bucket %s keeps versions: what is deleted stays in it until a lifecycle rule"
+                " removes it (docs/maintenance.md)",
+                self._bucket,
+            )
+
+    def _erase(self, key: str) -> None:
+        """Delete every version and every marker of this very key, where we may."""
+        try:
+            with translate_errors():
+                for version_id in self._find_versions(key):
+                    self._erase_version(key, version_id)
+        except StoreRefused as err:
+            if find_code(err) not in ("AccessDenied", "403"):
+                raise
+            if self._may_erase:
+                logger.warning(
+                    "the versions that the bucket %s keeps of deleted objects cannot be erased:"
+                    " allow the application s3:ListBucketVersions and s3:DeleteObjectVersion: %r",
+                    self._bucket,
+                    err.__cause__,
+                )
+            self._may_erase = False
+
+    def _find_versions(self, key: str) -> list[str]:
+        # The service can only be asked for a beginning of keys.
+        pages = self._client.get_paginator("list_object_versions").paginate(
+            Bucket=self._bucket, Prefix=key
+        )
+        return [
+            found["VersionId"]
+            for page in pages
+            for found in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+            if found["Key"] == key
+        ]
+
+    def _erase_version(self, key: str, version_id: str) -> None:
+        try:
+            self._client.delete_object(Bucket=self._bucket, Key=key, VersionId=version_id)
+        except ClientError as err:
+            if read_code(err) not in ("NoSuchVersion", "NoSuchKey"):  # somebody was faster
+                raise
+
+    def _do_singly(
+        self, delete: Callable[[str], None], keys: Sequence[str]
+    ) -> dict[str, DarkroomError]:
         errors: dict[str, DarkroomError] = {}
         for key in keys[:DELETED_SINGLY_AT_ONCE]:
             try:
-                self.delete(key, erases)
+                delete(key)
             except StoreError as err:
                 errors[key] = err
         # There was no telling before, and these would not fit into the deadline.

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 from pydantic import SecretStr
@@ -15,6 +16,7 @@ from storage.s3 import S3Store
 from storage.s3_deletions import DELETED_SINGLY_AT_ONCE
 from tests.support.s3 import FakeS3
 from tests.support.s3_messages import Answer, render_deleted
+from tests.support.services import Bucket
 
 KEYS = [f"profile_pics/{number}.jpg" for number in range(3)]
 
@@ -145,3 +147,117 @@ def test_deleted_by_themselves_they_fail_by_themselves(recorder: FakeS3, store: 
     # What had no time comes again; from now on nobody asks for so many.
     late = dict.fromkeys(several[DELETED_SINGLY_AT_ONCE:], StoreUnavailable)
     assert kinds(errors) == {KEYS[1]: StoreRefused, **late}
+
+
+@dataclass
+class Versioned:
+    """A bucket that keeps versions, and the store in it."""
+
+    bucket: Bucket
+    store: S3Store
+
+    def put(self, *keys: str) -> None:
+        for key in keys:
+            self.store.put(key, b"x", "image/jpeg", hashlib.sha256(b"x").hexdigest())
+
+    def kept(self) -> list[tuple[str, str]]:
+        """All versions and markers that the bucket has, by key."""
+        listed = self.bucket.client().list_object_versions(Bucket=self.bucket.name)
+        versions = [(found["Key"], "version") for found in listed.get("Versions", [])]
+        markers = [(found["Key"], "marker") for found in listed.get("DeleteMarkers", [])]
+        return sorted(versions + markers)
+
+
+def enable_versions(bucket: Bucket) -> None:
+    bucket.client().put_bucket_versioning(
+        Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
+    )
+
+
+@pytest.fixture(params=["moto", "ministack"])
+def versioned(request: pytest.FixtureRequest) -> Versioned:
+    bucket = Bucket.make(request.getfixturevalue(request.param))
+    enable_versions(bucket)
+    return Versioned(bucket, make_store(bucket.endpoint, bucket_name=bucket.name))
+
+
+def lines_of(caplog: pytest.LogCaptureFixture, words: str) -> int:
+    return len([line for line in caplog.messages if words in line])
+
+
+@pytest.mark.parametrize("is_of_many", [False, True])
+def test_a_bucket_that_keeps_what_is_deleted_is_noticed_and_told_once(
+    versioned: Versioned, caplog: pytest.LogCaptureFixture, is_of_many: bool
+) -> None:
+    store = versioned.store
+    versioned.put(*KEYS)
+    assert not store.keeps_versions
+    with caplog.at_level(logging.WARNING):
+        if is_of_many:
+            assert store.delete_many(KEYS) == {}
+        else:
+            for key in KEYS:
+                store.delete(key)
+    assert store.keeps_versions
+    assert lines_of(caplog, "keeps versions") == 1
+    assert not any(store.exists(key) for key in KEYS)
+    assert versioned.kept() == sorted((key, kind) for key in KEYS for kind in ("marker", "version"))
+    assert store.batch_size() == DELETED_AT_ONCE
+
+
+@pytest.mark.parametrize("is_of_many", [False, True])
+def test_erasing_removes_each_version_of_these_very_keys(
+    versioned: Versioned, is_of_many: bool
+) -> None:
+    store = versioned.store
+    longer = f"{KEYS[0]}2"
+    versioned.put(*KEYS, longer)
+    store.delete(KEYS[0])  # as a deletion that was cut off before it erased
+    if is_of_many:
+        assert store.delete_many(KEYS[:2], erases=True) == {}
+    else:
+        for key in KEYS[:2]:
+            store.delete(key, erases=True)
+    assert versioned.kept() == [(longer, "version"), (KEYS[2], "version")]
+    assert store.batch_size(erases=True) == DELETED_SINGLY_AT_ONCE
+
+
+def test_each_bucket_is_noticed_by_itself(versioned: Versioned) -> None:
+    plain = Bucket.make(versioned.bucket.endpoint)
+    versioned.put(KEYS[0])
+    versioned.store.delete(KEYS[0])
+    other = versioned.store.in_bucket(plain.name)
+    other.delete(KEYS[0])
+    assert (versioned.store.keeps_versions, other.keeps_versions) == (True, False)
+
+
+def test_where_versions_may_not_be_erased_the_object_is_deleted_and_the_rights_are_named_once(
+    recorder: FakeS3, store: S3Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    marked = Answer(204, headers={"x-amz-delete-marker": "true", "x-amz-version-id": "v2"})
+    denied = Answer(403, "AccessDenied")
+    recorder.say(marked, denied, marked, denied)
+    with caplog.at_level(logging.WARNING):
+        for key in KEYS[:2]:
+            store.delete(key, erases=True)
+    assert lines_of(caplog, "s3:ListBucketVersions and s3:DeleteObjectVersion") == 1
+    assert [seen.method for seen in recorder.requests] == ["DELETE", "GET"] * 2
+    recorder.say(marked, Answer(503, "SlowDown"))
+    with pytest.raises(StoreUnavailable):
+        store.delete(KEYS[2], erases=True)
+
+
+def test_of_many_those_whose_versions_were_not_erased_come_again(
+    recorder: FakeS3, store: S3Store
+) -> None:
+    markers = "".join(
+        f"<Deleted><Key>{key}</Key><DeleteMarker>true</DeleteMarker></Deleted>" for key in KEYS
+    )
+    listed = Answer(body=b"<ListVersionsResult></ListVersionsResult>")
+    recorder.say(
+        Answer(body=f"<DeleteResult>{markers}</DeleteResult>".encode()),
+        listed,
+        Answer(503, "SlowDown"),
+        listed,
+    )
+    assert kinds(store.delete_many(KEYS, erases=True)) == {KEYS[1]: StoreUnavailable}
