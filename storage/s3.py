@@ -33,6 +33,7 @@ from storage.s3_answers import (
     translate_writing_errors,
 )
 from storage.s3_checksums import encode_checksum, sign_checksums
+from storage.s3_deadlines import limit_connections
 from storage.s3_deletions import S3Deletions, send_content_md5
 from storage.s3_proofs import prove_answers, prove_put
 from storage.s3_uploads import S3Uploads
@@ -89,6 +90,7 @@ class S3Store:
         self._client.meta.events.register("before-call.s3.HeadBucket", cast(Any, _refuse))
         sends_checksums = settings.checksums == "when_supported"
         sign_checksums(self._client, sends_checksums)
+        limit_connections(self._client)
         send_content_md5(self._client)
         prove_answers(self._client)
         self._uploads = S3Uploads(self._client, self.bucket, sends_checksums)
@@ -163,12 +165,18 @@ class S3Store:
             )
 
     def find(self, prefix: str) -> Iterator[FoundObject]:
-        with translate_errors():
-            for page in self._client.get_paginator("list_objects_v2").paginate(
+        pages = iter(
+            self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=prefix
-            ):
-                for found in page.get("Contents", []):
-                    yield FoundObject(found["Key"], found["Size"], found["LastModified"])
+            )
+        )
+        while True:
+            with translate_errors():  # each page is a call by itself, perhaps in another thread
+                page = next(pages, None)
+            if page is None:
+                return
+            for found in page.get("Contents", []):
+                yield FoundObject(found["Key"], found["Size"], found["LastModified"])
 
     def begin_upload(self, key: str, content_type: str) -> str:
         return self._uploads.begin(key, content_type)

@@ -16,6 +16,7 @@ from botocore.exceptions import (
 from urllib3.exceptions import HTTPError
 
 from errors import DarkroomError, ObjectExists, ObjectNotFound, StoreRefused, StoreUnavailable
+from storage.s3_deadlines import limit_call
 from storage.s3_proofs import ChecksumDiffers, NoStoreAnswered
 
 # Refusals with a 4xx status that another attempt can
@@ -36,9 +37,13 @@ Answer = TypeVar("Answer")
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Raise what fails inside as a StoreError or ObjectNotFound, caused by the vendor's error."""
+    """Raise what fails inside as a StoreError or ObjectNotFound, caused by the vendor's error.
+
+    What is asked inside has the time of one call.
+    """
     try:
-        yield
+        with limit_call():
+            yield
     except ClientError as err:
         status = err.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         code = read_code(err)

@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 from errors import DarkroomError, ObjectNotFound, StoreError, StoreRefused, StoreUnavailable
 from storage.contract import DELETED_AT_ONCE, check_key
 from storage.s3_answers import find_code, make_error, read_code, translate_errors
+from storage.s3_deadlines import limit_call
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -71,15 +72,20 @@ class S3Deletions:
                 wanted.append(check_key(key))
             except ObjectNotFound as err:
                 errors[key] = err
-        if not wanted:
-            return errors
+        if wanted:
+            with limit_call():
+                errors |= self._delete_wanted(wanted, erases)
+        return errors
+
+    def _delete_wanted(self, wanted: Sequence[str], erases: bool) -> dict[str, DarkroomError]:
+        errors: dict[str, DarkroomError] = {}
         if self._takes_many:
             try:
-                errors |= self._ask_for_many(wanted)
+                errors = self._ask_for_many(wanted)
             except (StoreError, ObjectNotFound) as err:
                 self._prove_lack(err, wanted[0])
         if not self._takes_many:
-            return errors | self._do_singly(partial(self.delete, erases=erases), wanted)
+            return self._do_singly(partial(self.delete, erases=erases), wanted)
         if erases and self.keeps_versions:
             errors |= self._do_singly(self._erase, [key for key in wanted if key not in errors])
         return errors

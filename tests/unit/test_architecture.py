@@ -81,6 +81,8 @@ FENCES: dict[str, set[str]] = {
         "storage/s3.py",
         "storage/s3_answers.py",
         "storage/s3_checksums.py",
+        "storage/s3_deadlines.py",
+        "storage/s3_deletions.py",
         "storage/s3_proofs.py",
         "storage/s3_uploads.py",
         "check_s3.py",
@@ -88,6 +90,7 @@ FENCES: dict[str, set[str]] = {
     "mypy_boto3_s3": {
         "storage/s3.py",
         "storage/s3_checksums.py",
+        "storage/s3_deadlines.py",
         "storage/s3_deletions.py",
         "storage/s3_proofs.py",
         "storage/s3_uploads.py",
