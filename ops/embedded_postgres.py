@@ -4,6 +4,7 @@
 it for as long as the context lasts. It survives `kill -9` on either side.
 """
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -26,9 +27,15 @@ from ops.postgres_cluster import (
 )
 from ops.postgres_log import shorten_log
 
-START_SECONDS = 60.0  # the first start makes the cluster; recovery after a crash may replay a log
+logger = logging.getLogger(__name__)
+
+# Another process that holds the folder makes the cluster, which takes a slow disk this long.
+START_SECONDS = 60.0
 POLL_SECONDS = 0.02
 WATCH_SECONDS = 0.2
+# A server that recovers after a crash replays its log: seconds mostly, many minutes where it had
+# much to do. Killing it would only let it begin anew, so it is waited for, and said so this often.
+SAY_SECONDS = 30.0
 RESTART_SECONDS = 1.0
 # How long an owner that ends lets commands finish that
 # joined it; a second service takes the server over instead.
@@ -139,16 +146,16 @@ class _Keeper(threading.Thread):
 
     def _own_or_join(self) -> bool:
         """Return whether this process now owns the server; else it may join another's."""
-        deadline = time.monotonic() + START_SECONDS
+        waiting = _Waiting(self._log)
         while not self._try_to_own():
             _refuse_sibling(self._lock)
             if self._try_to_join():
                 return False
-            if time.monotonic() > deadline:
+            if waiting.seconds > START_SECONDS and not self._cluster.answers():
                 raise StartupError(
                     f"Another process holds the embedded database and does not answer. {INSTEAD}"
                 )
-            time.sleep(POLL_SECONDS)
+            waiting.pause()
         return True
 
     def _try_to_own(self) -> bool:
@@ -170,18 +177,21 @@ class _Keeper(threading.Thread):
         return False
 
     def _serve(self) -> subprocess.Popen[bytes]:
-        """Start the server, and return when it accepts connections; raises StartupError."""
+        """Start the server, and return when it accepts connections, however long it recovers.
+
+        Raises StartupError when it ends instead.
+        """
         self._cluster.make(self._lock.fileno())
         server = self._cluster.start(self._log, self._lock.fileno())
-        deadline = time.monotonic() + START_SECONDS
+        waiting = _Waiting(self._log)
         while not self._cluster.accepts_connections():
-            is_late = time.monotonic() > deadline
-            if server.poll() is not None or self._stopping.is_set() or is_late:
-                server.kill()
+            if self._stopping.is_set():
+                server.send_signal(signal.SIGINT)
                 server.wait()
+            if server.poll() is not None:
                 cause = find_last_error(self._log)
                 raise StartupError(f"The embedded database does not start: {cause}. {INSTEAD}")
-            time.sleep(POLL_SECONDS)
+            waiting.pause()
         if not self._cluster.has_role:
             try:
                 self._cluster.make_role()
@@ -197,6 +207,32 @@ class _Keeper(threading.Thread):
             if try_to_lock(self._joined):
                 return  # held until the server is down, so that nobody joins it any more
             time.sleep(POLL_SECONDS)
+
+
+class _Waiting:
+    """Waits for a server in ever longer steps, and says every half minute that it does."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._began_at = time.monotonic()
+        self._said_at = self._began_at
+
+    @property
+    def seconds(self) -> float:
+        """How long it has waited."""
+        return time.monotonic() - self._began_at
+
+    def pause(self) -> None:
+        # Asking starts a program, which a server that works hard can do without.
+        time.sleep(min(POLL_SECONDS + self.seconds / 10, 1.0))
+        if time.monotonic() - self._said_at >= SAY_SECONDS:
+            self._said_at = time.monotonic()
+            logger.warning(
+                "the embedded database has recovered for %d seconds and is waited for: %s tells"
+                " how far it is",
+                self.seconds,
+                self._log,
+            )
 
 
 def _refuse_sibling(lock: IO[str]) -> None:

@@ -28,6 +28,9 @@ SUPERUSER = "postgres"  # for whoever dumps or repairs by hand
 # A file in the cluster: the role is there and owns all that it should.
 ROLE_MARK = "darkroom.role"
 PORT = 5432  # names the socket file; nothing listens on the network
+# What pg_isready says by its status.
+READY = 0
+RECOVERING = 1
 # In bytes: the kernel takes 107 for a socket's path, of which Postgres' own file name needs 16.
 LONGEST_SOCKET_DIR = 90
 # Ends each sentence that says why there can be no embedded database.
@@ -141,13 +144,20 @@ class Cluster:
             )
 
     def accepts_connections(self) -> bool:
+        return self._ask_for_readiness() == READY
+
+    def answers(self) -> bool:
+        """Whether a server is there, be it one that takes no connections while it recovers."""
+        return self._ask_for_readiness() in (READY, RECOVERING)
+
+    def _ask_for_readiness(self) -> int:
         command = [
             str(self.programs / "pg_isready"),
             "-q",
             # The name spares it to look for ours, which a user of a container may not have.
             *("-h", str(self.socket_dir), "-p", str(PORT), "-d", DATABASE, "-U", ROLE),
         ]
-        return subprocess.run(command, env=_make_environment(), check=False).returncode == 0
+        return subprocess.run(command, env=_make_environment(), check=False).returncode
 
     @property
     def has_role(self) -> bool:

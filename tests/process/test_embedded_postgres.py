@@ -15,6 +15,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -745,6 +746,41 @@ def test_a_failed_start_can_be_tried_again(data_dir: Path) -> None:
     (cluster / "postgresql.conf").write_text(good)
     with embedded_postgres.running(data_dir) as url:
         assert ask(url, "SELECT 1") == [1]
+
+
+def test_a_server_that_recovers_is_waited_for_and_said_to_be(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster = data_dir / "postgres"
+    with embedded_postgres.running(data_dir) as url:
+        ask(url, "CREATE TABLE notes (body text)", "INSERT INTO notes VALUES ('kept')")
+    # It recovers until it is told that this is enough, and takes nobody meanwhile.
+    (cluster / "standby.signal").touch()
+    (cluster / "postgresql.auto.conf").write_text("hot_standby = off\n")
+    monkeypatch.setattr(embedded_postgres, "START_SECONDS", 0.1)
+    monkeypatch.setattr(embedded_postgres, "SAY_SECONDS", 0.2)
+    found: list[list[Any]] = []
+
+    def hold() -> None:
+        with embedded_postgres.running(data_dir) as url:
+            found.append(ask(url, "SELECT body FROM notes"))
+
+    def count_said() -> int:
+        return sum("is waited for" in message for message in caplog.messages)
+
+    keeper = threading.Thread(target=hold)
+    keeper.start()
+    wait_until(count_said, "it is said")
+    joining = threading.Thread(target=hold)
+    joining.start()
+    said_alone = count_said()
+    wait_until(lambda: count_said() > said_alone + 3, "it is said by both")
+    number = postmaster(data_dir)
+    (cluster / "promote").touch()
+    os.kill(number, signal.SIGUSR1)
+    for holder in (keeper, joining):
+        holder.join(START_SECONDS)
+    assert found == [["kept"], ["kept"]]
 
 
 def test_nothing_listens_on_the_network(data_dir: Path, start_main: Callable[..., Service]) -> None:
