@@ -19,6 +19,7 @@ from connections.driver import (
     PoolerFull,
 )
 from connections.watch import Watch
+from postgres import connect
 
 # On our side, should a server that is there answer nothing: above all of its own limits.
 COMMAND_TIMEOUT_SECONDS = 20
@@ -104,7 +105,7 @@ class Opening:
         left_seconds = driver.reach_by.get(now + driver.REACH_SECONDS) - now
         if left_seconds <= 0:
             raise TimeoutError
-        opened: DatabaseConnection = await asyncpg.connect(
+        opened: DatabaseConnection = await connect(
             **{
                 **arguments,
                 "timeout": left_seconds,
@@ -132,6 +133,4 @@ class Opening:
 
 async def open_for_migrations(**arguments: Any) -> asyncpg.Connection:
     """Open a connection for migrations, which speak as to a pooler wherever they are run."""
-    return await asyncpg.connect(
-        **arguments, connection_class=MigratingConnection, statement_cache_size=0
-    )
+    return await connect(**arguments, connection_class=MigratingConnection, statement_cache_size=0)

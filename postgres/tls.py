@@ -24,6 +24,22 @@ _HOME_FILES = {
 _PROTOCOLS = ["postgresql"]
 
 
+class _Preferred(ssl.SSLContext):
+    """TLS that is done without where a server has none, as with sslmode=prefer."""
+
+
+async def connect(**options: Any) -> asyncpg.Connection:
+    """Connect as `asyncpg.connect` does, with `ssl` as `make_tls_options` makes it."""
+    try:
+        return await asyncpg.connect(**options)
+    except TimeoutError:
+        raise
+    except OSError:
+        if not isinstance(options.get("ssl"), _Preferred):
+            raise
+        return await asyncpg.connect(**{**options, "ssl": False})
+
+
 def make_tls_options(words: Mapping[str, Any]) -> dict[str, Any]:
     """Make what the driver is told of TLS; raises ValueError with a sentence.
 
@@ -38,7 +54,7 @@ def make_tls_options(words: Mapping[str, Any]) -> dict[str, Any]:
     options = {} if mode is None else {"ssl": mode}
     if _can_read_home():
         return options
-    return {"ssl": _make_unverified(), "async_creator_fn": _connect_preferring_tls}
+    return {"ssl": _make_unverified(_Preferred)}
 
 
 def _make_context(mode: str, words: Mapping[str, Any]) -> ssl.SSLContext:
@@ -70,8 +86,8 @@ def _make_context(mode: str, words: Mapping[str, Any]) -> ssl.SSLContext:
     return context
 
 
-def _make_unverified() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+def _make_unverified(kind: type[ssl.SSLContext] = ssl.SSLContext) -> ssl.SSLContext:
+    context = kind(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(_PROTOCOLS)
@@ -118,13 +134,3 @@ def _can_read_home() -> bool:
         except OSError:
             return False
     return True
-
-
-async def _connect_preferring_tls(**options: Any) -> asyncpg.Connection:
-    """Connect as with sslmode=prefer: with TLS, or without it to a server that has none."""
-    try:
-        return await asyncpg.connect(**options)
-    except TimeoutError:
-        raise
-    except OSError:
-        return await asyncpg.connect(**{**options, "ssl": False})
