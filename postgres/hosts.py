@@ -28,7 +28,8 @@ class Host:
 
 def split_authority(authority: str) -> list[Host]:
     """Read what a URL has in the place of its host. Raises ValueError for what is no host."""
-    return [_split_port(part) for part in authority.split(",")] if authority else []
+    written = [_split_port(part) for part in authority.split(",")] if authority else []
+    return [Host(unquote(host.name), host.port) for host in written]
 
 
 def join_words(names: list[str], ports: list[str]) -> list[Host]:
@@ -36,7 +37,9 @@ def join_words(names: list[str], ports: list[str]) -> list[Host]:
 
     Raises ValueError where they do not fit together.
     """
-    hosts = [_split_port(part) for name in names for part in name.split(",") if part]
+    parts = [part for name in names for part in name.split(",") if part]
+    # A folder is taken whole, whatever its name ends in.
+    hosts = [Host(part) if part.startswith("/") else _split_port(part) for part in parts]
     numbers = [_read_port(part) for port in ports for part in port.split(",")]
     if not numbers:
         return hosts
@@ -52,12 +55,12 @@ def join_words(names: list[str], ports: list[str]) -> list[Host]:
 def _split_port(written: str) -> Host:
     is_folder = written.startswith("/") or written.upper().startswith("%2F")
     if not is_folder and written.count(":") > 1 and not written.startswith("["):
-        return Host(unquote(written))  # an address of IPv6 as the word host may have it
+        return Host(written)  # an address of IPv6 as the word host may have it
     found = (_FOLDER_WITH_PORT if is_folder else _WITH_PORT).fullmatch(written)
     if found is None:
         raise ValueError("has a host that is neither a name nor an address")
     name, port = found.groups()
-    return Host(unquote(name).removeprefix("[").removesuffix("]"), _read_port(port or ""))
+    return Host(name.removeprefix("[").removesuffix("]"), _read_port(port or ""))
 
 
 def _read_port(text: str) -> int | None:

@@ -51,6 +51,7 @@ HOSTED = {
     "two machines, one port": f"postgresql://app:{SECRET}@/app?host=db1,db2&port=5433",
     "IPv6": f"postgresql://app:{SECRET}@[2001:db8::1]:5433/app?connect_timeout=10",
     "a folder and a port": f"postgresql://app:{SECRET}@%2Frun%2Fpostgresql:5433/app",
+    "a folder with odd signs": f"postgresql://app:{SECRET}@/app?host=/run/a%20b%26c%25d",
     "words alone": f"postgresql:///app?user=app&password={SECRET}&host=db&port=5433",
     "keepalives": (
         f"postgresql://app:{SECRET}@db/app?keepalives=1&keepalives_idle=30&keepalives_interval=10"
