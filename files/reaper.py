@@ -20,13 +20,14 @@ logger = logging.getLogger(__name__)
 # quickly each batch is larger than the one before, up to what a store deletes by one call.
 FIRST_BATCH = 8
 GROWTH = 4
-# Far below a claim's shortest backoff, 22 seconds, even if the next batch is so much slower.
-QUICK_SECONDS = 0.5
-# While uploads are under way, a batch is not to be noticed, and as much as all batches is to be a
-# tenth of the time: 100,000 files still go within a quarter of an hour.
-QUICK_BESIDE_UPLOADS_SECONDS = 0.1
+# Both far below a claim's shortest backoff, 22 seconds: a batch is done before anybody else may
+# take it, even if it is four times as large and as slow as the one before.
+QUICK_SECONDS = 1.0
+SLOW_SECONDS = 4.0
+# While uploads are under way deletions have a tenth of the time: 100,000 files still go within a
+# quarter of an hour, because a large batch takes hardly more than a small one.
 SHARE_BESIDE_UPLOADS = 0.1
-LONGEST_REST_SECONDS = 2.0
+LONGEST_REST_SECONDS = 10.0
 # After so long a pass of the loop ends, though more may be due, and the next one begins at once:
 # for what is due in another store by then.
 PASS_SECONDS = 10.0
@@ -56,16 +57,16 @@ class Reaper:
         self._backends = backends
         self._has_uploads = has_uploads
         self._pauses: dict[tuple[str, str], _Pause] = {}
-        self._is_cut_short = False  # the last pass was
+        # Of the next batch in those stores of which the last pass left something.
+        self._sizes: dict[tuple[str, str], int] = {}
 
     async def reap_forever(self) -> None:
         """Reap at intervals until cancelled; an outage only postpones it."""
         interval_seconds = self._backends.settings.reaper_interval_seconds
         while True:
-            if not self._is_cut_short:
+            if not self._sizes:
                 # Spread, so that instances that started together do not ask together.
                 await asyncio.sleep(interval_seconds * random.uniform(0.75, 1.25))  # noqa: S311
-            self._is_cut_short = False
             try:
                 if tried := await self.reap(PASS_SECONDS):
                     logger.info("reaped %d files", tried)
@@ -84,8 +85,12 @@ class Reaper:
         if found := await clocks.bring_back(backends.database, backends.settings):
             logger.warning("the database's clock was wrong: %d files were due too far off", found)
         stores = await deletions.find_due_stores(backends.database)
+        sizes = self._sizes
+        self._sizes = {}
         passes = (
-            self._reap_store(*store, ends_at) for store in stores if not self._is_paused(store)
+            self._reap_store(store, sizes.get(store, FIRST_BATCH), ends_at)
+            for store in stores
+            if not self._is_paused(store)
         )
         tried = await asyncio.gather(*passes, return_exceptions=True)
         await backends.database.fetch(idempotency.FORGET_OLD)
@@ -96,36 +101,34 @@ class Reaper:
                 raise result
         return sum(count for count in tried if isinstance(count, int))
 
-    async def _reap_store(self, name: str, bucket: str, ends_at: float) -> int:
+    async def _reap_store(self, store: tuple[str, str], size: int, ends_at: float) -> int:
         """Go on batch by batch, but no further once the store is away or the time is over.
 
         Files that cannot be deleted hold up no others: each has its own backoff.
         """
         backends = self._backends
         tried = 0
-        size = FIRST_BATCH
         while claimed := await deletions.claim_due(
-            backends.database, backends.stores, name, bucket, size
+            backends.database, backends.stores, *store, size
         ):
             faults.reached("reaper_claimed")
             began = time.monotonic()
             tried += len(claimed)
             purged = await deletions.purge(backends.database, claimed)
             if purged.is_store_away:
-                self._pause((name, bucket))
-                return tried
-            self._pauses.pop((name, bucket), None)
+                self._pause(store)
+                break
+            self._pauses.pop(store, None)
             took_seconds = time.monotonic() - began
-            yields = self._has_uploads()
-            if took_seconds > (QUICK_BESIDE_UPLOADS_SECONDS if yields else QUICK_SECONDS):
+            if took_seconds > SLOW_SECONDS:
                 size = max(FIRST_BATCH, size // 2)
-            elif len(claimed) == size:
+            elif took_seconds < QUICK_SECONDS:
                 size = min(DELETED_AT_ONCE, size * GROWTH)
-            if yields:
+            if self._has_uploads():
                 rest_seconds = took_seconds * (1 / SHARE_BESIDE_UPLOADS - 1)
                 await asyncio.sleep(min(rest_seconds, LONGEST_REST_SECONDS))
             if time.monotonic() > ends_at:
-                self._is_cut_short = True
+                self._sizes[store] = size
                 break
         return tried
 

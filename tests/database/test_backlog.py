@@ -180,7 +180,7 @@ def test_a_pass_of_the_loop_ends_for_what_is_due_elsewhere_and_the_next_begins_a
 
     local_stock.ask(reap_forever, pool_size=5)
     assert local_stock.states() == {}, "in several passes, between which it did not wait"
-    assert noted.batches == [reaper.FIRST_BATCH] * 6 + [2]
+    assert noted.batches == [8, 32, 10], "nor begin anew with the smallest batch"
 
 
 def test_only_what_accounts_leave_behind_is_erased(local_stock: Stock, noted: NotedStore) -> None:
