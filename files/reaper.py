@@ -108,11 +108,12 @@ class Reaper:
         """
         backends = self._backends
         tried = 0
-        while claimed := await deletions.claim_due(
-            backends.database, backends.stores, *store, size
-        ):
-            faults.reached("reaper_claimed")
+        while True:
             began = time.monotonic()
+            claimed = await deletions.claim_due(backends.database, backends.stores, *store, size)
+            if not claimed:
+                break
+            faults.reached("reaper_claimed")
             tried += len(claimed)
             purged = await deletions.purge(backends.database, claimed)
             if purged.is_store_away:
