@@ -46,6 +46,7 @@ from pictures.scaling import (
     scale_rendition,
     turn_upright,
 )
+from pictures.told_colours import read_told_colours
 from pictures.values import (
     MASTER_SIDE_PX,
     WHITE,
@@ -167,14 +168,17 @@ def _process(
     _check_scans(content, header)
     with open_picture(content, header) as picture:
         check_size(header, picture.size, crop, *limits)
+        # Before the pixels: what a PNG has behind them does not count.
+        profile = picture.info.get("icc_profile")
+        told = read_told_colours(content, header.format)
         _load_unless_reducible(picture, content, header)
         orientation = read_orientation(picture)
         scaled = turn_upright(scale(picture, header, orientation), orientation)
-        in_srgb = convert_to_srgb(scaled, picture.info.get("icc_profile"))
+        in_srgb, is_tone_mapped = convert_to_srgb(scaled, profile, told)
         del scaled
         upright = lay_on_background(in_srgb, background)
         removed_metadata = name_metadata(picture, content)
-        notes = _name_notes(in_srgb, removed_metadata)
+        notes = _name_notes(in_srgb, removed_metadata, is_tone_mapped=is_tone_mapped)
         del in_srgb
     return ProcessedImage.from_jpeg(
         encode(upright, RenditionFormat.JPEG),
@@ -187,12 +191,13 @@ def _process(
 
 
 def _name_notes(
-    in_srgb: Image.Image, removed_metadata: tuple[MetadataName, ...]
+    in_srgb: Image.Image, removed_metadata: tuple[MetadataName, ...], *, is_tone_mapped: bool
 ) -> tuple[NoteName, ...]:
     """Name what is shown otherwise than the file has it, in the order of NOTE_NAMES."""
     applies: dict[NoteName, bool] = {
         "transparency_flattened": is_transparent(in_srgb),
         "animation_reduced": "animation" in removed_metadata,
+        "tone_mapped": is_tone_mapped,
     }
     return tuple(name for name, does_apply in applies.items() if does_apply)
 

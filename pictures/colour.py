@@ -5,11 +5,16 @@ its profile.
 """
 
 import io
+from functools import partial
+from typing import NamedTuple
 
 from PIL import Image, ImageChops, ImageCms, ImagePalette, ImageStat
 from PIL.ImageCms import ImageCmsProfile
 
+from pictures.told_colours import ToldColours
+from pictures.tone_mapping import map_tones
 from pictures.values import WHITE, Background, Colour
+from pictures.written_profile import write_profile
 
 # What a light drawing is laid on: as dark as pages are at night.
 DARK: Colour = (32, 33, 36)
@@ -72,25 +77,60 @@ def scale_transparent_colour(picture: Image.Image, depth_bits: int) -> None:
         picture.info["transparency"] = tuple(value >> 8 for value in transparent)
 
 
-def convert_to_srgb(square: Image.Image, profile: bytes | None) -> Image.Image:
-    """Make the same picture as RGB or RGBA in sRGB, of one in a mode that scales well.
+class InSrgb(NamedTuple):
+    """A picture as RGB or RGBA in sRGB, and whether it was brighter before than paper."""
 
-    A profile that is broken, absurd or of another space is ignored.
+    picture: Image.Image
+    is_tone_mapped: bool
+
+
+def convert_to_srgb(
+    square: Image.Image, profile: bytes | None, told: ToldColours | None = None
+) -> InSrgb:
+    """Make the same picture in sRGB, of one in a mode that scales well.
+
+    What its file tells in numbers counts where there is no profile, or goes before it. A profile
+    that is broken, absurd or of another space is ignored.
     """
     if square.mode in _STRAIGHT_MODES:
         straight = square.convert(_STRAIGHT_MODES[square.mode])
         colours = straight.convert(straight.mode.removesuffix("A"))
-        converted = convert_to_srgb(colours, profile)
-        converted.putalpha(straight.getchannel("A"))
+        converted = convert_to_srgb(colours, profile, told)
+        converted.picture.putalpha(straight.getchannel("A"))
         return converted
-    if profile and len(profile) <= MAX_PROFILE_BYTES:
-        try:
-            source = ImageCmsProfile(io.BytesIO(profile))
-            if _is_credible(source, square.mode):
-                return _follow_profile(square, source)
-        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            pass  # a picture without its profile is better than none
-    return square.convert("RGB")
+    by_numbers = partial(_follow_numbers, square, told)
+    by_profile = partial(_try_profile, square, profile)
+    goes_before = told is not None and told.go_before_profile
+    for convert in (by_numbers, by_profile) if goes_before else (by_profile, by_numbers):
+        converted_picture = convert()
+        if converted_picture is not None:
+            is_hdr = told is not None and told.is_hdr and convert is by_numbers
+            return InSrgb(converted_picture, is_hdr)
+    return InSrgb(square.convert("RGB"), False)
+
+
+def _follow_numbers(square: Image.Image, told: ToldColours | None) -> Image.Image | None:
+    """Convert by what the file tells in numbers; None if they make no sense, or there are none."""
+    if told is None or square.mode == "CMYK":
+        return None
+    coloured = square.convert("RGB")
+    if told.is_hdr:
+        return map_tones(coloured, told)
+    return _try_profile(coloured, write_profile(told.primaries, told.curve))
+
+
+def _try_profile(square: Image.Image, profile: bytes | None) -> Image.Image | None:
+    """Convert by the profile; None if it is not to be followed, or there is none."""
+    if not profile or len(profile) > MAX_PROFILE_BYTES:
+        return None
+    try:
+        source = ImageCmsProfile(io.BytesIO(profile))
+        space = source.profile.xcolor_space.strip()
+        if square.mode == "L" and space == "RGB":
+            square = square.convert("RGB")  # the greys of that space
+        return _follow_profile(square, source) if _is_credible(source, square.mode) else None
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None  # a picture without its profile is better than none
 
 
 def _is_credible(source: ImageCmsProfile, mode: str) -> bool:

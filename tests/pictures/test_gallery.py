@@ -730,7 +730,7 @@ OTHER_MODES: dict[str, tuple[Sequence[Sample], list[Colour]]] = {
 
 def through_the_image_step(picture: Image.Image) -> list[Colour]:
     """The nine squares of a picture in a mode that no accepted file is decoded to."""
-    in_srgb = convert_to_srgb(convert_to_scalable(picture), None)
+    in_srgb = convert_to_srgb(convert_to_scalable(picture), None).picture
     return squares(lay_on_background(in_srgb, PAPER))
 
 

@@ -185,6 +185,12 @@ def with_profile(size: Size) -> bytes:
     return encoded(shaded(size, "RGB"), "JPEG", icc_profile=bytes(MIB), comment=bytes(60_000))
 
 
+def bright(mode: str, size: Size) -> bytes:
+    """A PNG of HLG (BT.2100), whose tones are mapped."""
+    content = encoded(shaded(size, mode), "PNG", **PNG_OPTIONS)
+    return with_chunk(content, b"cICP", bytes((9, 18, 0, 1)))
+
+
 def with_metadata(kind: str) -> bytes:
     """A small picture with so much metadata that nothing else would fit in."""
     if kind == "PNG":
@@ -221,6 +227,8 @@ KINDS = {
     "PNG, RGBA": saved("PNG", "RGBA", True, **PNG_OPTIONS),
     "PNG, RGBA, 16 bits": Kind(partial(raw_png, 16, 6, 64), True),
     "PNG, RGBA, interlaced": Kind(partial(raw_png, 8, 6, 32, interlaced=True), True),
+    "PNG, palette, HDR": Kind(partial(bright, "P")),
+    "PNG, RGBA, HDR": Kind(partial(bright, "RGBA"), True),
     "PNG, noise": Kind(partial(noise, "PNG", **PNG_OPTIONS)),
     "GIF": saved("GIF", "P"),
     "GIF that is wiped out": Kind(restoring_gif, True),
@@ -249,6 +257,8 @@ KINDS_FOR_MASTERS = (
     "WebP, lossless",
     "JPEG, progressive, CMYK",
     "PNG, palette with transparency",
+    "PNG, palette, HDR",
+    "PNG, RGBA, HDR",
     "GIF that is wiped out",
     "AVIF with transparency, no channel halved",
     "HEIC, ten bits, with transparency, no channel halved",

@@ -72,6 +72,7 @@ PILLOW = {
     "pictures/pillow.py",
     "pictures/placeholder.py",
     "pictures/scaling.py",
+    "pictures/tone_mapping.py",
 }
 CONNECTIONS = ("driver", "opening", "outages", "watch")
 # Word -> the only files that may say it: an import, a name or an attribute.

@@ -1,0 +1,232 @@
+"""What a file says of its colours in numbers, where no profile says it: CICP, or a PNG's gamma.
+
+Read from the file itself: Pillow tells half of it. What is broken, senseless or stands in the wrong
+place is passed over; no picture is refused for it.
+"""
+
+import itertools
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pictures import light
+from pictures.light import BT_709, USUAL_PEAK_NITS, Curve, Primaries
+from pictures.reading import MOST_STEPS
+from pictures.values import Content
+
+_PNG_SIGNATURE_BYTES = 8
+# PNG 3, 11.3.2: of fixed lengths, which are checked.
+_PNG_TELLING = {b"cICP": 4, b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"mDCV": 24, b"cLLI": 8}
+_PNG_RENDERING_INTENTS = range(4)
+# Gamma and chromaticities are in parts of 100,000, light in parts of 10,000 of a nit.
+_PNG_PARTS = 100_000
+_PARTS_OF_A_NIT = 10_000
+# A gamma this near to what sRGB resembles is taken for sRGB, as browsers do.
+_GAMMA_OF_SRGB = 1 / 2.2
+_GAMMA_TOLERANCE = 0.05
+# Shown as sRGB in AVIF by every browser: cameras write the curve that they see with.
+_CURVES_SHOWN_AS_SRGB = (1, 6, 11, 14, 15)
+_NCLX_BYTES = 11
+# ISO/IEC 14496-12: boxes whose contents begin with a version and flags.
+_FULL_BOXES = (b"meta", b"pitm")
+_FULL_BOX_BYTES = 4
+# Two are in files that browsers show; a hostile one could have a hundred thousand.
+MOST_ASSOCIATION_BOXES = 16
+
+
+@dataclass(frozen=True)
+class ToldColours:
+    """What the numbers mean: whose light the codes stand for, and by which curve.
+
+    `transfer` is PQ, HLG, or anything else for a picture that is no brighter than paper.
+    `go_before_profile` says who wins where the file has a profile as well.
+    """
+
+    primaries: Primaries
+    curve: Curve
+    transfer: int = light.SRGB
+    peak_nits: float = USUAL_PEAK_NITS
+    go_before_profile: bool = False
+
+    @property
+    def is_hdr(self) -> bool:
+        return self.transfer in (light.PQ, light.HLG)
+
+    @property
+    def is_srgb(self) -> bool:
+        return self.primaries == BT_709 and self.curve is light.decode_srgb
+
+
+def read_told_colours(content: Content, file_format: str) -> ToldColours | None:
+    """Read what a file of this format says, as far as it is more than that it is sRGB."""
+    if file_format == "PNG":
+        told = _read_png(content)
+    elif file_format in ("AVIF", "HEIF"):
+        told = _read_boxes(content)
+    else:
+        return None
+    return None if told is None or told.is_srgb else told
+
+
+def _read_png(content: Content) -> ToldColours | None:
+    """cICP goes before a profile, sRGB before a gamma, and chromaticities count only with one."""
+    chunks: dict[bytes, bytes] = {}
+    for kind, data in _list_png_chunks(content):
+        chunks.setdefault(kind, data)
+    coded = chunks.get(b"cICP")
+    if coded is not None:
+        told = _read_cicp(coded, _find_png_peak(chunks))
+        if told is not None:
+            return told
+    intent = chunks.get(b"sRGB")
+    if intent is not None and intent[0] in _PNG_RENDERING_INTENTS:
+        return None
+    return _read_gamma(chunks)
+
+
+def _list_png_chunks(content: Content) -> Iterator[tuple[bytes, bytes]]:
+    """List the chunks before the pixels that tell something, and are whole."""
+    position = _PNG_SIGNATURE_BYTES
+    for _ in range(MOST_STEPS):
+        head = bytes(content[position : position + 8])
+        kind = head[4:]
+        if len(head) < 8 or kind == b"IDAT":
+            return
+        length = int.from_bytes(head[:4], "big")
+        if length == _PNG_TELLING.get(kind):
+            end = position + 8 + length
+            data = bytes(content[position + 8 : end])
+            if zlib.crc32(kind + data).to_bytes(4, "big") == content[end : end + 4]:
+                yield kind, data
+        position += 12 + length
+
+
+def _read_cicp(coded: bytes, peak_nits: float) -> ToldColours | None:
+    """Read numbers that count in a PNG only if they say all: of RGB, in full range."""
+    primaries, transfer, matrix, is_full_range = coded
+    if matrix != 0 or is_full_range != 1:
+        return None
+    if primaries not in light.PRIMARIES or transfer not in light.CURVES:
+        return None
+    return ToldColours(
+        light.PRIMARIES[primaries], light.CURVES[transfer], transfer, peak_nits, True
+    )
+
+
+def _find_png_peak(chunks: dict[bytes, bytes]) -> float:
+    (brightest,) = struct.unpack_from(">I", chunks.get(b"cLLI", bytes(8)))
+    (display,) = struct.unpack_from(">I", chunks.get(b"mDCV", bytes(24)), 16)
+    return (brightest or display) / _PARTS_OF_A_NIT or USUAL_PEAK_NITS
+
+
+def _read_gamma(chunks: dict[bytes, bytes]) -> ToldColours | None:
+    gamma = int.from_bytes(chunks.get(b"gAMA", b""), "big") / _PNG_PARTS
+    if not gamma:
+        return None
+    points = chunks.get(b"cHRM")
+    if points is not None:
+        primaries = _read_chromaticities(points)
+    elif abs(gamma / _GAMMA_OF_SRGB - 1) > _GAMMA_TOLERANCE:
+        primaries = BT_709
+    else:
+        primaries = None
+    if primaries is None:
+        return None
+    return ToldColours(primaries, light.make_power(1 / gamma), light.UNSPECIFIED)
+
+
+def _read_chromaticities(points: bytes) -> Primaries | None:
+    values = [value / _PNG_PARTS for value in struct.unpack(">8I", points)]
+    if max(values) > 1:
+        return None
+    white, red, green, blue = zip(values[::2], values[1::2], strict=True)
+    primaries = Primaries(red, green, blue, white)
+    try:
+        primaries.to_xyz()
+    except ZeroDivisionError:
+        return None
+    return primaries
+
+
+def _read_boxes(content: Content) -> ToldColours | None:
+    """Read what is said of the primary picture (ISO/IEC 23008-12, 6.5.5; 14496-12, 12.1.5)."""
+    file = memoryview(content)
+    peaks: dict[bytes, float] = {}
+    coded: bytes | None = None
+    for kind, data in _list_primary_properties(file):
+        if kind == b"colr" and bytes(data[:4]) == b"nclx" and len(data) >= _NCLX_BYTES:
+            coded = coded or bytes(data[4:_NCLX_BYTES])
+        elif kind == b"clli" and len(data) >= 4:
+            peaks[kind] = int.from_bytes(data[:2], "big")
+        elif kind == b"mdcv" and len(data) >= 24:
+            peaks[kind] = int.from_bytes(data[16:20], "big") / _PARTS_OF_A_NIT
+    if coded is None:
+        return None
+    primaries, transfer, _, _ = struct.unpack(">HHHB", coded)
+    if transfer in _CURVES_SHOWN_AS_SRGB or transfer not in light.CURVES:
+        transfer = light.SRGB
+    peak_nits = peaks.get(b"clli") or peaks.get(b"mdcv") or USUAL_PEAK_NITS
+    return ToldColours(
+        light.PRIMARIES.get(primaries, BT_709), light.CURVES[transfer], transfer, peak_nits
+    )
+
+
+def _list_primary_properties(file: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    meta = _find_box(file, b"meta")
+    # An id has two bytes, or four where there are many items.
+    primary_id = int.from_bytes(_find_box(meta, b"pitm")[:4], "big")
+    around = _find_box(meta, b"iprp")
+    properties = list(_list_boxes(_find_box(around, b"ipco")))
+    associations = (contents for kind, contents in _list_boxes(around) if kind == b"ipma")
+    for box in itertools.islice(associations, MOST_ASSOCIATION_BOXES):
+        for number in _read_associations(box, primary_id):
+            if 0 < number <= len(properties):
+                yield properties[number - 1]
+
+
+def _read_associations(box: memoryview, wanted_id: int) -> Iterator[int]:
+    """Read the numbers of this item's properties; the box begins with its version and flags."""
+    version, *_, flags = bytes(box[:4]).ljust(4, b"\0")
+    id_bytes = 4 if version else 2
+    number_bytes = 2 if flags & 1 else 1
+    position = 8
+    for _ in range(min(int.from_bytes(box[4:8], "big"), MOST_STEPS)):
+        if position >= len(box):
+            return
+        item_id = int.from_bytes(box[position : position + id_bytes], "big")
+        count_at = position + id_bytes
+        count = int.from_bytes(box[count_at : count_at + 1], "big")
+        position = count_at + 1
+        if item_id == wanted_id:
+            for at in range(position, position + count * number_bytes, number_bytes):
+                number = int.from_bytes(box[at : at + number_bytes], "big")
+                yield number & (0x7FFF if number_bytes == 2 else 0x7F)
+        position += count * number_bytes
+
+
+def _find_box(around: memoryview, wanted: bytes) -> memoryview:
+    """Find the contents of the first box of this kind; empty if there is none."""
+    for kind, contents in _list_boxes(around):
+        if kind == wanted:
+            return contents[_FULL_BOX_BYTES:] if kind in _FULL_BOXES else contents
+    return memoryview(b"")
+
+
+def _list_boxes(around: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    position = 0
+    for _ in range(MOST_STEPS):
+        head = bytes(around[position : position + 16])
+        if len(head) < 8:
+            return
+        size = int.from_bytes(head[:4], "big")
+        head_bytes = 8
+        if size == 1:
+            size = int.from_bytes(head[8:], "big")
+            head_bytes = 16
+        elif size == 0:
+            size = len(around) - position
+        if size < head_bytes:
+            return
+        yield head[4:8], around[position + head_bytes : position + size]
+        position += size
