@@ -38,6 +38,7 @@ from locations import (
     SigningSecret,
     StoreSettings,
     WebAddress,
+    check_aws_bucket_name,
     check_env_files,
     find_env_files,
     read_or_make_secret,
@@ -245,6 +246,8 @@ class Settings(BaseSettings):
     def _check_s3(self) -> None:
         if self.storage == "s3" and not self.s3_bucket_name:
             raise ValueError("STORAGE=s3 needs S3_BUCKET_NAME")
+        if self.s3_bucket_name and not self.s3_endpoint_url:
+            check_aws_bucket_name(self.s3_bucket_name, self.s3_region)
         if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
             raise ValueError(
                 "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY belong together: set both or neither"

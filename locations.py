@@ -25,8 +25,18 @@ DATA_FOLDER = ".data"
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 (chosen by who sets it, or where a host assigns ports)
 # In characters; RFC 7518 asks HS256 for as many bytes as its hash has.
 SHORTEST_SECRET = 32
-# Those of S3, and the looser ones of its older buckets and of other services.
-_BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}|arn:\S+")
+# Those of S3, and the looser ones of its older buckets and of other services; of ARNs, those that
+# botocore takes in the place of a bucket.
+_BUCKET_NAME = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}(?<!\.)"
+    r"|arn:aws[^:]*:s3(-object-lambda)?:[a-z0-9-]*:\d{12}:accesspoint[/:][A-Za-z0-9.-]{1,63}"
+    r"|arn:aws[^:]*:s3-outposts:[a-z0-9-]+:\d{12}:outpost[/:][A-Za-z0-9-]{1,63}"
+    r"[/:]accesspoint[/:][A-Za-z0-9-]{1,63}"
+)
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+_AWS_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]|arn:.*")
+# The one region whose oldest buckets have looser names.
+_LOOSE_AWS_REGION = "us-east-1"
 
 
 def count_from_root(path: Path) -> Path:
@@ -38,9 +48,19 @@ def count_from_root(path: Path) -> Path:
 
 
 def _check_bucket_name(name: str) -> str:
-    if not _BUCKET_NAME.fullmatch(name):
+    is_address = re.fullmatch(r"\d+(\.\d+){3}", name)
+    if not _BUCKET_NAME.fullmatch(name) or ".." in name or is_address:
         raise ValueError("must be the bucket's name alone, as in my-pictures")
     return name
+
+
+def check_aws_bucket_name(name: str, region: str) -> None:
+    """Raise ValueError for a name that no bucket of AWS has in this region."""
+    if region != _LOOSE_AWS_REGION and not _AWS_BUCKET_NAME.fullmatch(name):
+        raise ValueError(
+            f"the bucket's name {name} cannot be one of AWS, which has 3 to 63 small letters,"
+            " digits, dots and hyphens (for another service, name its endpoint)"
+        )
 
 
 def _check_networks(words: str) -> str:
@@ -158,6 +178,8 @@ class StoreSettings(BaseModel):
     def _complete(self) -> Self:
         if self.storage == "s3" and not self.bucket_name:
             raise ValueError("an S3 store needs a bucket_name")
+        if self.storage == "s3" and not self.endpoint_url:
+            check_aws_bucket_name(self.bucket_name, self.region)
         if self.storage == "local" and self.directory is None:
             raise ValueError("a local store needs a directory")
         return self

@@ -224,6 +224,27 @@ def test_an_endpoint_where_nobody_listens(bucket: Bucket, run_here: Run) -> None
     assert_failed(checked, NOTHING_DONE, UPLOAD, "EndpointConnectionError", "S3_ENDPOINT_URL")
 
 
+def test_a_bucket_that_keeps_versions_is_told_the_rule_that_removes_them(
+    bucket: Bucket, run_here: Run
+) -> None:
+    assert "! versions" not in run_here(bucket.settings()).output
+    client = bucket.client()
+    client.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"})
+    checked = run_here(bucket.settings())
+    assert (checked.status, checked.marks) == (0, dict.fromkeys(STEPS, "✓"))
+    [advice] = re.findall(r"^! versions: (.*)$", checked.output, re.MULTILINE)
+    assert "s3:ListBucketVersions and s3:DeleteObjectVersion" in advice
+    rule = json.loads(advice[advice.index("{") :])
+    client.put_bucket_lifecycle_configuration(Bucket=bucket.name, LifecycleConfiguration=rule)
+    page = (ROOT / "docs" / "maintenance.md").read_text()
+    assert rule in [
+        json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    ]
+    # What the doctor itself has put there it has erased.
+    kept = client.list_object_versions(Bucket=bucket.name)
+    assert [*kept.get("Versions", []), *kept.get("DeleteMarkers", [])] == []
+
+
 def test_a_bucket_name_that_cannot_be_one(bucket: Bucket, run_here: Run) -> None:
     with pytest.raises(ValueError, match="bucket's name alone"):
         run_here({**bucket.settings(), "S3_BUCKET_NAME": "No Bucket!"})

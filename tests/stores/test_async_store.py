@@ -8,7 +8,7 @@ import io
 import os
 import resource
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,14 @@ from starlette.concurrency import run_in_threadpool
 
 from concurrency import ThreadSlots
 from config import Settings
-from errors import ObjectExists, ObjectNotFound, OutOfDescriptors, StoreRefused, StoreUnavailable
+from errors import (
+    DarkroomError,
+    ObjectExists,
+    ObjectNotFound,
+    OutOfDescriptors,
+    StoreRefused,
+    StoreUnavailable,
+)
 from storage import AsyncStore, OpenObject, Stores, async_store
 from storage.contract import STORE_THREADS
 from storage.memory import MemoryStore
@@ -442,6 +449,80 @@ def test_cancelling_a_call_that_runs_frees_its_permit_only_at_its_end(store: Gat
         assert store.exists(KEY)  # it went on, so its outcome was unknown
 
     on_a_loop(store, use, permits=1)
+
+
+class BatchedStore(MemoryStore):
+    """A store that takes two keys at once, and fails as a whole for those batches that it is told."""
+
+    def __init__(self, *failing: str) -> None:
+        super().__init__()
+        self.failing = set(failing)
+        self.batches: list[list[str]] = []
+
+    def batch_size(self, erases: bool = False) -> int:
+        return 1 if erases else 2
+
+    def delete_many(self, keys: Sequence[str], erases: bool = False) -> dict[str, DarkroomError]:
+        self.batches.append(list(keys))
+        if self.failing.intersection(keys):
+            raise StoreUnavailable
+        return super().delete_many(keys, erases)
+
+
+MANY = [f"profile_pics/{number}.jpg" for number in range(5)]
+
+
+def test_many_are_deleted_in_batches_of_the_stores_size() -> None:
+    store = BatchedStore()
+    for key in MANY:
+        store.put(key, CONTENT, "image/jpeg", SHA256)
+
+    async def use(face: AsyncStore, __: ThreadSlots) -> None:
+        assert await face.delete_many([]) == {}
+        errors = await face.delete_many([*MANY, "../secret"])
+        assert {key: type(error) for key, error in errors.items()} == {"../secret": ObjectNotFound}
+        await face.delete_many(MANY[:2], erases=True)
+
+    on_a_loop(store, use)
+    assert list(store.find("")) == []
+    assert sorted(map(len, store.batches)) == [1, 1, 2, 2, 2]
+
+
+def test_a_batch_that_fails_as_a_whole_holds_up_no_other() -> None:
+    store = BatchedStore(MANY[2])
+    for key in MANY:
+        store.put(key, CONTENT, "image/jpeg", SHA256)
+
+    async def use(face: AsyncStore, __: ThreadSlots) -> None:
+        errors = await face.delete_many(MANY)
+        assert {key: type(error) for key, error in errors.items()} == {
+            MANY[2]: StoreUnavailable,
+            MANY[3]: StoreUnavailable,
+        }
+        with pytest.raises(StoreUnavailable):
+            await face.delete_many(MANY[2:4])
+
+    on_a_loop(store, use)
+    assert sorted(found.key for found in store.find("")) == MANY[2:4]
+
+
+def test_batches_leave_threads_to_uploads(
+    store: GatedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "batch_size", lambda *_: 1)
+
+    async def use(face: AsyncStore, threads: ThreadSlots) -> None:
+        several = [f"many/{number}.jpg" for number in range(STORE_THREADS)]
+        call = asyncio.create_task(face.delete_many(several))
+        await begun(store, async_store.DELETING_THREADS)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not threads.are_taken
+        store.gate.set()
+        assert await call == {}
+
+    on_a_loop(store, use)
+    assert store.most_running == async_store.DELETING_THREADS < STORE_THREADS
 
 
 def test_a_store_that_the_settings_do_not_know_is_refused() -> None:
