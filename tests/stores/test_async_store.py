@@ -452,7 +452,7 @@ def test_cancelling_a_call_that_runs_frees_its_permit_only_at_its_end(store: Gat
 
 
 class BatchedStore(MemoryStore):
-    """A store that takes two keys at once, and fails as a whole for those batches that it is told."""
+    """A store that takes two keys at once, and fails as a whole for the batches of some keys."""
 
     def __init__(self, *failing: str) -> None:
         super().__init__()
