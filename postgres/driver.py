@@ -18,7 +18,9 @@ def make_driver_options(url: str) -> tuple[URL, dict[str, Any]]:
     parsed = parse_postgres_url(url)
     words = dict(parsed.query)
     hosts = read_hosts(parsed)
-    options = make_tls_options(words)
+    # As with libpq, TLS is no matter of sockets, whatever PGSSLMODE says of servers elsewhere.
+    is_local = bool(hosts) and all(host.is_folder for host in hosts)
+    options: dict[str, Any] = {"ssl": False} if is_local else make_tls_options(words)
     if any(host.name for host in hosts):
         options["host"] = [host.name for host in hosts]
     if any(host.port for host in hosts):

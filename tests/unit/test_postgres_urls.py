@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 
 from ops.postgres_cluster import find_programs
 from postgres import make_driver_options, parse_postgres_url, read_connection_limit, says_pooler
+from tests.support.services import ROOT
 
 SECRET = "hunter2"
 # As consoles print them, or the pages that they link to; docs/postgres.md has the same ones.
@@ -229,6 +230,29 @@ def test_a_word_tells_of_a_pooler(word: str, is_said: bool) -> None:
     url = parse_postgres_url(f"postgresql://app@db/app?{word}")
     assert says_pooler(url) is is_said
     assert set(make_driver_options(str(url))[1]) <= {"host", "ssl"}
+
+
+def test_a_socket_is_asked_without_tls_whatever_is_set_for_servers_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    assert make_driver_options(HOSTED["Cloud SQL"])[1]["ssl"] is False
+    with pytest.raises(ValueError, match="sslrootcert beside sslmode=verify-full"):
+        make_driver_options(HOSTED["Render"])
+
+
+def test_a_relative_path_counts_from_the_folder_of_main(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    words = "sslmode=verify-full&sslrootcert=pyproject.toml"
+    with pytest.raises(ValueError, match=str(ROOT / "pyproject.toml")):
+        make_driver_options(f"postgresql://app@db/app?{words}")
+
+
+def test_tls_may_come_first() -> None:
+    url = "postgresql://app@db/app?sslmode=require&sslnegotiation="
+    assert make_driver_options(f"{url}direct")[1]["direct_tls"] is True
+    assert "direct_tls" not in make_driver_options(f"{url}postgres")[1]
 
 
 def test_the_words_of_prisma_are_kept() -> None:
