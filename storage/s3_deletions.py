@@ -55,7 +55,7 @@ class S3Deletions:
         try:
             with translate_errors():
                 answer = self._client.delete_object(Bucket=self._bucket, Key=key)
-            self._note_versions(answer.get("DeleteMarker"), answer.get("VersionId"))
+            self._note_versions(answer.get("DeleteMarker"))
         except ObjectNotFound as err:
             # AWS says nothing when the key is not there; some
             # services say so. Any other 404 is another web server's.
@@ -98,7 +98,7 @@ class S3Deletions:
         gone: set[str] = set()
         for found in answer.get("Deleted", []):
             gone.add(found["Key"])
-            self._note_versions(found.get("DeleteMarker"), found.get("DeleteMarkerVersionId"))
+            self._note_versions(found.get("DeleteMarker"))
         errors: dict[str, DarkroomError] = {
             key: StoreUnavailable() for key in keys if key not in gone
         }
@@ -127,10 +127,12 @@ class S3Deletions:
             err.__cause__,
         )
 
-    def _note_versions(self, is_marker: bool | None, version_id: str | None) -> None:
-        """Remember that the bucket has put a marker over the object, which it keeps."""
-        # "null" is what some services say of every object.
-        if (is_marker or version_id not in (None, "null")) and not self.keeps_versions:
+    def _note_versions(self, is_marker: bool | None) -> None:
+        """Remember that the bucket has put a marker over the object, which it keeps.
+
+        A version's id alone says nothing: some services give one to every object.
+        """
+        if is_marker and not self.keeps_versions:
             self.keeps_versions = True
             logger.warning(
                 "the bucket %s keeps versions: what is deleted stays in it until a lifecycle rule"

@@ -247,6 +247,13 @@ def test_where_versions_may_not_be_erased_the_object_is_deleted_and_the_rights_a
         store.delete(KEYS[2], erases=True)
 
 
+def test_the_id_of_a_version_is_no_version_that_is_kept(recorder: FakeS3, store: S3Store) -> None:
+    recorder.say(Answer(204, headers={"x-amz-version-id": "v1", "x-amz-request-id": "a"}))
+    store.delete(KEYS[0], erases=True)
+    assert not store.keeps_versions
+    assert len(recorder.requests) == 1
+
+
 def test_of_many_those_whose_versions_were_not_erased_come_again(
     recorder: FakeS3, store: S3Store
 ) -> None:

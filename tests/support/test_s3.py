@@ -278,6 +278,27 @@ def test_a_plan_counts_the_requests_for_objects_by_its_method(
     assert second.is_set() and third.is_set()
 
 
+def test_a_deletion_of_many_is_a_deletion_of_each(store: FakeS3) -> None:
+    client = boto3.client(
+        "s3",
+        endpoint_url=store.url,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    several: Any = {"Objects": [{"Key": "a/1.jpg"}, {"Key": "a/2.jpg"}]}
+    store.objects.update({"a/1.jpg": b"1", "a/2.jpg": b"2", "a/3.jpg": b"3"})
+    store.plan("DELETE", "503")
+    with pytest.raises(ClientError):
+        client.delete_objects(Bucket=BUCKET, Delete=several)
+    assert len(store.objects) == 3
+    answer = client.delete_objects(Bucket=BUCKET, Delete=several)
+    assert [found["Key"] for found in answer["Deleted"]] == ["a/1.jpg", "a/2.jpg"]
+    assert list(store.objects) == ["a/3.jpg"]
+    assert store.keys("DELETE") == ["a/1.jpg", "a/2.jpg"] * 2
+
+
 def test_bodies_of_every_kind_pass_whole_on_one_connection(
     proxy: FakeS3, store: FakeS3, connect: Connect
 ) -> None:
