@@ -279,6 +279,7 @@ def test_a_plan_counts_the_requests_for_objects_by_its_method(
 
 
 def test_a_deletion_of_many_is_a_deletion_of_each(store: FakeS3) -> None:
+    store.clear()
     client = boto3.client(
         "s3",
         endpoint_url=store.url,
