@@ -158,7 +158,8 @@ class Settings(BaseSettings):
     keep_originals: bool = True
     # Baseline JPEG is decoded at reduced scale, and 48 megapixels are what today's phones make.
     max_image_pixels: Annotated[int, Field(ge=1)] = 50_000_000
-    # All else is decoded whole; a phone's HEIC and a camera's picture have 24 and a half.
+    # All else is decoded whole, and may hold as much memory as the dearest kind (a HEIC with ten
+    # bits and transparency) does of so many: as phones write it, a HEIC may have twice as many.
     max_whole_image_pixels: Annotated[int, Field(ge=1)] = 25_000_000
     # The bodies that may be in memory at once: a dozen of the largest, some twenty phone photos.
     upload_budget_bytes: Annotated[int, Field(ge=1)] = UPLOAD_BUDGET_BYTES

@@ -65,7 +65,8 @@ class TooManyPixels(TooLarge):
     sentence = "The picture is too large. Please send a smaller one."
     template = (
         "The picture has {width_px} x {height_px} pixels, {millions:.1f} million;"
-        " at most {most_millions:g} million are taken of its kind. Please send a smaller one."
+        " at most {most_millions:g} million are taken of its kind. Please send a smaller one:"
+        " a camera's settings have one, and so has whatever exports pictures."
     )
 
 

@@ -3,9 +3,12 @@
 They are read forwards, and a bounded number of them.
 """
 
+import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pictures.reading import MOST_STEPS, Reading, Stretch
+from pictures.values import Content
 
 # Where the file ends is unknown while it is read; a box may go on until there.
 END_OF_FILE = 1 << 64
@@ -15,7 +18,33 @@ _LONG_HEAD_BYTES = 16
 _VERSION_BYTES = {b"meta": 4, b"ispe": 4}
 _SIDE_BYTES = 4
 
+# Of an HEVC configuration (ISO/IEC 14496-15, 8.3.3.1.2): where its kind of chroma and its depths
+# are, which are counted from eight bits on.
+_CODING = re.compile(rb"(?:av1|avc|vvc|evc|jpg|unc)C|j2kH")
+_HEVC = b"hvcC"
+_CHROMA_AT = 16
+_CHROMA_BITS = 0b11
+_DEPTHS_AT = slice(17, 19)
+_DEPTH_BITS = 0b111
+_MOST_DEPTH = 2
+# What an auxiliary picture is that holds transparency (ISO/IEC 23008-12, 6.5.8 and 7.5.3).
+_AUXILIARY = b"auxC"
+_ALPHA = re.compile(rb"auxid:1|auxiliary:alpha")
+_AUXILIARY_BYTES = 64
+
 Size = tuple[int, int]
+
+
+class Declared(NamedTuple):
+    """What the properties of a file's pictures say (ISO/IEC 23008-12, 6.5).
+
+    The largest of their sizes; and of how much colour they have the most, as HEVC counts it (1: of
+    four pixels one, 2: of two), if all of them are HEVC of at most ten bits, and none is
+    transparency.
+    """
+
+    size: Size | None
+    chroma: int | None = None
 
 
 @dataclass(slots=True)
@@ -27,8 +56,8 @@ class _Box:
     end: int
 
 
-def read_largest_size() -> Reading[tuple[Size | None, int]]:
-    """Read the largest of the image sizes that the file declares (ISO/IEC 23008-12, 6.5.3).
+def read_properties() -> Reading[tuple[Declared, int]]:
+    """Read what the file declares of its pictures.
 
     And where the outermost box ends that was looked at last.
     """
@@ -39,13 +68,14 @@ def read_largest_size() -> Reading[tuple[Size | None, int]]:
         if around is not None:
             around, _ = yield from _find_box(kind, around)
     if around is None:
-        return None, position
-    sizes = yield from _read_sizes(around)
-    return max(sizes, key=_count_pixels, default=None), position
+        return Declared(None), position
+    declared = yield from _read_each_property(around)
+    return declared, position
 
 
-def _read_sizes(around: _Box) -> Reading[list[Size]]:
+def _read_each_property(around: _Box) -> Reading[Declared]:
     sizes: list[Size] = []
+    chromas: list[int | None] = []
     position = around.start
     for _ in range(MOST_STEPS):
         box = yield from _read_box(position, around.end)
@@ -56,8 +86,30 @@ def _read_sizes(around: _Box) -> Reading[list[Size]]:
             width_px = int.from_bytes(sides[:_SIDE_BYTES], "big")
             height_px = int.from_bytes(sides[_SIDE_BYTES:], "big")
             sizes.append((width_px, height_px))
+        elif box.kind == _AUXILIARY:
+            role = yield Stretch(box.start, _AUXILIARY_BYTES, _AUXILIARY_BYTES)
+            if _ALPHA.search(role) is not None:
+                chromas.append(None)
+        elif box.kind == _HEVC:
+            coding = yield Stretch(box.start, _DEPTHS_AT.stop, _DEPTHS_AT.stop)
+            chromas.append(_read_chroma(coding))
+        elif _CODING.fullmatch(box.kind):
+            chromas.append(None)
         position = box.end
-    return sizes
+    largest = max(sizes, key=_count_pixels, default=None)
+    known_chromas = [chroma for chroma in chromas if chroma is not None]
+    if len(known_chromas) < len(chromas):
+        return Declared(largest)
+    return Declared(largest, max(known_chromas, default=None))
+
+
+def _read_chroma(coding: Content) -> int | None:
+    """Read the chroma of a configuration; None if there is more than ten bits of it."""
+    depths = bytes(coding[_DEPTHS_AT])
+    if len(coding) < _DEPTHS_AT.stop or any(depth & _DEPTH_BITS > _MOST_DEPTH for depth in depths):
+        return None
+    chroma: int = coding[_CHROMA_AT] & _CHROMA_BITS
+    return chroma
 
 
 def _count_pixels(size: Size) -> int:

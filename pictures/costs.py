@@ -180,19 +180,30 @@ def check_size(
     if header.format == "JPEG":
         reduced_bytes = _count_reduced_bytes(size, choose_reduction(header, size, crop))
     is_reduced = header.is_baseline and reduced_bytes <= REDUCED_BYTES
-    limit = max_pixels if is_reduced else max_whole_pixels
+    limit = max_pixels
+    # What is decoded whole may hold as much as the dearest kind does of `max_whole_pixels`.
+    if not is_reduced:
+        held_bytes_per_pixel = header.bytes_per_pixel + reduced_bytes / pixels
+        affordable_bytes = max_whole_pixels * DEAREST_BYTES_PER_PIXEL
+        affordable_pixels = int(affordable_bytes / held_bytes_per_pixel)
+        limit = min(affordable_pixels, max(max_pixels, max_whole_pixels))
     if pixels > limit:
         raise errors.TooManyPixels.with_numbers(
             width_px=width_px,
             height_px=height_px,
             millions=pixels / 1e6,
-            most_millions=limit / 1e6,
+            most_millions=_round_down(limit / 1e6),
         )
     if max(size) > MAX_SIDE_PX:
         raise errors.SideTooLong.with_numbers(
             width_px=width_px, height_px=height_px, most_px=MAX_SIDE_PX
         )
     return _price(header, size, reduced_bytes)
+
+
+def _round_down(millions: float) -> float:
+    """Round to what a person reads, of which a picture of just so many pixels is taken."""
+    return math.floor(millions * 10) / 10 if millions >= 1 else millions
 
 
 def _price(header: Header, size: tuple[int, int], scaled_bytes: int) -> Cost:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from errors import BrokenPicture, EmptyFile, NotAPicture, TruncatedPicture
-from pictures.boxes import is_box_cut_short, read_largest_size
+from pictures.boxes import is_box_cut_short, read_properties
 from pictures.foreign import PICTURES_TAKEN, SEARCHED_BYTES, refuse_if_foreign
 from pictures.jpeg_file import find_jpeg_end, read_jpeg
 from pictures.reading import LONGEST_SEARCH_BYTES, MOST_STEPS, TAIL, Reading, Stretch, read_whole
@@ -36,6 +36,9 @@ __all__ = [
 # What a decoder and Pillow hold at once for each pixel, measured by
 # tests/process/test_decoding_memory.py, rounded up.
 _BYTES_PER_PIXEL = {"GIF": 3.0, "WEBP": 12.5, "AVIF": 17.5, "HEIF": 20.5}
+# Of HEIC with at most ten bits, without transparency, by its chroma (boxes.py): as phones write it,
+# and as cameras do.
+HEIC_BYTES_PER_PIXEL = {0: 10.0, 1: 10.0, 2: 14.5}
 # PNG by its colour type (PNG 3, table 8); Pillow keeps colour in four bytes. Transparency is worked
 # on in strips.
 _PNG_BYTES_PER_PIXEL = {0: 2, 2: 4, 3: 1, 4: 4, 6: 4}
@@ -259,12 +262,15 @@ def _read_heif() -> Reading[Header]:
     """Read the largest of the sizes that the file declares, of whichever codec they are."""
     brands = yield Stretch(0, _BRANDS_BYTES, _BRANDS_BYTES)
     codec = _tell_codec(brands)
-    size, position = yield from read_largest_size()
-    if size is None:
+    declared, position = yield from read_properties()
+    if declared.size is None:
         if (yield from is_box_cut_short(position)):
             raise CutShort
         raise BrokenPicture
-    return Header(codec, *size, _BYTES_PER_PIXEL[codec])
+    bytes_per_pixel = _BYTES_PER_PIXEL[codec]
+    if codec == "HEIF" and declared.chroma is not None:
+        bytes_per_pixel = HEIC_BYTES_PER_PIXEL.get(declared.chroma, bytes_per_pixel)
+    return Header(codec, *declared.size, bytes_per_pixel)
 
 
 def _tell_codec(content: Content) -> str:

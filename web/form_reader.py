@@ -44,10 +44,21 @@ class FileSink(Protocol):
         """Tell how many came so far."""
 
 
+# JPEGs of 48 or 50 megapixels from today's phones have 8 to 16 MB; HEICs of 12 to 48, two to four.
+LARGE_PHOTO_BYTES = 16_000_000
+WHAT_PHONES_WRITE = (
+    "Phones write 2 to 4 MB as HEIC (High Efficiency), but 8 to 16 MB as a JPEG of 48 megapixels:"
+    " choose HEIC or 12 megapixels in the camera's settings, or a smaller size when you share it."
+)
+
+
 def make_too_large(max_file_bytes: int) -> FileTooLarge:
-    """Make the refusal of a file beyond this limit, which it names."""
+    """Make the refusal of a file beyond this limit, which it names, and what phones write."""
     limit = f"{max_file_bytes / MIB:.3g} MiB"
-    return FileTooLarge(f"The file is larger than {limit}. Please send a smaller one.")
+    sentence = f"The file is larger than {limit}. Please send a smaller one."
+    if max_file_bytes < LARGE_PHOTO_BYTES:
+        sentence = f"{sentence} {WHAT_PHONES_WRITE}"
+    return FileTooLarge(sentence)
 
 
 class FormReader:

@@ -439,8 +439,8 @@ def test_what_must_be_decoded_whole_has_the_smaller_limit_and_is_not_decoded_pas
         return real(picture)
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", load)
-    with pytest.raises(TooManyPixels, match=r"at most 0\.3 million"):
-        process_profile_image(content, max_pixels=10**9, max_whole_pixels=300_000)
+    with pytest.raises(TooManyPixels, match=r"at most 0\.[0-9]+ million"):
+        process_profile_image(content, max_pixels=10**9, max_whole_pixels=30_000)
     assert loaded == [], "it was decoded before its size was looked at"
     if kind != "several scans":
         process_profile_image(content, max_pixels=1, max_whole_pixels=1600 * 1200)

@@ -241,9 +241,10 @@ KINDS = {
         "AVIF", "RGBA", speed=10, subsampling="4:4:4"
     ),
     "AVIF, ten bits, with transparency": Kind(deep_avif, True),
-    "HEIC": saved("HEIF", "RGB", **HEIC_OPTIONS),
+    "HEIC": saved("HEIF", "RGB", True, **HEIC_OPTIONS),
     "HEIC with transparency": saved("HEIF", "RGBA", **HEIC_OPTIONS),
     "HEIC, ten bits": Kind(partial(deep_heic, 420, "RGB;16")),
+    "HEIC, ten bits, colour halved across": Kind(partial(deep_heic, 422, "RGB;16"), True),
     "HEIC, ten bits, with transparency, no channel halved": Kind(
         partial(deep_heic, 444, "RGBA;16"), True
     ),

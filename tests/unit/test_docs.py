@@ -97,6 +97,11 @@ def test_the_prices_of_pictures_are_those_that_are_set_aside() -> None:
     known = formats._BYTES_PER_PIXEL
     names = {"GIF": "GIF", "WebP": "WEBP", "AVIF": "AVIF", "HEIC": "HEIF"}
     assert {names[kind]: float(rows[kind]) for kind in names} == known
+    by_chroma = re.findall(r"^\| HEIC as [^|]*(4:2:[02])[^|]*\| ([\d.]+) \|", page, re.MULTILINE)
+    assert {chroma: float(price) for chroma, price in by_chroma} == {
+        "4:2:0": formats.HEIC_BYTES_PER_PIXEL[1],
+        "4:2:2": formats.HEIC_BYTES_PER_PIXEL[2],
+    }
     by_colour_type = {"PNG, grey": (0,), "PNG, palette": (3,), "PNG, colour": (2, 4, 6)}
     for kind, types in by_colour_type.items():
         assert {float(formats._PNG_BYTES_PER_PIXEL[each]) for each in types} == {float(rows[kind])}
