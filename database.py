@@ -38,6 +38,7 @@ from connections import (
     PoolerFound,
     is_outage,
     is_said_to_be_pooled,
+    is_too_many,
     make_direct_engine,
     make_migrating_engine,
     make_pooled_engine,
@@ -225,6 +226,12 @@ class Database:
     def _note_pooler(self) -> None:
         """From now on there is one, whatever was before."""
         self._is_pooled = True
+
+
+def lacks_connections(err: DatabaseUnavailable) -> bool:
+    """Whether the server is there, and allows no more connections than there are."""
+    cause = err.__cause__
+    return is_too_many(cause.orig if isinstance(cause, DBAPIError) else cause)
 
 
 @contextmanager

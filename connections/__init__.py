@@ -18,7 +18,7 @@ from connections.engines import (
     make_pooled_engine,
 )
 from connections.opening import Opening
-from connections.outages import LOST, is_outage
+from connections.outages import LOST, is_outage, is_too_many
 
 __all__ = [
     "CONNECT_TIMEOUT_SECONDS",
@@ -31,6 +31,7 @@ __all__ = [
     "PoolerFound",
     "is_outage",
     "is_said_to_be_pooled",
+    "is_too_many",
     "make_direct_engine",
     "make_migrating_engine",
     "make_pooled_engine",

@@ -23,7 +23,7 @@ The code is for programs, the sentence for people. Vendor text goes to the log, 
     ├── HeadTooLarge (431)
     └── Unavailable (503)        Busy · ShuttingDown · DecoderUnavailable · DatabaseUnavailable
                                  OutcomeUnknown · UploadExpired · ThumbnailNotReady
-                                 TooManyConnections
+                                 TooManyConnections · Overloaded
                                  StoreError: StoreUnavailable · StoreRefused · ObjectExists
                                  StoreUnavailable: OutOfDescriptors
 """
@@ -57,6 +57,7 @@ from errors.outages import (
     DatabaseUnavailable,
     DecoderUnavailable,
     OutcomeUnknown,
+    Overloaded,
     ShuttingDown,
     UploadExpired,
 )
@@ -159,6 +160,7 @@ __all__ = [
     "ObjectNotFound",
     "OutOfDescriptors",
     "OutcomeUnknown",
+    "Overloaded",
     "PhotoChanged",
     "PhotoNotFound",
     "PreflightRefused",

@@ -36,3 +36,11 @@ class UploadExpired(Unavailable):
     code = "upload_expired"
     title = "Upload took too long"
     sentence = "The upload took too long to finish and was undone. Please send it again."
+
+
+class Overloaded(Unavailable):
+    """The system gives us no further thread."""
+
+    code = "overloaded"
+    title = "Overloaded"
+    sentence = "The service has too much to do at once right now. Please try again in a moment."

@@ -1,6 +1,7 @@
 """Objects and the stores that hold them, and the links that lead to them."""
 
 from errors.base import Forbidden, NotFound, Unavailable
+from errors.outages import Overloaded
 
 
 class ObjectNotFound(NotFound):
@@ -36,9 +37,9 @@ class StoreUnavailable(StoreError):
 class OutOfDescriptors(StoreUnavailable):
     """We had no descriptor left with which to ask the store, which is not at fault."""
 
-    code = "overloaded"
-    title = "Overloaded"
-    sentence = "The service has too much to do at once right now. Please try again in a moment."
+    code = Overloaded.code
+    title = Overloaded.title
+    sentence = Overloaded.sentence
 
 
 class StoreRefused(StoreError):

@@ -3,9 +3,9 @@
 from fastapi import APIRouter, Request
 from sqlalchemy import text
 
-from database import Database, Statement
+from database import Database, Row, Statement, lacks_connections
 from errors import DatabaseUnavailable
-from files import RequestBackends
+from files import Backends, RequestBackends
 from schemas import Health
 from web.document import refuse_with
 
@@ -37,10 +37,20 @@ async def check_ready(request: Request, backends: RequestBackends) -> Health:
     is not asked: while it is away, reads and logins still work, and uploads say 503 by themselves.
     """
     probe: Database = request.app.state.probe
-    asking = await backends.tasks.wait_briefly(probe.fetch(IS_READ_ONLY), READY_PATIENCE_SECONDS)
+    asking = await backends.tasks.wait_briefly(_ask(probe, backends), READY_PATIENCE_SECONDS)
     if not asking.done():  # it ends by itself: closing a dead connection takes its time too
         raise DatabaseUnavailable
     [answer] = asking.result()
     if answer["is_read_only"]:  # after a failover, or where its host has seen a full disk
         raise DatabaseUnavailable
     return Health(status="ready")
+
+
+async def _ask(probe: Database, backends: Backends) -> list[Row]:
+    try:
+        return await probe.fetch(IS_READ_ONLY)
+    except DatabaseUnavailable as err:
+        if not lacks_connections(err):
+            raise
+        # All that the server allows are the requests'.
+        return await backends.database.fetch(IS_READ_ONLY)

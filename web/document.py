@@ -24,7 +24,7 @@ def find_raised(branch: type[DarkroomError] = DarkroomError) -> list[type[Darkro
     return found
 
 
-CODES: list[JsonValue] = [*(error.code for error in find_raised()), OTHER_REFUSAL]
+CODES: list[JsonValue] = [*dict.fromkeys(error.code for error in find_raised()), OTHER_REFUSAL]
 
 Responses = dict[int | str, dict[str, Any]]
 

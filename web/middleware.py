@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import logs
 from config import MIB
-from errors import DarkroomError, HeadTooLarge, NotFound, OutcomeUnknown, StartupError
+from errors import DarkroomError, HeadTooLarge, NotFound, OutcomeUnknown, Overloaded, StartupError
 from web.problems import PROBLEM_MEDIA_TYPE, make_problem, make_status_problem
 
 logger = logging.getLogger("darkroom.requests")
@@ -32,6 +32,9 @@ DRAIN_PAUSE_SECONDS = 2.0
 # So many at once, the others by turns: hundreds that are refused at once would leave no time for
 # what is taken.
 MOST_DRAINING = 8
+# What Python says where the system has no thread for it, whoever asked: the framework for a file,
+# a store, a hash.
+NO_THREAD = "can't start new thread"
 # In characters. A browser's has a boundary of 70 at most.
 LONGEST_CONTENT_TYPE = 1024
 
@@ -189,10 +192,20 @@ class CatchAll:
             if is_gone:
                 logger.info("the client went away during its answer: %r", err)
                 return
-            logger.exception("not handled")
+            refusal: DarkroomError = DarkroomError()
+            if _lacks_threads(err):
+                refusal = Overloaded()
+                logger.error("no thread could be started")
+            else:
+                logger.exception("not handled")
             if is_started:
                 raise
-            await make_problem(Request(scope), DarkroomError())(scope, receive, send)
+            await make_problem(Request(scope), refusal)(scope, receive, send)
+
+
+def _lacks_threads(err: Exception) -> bool:
+    """Whether the system gave us no further thread, of which Python has no error of its own."""
+    return isinstance(err, RuntimeError) and str(err) == NO_THREAD
 
 
 class StrictHead:

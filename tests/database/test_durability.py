@@ -7,13 +7,14 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.engine import make_url
 
 from connections import driver
 from database import Statement
 from errors import DatabaseUnavailable, OutcomeUnknown
-from files import Backends, statements
+from files import Backends, replace_picture, statements
+from image_utils import process_profile_image
 from ops import embedded_postgres
 from tests.support import rows
 from tests.support.databases import execute, make_database
@@ -305,3 +306,25 @@ def test_the_server_ends_a_transaction_that_does_nothing(
 
     with pytest.raises(OutcomeUnknown):
         stock.ask(idle)
+
+
+def test_all_is_read_committed_whatever_the_database_is_set_to(local_stock: Stock) -> None:
+    name = make_url(local_stock.settings["DATABASE_URL"]).database
+    user_id = rows.account("eve").run(local_stock.service)
+    for default in ("isolation = 'serializable'", "deferrable = on"):
+        local_stock.service.sql(f"ALTER DATABASE {name} SET default_transaction_{default}")
+    level = text("SELECT current_setting('transaction_isolation') AS level")
+    picture = process_profile_image(jpeg())
+
+    async def story(backends: Backends) -> None:
+        (alone,) = await backends.database.fetch(Statement(level))
+        async with backends.database.reader() as db:
+            read = await db.scalar(level)
+        async with backends.database.session() as db:
+            in_session = await db.scalar(level)
+        assert {alone["level"], read, in_session} == {"read committed"}
+        await asyncio.gather(*(replace_picture(backends, user_id, picture) for _ in range(10)))
+        claim = Statement(text("UPDATE users SET username = username RETURNING id"))
+        await asyncio.gather(*(backends.database.fetch(claim) for _ in range(20)))
+
+    local_stock.ask(story, pool_size=5)
