@@ -7,8 +7,6 @@ header; whatever a broken file makes that parser raise is a BadPicture. Pure fun
 settings: limits are arguments.
 """
 
-import itertools
-import re
 from collections.abc import Callable, Sequence
 
 from PIL import Image
@@ -30,7 +28,8 @@ from pictures.costs import (
     examine,
 )
 from pictures.encoding import JPEG_QUALITY, encode
-from pictures.formats import Header, read_header, read_png_depth
+from pictures.formats import Header, make_truncated, read_header, read_png_depth
+from pictures.lost import Arrival, read_arrival
 from pictures.metadata import name_metadata, read_orientation
 from pictures.parsers import open_picture
 from pictures.placeholder import find_dominant_colour, hash_thumbnail
@@ -38,6 +37,7 @@ from pictures.renditions import Rendition, RenditionFormat, check_renditions
 from pictures.scaling import (
     AS_MASTER,
     AS_THUMBNAIL,
+    Box,
     Fitting,
     cut_square,
     decode_reduced,
@@ -67,10 +67,6 @@ __all__ = [
     "process_profile_image",
 ]
 
-# Progressive files have ten; each goes over all coefficients: 13 ms for 42 bytes of a hostile file.
-MOST_SCANS = 100
-_SCAN_MARKER = re.compile(rb"\xff\xda")
-
 # Decodes a picture and scales what is wanted of it, given its header and orientation.
 _Scale = Callable[[Image.Image, Header, int], Image.Image]
 
@@ -93,7 +89,9 @@ def process_profile_image(
 
     def scale(picture: Image.Image, header: Header, orientation: int) -> Image.Image:
         box = find_square(picture.size, orientation, crop)
-        return cut_square(picture, box, header, crop)
+        square = cut_square(picture, box, header, crop)
+        read_arrival(picture).check(box)
+        return square
 
     return _process(content, crop, (max_pixels, max_whole_pixels), background, scale)
 
@@ -140,6 +138,8 @@ def make_renditions(master: Content, renditions: Sequence[Rendition]) -> list[Pr
         if picture.mode != "RGB" or picture.size != size:
             raise BrokenPicture
         factor = decode_reduced(picture, choose_rendition_reduction(size, renditions))
+        if read_arrival(picture).is_cut_short:
+            raise make_truncated(len(master))
     made: dict[Rendition, ProcessedImage] = {}
     for shape in dict.fromkeys((rendition.size, rendition.fit) for rendition in renditions):
         alike = [each for each in renditions if (each.size, each.fit) == shape]
@@ -151,7 +151,10 @@ def make_renditions(master: Content, renditions: Sequence[Rendition]) -> list[Pr
 
 def _make_whole(content: Content, limits: tuple[int, int], fitting: Fitting) -> ProcessedImage:
     def scale(picture: Image.Image, header: Header, _: int) -> Image.Image:
-        return fit_whole(picture, header, fitting)
+        box = Box(0, 0, *picture.size)
+        whole = fit_whole(picture, header, fitting)
+        read_arrival(picture).check(box)
+        return whole
 
     return _process(content, None, limits, WHITE, scale)
 
@@ -165,7 +168,6 @@ def _process(
 ) -> ProcessedImage:
     pillow.configure()
     header, _ = examine(content, crop, *limits)
-    _check_scans(content, header)
     with open_picture(content, header) as picture:
         check_size(header, picture.size, crop, *limits)
         # Before the pixels: what a PNG has behind them does not count.
@@ -178,7 +180,9 @@ def _process(
         del scaled
         upright = lay_on_background(in_srgb, background)
         removed_metadata = name_metadata(picture, content)
-        notes = _name_notes(in_srgb, removed_metadata, is_tone_mapped=is_tone_mapped)
+        notes = _name_notes(
+            in_srgb, removed_metadata, read_arrival(picture), is_tone_mapped=is_tone_mapped
+        )
         del in_srgb
     return ProcessedImage.from_jpeg(
         encode(upright, RenditionFormat.JPEG),
@@ -191,23 +195,20 @@ def _process(
 
 
 def _name_notes(
-    in_srgb: Image.Image, removed_metadata: tuple[MetadataName, ...], *, is_tone_mapped: bool
+    in_srgb: Image.Image,
+    removed_metadata: tuple[MetadataName, ...],
+    arrival: Arrival,
+    *,
+    is_tone_mapped: bool,
 ) -> tuple[NoteName, ...]:
     """Name what is shown otherwise than the file has it, in the order of NOTE_NAMES."""
     applies: dict[NoteName, bool] = {
+        "cut_short": arrival.is_cut_short,
         "transparency_flattened": is_transparent(in_srgb),
         "animation_reduced": "animation" in removed_metadata,
         "tone_mapped": is_tone_mapped,
     }
     return tuple(name for name, does_apply in applies.items() if does_apply)
-
-
-def _check_scans(content: Content, header: Header) -> None:
-    if header.format != "JPEG" or header.is_baseline:
-        return
-    scans = itertools.islice(_SCAN_MARKER.finditer(content), MOST_SCANS + 1)
-    if sum(1 for _ in scans) > MOST_SCANS:
-        raise BrokenPicture
 
 
 def _load_unless_reducible(picture: Image.Image, content: Content, header: Header) -> None:

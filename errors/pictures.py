@@ -1,5 +1,7 @@
 """What is wrong with a picture; most of it is said by a decoder."""
 
+from typing import Self
+
 from errors.base import DarkroomError, TooLarge
 from errors.uploads import BadForm
 
@@ -37,6 +39,14 @@ class TruncatedPicture(BadPicture):
     title = "Picture cut short"
     sentence = "The picture ends too early. Please send the whole file again."
     template = "The picture ends too early, after {file_bytes:,} bytes. Please send all of it."
+    share_template = (
+        "The picture ends too early: {percent:d} % of it arrived. Please send the whole file again."
+    )
+
+    @classmethod
+    def with_share(cls, arrived_share: float) -> Self:
+        """Make it for a picture, or the wanted part of it, of which this share arrived."""
+        return cls(cls.share_template.format(percent=int(100 * arrived_share)))
 
 
 class BrokenPicture(BadPicture):

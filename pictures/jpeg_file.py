@@ -14,7 +14,7 @@ _COEFFICIENT_BYTES = 2
 _MARKER = re.compile(rb"\xff")
 # What ends a stretch of coded data: no stuffed byte, no restart, nothing else without a length; and
 # of several FF the last one counts.
-_SEGMENT_OR_END = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+SEGMENT_OR_END = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _END_MARKER = 0xD9
 _SCANNED_BYTES = 1024 * 1024
 
@@ -123,7 +123,7 @@ def _find_segment_or_end(position: int) -> Reading[int | None]:
     """Find the next marker that ends coded data. Its first byte may be the last that has come."""
     while True:
         stretch = yield Stretch(position, 2, _SCANNED_BYTES)
-        found = _SEGMENT_OR_END.search(stretch)
+        found = SEGMENT_OR_END.search(stretch)
         if found is not None:
             return position + found.start()
         if len(stretch) < 2:

@@ -54,9 +54,16 @@ _PNG_TEXTS_THAT_ARE_MORE = {_PNG_EXIF_TEXT, _PNG_IPTC_TEXT, _PNG_XMP_TEXT}
 
 
 def read_orientation(picture: Image.Image) -> int:
-    """Read the EXIF orientation, 1 to 8; what is absurd or unreadable counts as upright."""
+    """Read the EXIF orientation, 1 to 8; what is absurd or unreadable counts as upright.
+
+    Only EXIF counts, and of a PNG's only what stands before its pixels: picture.getexif() would
+    take what XMP says.
+    """
+    block = getattr(picture, "exif_before_pixels", picture.info.get("exif"))
     try:
-        value = picture.getexif().get(_ORIENTATION_TAG, 1)
+        exif = Image.Exif()
+        exif.load(block or b"")
+        value = exif.get(_ORIENTATION_TAG, 1)
     except Exception:
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

@@ -258,7 +258,7 @@ def _is_scalable(picture: Image.Image) -> bool:
 def find_drawn_box(picture: Image.Image) -> PixelBox | None:
     """Find the part that the first frame draws on, around which all is clear; None for all of it.
 
-    A parser of ours says so (parsers.py).
+    A parser of ours says so (gif_picture.py).
     """
     box: PixelBox | None = getattr(picture, "drawn_box", None)
     return box

@@ -547,12 +547,11 @@ def with_exif(kind: str, picture: Image.Image, block: bytes) -> bytes:
     """A file with exactly these bytes as its EXIF block."""
     if kind == "JPEG":
         return with_segment(encoded(picture, kind, quality=95), 0xE1, b"Exif\0\0" + block)
-    if kind.startswith("PNG"):
+    if kind == "PNG":
         return with_chunk(
             encoded(picture, "PNG"),
             b"eXIf",
             block,
-            b"IEND" if kind == "PNG at the end" else b"IDAT",
         )
     # The others' writers look into the block: they are given a sound one of this length, which is
     # then exchanged.
@@ -563,7 +562,7 @@ def with_exif(kind: str, picture: Image.Image, block: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("orientation", STORED)
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "PNG at the end", "WEBP", "WEBP with JPEG's head"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "WEBP with JPEG's head"])
 def test_a_picture_is_turned_as_its_exif_block_says(kind: str, orientation: int) -> None:
     for order, head in (("<", b"II*\0"), (">", b"MM\0*")):
         block = head + struct.pack(order + "I", 8)

@@ -65,12 +65,17 @@ MOST_MODULES_AT_THE_ROOT = 14
 
 PILLOW = {
     "image_utils.py",
+    "pictures/avif_picture.py",
     "pictures/colour.py",
     "pictures/encoding.py",
+    "pictures/gif_picture.py",
+    "pictures/jpeg_picture.py",
+    "pictures/lost.py",
     "pictures/metadata.py",
     "pictures/parsers.py",
     "pictures/pillow.py",
     "pictures/placeholder.py",
+    "pictures/png_picture.py",
     "pictures/scaling.py",
     "pictures/tone_mapping.py",
 }

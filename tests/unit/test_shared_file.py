@@ -7,7 +7,7 @@ import os
 import pytest
 
 from image_utils import process_profile_image
-from pictures.parsers import FileView
+from pictures.file_view import FileView
 from pictures.shared_file import (
     KEPT_BYTES,
     SHARED_BYTES,

@@ -1,0 +1,30 @@
+"""An AVIF, without what libavif refuses although it is beside the picture and browsers show it."""
+
+from PIL.AvifImagePlugin import AvifImageFile
+
+from pictures.file_view import open_view
+from pictures.formats import Header
+from pictures.item_properties import merge_associations
+from pictures.lost import WHOLE
+from pictures.metadata import EXIF_ITEM
+from pictures.values import Content
+
+
+class AvifPicture(AvifImageFile):
+    """An AVIF. A broken EXIF block is hidden from libavif, a list in two boxes made one."""
+
+    arrival = WHOLE
+
+    def __init__(self, content: Content, _: Header) -> None:
+        self._content = content
+        super().__init__(open_view(content))
+
+    def _open(self) -> None:
+        try:
+            super()._open()
+        except Exception:
+            mended, count = EXIF_ITEM.subn(rb"\1none", merge_associations(self._content))
+            if not count and mended == self._content:
+                raise
+            self.fp = open_view(mended)
+            super()._open()

@@ -1,0 +1,130 @@
+"""Where the segments and scans of a JPEG lie, for whoever cuts one up (ITU T.81, annex B).
+
+Nothing is decoded.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from errors import BrokenPicture
+from pictures.jpeg_file import SEGMENT_OR_END
+from pictures.reading import MOST_STEPS
+from pictures.values import Content
+
+_MARKER = 0xFF
+_START_OF_SCAN = 0xDA
+_END_OF_PICTURE = 0xD9
+# All that coded data needs beside itself: frame headers, and tables (Huffman's, quantisation's,
+# restarts', conditioning's).
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_TABLES = frozenset((0xC4, 0xCC, 0xDB, 0xDD))
+_HEAD_BYTES = 4
+
+
+class Segment(NamedTuple):
+    """A segment from its marker to where the next one may stand."""
+
+    marker: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan: its header, and its coded data up to the next marker that is none of its own."""
+
+    start: int
+    data_start: int
+    data_end: int
+    components: bytes  # their names
+    is_first: bool  # the first of its components, without which they have no picture
+    is_ended: bool  # something comes behind it
+
+
+@dataclass(frozen=True)
+class Component:
+    name: int
+    across: int
+    down: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What there is of a JPEG. Behind `end`, which has no end marker in it, nothing counts."""
+
+    tables: tuple[Segment, ...]
+    components: tuple[Component, ...]
+    scans: tuple[Scan, ...]
+    end: int
+    has_end_marker: bool
+
+
+def read_layout(content: Content) -> Layout:
+    """Read it all. Raises BrokenPicture where there are more segments than any picture has."""
+    tables: list[Segment] = []
+    components: tuple[Component, ...] = ()
+    scans: list[Scan] = []
+    end = 0
+    for segment in _walk(content):
+        end = segment.end
+        if segment.marker == _END_OF_PICTURE:
+            return Layout(tuple(tables), components, tuple(scans), segment.start, True)
+        if segment.marker == _START_OF_SCAN:
+            scan = _read_scan(content, segment)
+            scans.append(scan)
+            end = scan.data_end
+        elif segment.marker in _FRAMES or segment.marker in _TABLES:
+            tables.append(segment)
+        if segment.marker in _FRAMES:
+            components = _read_components(content[segment.start + _HEAD_BYTES : segment.end])
+    return Layout(tuple(tables), components, tuple(scans), end, False)
+
+
+def _walk(content: Content) -> Iterator[Segment]:
+    """Go from segment to segment, as far as they are whole, up to the end marker."""
+    position = 2
+    for _ in range(MOST_STEPS):
+        found = SEGMENT_OR_END.search(content, position)
+        if found is None:
+            return
+        start = found.start()
+        marker = content[start + 1]
+        if marker == _END_OF_PICTURE:
+            yield Segment(marker, start, start + 2)
+            return
+        length = int.from_bytes(content[start + 2 : start + _HEAD_BYTES], "big")
+        position = start + 2 + max(2, length)
+        if position > len(content):
+            return
+        yield Segment(marker, start, position)
+    raise BrokenPicture
+
+
+def _read_scan(content: Content, segment: Segment) -> Scan:
+    body = bytes(content[segment.start + _HEAD_BYTES : segment.end])
+    count = body[0] if body else 0
+    # Of a progressive picture: where its spectrum begins, and which bits were there before.
+    spectrum = body[1 + 2 * count : 4 + 2 * count]
+    is_first = len(spectrum) == 3 and spectrum[0] == 0 and spectrum[2] >> 4 == 0
+    following = SEGMENT_OR_END.search(content, segment.end)
+    data_end = len(content) if following is None else following.start()
+    while data_end > segment.end and content[data_end - 1] == _MARKER:
+        data_end -= 1  # half of a marker, or what may stand before one
+    return Scan(
+        start=segment.start,
+        data_start=segment.end,
+        data_end=data_end,
+        components=body[1 : 1 + 2 * count : 2],
+        is_first=is_first,
+        is_ended=following is not None,
+    )
+
+
+def _read_components(frame: Content) -> tuple[Component, ...]:
+    count = frame[5] if len(frame) > 5 else 0
+    described = bytes(frame[6 : 6 + 3 * count])
+    return tuple(
+        Component(described[at], described[at + 1] >> 4, described[at + 1] & 15)
+        for at in range(0, len(described) - 2, 3)
+    )
