@@ -32,8 +32,6 @@ CALL_SECONDS = 0.6
 PAUSE_SECONDS = 0.1
 DRIBBLED_BYTES = 200
 SLOW_READ_BYTES = 1024
-# Far more than the kernel takes at once.
-SLOW_BYTES = 4 * PART_BYTES
 STORED = render(200, list(HEADERS.items()), b"")
 OBJECT = render(200, list(HEADERS.items()), b"x" * DRIBBLED_BYTES)
 
@@ -177,7 +175,7 @@ def test_a_slow_line_that_moves_has_the_time_of_the_whole_call(
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         taken = threading.Thread(target=take_slowly, args=(listener,), daemon=True)
         taken.start()
-        put(make_store(f"http://127.0.0.1:{listener.getsockname()[1]}"), bytes(SLOW_BYTES))
+        put(make_store(f"http://127.0.0.1:{listener.getsockname()[1]}"), bytes(PART_BYTES))
         taken.join()
 
 
@@ -187,10 +185,10 @@ def take_slowly(listener: socket.socket) -> None:
     with connection:
         request = bytearray()
         next_pause = 0
-        while len(request) < SLOW_BYTES + request.find(b"\r\n\r\n") + 4:
+        while len(request) < PART_BYTES + request.find(b"\r\n\r\n") + 4:
             if len(request) >= next_pause:
                 threading.Event().wait(PAUSE_SECONDS)
-                next_pause += SLOW_BYTES // 12
+                next_pause += PART_BYTES // 12
             request += connection.recv(65536)
         connection.sendall(STORED)
 
