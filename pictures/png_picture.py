@@ -88,9 +88,8 @@ class PngPicture(PngImageFile):
 
     def _load_without_sum(self, end: int) -> None:
         """Decode only what comes before the sum: the last row is lost with one that is wrong."""
-        self._im = None  # so that the picture is not there twice
         other = PngPicture(self._content[:end], self._header)
+        other.im = self.im  # so that the picture is not there twice
         other.load()
-        self.im = other.im
         if self.palette is not None:
             self.palette.dirty = 1

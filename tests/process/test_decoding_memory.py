@@ -206,6 +206,18 @@ def with_metadata(kind: str) -> bytes:
     return content
 
 
+def cut(kind: Kind, cut_bytes: int = 2) -> Kind:
+    """The same without its last bytes: what arrived of it is measured."""
+    return Kind(lambda size: kind.make(size)[: -cut_bytes if size != TINY else None])
+
+
+def summed_wrongly(mode: str, size: Size) -> bytes:
+    """A PNG whose rows are decoded a second time, without the sum of them."""
+    content = encoded(shaded(size, mode), "PNG", **PNG_OPTIONS)
+    at = content.index(b"IEND") - 12
+    return content[:at] + bytes(4) + content[at + 4 :]
+
+
 PNG_OPTIONS: dict[str, Any] = {"compress_level": 1}
 HEIC_OPTIONS: dict[str, Any] = {"quality": 60, "enc_params": {"preset": "ultrafast"}}
 KINDS = {
@@ -229,6 +241,14 @@ KINDS = {
     "PNG, RGBA, interlaced": Kind(partial(raw_png, 8, 6, 32, interlaced=True), True),
     "PNG, palette, HDR": Kind(partial(bright, "P")),
     "PNG, RGBA, HDR": Kind(partial(bright, "RGBA"), True),
+    "PNG, RGBA, wrong sum": Kind(partial(summed_wrongly, "RGBA")),
+    "PNG, palette, wrong sum": Kind(partial(summed_wrongly, "P")),
+    "PNG, RGB, cut": cut(saved("PNG", "RGB", **PNG_OPTIONS), 100),
+    "PNG, palette, cut": cut(saved("PNG", "P", **PNG_OPTIONS), 100),
+    "GIF, cut": cut(saved("GIF", "P"), 60),
+    "JPEG, cut": cut(saved("JPEG", "RGB")),
+    "JPEG, CMYK, cut": cut(saved("JPEG", "CMYK")),
+    "JPEG, progressive, CMYK, cut": cut(saved("JPEG", "CMYK", progressive=True, subsampling=0)),
     "PNG, noise": Kind(partial(noise, "PNG", **PNG_OPTIONS)),
     "GIF": saved("GIF", "P"),
     "GIF that is wiped out": Kind(restoring_gif, True),
