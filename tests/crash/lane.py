@@ -108,6 +108,7 @@ class Lane:
         self.accounts: list[Account] = []
         self.short_lived: list[Account] = []  # of one trial, beside the others
         self.sent = 0
+        self.grace_seconds = 0.0  # of what is replaced
         self.has_presets = False  # else a photo has no thumbnails but on demand
         self.pictures = Pictures()
         self.originals = Originals()
@@ -157,7 +158,11 @@ class Lane:
 
     def _fork_service(self, faults: str, port: int) -> int:
         widths = [PRESET_PX] if self.has_presets else []
-        wanted = {"faults": faults, "port": port, "settings": {"thumbnail_widths": widths}}
+        settings = {
+            "thumbnail_widths": widths,
+            "old_picture_grace_seconds": self.grace_seconds,
+        }
+        wanted = {"faults": faults, "port": port, "settings": settings}
         return int(self._host.ask(json.dumps(wanted)))
 
     @property

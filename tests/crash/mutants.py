@@ -118,10 +118,10 @@ for file in self._new:
     ),
     Mutant(
         name="long_lease",
-        breaks="What was let go of belongs for days to a process that may be dead (G6).",
+        breaks="What was let go of belongs for hours to a process that may be dead (G6).",
         causes=("leaked",),
         found_by=("kill at after_commit",),
-        edits=(Edit(STATEMENTS, "LEASE = timedelta(seconds=30)", "LEASE = timedelta(days=3)"),),
+        edits=(Edit(STATEMENTS, "LEASE = timedelta(seconds=30)", "LEASE = timedelta(hours=2)"),),
     ),
     Mutant(
         name="looks_then_attaches",

@@ -27,8 +27,10 @@ ATTACH = "SET state=$1::VARCHAR, state_changed_at=now() WHERE"
 SWAP = "UPDATE users SET picture_id"
 DETACH = "next_attempt_at=(now() + $3::INTERVAL) WHERE"
 ACCOUNT = "DELETE FROM users"
-CLAIM = "FOR UPDATE SKIP LOCKED"
+CLAIM = "::BIGINT FOR UPDATE SKIP LOCKED"
 FORGET = "DELETE FROM stored_files"
+# Longer than a trial takes.
+GRACE_SECONDS = 600.0
 
 
 def killed_at(point: str, lane: Lane) -> int:
@@ -39,6 +41,15 @@ def killed_at(point: str, lane: Lane) -> int:
     with load(lane, deleting_account=point == "inside_account_deletion"):
         expect_end(lane)
     return 0
+
+
+def killed_in_a_grace(point: str, lane: Lane) -> int:
+    """What is replaced waits for the end of its grace, which comes after the kill."""
+    lane.grace_seconds = GRACE_SECONDS
+    try:
+        return killed_at(point, lane)
+    finally:
+        lane.grace_seconds = 0.0
 
 
 def killed_beside_another(point: str, lane: Lane) -> int:
@@ -289,6 +300,8 @@ def trials(store: str) -> dict[str, Trial]:
     }
     for point in PHOTO_POINTS:
         all_trials[f"kill at {point}"] = partial(killed_among_photos, point)
+    for point in ("after_commit", "inside_account_deletion"):
+        all_trials[f"kill at {point}, in a grace"] = partial(killed_in_a_grace, point)
     all_trials |= THUMBNAIL_TRIALS
     all_trials["kill with the COMMIT of a photo sent"] = photo_killed_with_commit_in_flight
     all_trials["reaper before the master is announced"] = reaper_passes_before_the_master
