@@ -14,7 +14,7 @@ from PIL import Image
 from errors import BrokenPicture
 from pictures import pillow
 from pictures.colour import (
-    convert_to_srgb,
+    Conversion,
     extend_palette,
     is_transparent,
     lay_on_background,
@@ -67,8 +67,8 @@ __all__ = [
     "process_profile_image",
 ]
 
-# Decodes a picture and scales what is wanted of it, given its header and orientation.
-_Scale = Callable[[Image.Image, Header, int], Image.Image]
+# Decodes a picture and scales what is wanted of it, given its header, orientation and colours.
+_Scale = Callable[[Image.Image, Header, int, Conversion], Image.Image]
 
 
 def process_profile_image(
@@ -87,9 +87,11 @@ def process_profile_image(
     BadCrop; of others only MemoryError.
     """
 
-    def scale(picture: Image.Image, header: Header, orientation: int) -> Image.Image:
+    def scale(
+        picture: Image.Image, header: Header, orientation: int, conversion: Conversion
+    ) -> Image.Image:
         box = find_square(picture.size, orientation, crop)
-        square = cut_square(picture, box, header, crop)
+        square = cut_square(picture, box, header, crop, conversion.convert_before)
         read_arrival(picture).check(box)
         return square
 
@@ -150,7 +152,7 @@ def make_renditions(master: Content, renditions: Sequence[Rendition]) -> list[Pr
 
 
 def _make_whole(content: Content, limits: tuple[int, int], fitting: Fitting) -> ProcessedImage:
-    def scale(picture: Image.Image, header: Header, _: int) -> Image.Image:
+    def scale(picture: Image.Image, header: Header, _: int, __: Conversion) -> Image.Image:
         box = Box(0, 0, *picture.size)
         whole = fit_whole(picture, header, fitting)
         read_arrival(picture).check(box)
@@ -175,8 +177,9 @@ def _process(
         told = read_told_colours(content, header.format)
         _load_unless_reducible(picture, content, header)
         orientation = read_orientation(picture)
-        scaled = turn_upright(scale(picture, header, orientation), orientation)
-        in_srgb, is_tone_mapped = convert_to_srgb(scaled, profile, told)
+        conversion = Conversion(profile, told)
+        scaled = turn_upright(scale(picture, header, orientation, conversion), orientation)
+        in_srgb, is_tone_mapped = conversion.finish(scaled)
         del scaled
         upright = lay_on_background(in_srgb, background)
         removed_metadata = name_metadata(picture, content)

@@ -84,6 +84,35 @@ class InSrgb(NamedTuple):
     is_tone_mapped: bool
 
 
+class Conversion:
+    """The way of one picture into sRGB: after it was made smaller, but before it is enlarged.
+
+    Enlarged in its own space, where that is far from sRGB, it would have rings around its edges.
+    """
+
+    def __init__(self, profile: bytes | None, told: ToldColours | None) -> None:
+        self._profile = profile
+        self._told = told
+        self._early: InSrgb | None = None
+
+    def convert_before(self, small: Image.Image) -> Image.Image:
+        """Convert it before it is enlarged, if there is something to convert.
+
+        It stays in a mode that scales well.
+        """
+        if self._profile is None and self._told is None:
+            return small
+        self._early = convert_to_srgb(small, self._profile, self._told)
+        converted = self._early.picture
+        return converted.convert("RGBa") if converted.mode == "RGBA" else converted
+
+    def finish(self, scaled: Image.Image) -> InSrgb:
+        """Convert what was scaled, unless it was before."""
+        if self._early is None:
+            return convert_to_srgb(scaled, self._profile, self._told)
+        return InSrgb(convert_to_srgb(scaled, None).picture, self._early.is_tone_mapped)
+
+
 def convert_to_srgb(
     square: Image.Image, profile: bytes | None, told: ToldColours | None = None
 ) -> InSrgb:

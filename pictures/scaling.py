@@ -7,6 +7,7 @@ ever in memory.
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from PIL import Image
@@ -138,13 +139,22 @@ def _check_crop(crop: Crop, upright_size: tuple[int, int]) -> None:
         raise BadCrop.with_numbers(width=width, height=height)
 
 
-def cut_square(picture: Image.Image, box: Box, header: Header, crop: Crop | None) -> Image.Image:
+def cut_square(
+    picture: Image.Image,
+    box: Box,
+    header: Header,
+    crop: Crop | None,
+    prepare: Callable[[Image.Image], Image.Image],
+) -> Image.Image:
     """Decode the picture, and make the box of it a square of the served size.
 
-    A JPEG is reduced while it is decoded, all else is averaged before the better filter.
+    A JPEG is reduced while it is decoded, all else is averaged before the better filter. What has
+    to be enlarged is prepared for it.
     """
     factor = decode_reduced(picture, choose_reduction(header, picture.size, crop))
     averaged, exact = _average(picture, box.scale_down(factor, picture))
+    if exact.shorter_side < PICTURE_SIDE_PX:
+        averaged = prepare(averaged)
     return averaged.resize(
         (PICTURE_SIDE_PX, PICTURE_SIDE_PX),
         Image.Resampling.LANCZOS,

@@ -118,3 +118,12 @@ def test_a_sound_palette_is_as_it_was() -> None:
     picture.putpalette(bytes((*RED, *GREEN)))
     served = process_profile_image(encoded(picture, "PNG")).content
     assert shown(served, (0.5, 0.5)) == ["green"]
+
+
+def test_an_enlarged_picture_of_another_gamma_has_no_rings_around_its_edges() -> None:
+    """Enlarged before it is converted, three hundredths of light beside an edge are a grey of 50."""
+    rows = [[(0,)] * 10 + [(255,)] * 10 for _ in range(20)]
+    content = png(rows, 8, 0, png_chunk(b"gAMA", (100_000).to_bytes(4, "big")))
+    served = Image.open(io.BytesIO(process_profile_image(content).content)).convert("L")
+    dark = served.crop((0, 0, 135, 300)).getextrema()
+    assert dark[1] <= 30, dark
