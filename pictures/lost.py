@@ -36,6 +36,11 @@ class LostPart(NamedTuple):
     bottom: int
     share: float = 1.0
 
+    def move_by(self, left: int, top: int) -> "LostPart":
+        """The same part of a picture that lies on a larger one, at this point."""
+        right = self.right + left
+        return LostPart(self.left + left, self.top + top, right, self.bottom + top, self.share)
+
 
 @dataclass(frozen=True)
 class Arrival:

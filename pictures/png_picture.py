@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
+from pictures.animated_png import FirstFrame, find_first_frame
 from pictures.file_view import open_view
 from pictures.formats import Header
 from pictures.lost import WHOLE, Arrival, paint_white
@@ -41,15 +42,30 @@ class PngPicture(PngImageFile):
     """A PNG, with what arrived of it once it is loaded."""
 
     arrival = WHOLE
+    drawn_box: tuple[int, int, int, int] | None = None
 
     def __init__(self, content: Content, header: Header) -> None:
         self._content = content
         self._header = header
         self._chunks = list(list_chunks(content))
         self._mark: _Mark | None = None
-        super().__init__(open_view(*leave_out_unsound(content, self._chunks)))
+        frame = find_first_frame(content, self._chunks)
+        self._frame = frame
+        if frame is not None:
+            self._content = frame.content
+            self._chunks = list(list_chunks(frame.content))
+        super().__init__(open_view(*leave_out_unsound(self._content, self._chunks)))
+        if frame is not None:
+            self._lay_on_canvas(frame)
         # EXIF that stands behind the pixels does not turn them.
         self.exif_before_pixels: bytes = self.info.get("exif", b"")
+
+    def _lay_on_canvas(self, frame: FirstFrame) -> None:
+        """Have the frame decoded where it lies on the canvas, which is clear around it."""
+        self._size = frame.canvas_size
+        self.tile = [tile._replace(extents=frame.box) for tile in self.tile]
+        if frame.box != (0, 0, *frame.canvas_size):
+            self.drawn_box = frame.box
 
     def load(self) -> Any:
         if not self.tile:
@@ -79,7 +95,8 @@ class PngPicture(PngImageFile):
             self.arrival = Arrival(is_cut_short)
             return
         pixels = CodedPixels(self._content, self._chunks)
-        lost = pixels.find_lost()
+        left, top = (0, 0) if self.drawn_box is None else self.drawn_box[:2]
+        lost = tuple(part.move_by(left, top) for part in pixels.find_lost())
         if pixels.is_damaged and not lost:
             self._load_without_sum(pixels.find_sum())
         is_damaged = pixels.is_damaged and not is_cut_short
@@ -89,6 +106,8 @@ class PngPicture(PngImageFile):
     def _load_without_sum(self, end: int) -> None:
         """Decode only what comes before the sum: the last row is lost with one that is wrong."""
         other = PngPicture(self._content[:end], self._header)
+        if self._frame is not None:
+            other._lay_on_canvas(self._frame)
         other.im = self.im  # so that the picture is not there twice
         other.load()
         if self.palette is not None:

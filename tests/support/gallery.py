@@ -205,7 +205,7 @@ def png_cases() -> dict[str, Case]:
     )
     default = {"save_all": True, "append_images": others, "default_image": True}
     cases["APNG with a picture of its own for old readers"] = Case(
-        _file("PNG", "RGBA", ALPHAS, **default), SHOWN_ALPHAS
+        _file("PNG", "RGBA", ALPHAS, **default), SHOWN_ALPHAS[::-1]
     )
     return cases
 
