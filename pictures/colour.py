@@ -100,7 +100,7 @@ class Conversion:
 
         It stays in a mode that scales well.
         """
-        if self._profile is None and self._told is None:
+        if small.mode != "CMYK" and self._profile is None and self._told is None:
             return small
         self._early = convert_to_srgb(small, self._profile, self._told)
         converted = self._early.picture
