@@ -174,7 +174,7 @@ def _process(
         check_size(header, picture.size, crop, *limits)
         # Before the pixels: what a PNG has behind them does not count.
         profile = picture.info.get("icc_profile")
-        told = read_told_colours(content, header.format)
+        told = read_told_colours(content, header.format, profile)
         _load_unless_reducible(picture, content, header)
         orientation = read_orientation(picture)
         conversion = Conversion(profile, told)

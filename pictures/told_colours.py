@@ -28,6 +28,11 @@ _GAMMA_TOLERANCE = 0.05
 # Shown as sRGB in AVIF by every browser: cameras write the curve that they see with.
 _CURVES_SHOWN_AS_SRGB = (1, 6, 11, 14, 15)
 _NCLX_BYTES = 11
+# ICC.1:2022, 7.2 and 7.3. Profiles have some twenty tags.
+_ICC_SPACE = slice(16, 20)
+_ICC_TABLE_AT = 132
+_ICC_ENTRY = struct.Struct(">4sII")
+_MOST_ICC_TAGS = 100
 # ISO/IEC 14496-12: boxes whose contents begin with a version and flags.
 _FULL_BOXES = (b"meta", b"pitm")
 _FULL_BOX_BYTES = 4
@@ -58,15 +63,35 @@ class ToldColours:
         return self.primaries == BT_709 and self.curve is light.decode_srgb
 
 
-def read_told_colours(content: Content, file_format: str) -> ToldColours | None:
-    """Read what a file of this format says, as far as it is more than that it is sRGB."""
+def read_told_colours(
+    content: Content, file_format: str, profile: bytes | None = None
+) -> ToldColours | None:
+    """Read what a file of this format says, as far as it is more than that it is sRGB.
+
+    A profile of HDR says so in numbers as well, and these go before what else it says.
+    """
+    told = None
     if file_format == "PNG":
         told = _read_png(content)
     elif file_format in ("AVIF", "HEIF"):
         told = _read_boxes(content)
-    else:
-        return None
+    if told is None or not told.go_before_profile:
+        told = _read_profile(profile or b"") or told
     return None if told is None or told.is_srgb else told
+
+
+def _read_profile(profile: bytes) -> ToldColours | None:
+    """Read the CICP of a profile of RGB (ICC.1:2022, 9.2.17), as far as it is of HDR."""
+    if profile[_ICC_SPACE] != b"RGB ":
+        return None
+    table = profile[_ICC_TABLE_AT : _ICC_TABLE_AT + _ICC_ENTRY.size * _MOST_ICC_TAGS]
+    whole_entries_bytes = len(table) - len(table) % _ICC_ENTRY.size
+    for name, at, length in _ICC_ENTRY.iter_unpack(table[:whole_entries_bytes]):
+        tag = profile[at : at + length]
+        if name == b"cicp" and len(tag) == 12 and tag.startswith(b"cicp"):
+            told = _read_cicp(tag[8:], USUAL_PEAK_NITS)
+            return told if told is not None and told.is_hdr else None
+    return None
 
 
 def _read_png(content: Content) -> ToldColours | None:

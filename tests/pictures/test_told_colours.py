@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from PIL import Image
 
+from errors import TruncatedPicture
 from image_utils import make_master, make_thumbnail, process_profile_image
 from pictures import told_colours
 from pictures.told_colours import read_told_colours
@@ -28,6 +29,7 @@ from tests.support.pictures import (
     png_chunk,
     rgb_profile,
     with_chunk,
+    with_segment,
 )
 
 Codes = tuple[int, int]
@@ -428,6 +430,10 @@ CHROMATICITIES = {
         P3_RED[0],
     ),
     "no such colours": ([gamma(100_000), chromaticities(*[2**31] * 8)], P3_RED[0]),
+    "one of them": (
+        [gamma(100_000), chromaticities(*P3_POINTS[:2], 120_000, *P3_POINTS[3:])],
+        P3_RED[0],
+    ),
     "another white": (
         [gamma(45_455), chromaticities(34570, 35850, *P3_POINTS[2:])],
         (255, 0, 0),
@@ -452,6 +458,35 @@ def test_a_profile_goes_before_the_codes_of_an_avif() -> None:
     assert_greys(content, [LIT])
     assert process_profile_image(content).notes == ()
     assert_greys(told_boxes(grey, "AVIF", (12, 8), icc_profile=b"none"), [LIT])
+
+
+def hdr_profile(codes: Codes, full_range: int = 1) -> bytes:
+    """Of light that is linear, but for what it says in numbers."""
+    tag = b"cicp\0\0\0\0" + bytes((*codes, 0, full_range))
+    head = LINEAR_PROFILE[:128]
+    table = LINEAR_PROFILE[128:]
+    count = int.from_bytes(table[:4], "big")
+    entries = table[4 : 4 + 12 * count]
+    moved = b"".join(
+        struct.pack(">4sII", name, at + 12, length)
+        for name, at, length in struct.iter_unpack(">4sII", entries)
+    )
+    data = table[4 + 12 * count :]
+    moved += struct.pack(">4sII", b"cicp", len(LINEAR_PROFILE) + 12, len(tag))
+    whole = head + struct.pack(">I", count + 1) + moved + data + tag
+    return len(whole).to_bytes(4, "big") + whole[4:]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
+def test_a_profile_of_hdr_is_followed_by_its_numbers(kind: str) -> None:
+    grey = Image.new("RGB", (64, 64), (148, 148, 148))
+    content = encoded(grey, kind, icc_profile=hdr_profile(PQ))
+    assert_greys(content, [187])
+    assert process_profile_image(content).notes == ("tone_mapped",)
+    for other in (hdr_profile(P3), hdr_profile(PQ, full_range=0)):
+        ordinary = process_profile_image(encoded(grey, kind, icc_profile=other))
+        assert_near(read_patches(ordinary), [(200, 200, 200)], NEAR_GREY)
+        assert ordinary.notes == ()
 
 
 def test_what_is_transparent_is_converted_before_it_is_laid_on_white() -> None:
@@ -488,3 +523,32 @@ def test_two_boxes_of_associations_are_read_and_a_hundred_are_not() -> None:
             grown = int.from_bytes(doubled[start : start + 4], "big") + 16 * count
             doubled[start : start + 4] = grown.to_bytes(4, "big")
         assert (read_told_colours(bytes(doubled), "AVIF") is not None) == is_told
+
+
+@ALL
+def test_a_small_picture_is_enlarged_as_it_is_shown(make: Make) -> None:
+    """Between a dark and a light half lies the mean of the codes that are shown, not of others."""
+    halves = [[(0,)] * 15 + [(255,)] * 15] * 30
+    content = png(halves, 8, GREY, gamma(100_000))
+    shown = Image.open(io.BytesIO(make(content).content)).convert("L")
+    plain = Image.open(io.BytesIO(make(png(halves, 8, GREY)).content)).convert("L")
+    assert shown.tobytes() == plain.tobytes(), "black and white stay as they are"
+    clear = png([[(0, 128)] * 15 + [(255, 128)] * 15] * 30, 8, 4, gamma(100_000))
+    assert make(clear).notes == ("transparency_flattened",)
+
+
+@ALL
+@pytest.mark.parametrize("side_px", [64, 600])
+def test_a_picture_of_which_half_is_missing_is_refused_whatever_its_colours(
+    side_px: int, make: Make
+) -> None:
+    noise = [[((x * y * 37) % 251,) for x in range(side_px)] for y in range(side_px)]
+    content = png(noise, 8, GREY, gamma(100_000))
+    assert make(content).notes == ()
+    with pytest.raises(TruncatedPicture):
+        make(content[: len(content) // 2])
+    profiled = encoded(Image.effect_noise((side_px, side_px), 90).convert("RGB"), "JPEG")
+    profiled = with_segment(profiled, 0xE2, b"ICC_PROFILE\0\1\1" + hdr_profile(PQ))
+    assert make(profiled).notes == ("tone_mapped",)
+    with pytest.raises(TruncatedPicture):
+        make(profiled[: len(profiled) * 3 // 4])
