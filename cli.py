@@ -1,4 +1,5 @@
-"""The operator's commands: migrate, worker, reap, failing, requeue, check, sweep, find, make-admin.
+"""The operator's commands: migrate, worker, reap, failing, requeue, check, sweep, find,
+adopt-store, make-admin.
 
 Without a DATABASE_URL they join the running embedded database, or
 start it for as long as they run. What `check` and `sweep` print,
@@ -32,15 +33,15 @@ from errors import DatabaseUnavailable, StartupError
 from files import Backends, reaper
 from jobs import Worker
 from models import User
-from ops import check, embedded_postgres, failing, finding, process, sweep
+from ops import adoption, check, embedded_postgres, failing, finding, process, sweep
 from ops.database_risks import warn_of_risks
 from ops.handlers import make_handlers
-from ops.inventory import CannotLook, describe_store
+from ops.inventory import CannotLook
 from photos import Thumbnails
 from pictures.decoding import Decoding
 from pictures.pool import DecoderPool
 from schemas import normalize_email
-from storage import Stores
+from storage import AsyncStore, Stores
 
 # For jobs that have begun when a worker is told to end, as long as a service's requests have.
 JOBS_FINISH_SECONDS = 15.0
@@ -57,10 +58,6 @@ OVERDUE = (
 FAR_OFF = (
     "{} deletions are due further off than anything puts them: the database's clock was wrong. A"
     " service or `cli.py worker` corrects that, or `cli.py requeue`."
-)
-CLAIM_HELP = (
-    "mark the current store as this database's, which alone may delete there: a step of its own,"
-    " so that a trial service pointed at the wrong bucket does not come to own it in passing"
 )
 
 # Returns the exit status.
@@ -150,13 +147,11 @@ async def run_check(backends: Backends) -> int:
     return 0 if report.is_well else 1
 
 
-async def run_sweep(backends: Backends, claim: bool, delete: bool, limit: int) -> int:
+async def run_sweep(backends: Backends, delete: bool, limit: int) -> int:
     """Report objects that no row explains, as JSON.
 
     Delete them only if asked to, twice, over an hour apart.
     """
-    if claim:
-        return await _claim_store(backends)
     report = await sweep.sweep(backends, deletes=delete, limit=limit)
     print(json.dumps(report.as_json(), indent=2))
     for store in report.stores:
@@ -165,30 +160,24 @@ async def run_sweep(backends: Backends, claim: bool, delete: bool, limit: int) -
     return 0 if report.is_well else 1
 
 
-async def _claim_store(backends: Backends) -> int:
-    claim = await sweep.claim(backends)
-    store = describe_store(claim.store)
-    if claim.claimant == sweep.THIS_DATABASE:
-        print(f"The store {store} is claimed by this database, which alone may delete there.")
-        return 0
-    print(f"The store {store} is not claimed: it belongs to {claim.claimant}.", file=sys.stderr)
-    return 1
-
-
 async def find(backends: Backends, prefix: str, store: str | None) -> int:
     """List the objects of a store whose keys begin so, a line of JSON each, with a URL to load it.
 
     The URL of what is private is good for ten minutes. Exit 1 if there is none.
     """
-    names = sorted(backends.stores.names)
-    if store is not None and store not in names:
-        raise ValueError(f"There is no store {store}; the settings have {', '.join(names)}.")
-    searched = backends.stores.named(store) if store else backends.stores.current
     is_any = False
-    async for found in finding.find_objects(searched, prefix):
+    async for found in finding.find_objects(_find_store(backends, store), prefix):
         is_any = True
         print(json.dumps(dataclasses.asdict(found), default=str))
     return int(not is_any)
+
+
+def _find_store(backends: Backends, name: str | None) -> AsyncStore:
+    """Find the store of this name, or the current one. Raises ValueError."""
+    names = sorted(backends.stores.names)
+    if name is not None and name not in names:
+        raise ValueError(f"There is no store {name}; the settings have {', '.join(names)}.")
+    return backends.stores.named(name) if name else backends.stores.current
 
 
 async def make_admin(backends: Backends, email: str) -> int:
@@ -204,6 +193,16 @@ async def make_admin(backends: Backends, email: str) -> int:
     return 0
 
 
+async def adopt_store(backends: Backends, store: str | None, force: bool) -> int:
+    """Let this database delete in a store that another one reaped, or whose marker is missing.
+
+    Exit 1 if another has renewed it lately.
+    """
+    adopted = await adoption.adopt(backends, _find_store(backends, store), force=force)
+    print(adopted.sentence, file=sys.stdout if adopted.is_done else sys.stderr)
+    return 0 if adopted.is_done else 1
+
+
 COMMANDS: dict[str, Command] = {
     "migrate": migrate,
     "worker": work,
@@ -213,16 +212,25 @@ COMMANDS: dict[str, Command] = {
     "check": run_check,
     "sweep": run_sweep,
     "find": find,
+    "adopt-store": adopt_store,
     "make-admin": make_admin,
 }
+# Those that ask the stores, and so must find the right ones ...
+ASKING = {"worker", "reap", "check", "sweep", "find"}
+# ... of which these write nothing, not even a first marker.
+LOOKING = {"check", "sweep", "find"}
 
 
-async def _run(settings: Settings, url: str, command: Command, options: dict[str, Any]) -> int:
+async def _run(settings: Settings, url: str, name: str, options: dict[str, Any]) -> int:
     await migrate_database(url)
     stores = Stores(settings)
     database = Database(url, settings.database_pool_size, {"stores": stores})
     try:
-        return await command(Backends(settings, database, stores), **options)
+        backends = Backends(settings, database, stores)
+        backends.identities.makes_markers = name not in LOOKING
+        if name in ASKING:
+            await backends.identities.open()
+        return await COMMANDS[name](backends, **options)
     finally:
         await database.dispose()
 
@@ -239,9 +247,13 @@ def _parse_arguments() -> dict[str, Any]:
     parsers["make-admin"].add_argument("email")
     parsers["find"].add_argument("prefix")
     parsers["find"].add_argument("--store", help="not the current one but the one of this name")
-    modes = parsers["sweep"].add_mutually_exclusive_group()
-    modes.add_argument("--claim", action="store_true", help=CLAIM_HELP)
-    modes.add_argument(
+    parsers["adopt-store"].add_argument(
+        "--store", help="not the current one but the one of this name"
+    )
+    parsers["adopt-store"].add_argument(
+        "--force", action="store_true", help="also if another database has renewed it lately"
+    )
+    parsers["sweep"].add_argument(
         "--delete", action="store_true", help="remember what is unexplained; delete it next time"
     )
     parsers["sweep"].add_argument(
@@ -261,7 +273,7 @@ def main(settings: Settings) -> int:
     process.leave_at_signals(0 if name == "worker" else 128 + signal.SIGTERM)
     try:
         with embedded_postgres.running_unless(settings.database_url, settings.data_dir) as url:
-            return asyncio.run(_run(settings, url, COMMANDS[name], options))
+            return asyncio.run(_run(settings, url, name, options))
     except (StartupError, ValueError, CannotLook) as err:
         print(err, file=sys.stderr)
     except DatabaseUnavailable as err:

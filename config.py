@@ -298,7 +298,11 @@ class Settings(BaseSettings):
     def stores(self) -> dict[str, StoreSettings]:
         """Every store that rows may refer to, by name; the current one is `store_name`."""
         local = StoreSettings(storage="local", directory=self.data_dir / "media")
-        stores = {"local": local, **self.previous_stores}
+        stores = dict(self.previous_stores)
+        # Under another name it is another store: what rows call by the kind's own lies elsewhere.
+        is_renamed = self.store_name != self.store_kind
+        if not (is_renamed and self.store_kind == "local"):
+            stores.setdefault("local", local)
         if self.s3_bucket_name:
             s3 = StoreSettings(
                 storage="s3",
@@ -311,7 +315,8 @@ class Settings(BaseSettings):
                 addressing_style=self.s3_addressing_style,
                 checksums=self.s3_checksums,
             )
-            stores.setdefault("s3", s3)
+            if not (is_renamed and self.store_kind == "s3"):
+                stores.setdefault("s3", s3)
             if self.store_kind == "s3":
                 stores[self.store_name] = s3
         if self.store_kind == "local":

@@ -142,6 +142,7 @@ async def _run(owns_process: bool, app: FastAPI) -> AsyncIterator[None]:
         app.state.probe = Database(url, pool_size=1)
         backends = Backends(settings, app.state.database, stores)
         app.state.backends = backends
+        await backends.identities.open()
         app.state.limits = Limits(app.state.database, backends.tasks, settings)
         app.state.thumbnails = Thumbnails(backends, app.state.decoding)
         worker = Worker(app.state.database, make_handlers(app.state.thumbnails))

@@ -25,6 +25,7 @@ The code is for programs, the sentence for people. Vendor text goes to the log, 
                                  OutcomeUnknown · UploadExpired · ThumbnailNotReady
                                  TooManyConnections · Overloaded
                                  StoreError: StoreUnavailable · StoreRefused · ObjectExists
+                                 WrongStore · ReapedByAnother
                                  StoreUnavailable: OutOfDescriptors
 """
 
@@ -103,9 +104,11 @@ from errors.stores import (
     ObjectExists,
     ObjectNotFound,
     OutOfDescriptors,
+    ReapedByAnother,
     StoreError,
     StoreRefused,
     StoreUnavailable,
+    WrongStore,
 )
 from errors.uploads import (
     BadForm,
@@ -165,6 +168,7 @@ __all__ = [
     "PhotoNotFound",
     "PreflightRefused",
     "RangeNotSatisfiable",
+    "ReapedByAnother",
     "ShuttingDown",
     "SideTooLong",
     "StartupError",
@@ -190,4 +194,5 @@ __all__ = [
     "UsernameTaken",
     "WrongCredentials",
     "WrongPassword",
+    "WrongStore",
 ]

@@ -49,6 +49,20 @@ class StoreRefused(StoreError):
     title = "Store unavailable"
 
 
+class WrongStore(StoreError):
+    """What is there now is not the store that the database knows: an operator has to act."""
+
+    code = "wrong_store"
+    title = "Store unavailable"
+
+
+class ReapedByAnother(StoreError):
+    """Another database deletes in this store: until `cli.py adopt-store` we do not."""
+
+    code = "reaped_by_another"
+    title = "Store unavailable"
+
+
 class ObjectExists(StoreError):
     """A create-only put met an object under its key."""
 

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from concurrency import Tasks
 from config import Settings
 from database import Database
+from files.identity import Identities
 from storage import Stores
 
 
@@ -19,6 +20,13 @@ class Backends:
     database: Database
     stores: Stores
     tasks: Tasks = field(default_factory=Tasks)  # what outlives the request that began it
+    identities: Identities = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Let no store take or delete anything before it is known to be the right one."""
+        identities = Identities(self.database, self.stores)
+        object.__setattr__(self, "identities", identities)
+        self.stores.guard_with(identities)
 
 
 def _get_backends(request: Request) -> Backends:

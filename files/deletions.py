@@ -58,6 +58,7 @@ class Claimed:
         """
         try:
             store = self.stores.of(self.row["storage"], self.row["bucket"])
+            await store.require_reaper()
             await self._abort_uploads(store)
             await store.delete(self.row["key"], self.is_erased)
         except ObjectNotFound:

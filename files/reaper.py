@@ -84,6 +84,7 @@ class Reaper:
         backends = self._backends
         if found := await clocks.bring_back(backends.database, backends.settings):
             logger.warning("the database's clock was wrong: %d files were due too far off", found)
+        await backends.identities.renew()
         stores = await deletions.find_due_stores(backends.database)
         sizes = self._sizes
         self._sizes = {}
@@ -107,6 +108,8 @@ class Reaper:
         Files that cannot be deleted hold up no others: each has its own backoff.
         """
         backends = self._backends
+        if not await backends.identities.may_reap(name, bucket):
+            return 0
         tried = 0
         while True:
             began = time.monotonic()

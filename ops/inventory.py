@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Row, Select, String, any_, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import InstrumentedAttribute
 
-from errors import ObjectNotFound, StoreError
+from errors import ObjectNotFound, StoreError, WrongStore
 from files import Backends, kinds
 from models import StoredFile
 from storage import AsyncStore, FoundObject
@@ -163,6 +163,9 @@ def translate_errors(store: AsyncStore) -> Iterator[None]:
     """Turn a failure of the store into CannotLook, and the 404 of what is no store at all."""
     try:
         yield
+    except WrongStore as err:
+        name = describe_store(store)
+        raise CannotLook(f"The store {name} is not the one that the database knows.") from err
     except (StoreError, ObjectNotFound) as err:
         cause = (str(err.__cause__ or "") or err.code).splitlines()[0].rstrip(".")
         name = describe_store(store)

@@ -24,6 +24,7 @@ import config
 import database
 from config import STARTUP_FAILURE_STATUS, Settings
 from errors import StartupError
+from files import Backends
 from locations import ROOT
 from ops import embedded_postgres, process
 from ops.launch import INTERRUPTED_STATUS
@@ -155,9 +156,18 @@ def serve(
 
 def _find_obstacles(settings: Settings, url: str) -> None:
     """Do once what each process will do when it starts. Raises StartupError."""
-    asyncio.run(database.migrate(url))
     settings.signing_secret()
-    Stores(settings)
+    asyncio.run(_open_stores(settings, url))
+
+
+async def _open_stores(settings: Settings, url: str) -> None:
+    await database.migrate(url)
+    stores = Stores(settings)
+    asking = database.Database(url, pool_size=1, session_info={"stores": stores})
+    try:
+        await Backends(settings, asking, stores).identities.open()
+    finally:
+        await asking.dispose()
 
 
 def _bound_connections(settings: Settings) -> Settings:

@@ -5,9 +5,7 @@ anyone else announced it, and from then on nobody can. Killed anywhere, it leave
 the next sweep finishes.
 """
 
-import hashlib
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -18,7 +16,6 @@ from sqlalchemy.orm import aliased
 
 import faults
 from config import Settings
-from errors import ObjectExists, ObjectNotFound
 from files import Backends, deletions
 from models import FileState, Installation, Sighting, StoredFile
 from ops.inventory import (
@@ -34,10 +31,6 @@ from ops.inventory import (
 )
 from storage import AsyncStore
 
-# Holds the id of the database that may sweep the store;
-# below no kind's prefix, so it is never taken for a file.
-MARKER = "darkroom/database-id.txt"
-MARKER_BYTES = 100
 # To this comes the longest time between announcing and
 # storing: nothing that is still on its way is as old.
 AGE_FLOOR_SECONDS = 3600.0
@@ -51,14 +44,6 @@ UNEXPLAINED = "unexplained"  # the purpose of a sweep's rows
 NOBODY = "nobody"
 THIS_DATABASE = "this database"
 ANOTHER_DATABASE = "another database"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Whose marker a store has."""
-
-    store: AsyncStore
-    claimant: str
 
 
 @dataclass
@@ -131,19 +116,6 @@ class SweepReport:
         }
 
 
-async def claim(backends: Backends) -> Claim:
-    """Mark the current store as this database's, unless it is another's; return whose it is now."""
-    own_id = await _read_own_id(backends)
-    store = backends.stores.current
-    if await _find_claimant(store, own_id) == NOBODY:
-        content = own_id.encode()
-        sha256 = hashlib.sha256(content).hexdigest()
-        # If there is a marker by now, someone was faster, and the answer says who.
-        with translate_errors(store), suppress(ObjectExists):
-            await store.put(MARKER, content, "text/plain", sha256)
-    return Claim(store, await _find_claimant(store, own_id))
-
-
 async def sweep(backends: Backends, *, deletes: bool = False, limit: int = LIMIT) -> SweepReport:
     """Report what no row explains, and write nothing.
 
@@ -155,7 +127,7 @@ async def sweep(backends: Backends, *, deletes: bool = False, limit: int = LIMIT
     stores = await find_stores(backends)
     reports = []
     for store in stores:
-        report = StoreReport(store, await _find_claimant(store, own_id), due=Keys(limit))
+        report = StoreReport(store, await _find_claimant(backends, store), due=Keys(limit))
         await _look_into(backends, report, stores, deletes=deletes)
         reports.append(report)
     if deletes:
@@ -173,17 +145,12 @@ async def _read_own_id(backends: Backends) -> str:
         return str((await db.scalars(select(Installation.id))).one())
 
 
-async def _find_claimant(store: AsyncStore, own_id: str) -> str:
+async def _find_claimant(backends: Backends, store: AsyncStore) -> str:
+    """Tell who reaps the store, and so may sweep it."""
     with translate_errors(store):
-        try:
-            opened = await store.open(MARKER)
-        except ObjectNotFound:
-            return NOBODY
-        try:
-            content = await store.read(opened.stream, MARKER_BYTES)
-        finally:
-            opened.stream.close()
-    is_own = content.decode(errors="replace").strip() == own_id
+        marker, is_own = await backends.identities.read_marker(store)
+    if marker is None:
+        return NOBODY
     return THIS_DATABASE if is_own else ANOTHER_DATABASE
 
 

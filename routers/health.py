@@ -1,10 +1,13 @@
 """Whether this process lives, and whether it can do its work."""
 
+import asyncio
+import time
+
 from fastapi import APIRouter, Request
 from sqlalchemy import text
 
 from database import Database, Row, Statement, lacks_connections
-from errors import DatabaseUnavailable
+from errors import DatabaseUnavailable, StoreUnavailable, WrongStore
 from files import Backends, RequestBackends
 from schemas import Health
 from web.document import refuse_with
@@ -28,21 +31,28 @@ async def check_live() -> Health:
     return Health(status="live")
 
 
-@router.get("/ready", responses=refuse_with(DatabaseUnavailable))
+@router.get("/ready", responses=refuse_with(DatabaseUnavailable, StoreUnavailable, WrongStore))
 @router.head("/ready", include_in_schema=False)
 async def check_ready(request: Request, backends: RequestBackends) -> Health:
-    """The database answers and takes writes: a failure means send no requests here for now.
+    """The database takes writes and the store is the right one; else send no requests here now.
 
-    It is asked over a connection of its own: that others wait for theirs is no failure. The store
-    is not asked: while it is away, reads and logins still work, and uploads say 503 by themselves.
+    The database is asked over a connection of its own: that others wait for theirs is no failure.
+    While the store is away, reads and logins still work, and uploads say 503 by themselves; but one
+    that is another than it was, or was never seen yet, is a failure.
     """
     probe: Database = request.app.state.probe
+    store = backends.stores.current
+    looking = backends.tasks.start(backends.identities.look_quietly(store))
+    began_at = time.monotonic()
     asking = await backends.tasks.wait_briefly(_ask(probe, backends), READY_PATIENCE_SECONDS)
     if not asking.done():  # it ends by itself: closing a dead connection takes its time too
         raise DatabaseUnavailable
     [answer] = asking.result()
     if answer["is_read_only"]:  # after a failover, or where its host has seen a full disk
         raise DatabaseUnavailable
+    left_seconds = began_at + READY_PATIENCE_SECONDS - time.monotonic()
+    await asyncio.wait({looking}, timeout=max(0, left_seconds))
+    backends.identities.require_known(store)
     return Health(status="ready")
 
 

@@ -11,7 +11,7 @@ import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 from concurrency import ThreadSlots
 from errors import DarkroomError, OutOfDescriptors, StoreError, StoreUnavailable
@@ -30,6 +30,16 @@ DELETING_THREADS = 8
 Result = TypeVar("Result")
 
 
+class Guard(Protocol):
+    """Tells of a store whether it is the one that the database knows."""
+
+    async def require_place(self, store: "AsyncStore") -> None:
+        """Raise WrongStore for another store, and StoreError where nobody can tell."""
+
+    async def require_reaper(self, store: "AsyncStore") -> None:
+        """Raise ReapedByAnother too: only one database deletes in a store."""
+
+
 class AsyncStore:
     """The async face of one store: each call runs in a thread, and is given up at the deadline.
 
@@ -40,11 +50,17 @@ class AsyncStore:
     def __init__(self, name: str, store: Store, threads: ThreadSlots) -> None:
         self.name = name
         self.bucket = store.bucket
+        self.place = store.place
+        self.looks_itself = store.looks_itself
+        self.expect = store.expect
+        # Whoever has a database sets it; without one a store is taken for what it seems.
+        self.guard: Guard | None = None
         self.url = store.url
         self._store = store
         self._threads = threads
 
     async def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
+        await self._require_place()
         await self._call(functools.partial(self._store.put, key, content, content_type, sha256))
 
     async def open(self, key: str) -> OpenObject:
@@ -73,6 +89,7 @@ class AsyncStore:
         return self._store.keeps_versions
 
     async def delete(self, key: str, erases: bool = False) -> None:
+        await self.require_reaper()
         await self._call(functools.partial(self._store.delete, key, erases))
 
     async def delete_many(
@@ -83,6 +100,7 @@ class AsyncStore:
         Returns why for each key that could not be removed. Raises StoreError when every batch
         failed as a whole.
         """
+        await self.require_reaper()
         size = self._store.batch_size(erases)
         batches = [keys[start : start + size] for start in range(0, len(keys), size)]
         turns = asyncio.Semaphore(DELETING_THREADS)
@@ -107,6 +125,7 @@ class AsyncStore:
         return errors
 
     async def begin_upload(self, key: str, content_type: str) -> str:
+        await self._require_place()
         return await self._call(functools.partial(self._store.begin_upload, key, content_type))
 
     async def put_part(
@@ -127,6 +146,25 @@ class AsyncStore:
 
     async def remove_leftovers(self, older_than_seconds: float) -> None:
         await self._call(functools.partial(self._store.remove_leftovers, older_than_seconds))
+
+    async def prepare(self) -> None:
+        await self._call(self._store.prepare)
+
+    async def read_marker(self) -> bytes | None:
+        return await self._call(self._store.read_marker)
+
+    async def write_marker(self, content: bytes, *, is_first: bool) -> None:
+        write = functools.partial(self._store.write_marker, content, is_first=is_first)
+        await self._call(write)
+
+    async def require_reaper(self) -> None:
+        """Raise StoreError unless what is deleted here is ours to delete, and surely is here."""
+        if self.guard is not None:
+            await self.guard.require_reaper(self)
+
+    async def _require_place(self) -> None:
+        if self.guard is not None:
+            await self.guard.require_place(self)
 
     async def _call(self, function: Callable[[], Result]) -> Result:
         deadline = time.monotonic() + STORE_DEADLINE_SECONDS

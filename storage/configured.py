@@ -1,12 +1,13 @@
 """The configured stores: the current one, which takes new objects, and all that rows may name."""
 
 import logging
+import os
 
 from concurrency import ThreadSlots
 from config import Settings
 from errors import StoreRefused
 from locations import StoreSettings
-from storage.async_store import AsyncStore
+from storage.async_store import AsyncStore, Guard
 from storage.contract import STORE_THREADS, Store
 from storage.signing import LinkSigner
 
@@ -16,7 +17,8 @@ logger = logging.getLogger(__name__)
 class Stores:
     """Every store that rows may name; all but `current` are only read and deleted from.
 
-    Makes the clients, and the folder of a current store on disk. Raises StartupError.
+    Makes the clients, and proves that a current store on disk can do its work, once it is there.
+    Raises StartupError.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -30,9 +32,10 @@ class Stores:
         # A bound for each: a previous store that hangs takes nothing from the current one.
         self._threads = {name: ThreadSlots(STORE_THREADS) for name in self._stores}
         self._faces: dict[tuple[str, str], AsyncStore] = {}
+        self._guard: Guard | None = None
         name = settings.store_name
         folder = self._settings[name].directory
-        if folder is not None:
+        if folder is not None and os.path.lexists(folder):
             from storage.local import prove_volume
 
             prove_volume(folder)
@@ -48,13 +51,21 @@ class Stores:
                 )
                 raise StoreRefused
             store = self._stores[name].in_bucket(bucket)
-            self._faces[name, bucket] = AsyncStore(name, store, self._threads[name])
+            face = AsyncStore(name, store, self._threads[name])
+            face.guard = self._guard
+            self._faces[name, bucket] = face
         return self._faces[name, bucket]
 
     def named(self, name: str) -> AsyncStore:
         """Give a store as the settings have it; raises StoreRefused where they do not."""
         bucket = self._stores[name].bucket if name in self._stores else ""
         return self.of(name, bucket)
+
+    def guard_with(self, guard: Guard) -> None:
+        """Let every store ask this guard before it takes or deletes anything."""
+        self._guard = guard
+        for face in self._faces.values():
+            face.guard = guard
 
     def on_disk(self) -> list[AsyncStore]:
         """Give the local stores, the current one first: this service serves their objects."""

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import BinaryIO, Protocol
 
 from errors import DarkroomError, ObjectNotFound
+from storage import markers
 
 # Calls to one store at once. The pool has as many threads more for each store, so
 # that one that hangs takes none from pictures, passwords and the other stores.
@@ -50,7 +51,8 @@ class OpenObject:
 
 def check_key(key: str) -> str:
     """Return the key if it is one of ours; raises ObjectNotFound: nothing lies under another."""
-    if len(key) > LONGEST_KEY or not KEY_PATTERN.fullmatch(key):
+    is_possible = len(key) <= LONGEST_KEY and KEY_PATTERN.fullmatch(key)
+    if not is_possible or key in markers.KEYS:
         raise ObjectNotFound
     return key
 
@@ -64,6 +66,12 @@ class Store(Protocol):
     """
 
     bucket: str
+    # Whether every verb tells by itself, once it expects a store, that this is another.
+    looks_itself: bool
+
+    @property
+    def place(self) -> str:
+        """Where it is, as an operator would say it."""
 
     def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
         """Store durably before returning.
@@ -152,6 +160,24 @@ class Store(Protocol):
 
     def remove_leftovers(self, older_than_seconds: float) -> None:
         """Remove what unfinished puts and uploads left, where no other verb can find it."""
+
+    def prepare(self) -> None:
+        """Make what a first start needs: the folder on disk, which nothing else ever makes.
+
+        Raises StartupError where it cannot keep pictures safe.
+        """
+
+    def expect(self, store_id: str) -> None:
+        """Say which store this must be: whoever `looks_itself` raises WrongStore for another."""
+
+    def read_marker(self) -> bytes | None:
+        """Read the store's marker; None where there surely is none.
+
+        Raises StoreRefused where we may not look, and StoreUnavailable.
+        """
+
+    def write_marker(self, content: bytes, *, is_first: bool) -> None:
+        """Let the marker say this, durably; where it `is_first`, raise ObjectExists for another."""
 
     def in_bucket(self, bucket: str) -> "Store":
         """Give the same service with another bucket.

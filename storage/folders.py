@@ -5,7 +5,7 @@ elsewhere. What is made is on the disk before it is used.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -18,23 +18,31 @@ NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 class Folders:
     """The folders below `root`, which itself may be a link. For any number of threads."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, check: Callable[[int | None], None] = lambda _: None) -> None:
+        """`check` is called with each descriptor of the root, before anything is done in it.
+
+        It is called with None where there is no root.
+        """
         self._root = root
-        # Those whose names this process has seen onto the disk; the empty one is the root.
+        self._check = check
+        # Those whose names this process has seen onto the disk.
         self._synced: set[tuple[str, ...]] = set()
 
     @contextmanager
-    def open(self, *path: str, makes: bool = False) -> Iterator[int]:
+    def open(self, *path: str, makes: bool = False, is_checked: bool = True) -> Iterator[int]:
         """Give a descriptor of the folder at this path, made on the way where that is wanted.
+
+        The root is never made on the way: one that was there and is not is a disk that is not
+        mounted.
 
         Raises FileNotFoundError, NotADirectoryError, other OSErrors, and StoreUnavailable where a
         link stands in the way: only an operator can tell what is behind it.
         """
-        if makes:
-            self._make_root()
         with ExitStack() as stack:
-            descriptor = os.open(self._root, FOLDER_FLAGS)
+            descriptor = self._open_root(is_checked)
             stack.callback(os.close, descriptor)
+            if is_checked:
+                self._check(descriptor)
             for depth in range(1, len(path) + 1):
                 if makes:
                     self._make(descriptor, path[:depth])
@@ -42,14 +50,20 @@ class Folders:
                 stack.callback(os.close, descriptor)
             yield descriptor
 
-    def _make_root(self) -> None:
-        if self._root.is_dir() and () in self._synced:
-            return
+    def _open_root(self, is_checked: bool) -> int:
+        try:
+            return os.open(self._root, FOLDER_FLAGS)
+        except (FileNotFoundError, NotADirectoryError):
+            if is_checked:
+                self._check(None)
+            raise
+
+    def make_root(self) -> None:
+        """Make the root, for a first start, and let its name be on the disk."""
         _make_above(self._root.parent)
         self._root.mkdir(exist_ok=True)
         # Also if it was there: whoever made it may not have come to this line.
         sync_folder(self._root.parent)
-        self._synced.add(())
 
     def _make(self, parent: int, path: tuple[str, ...]) -> None:
         name = path[-1]

@@ -22,6 +22,7 @@ from errors import (
     ObjectNotFound,
     StartupError,
     StoreUnavailable,
+    WrongStore,
 )
 from storage.content_types import find_type
 from storage.contract import DELETED_AT_ONCE, FoundObject, OpenObject, check_key
@@ -36,6 +37,8 @@ from storage.drafts import (
     write_part,
 )
 from storage.folders import NO_LINK, Folders, enter
+from storage.local_marker import LocalMarker, read_marker, write_marker
+from storage.markers import LOCAL_KEY
 from storage.signing import LinkSigner
 
 
@@ -44,12 +47,15 @@ class LocalStore:
 
     bucket = ""
     keeps_versions = False
+    looks_itself = True
 
     def __init__(self, root: Path, signer: LinkSigner, public_url: str = "") -> None:
         """Keep objects below `root`; `public_url` comes before the paths of this service."""
         self._signer = signer
         self._root = root
-        self._folders = Folders(root)
+        self.place = str(root)
+        self._marker = LocalMarker()
+        self._folders = Folders(root, self._marker.check)
         self._public_url = public_url
 
     def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
@@ -68,8 +74,20 @@ class LocalStore:
             os.fsync(folder)
 
     def open(self, key: str) -> OpenObject:
+        try:
+            return self._open(key)
+        except ObjectNotFound:
+            # What is here is what was meant, wherever this is; what is not may be elsewhere.
+            self._check_place()
+            raise
+
+    def _check_place(self) -> None:
+        with _translate_errors(), self._folders.open():
+            pass
+
+    def _open(self, key: str) -> OpenObject:
         path, name = _split(key)
-        with _translate_errors(), self._folders.open(*path) as folder:
+        with _translate_errors(), self._folders.open(*path, is_checked=False) as folder:
             # Whatever it is, it is not waited for: a pipe has no other end here.
             descriptor = os.open(name, os.O_RDONLY | NO_LINK | os.O_NONBLOCK, dir_fd=folder)
             found = os.fstat(descriptor)
@@ -191,6 +209,33 @@ class LocalStore:
         ):
             remove_old_drafts(drafts, older_than_seconds)
 
+    def prepare(self) -> None:
+        try:
+            self._folders.make_root()
+        except OSError as err:
+            raise _explain_refusal(self._root, err) from err
+        prove_volume(self._root)
+
+    def expect(self, store_id: str) -> None:
+        self._marker.expect(store_id)
+
+    def read_marker(self) -> bytes | None:
+        with (
+            _translate_errors(missing=StoreUnavailable),
+            suppress(FileNotFoundError, NotADirectoryError),
+            self._folders.open(is_checked=False) as root,
+        ):
+            return read_marker(root)
+        return None
+
+    def write_marker(self, content: bytes, *, is_first: bool) -> None:
+        with (
+            _translate_errors(missing=WrongStore),
+            self._folders.open() as root,
+            self._folders.open(DRAFTS, makes=True) as drafts,
+        ):
+            write_marker(root, drafts, content, is_first=is_first)
+
     def in_bucket(self, bucket: str) -> "LocalStore":
         return self
 
@@ -217,6 +262,8 @@ def _walk(folder: int, path: str, prefix: str) -> Iterator[FoundObject]:
     with os.scandir(folder) as entries:
         for entry in entries:
             key = path + entry.name
+            if key == LOCAL_KEY:
+                continue
             inside = key + "/"
             if entry.is_dir(follow_symlinks=False):
                 is_wanted = inside.startswith(prefix) or prefix.startswith(inside)
@@ -241,7 +288,7 @@ def _walk_into(name: str, parent: int, path: str, prefix: str) -> Iterator[Found
 
 
 def prove_volume(root: Path) -> None:
-    """Do once, below this folder, what every put rests on; make the folder where it is missing.
+    """Do once, below this folder, what every put rests on.
 
     Raises StartupError where a link stands in it, which no verb would follow, or where its volume
     cannot do that: some that come over a network or from other systems give a file no second name,
@@ -249,19 +296,21 @@ def prove_volume(root: Path) -> None:
     """
     folders = Folders(root)
     try:
-        with folders.open(makes=True) as folder:
+        with folders.open() as folder:
             _refuse_links(root, folder)
             with folders.open(DRAFTS, makes=True) as drafts:
                 _link_empty_file(drafts, folder)
             os.fsync(folder)
     except OSError as err:
-        if err.errno in (errno.EACCES, errno.EROFS):
-            cure = "Give it to the user as whom Darkroom runs, or correct DATA_DIR."
-        else:
-            cure = "Let DATA_DIR be on a disk of this machine, or set STORAGE to s3."
-        raise StartupError(
-            f"The folder {root} cannot keep pictures safe: {err.strerror}. {cure}"
-        ) from err
+        raise _explain_refusal(root, err) from err
+
+
+def _explain_refusal(root: Path, err: OSError) -> StartupError:
+    if err.errno in (errno.EACCES, errno.EROFS):
+        cure = "Give it to the user as whom Darkroom runs, or correct DATA_DIR."
+    else:
+        cure = "Let DATA_DIR be on a disk of this machine, or set STORAGE to s3."
+    return StartupError(f"The folder {root} cannot keep pictures safe: {err.strerror}. {cure}")
 
 
 def _refuse_links(root: Path, folder: int) -> None:

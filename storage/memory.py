@@ -30,14 +30,17 @@ class MemoryStore:
     """Objects in a dictionary, one for each bucket of the same service."""
 
     keeps_versions = False
+    looks_itself = False
 
     def __init__(
         self, bucket: str = "memory", buckets: dict[str, dict[str, _Object]] | None = None
     ) -> None:
         self.bucket = bucket
+        self.place = f"memory://{bucket}"
         self._buckets = {} if buckets is None else buckets
         self._objects = self._buckets.setdefault(bucket, {})
         self._uploads: dict[str, _Upload] = {}
+        self._marker: bytes | None = None
         self._lock = Lock()
 
     def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
@@ -121,6 +124,21 @@ class MemoryStore:
 
     def remove_leftovers(self, older_than_seconds: float) -> None:
         pass
+
+    def prepare(self) -> None:
+        pass
+
+    def expect(self, store_id: str) -> None:
+        pass
+
+    def read_marker(self) -> bytes | None:
+        return self._marker
+
+    def write_marker(self, content: bytes, *, is_first: bool) -> None:
+        with self._lock:
+            if is_first and self._marker is not None:
+                raise ObjectExists
+            self._marker = content
 
     def in_bucket(self, bucket: str) -> "MemoryStore":
         return MemoryStore(bucket, self._buckets)

@@ -26,6 +26,7 @@ from storage.contract import (
     OpenObject,
     check_key,
 )
+from storage.markers import BUCKET_KEY
 from storage.s3_answers import (
     CreateOnly,
     translate_errors,
@@ -35,6 +36,7 @@ from storage.s3_answers import (
 from storage.s3_checksums import encode_checksum, sign_checksums
 from storage.s3_deadlines import limit_connections
 from storage.s3_deletions import S3Deletions, send_content_md5
+from storage.s3_marker import read_marker, write_marker
 from storage.s3_proofs import prove_answers, prove_put
 from storage.s3_uploads import S3Uploads
 
@@ -55,6 +57,8 @@ class S3Store:
 
     Raises StartupError for an endpoint or a region that cannot be one.
     """
+
+    looks_itself = False
 
     def __init__(self, settings: StoreSettings) -> None:
         self.bucket = settings.bucket_name
@@ -176,6 +180,8 @@ class S3Store:
             if page is None:
                 return
             for found in page.get("Contents", []):
+                if found["Key"] == BUCKET_KEY:
+                    continue
                 yield FoundObject(found["Key"], found["Size"], found["LastModified"])
 
     def begin_upload(self, key: str, content_type: str) -> str:
@@ -195,6 +201,22 @@ class S3Store:
 
     def remove_leftovers(self, older_than_seconds: float) -> None:
         pass
+
+    @property
+    def place(self) -> str:
+        return f"{self.bucket} at {self._settings.endpoint_url or 'AWS, ' + self._settings.region}"
+
+    def prepare(self) -> None:
+        pass
+
+    def expect(self, store_id: str) -> None:
+        pass
+
+    def read_marker(self) -> bytes | None:
+        return read_marker(self._client, self.bucket)
+
+    def write_marker(self, content: bytes, *, is_first: bool) -> None:
+        write_marker(self._client, self.bucket, content, is_first=is_first)
 
     def in_bucket(self, bucket: str) -> "S3Store":
         if bucket == self.bucket:

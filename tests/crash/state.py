@@ -12,6 +12,7 @@ import asyncpg
 
 from connections import is_outage
 from image_utils import process_profile_image
+from storage import markers
 from tests.crash.accounts import Account
 from tests.crash.findings import Finding
 from tests.crash.galleries import READ_PHOTOS, Originals
@@ -70,7 +71,10 @@ class State:
                 await asyncio.sleep(0.05)
 
     def objects(self) -> dict[str, str]:
-        """The checksum of every object, by key; on disk also of every file that is none."""
+        """The checksum of every object, by key; on disk also of every file that is none.
+
+        What says which store this is counts for neither.
+        """
         if self._s3 is not None and self._bucket is not None:
             name = self._bucket.name
             keys = [
@@ -81,7 +85,8 @@ class State:
             paths = [path for path in self._media.rglob("*") if path.is_file()]
             keys = [path.relative_to(self._media).as_posix() for path in paths]
             contents = [path.read_bytes() for path in paths]
-        return {key: hash_file(content) for key, content in zip(keys, contents, strict=True)}
+        found = {key: hash_file(content) for key, content in zip(keys, contents, strict=True)}
+        return {key: checksum for key, checksum in found.items() if key not in markers.KEYS}
 
     def uploads(self) -> list[str]:
         """The keys of unfinished uploads in parts; on disk they are drafts, which are objects."""
@@ -162,7 +167,7 @@ class State:
         """After a finding: an empty database and store, so that it is counted once."""
         self.sql("TRUNCATE stored_files, users, pgqueuer CASCADE")
         for path in self._media.rglob("*"):
-            if path.is_file():
+            if path.is_file() and path != self._media / markers.LOCAL_KEY:
                 path.unlink()
         if self._s3 is not None and self._bucket is not None:
             name = self._bucket.name

@@ -5,6 +5,7 @@ Where all is well it finds nothing.
 
 import asyncio
 import json
+import shutil
 import signal
 import sys
 import threading
@@ -49,7 +50,7 @@ def test_the_command_says_what_is_there_and_that_all_is_well(stock: Stock) -> No
         stock.row(state, stored=False)
         stock.row(state)
     stock.put("profile_pics_old/of-somebody-else.jpg", b"a sibling's")
-    stock.put("darkroom/database-id.txt", b"a marker")
+    stock.put("darkroom/database-id.txt", b"an old marker")
     run = stock.run("check")
     assert (run.returncode, run.stderr) == (0, "")
     report = json.loads(run.stdout)
@@ -287,7 +288,7 @@ def test_a_wrong_answer_of_the_store_that_does_not_come_twice_is_no_finding(
     ("trouble", "command", "said"),
     [
         ("store", "check", "The store s3 (bucket b) cannot be looked into"),
-        ("store", "sweep --claim", "The store s3 (bucket b) cannot be looked into"),
+        ("store", "sweep --delete", "The store s3 (bucket b) cannot be looked into"),
         ("no store", "check", "cannot keep pictures safe: "),
         ("database", "check", "The database"),
         ("database", "sweep", "The database"),
@@ -303,7 +304,7 @@ def test_what_cannot_be_looked_into_is_said_in_one_sentence_with_status_2(
         changed = {"STORAGE": "s3", "S3_BUCKET_NAME": "b", "S3_ENDPOINT_URL": f"http://{nowhere}"}
         changed |= {"S3_ACCESS_KEY_ID": "x", "S3_SECRET_ACCESS_KEY": "y"}
     elif trouble == "no store":
-        local_stock.path("").parent.mkdir()
+        shutil.rmtree(local_stock.path(""))
         local_stock.path("").write_bytes(b"a file where the folder should be")
     elif trouble == "database":
         changed = {"DATABASE_URL": f"postgresql://someone:their-password@{nowhere}/darkroom"}

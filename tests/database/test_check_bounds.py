@@ -38,7 +38,7 @@ from tests.support.swept_stock import SweptStock, open_swept_stock
 
 def test_ten_times_as_many_objects_take_no_more_memory(local_stock: Stock) -> None:
     store = ManyObjects()
-    local_stock.stores = OneStore(store)
+    local_stock.replace_stores(OneStore(store))
     peaks = []
     # The first only warms up.
     for count, live in ((2_000, 1_200), (2_000, 1_200), (20_000, 2_000)):
@@ -70,7 +70,7 @@ def test_a_sweep_of_many_more_objects_takes_no_more_memory(swept_stock: SweptSto
     ((store.content,),) = swept_stock.service.sql(
         "SELECT convert_to(id::text, 'UTF8') FROM installation"
     )
-    swept_stock.stores = OneStore(store)
+    swept_stock.replace_stores(OneStore(store))
     peaks = []
     for count in (1_000, 5_000, 30_000):  # the first only warms up
         fill(swept_stock, count * 8 // 10, 10)
@@ -89,7 +89,7 @@ def test_no_connection_is_held_while_the_store_is_asked_by_at_most_eight(
     store = ManyObjects(300)
     fill(local_stock, 200, 100)
 
-    local_stock.stores = OneStore(store)
+    local_stock.replace_stores(OneStore(store))
 
     async def question(backends: Backends) -> CheckReport:
         async with backends.database.session() as db:
@@ -134,7 +134,7 @@ def test_one_object_that_cannot_be_read_does_not_hide_the_others(
     for key in (unreadable, flaky):
         store.put(key, b"a picture", "", hashlib.sha256(b"a picture").hexdigest())
     store.failing = {unreadable: 1000, flaky: 2}
-    local_stock.stores = OneStore(store)
+    local_stock.replace_stores(OneStore(store))
     report = local_stock.ask(check.check)
     assert findings(report.as_json()) == {"missing": [missing], "unreadable": [unreadable]}
     store.is_away = True

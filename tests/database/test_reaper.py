@@ -148,7 +148,7 @@ def test_two_reapers_at_once_share_the_work_and_claim_nothing_twice(
 def test_old_drafts_of_the_local_store_are_removed(local_stock: Stock) -> None:
     live = local_stock.row("live")
     drafts = local_stock.path(".drafts")
-    drafts.mkdir()
+    drafts.mkdir(exist_ok=True)
     old = drafts / "old"
     young = drafts / "young"
     ages_seconds = {

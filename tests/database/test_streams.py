@@ -100,7 +100,7 @@ class ForgetfulStore(WatchedStore):
 @pytest.fixture
 def store(local_stock: Stock) -> WatchedStore:
     found = WatchedStore()
-    local_stock.stores = OneStore(found)
+    local_stock.replace_stores(OneStore(found))
     return found
 
 
@@ -225,7 +225,7 @@ def test_whoever_writes_waits_while_the_store_is_slow(
 
 def test_no_more_is_held_than_is_set_aside(local_stock: Stock, owner_id: int) -> None:
     store = ForgetfulStore()
-    local_stock.stores = OneStore(store)
+    local_stock.replace_stores(OneStore(store))
     warm_bytes = 2 * 1024 * 1024  # of Python's own: connections, statements, threads
 
     async def stream_all(backends: Backends) -> None:
@@ -306,7 +306,7 @@ def test_the_row_knows_the_upload_before_its_first_part_and_no_more_once_it_is_l
     local_stock: Stock, owner_id: int
 ) -> None:
     store = WatchedStore(look=lambda key: local_stock.read(key)["upload_id"])
-    local_stock.stores = OneStore(store)
+    local_stock.replace_stores(OneStore(store))
     content = make_content(PART_BYTES + 1)
 
     async def add(backends: Backends) -> str:

@@ -39,7 +39,6 @@ def local_stock(local_stock_settings: dict[str, str]) -> Iterator[SweptStock]:
 def test_an_upload_announced_between_listing_and_deleting_is_left_alone(
     stock: SweptStock, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    stock.claim()
     stranger = stock.stranger()
     other = stock.stranger("profile_pics/another.jpg")
     stock.sweep()

@@ -31,7 +31,9 @@ def media(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(media: Path) -> LocalStore:
-    return LocalStore(media, LinkSigner(str))
+    made = LocalStore(media, LinkSigner(str))
+    made.prepare()
+    return made
 
 
 def put_part(store: LocalStore, upload_id: str, number: int) -> str:

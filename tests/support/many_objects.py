@@ -11,7 +11,7 @@ from typing import TypeVar
 from concurrency import ThreadSlots
 from files import Backends
 from files.kinds import KINDS, PROFILE_PICTURE
-from storage import AsyncStore, FoundObject, OpenObject, Store, Stores
+from storage import AsyncStore, FoundObject, Guard, OpenObject, Store, Stores
 from storage.contract import STORE_THREADS
 from storage.memory import MemoryStore
 from tests.support import rows
@@ -74,6 +74,9 @@ class OneStore(Stores):
 
     def of(self, name: str, bucket: str) -> AsyncStore:
         return self.current
+
+    def guard_with(self, guard: Guard) -> None:
+        pass
 
     def on_disk(self) -> list[AsyncStore]:
         return []

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
+from files.meeting import OLD_CLAIM
+from storage.markers import BUCKET_KEY
 from tests.support.connections import reset_when_closed
 from tests.support.orders import Order, take_due
 from tests.support.s3_messages import (
@@ -64,6 +66,7 @@ class FakeS3:
         self.rate = rate
         self.away = False
         self.is_closed = False
+        self.marker: bytes | None = None
         self._random = random.Random(seed)
         self._lock = threading.Lock()
         self.clear()
@@ -220,6 +223,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         s3 = self.server.s3
         if s3.away:  # since this connection was made
             return self._reset()
+        if key_of(self.path) in (BUCKET_KEY, OLD_CLAIM):
+            self._answer_of_marker()
+            return
         scripted = s3.take_scripted()
         if isinstance(scripted, Answer):
             self._say(scripted)
@@ -231,6 +237,25 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._meet(s3.take_order(method, key_of(self.path)))
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_OPTIONS = _respond
+
+    def _answer_of_marker(self) -> None:
+        """What says which store this is meets no fault, and is in no list."""
+        s3 = self.server.s3
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        request = Request(self.command, self.path, headers, self._read_body(is_cut=False))
+        if s3.endpoint is not None:
+            answer = s3.pass_on(request)
+        elif request.method == "PUT":
+            if "if-none-match" in headers and s3.marker is not None:
+                answer = render(412, [], render_error("PreconditionFailed"))
+            else:
+                s3.marker = request.body
+                answer = render(200, [("ETag", '"marker"')], b"")
+        elif s3.marker is None or request.key == OLD_CLAIM:
+            answer = render(404, [], render_error("NoSuchKey"))
+        else:
+            answer = render(200, [("ETag", '"marker"')], s3.marker)
+        self.connection.sendall(answer)
 
     def _meet(self, order: Order) -> None:
         """Do what is asked as the fault has it, and answer or not."""

@@ -21,6 +21,7 @@ import boto3
 import httpx
 
 from ops.process import DUMPABLE_VARIABLE
+from storage import markers
 from tests.support import questions, warm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,7 +161,7 @@ class Service:
         return questions.ask(url, statement, *arguments)
 
     def objects(self) -> dict[str, bytes]:
-        """Every object in the service's store, by key."""
+        """Every object in the service's store, by key; the store's marker is none."""
         if self.settings.get("STORAGE") == "s3":
             return Bucket.of(self.settings).objects()
         media = Path(self.settings["DATA_DIR"]) / "media"
@@ -169,6 +170,7 @@ class Service:
             # What the service deletes, or names, between the list and the look is not there.
             with contextlib.suppress(FileNotFoundError, IsADirectoryError):
                 found[path.relative_to(media).as_posix()] = path.read_bytes()
+        found.pop(markers.LOCAL_KEY, None)
         return found
 
     def patch_picture(
@@ -238,6 +240,7 @@ class Bucket:
             with contextlib.suppress(client.exceptions.NoSuchKey):
                 answer = client.get_object(Bucket=self.name, Key=listed["Key"])
                 found[listed["Key"]] = answer["Body"].read()
+        found.pop(markers.BUCKET_KEY, None)
         return found
 
 

@@ -1,6 +1,7 @@
 """A stock: a database and a store without a running service, and what a test has put into both."""
 
 import asyncio
+import dataclasses
 import functools
 import hashlib
 import os
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 
 from config import Settings
 from files import Backends, reaper
-from storage import Stores
+from storage import Marker, Stores, markers
 from tests.support import rows, warm
 from tests.support.backends import make_settings, open_backends
 from tests.support.services import ROOT, Bucket, Service
@@ -25,12 +26,21 @@ HOUR_SECONDS = 3600.0
 class Stock:
     """The database and the store of these settings, which are an environment's.
 
-    Tests that need another store than that of the settings assign one to `stores`.
+    Tests that need another store than that of the settings use `replace_stores`.
     """
 
     def __init__(self, settings: dict[str, str]) -> None:
         self.service = Service(settings)  # only asked what is there, unless a test starts it
         self.settings = settings
+        self.open()
+
+    def open(self) -> None:
+        """Let the stores be known, as a service's first start does."""
+
+        async def look(backends: Backends) -> None:
+            await backends.identities.open()
+
+        self.ask(look)
 
     def change_settings(self, **changes: str) -> None:
         """Change settings, for the commands and for the functions of this process."""
@@ -44,6 +54,17 @@ class Stock:
     @functools.cached_property
     def stores(self) -> Stores:
         return Stores(self.parsed_settings)
+
+    def replace_stores(self, stores: Stores) -> None:
+        """Let other stores stand in the place of these, whose current one has the same marker."""
+
+        async def copy_marker() -> None:
+            content = await self.stores.current.read_marker()
+            assert content is not None
+            await stores.current.write_marker(content, is_first=False)
+
+        asyncio.run(copy_marker())
+        self.stores = stores
 
     def ask(
         self, question: Callable[[Backends], Awaitable[Result]], *, pool_size: int = 1
@@ -76,6 +97,31 @@ class Stock:
             path = self.path(key)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+
+    def read_marker(self) -> Marker:
+        """What the marker of the store says."""
+        content = asyncio.run(self.stores.current.read_marker())
+        assert content is not None
+        return Marker.decode(content)
+
+    def change_marker(self, **changes: str) -> None:
+        """Let the marker say something else, whoever wrote it."""
+        marker = dataclasses.replace(self.read_marker(), **changes)
+        asyncio.run(self.stores.current.write_marker(marker.encode(), is_first=False))
+
+    def give_to(self, reaper: str) -> None:
+        """Let another database reap the store, which renewed the marker long ago."""
+        self.change_marker(reaper=reaper, renewed_at="2020-01-01T00:00:00+00:00")
+
+    def forget_store(self) -> None:
+        """Let it be as before the first start of a version that makes markers."""
+        self.remove_marker()
+        self.service.sql("DELETE FROM store_places")
+        self.service.sql("DELETE FROM store_leases")
+        self.__dict__.pop("stores", None)
+
+    def remove_marker(self) -> None:
+        self.lose(markers.BUCKET_KEY if self.settings["STORAGE"] == "s3" else markers.LOCAL_KEY)
 
     def lose(self, key: str) -> None:
         """Remove an object, and leave its row."""

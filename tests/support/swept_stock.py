@@ -28,7 +28,6 @@ class SweptStock(Stock):
 
     def due_stranger(self) -> str:
         """Store a stranger that the next sweep would delete."""
-        self.claim()
         key = self.stranger()
         self.sweep()
         self.remember()
@@ -48,9 +47,6 @@ class SweptStock(Stock):
     @property
     def age_floor_seconds(self) -> float:
         return sweep.age_floor_seconds(self.parsed_settings)
-
-    def claim(self) -> None:
-        assert self.ask(sweep.claim).claimant == sweep.THIS_DATABASE
 
     def sweep(self, *, deletes: bool = True, limit: int = LIMIT) -> dict[str, Any]:
         """Sweep, and return the report as it is printed."""
