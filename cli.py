@@ -1,5 +1,4 @@
-"""The operator's commands: migrate, worker, reap, failing, requeue, check, sweep, find,
-adopt-store, make-admin.
+"""The operator's commands, as COMMANDS lists them.
 
 Without a DATABASE_URL they join the running embedded database, or
 start it for as long as they run. What `check` and `sweep` print,

@@ -185,7 +185,7 @@ async def _delete_alone(files: Sequence[Claimed]) -> tuple[Errors, bool]:
 
 def _note(err: Exception, what: str, attempt: int) -> DarkroomError:
     """Log why something could not be deleted, and return it as an error of ours."""
-    if isinstance(err, StoreError):
+    if isinstance(err, StoreError | DatabaseUnavailable):
         logger.warning("deleting %s failed, attempt %d: %r", what, attempt, err.__cause__ or err)
         return err
     # A defect of ours must not hold up the others.

@@ -22,6 +22,7 @@ from errors import (
     RangeNotSatisfiable,
     StoreRefused,
     StoreUnavailable,
+    WrongStore,
 )
 from files import RequestBackends
 from files.kinds import is_public
@@ -42,6 +43,7 @@ ANSWERS: Responses = {
         RangeNotSatisfiable,
         StoreUnavailable,
         StoreRefused,
+        WrongStore,
         OutOfDescriptors,
     ),
 }

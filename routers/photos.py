@@ -41,6 +41,7 @@ from errors import (
     UploadExpired,
     UploadStalled,
     UserNotFound,
+    WrongStore,
 )
 from files import Backends, RequestBackends
 from files.hashing import FileHash
@@ -126,7 +127,7 @@ Limit = Annotated[int, Query(ge=1, le=MOST_PAGE_PHOTOS, description="The most ph
 # Of a route that shows more to whoever is logged in, for the document.
 OPTIONAL_LOGIN: dict[str, Any] = {"security": [{}]}
 # Signing a link to what is private needs the keys of its store.
-STORE_READ = (StoreUnavailable, StoreRefused, OutOfDescriptors)
+STORE_READ = (StoreUnavailable, StoreRefused, WrongStore, OutOfDescriptors)
 READ = (*SMALL_BODY, InvalidToken, TokenExpired, *STORE_READ)
 LIST = (*READ, BadCursor)
 LINK: Responses = {
