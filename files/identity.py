@@ -79,6 +79,7 @@ class Identities:
         self._known: dict[tuple[str, str], _Known] = {}
         self._tasks = Tasks()
         self._began_at = time.monotonic()
+        self._is_open = False
 
     async def open(self) -> None:
         """Look at every store that rows name, before anything is asked of them.
@@ -97,6 +98,7 @@ class Identities:
                 if name in self._stores.names
             ]
             await asyncio.gather(self._open(current), *map(self._open, previous))
+            self._is_open = True
         except DatabaseUnavailable as err:
             raise StartupError("The database has stopped to answer.") from err
 
@@ -119,8 +121,12 @@ class Identities:
                     err.__cause__ or err,
                 )
             return
-        if look.wrong and store is self._stores.current:
+        if store is not self._stores.current:
+            return
+        if look.wrong:
             raise StartupError(_describe_wrong(store, look))
+        if self.makes_markers:
+            await store.prove()
 
     async def require_place(self, store: AsyncStore) -> None:
         """Raise WrongStore for another store than the database knows, and StoreError.
@@ -245,6 +251,8 @@ class Identities:
                 f" {look.marker.renewed_at} at the latest, so nothing is deleted there. If that one"
                 " is gone, run `cli.py adopt-store`."
             )
+        if not self._is_open and look.wrong and store is self._stores.current:
+            return  # whoever opens the stores says so, and ends
         is_news = sentence != known.told
         if sentence and (is_news or time.monotonic() - known.told_at > REMINDER_SECONDS):
             logger.error("%s", sentence)

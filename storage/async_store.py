@@ -150,6 +150,9 @@ class AsyncStore:
     async def prepare(self) -> None:
         await self._call(self._store.prepare)
 
+    async def prove(self) -> None:
+        await self._call(self._store.prove)
+
     async def read_marker(self) -> bytes | None:
         return await self._call(self._store.read_marker)
 

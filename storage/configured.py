@@ -1,7 +1,6 @@
 """The configured stores: the current one, which takes new objects, and all that rows may name."""
 
 import logging
-import os
 
 from concurrency import ThreadSlots
 from config import Settings
@@ -17,8 +16,7 @@ logger = logging.getLogger(__name__)
 class Stores:
     """Every store that rows may name; all but `current` are only read and deleted from.
 
-    Makes the clients, and proves that a current store on disk can do its work, once it is there.
-    Raises StartupError.
+    Makes the clients, and asks nobody. Raises StartupError.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -33,13 +31,7 @@ class Stores:
         self._threads = {name: ThreadSlots(STORE_THREADS) for name in self._stores}
         self._faces: dict[tuple[str, str], AsyncStore] = {}
         self._guard: Guard | None = None
-        name = settings.store_name
-        folder = self._settings[name].directory
-        if folder is not None and os.path.lexists(folder):
-            from storage.local import prove_volume
-
-            prove_volume(folder)
-        self.current = self.named(name)
+        self.current = self.named(settings.store_name)
 
     def of(self, name: str, bucket: str) -> AsyncStore:
         """Give the store that a row names; raises StoreRefused where no setting knows it."""

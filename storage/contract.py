@@ -167,6 +167,9 @@ class Store(Protocol):
         Raises StartupError where it cannot keep pictures safe.
         """
 
+    def prove(self) -> None:
+        """Do once what every put rests on; raises StartupError where it cannot be done."""
+
     def expect(self, store_id: str) -> None:
         """Say which store this must be: whoever `looks_itself` raises WrongStore for another."""
 

@@ -111,8 +111,9 @@ class LocalStore:
             raise errors[key]
 
     def delete_many(self, keys: Sequence[str], erases: bool = False) -> dict[str, DarkroomError]:
-        if not self._root.is_dir():
-            raise StoreUnavailable  # a disk that is not mounted: what it holds is not gone
+        # A disk that is not mounted: what it holds is not gone.
+        with _translate_errors(missing=StoreUnavailable), self._folders.open():
+            pass
         errors: dict[str, DarkroomError] = {}
         folders: dict[tuple[str, ...], list[str]] = {}
         for key in keys:
@@ -205,7 +206,8 @@ class LocalStore:
         with (
             _translate_errors(),
             suppress(FileNotFoundError),
-            self._folders.open(DRAFTS) as drafts,
+            # Wherever this is, nobody has written to what is so old.
+            self._folders.open(DRAFTS, is_checked=False) as drafts,
         ):
             remove_old_drafts(drafts, older_than_seconds)
 
@@ -214,6 +216,9 @@ class LocalStore:
             self._folders.make_root()
         except OSError as err:
             raise _explain_refusal(self._root, err) from err
+        self.prove()
+
+    def prove(self) -> None:
         prove_volume(self._root)
 
     def expect(self, store_id: str) -> None:

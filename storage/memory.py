@@ -128,6 +128,9 @@ class MemoryStore:
     def prepare(self) -> None:
         pass
 
+    def prove(self) -> None:
+        pass
+
     def expect(self, store_id: str) -> None:
         pass
 

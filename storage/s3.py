@@ -209,6 +209,9 @@ class S3Store:
     def prepare(self) -> None:
         pass
 
+    def prove(self) -> None:
+        pass
+
     def expect(self, store_id: str) -> None:
         pass
 

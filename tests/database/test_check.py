@@ -289,7 +289,7 @@ def test_a_wrong_answer_of_the_store_that_does_not_come_twice_is_no_finding(
     [
         ("store", "check", "The store s3 (bucket b) cannot be looked into"),
         ("store", "sweep --delete", "The store s3 (bucket b) cannot be looked into"),
-        ("no store", "check", "cannot keep pictures safe: "),
+        ("no store", "check", "there is no marker of a store"),
         ("database", "check", "The database"),
         ("database", "sweep", "The database"),
         ("unknown store", "sweep --delete", "which is not configured: add it to PREVIOUS_STORES"),

@@ -5,6 +5,7 @@ answers. It holds just enough of S3 for PUT and DELETE, also of many objects in 
 is asked needs a script, or a real server behind it.
 """
 
+import hashlib
 import http.client
 import http.server
 import random
@@ -67,6 +68,8 @@ class FakeS3:
         self.away = False
         self.is_closed = False
         self.marker: bytes | None = None
+        self.marker_reads = 0
+        self.knows_create_only = True  # for the marker
         self._random = random.Random(seed)
         self._lock = threading.Lock()
         self.clear()
@@ -202,6 +205,11 @@ class FakeS3:
             connection.close()
 
 
+def etag_of(content: bytes | None) -> str:
+    """What S3 calls an object's ETag."""
+    return f'"{hashlib.md5(content or b"", usedforsecurity=False).hexdigest()}"'
+
+
 class _Server(QuietServer):
     def __init__(self, s3: FakeS3) -> None:
         self.s3 = s3
@@ -246,15 +254,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if s3.endpoint is not None:
             answer = s3.pass_on(request)
         elif request.method == "PUT":
-            if "if-none-match" in headers and s3.marker is not None:
+            if "if-none-match" in headers and not s3.knows_create_only:
+                answer = render(501, [], render_error("NotImplemented"))
+            elif "if-none-match" in headers and s3.marker is not None:
                 answer = render(412, [], render_error("PreconditionFailed"))
             else:
                 s3.marker = request.body
-                answer = render(200, [("ETag", '"marker"')], b"")
-        elif s3.marker is None or request.key == OLD_CLAIM:
+                answer = render(200, [("ETag", etag_of(s3.marker))], b"")
+        elif request.key == OLD_CLAIM or s3.marker is None:
             answer = render(404, [], render_error("NoSuchKey"))
         else:
-            answer = render(200, [("ETag", '"marker"')], s3.marker)
+            s3.marker_reads += 1
+            answer = render(200, [("ETag", etag_of(s3.marker))], s3.marker)
         self.connection.sendall(answer)
 
     def _meet(self, order: Order) -> None:
