@@ -108,7 +108,7 @@ class Reaper:
         Files that cannot be deleted hold up no others: each has its own backoff.
         """
         backends = self._backends
-        if not await backends.identities.may_reap(name, bucket):
+        if not await backends.identities.may_reap(*store):
             return 0
         tried = 0
         while True:
