@@ -11,7 +11,9 @@ import argparse
 import csv
 import fnmatch
 import io
+import re
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
@@ -22,8 +24,10 @@ from typing import NamedTuple
 from PIL import Image
 
 from errors import DarkroomError
+from pictures.colour import MAX_PROFILE_BYTES
 from pictures.costs import DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS, examine
 from pictures.formats import read_header
+from pictures.lost import MOST_LOST_SHARE
 from pictures.pool import DecoderPool
 from tests.support.chromium import MOST_SECONDS, Chromium, ChromiumHangs, Shown, open_chromium
 from tests.support.likeness import compare, find_missing_share, lay_on_white, scale_as_ours
@@ -32,6 +36,7 @@ EXPLAINED = Path(__file__).with_name("explained.tsv")
 # More would explain away what nobody looks at any more.
 MOST_EXPLAINED = 10
 # What lies beside the pictures.
+_COMPRESSED_TEXT = re.compile(b"zTXt")
 NO_PICTURES = {".py", ".md", ".tsv", ".csv", ".json", ".txt"}
 
 ALIKE = "alike"
@@ -112,9 +117,9 @@ class Comparison:
             missing_share = find_missing_share(theirs.square)
             if missing_share == 1:
                 return REFUSED_BY_BOTH, f"{ours.code}; nothing is shown there"
-            if missing_share > 0:
+            if missing_share >= MOST_LOST_SHARE:
                 return REFUSED_HERE_IN_PART_THERE, f"{ours.code}; {missing_share:.1%} missing there"
-            return REFUSED_HERE, ours.code
+            return REFUSED_HERE, f"{ours.code}{_describe_bomb(content)}"
         if theirs is None:
             return REFUSED_THERE, ""
         difference = compare(ours, theirs.square)
@@ -197,6 +202,19 @@ def summarise(findings: Sequence[Finding], explanations: Sequence[Explanation]) 
     unexplained = [each for each in findings if each.is_difference and each.explanation is None]
     lines.append(f"{len(unexplained)} differences that nothing explains")
     return lines
+
+
+def _describe_bomb(content: bytes) -> str:
+    """Say so where a PNG's compressed texts are larger than what is read of them."""
+    read_bytes = 0
+    for found in _COMPRESSED_TEXT.finditer(content):
+        _, _, packed = content[found.end() :].partition(b"\0")
+        try:
+            text = zlib.decompressobj().decompress(packed[1:], MAX_PROFILE_BYTES + 1)
+        except zlib.error:
+            continue
+        read_bytes += len(text)
+    return "; texts that burst" if read_bytes > MAX_PROFILE_BYTES else ""
 
 
 def _tell_format(content: bytes) -> str:

@@ -89,17 +89,19 @@ def _name(
     for turn in _TURNS:
         if _are_alike(*_measure(_make_grid(ours.transpose(turn)), their_grid)):
             return "turned", turn.name.lower().replace("_", " ")
+    missing_share = find_missing_share(theirs)
+    if missing_share > 0:
+        white = Image.new("RGB", ours.size, (255, 255, 255))
+        as_far_as_there = Image.composite(ours, white, theirs.getchannel("A"))
+        is_rest_alike = _are_alike(*_measure(_make_grid(as_far_as_there), their_grid))
+        rest = "the rest is alike" if is_rest_alike else "the rest differs"
+        return "in part there", f"{missing_share:.1%} is clear there, {rest}"
     alpha = theirs.getchannel("A").resize((CELLS, CELLS), Image.Resampling.BOX).tobytes()
     whiteness = bytes(min(pixel) for pixel in _list_pixels(our_grid))
     cells = list(zip(alpha, whiteness, strict=True))
-    clear_there = [clear < _CLEAR and light < _WHITE for clear, light in cells]
-    clear_share = sum(clear_there) / len(cells)
+    clear_share = sum(clear < _CLEAR and light < _WHITE for clear, light in cells) / len(cells)
     if clear_share >= LEAST_CLEAR_SHARE:
-        elsewhere = [not is_clear for is_clear in clear_there]
-        rest = (
-            "" if _are_alike(*_measure(our_grid, their_grid, elsewhere)) else ", the rest differs"
-        )
-        return "in part there", f"{clear_share:.1%} is clear there{rest}"
+        return "in part there", f"{clear_share:.1%} is clear there"
     white_here = [clear >= _CLEAR and light >= _WHITE for clear, light in cells]
     elsewhere = [not is_white for is_white in white_here]
     if any(elsewhere) and _are_alike(*_measure(our_grid, their_grid, elsewhere)):
