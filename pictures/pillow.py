@@ -110,21 +110,13 @@ def _pass_over_if_unreadable(read: _Read, faults: tuple[type[Exception], ...] = 
 def _read_transparency(stream: PngStream, position: int, length: int) -> bytes:
     """Read what a PNG says of transparent colours, as browsers do.
 
-    With a palette it counts only behind that, and as far as that goes.
+    Of a palette it counts only behind that, and no longer than one can be.
     """
-    is_first = "transparency" not in stream.im_info
+    before = stream.im_info.get("transparency")
     data = _PNG_TRANSPARENCY(stream, position, length)
-    if is_first and stream.im_mode == "P":
-        colours = len(stream.im_palette[1]) // 3 if stream.im_palette else 0
-        found = stream.im_info.pop("transparency", None)
-        if length > _MOST_COLOURS:
-            found = None
-        elif isinstance(found, bytes):
-            found = found[:colours]
-        elif found is not None and found >= colours:
-            found = None
-        if found is not None and colours:
-            stream.im_info["transparency"] = found
+    is_nonsense = stream.im_palette is None or length > _MOST_COLOURS
+    if stream.im_mode == "P" and before is None and is_nonsense:
+        stream.im_info.pop("transparency", None)
     return data
 
 

@@ -265,6 +265,14 @@ def test_the_rows_that_did_not_arrive_of_a_png_are_white(mode: str, is_ended: bo
             assert darkest(picture.crop((0, 297, 300, 300))) > 225
 
 
+def test_the_last_pass_of_an_interlaced_png_may_end_before_its_last_row() -> None:
+    rows = [[(x % 256, y % 256, 99) for x in range(64)] for y in range(321)]
+    content = png(rows, 8, 2, interlaced=True)
+    assert process_profile_image(content).notes == ()
+    cut = with_rows(content, 0.997, is_ended=True)
+    assert process_profile_image(cut, Crop(0, 200, 64)).notes == ("cut_short",)
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
 def test_a_whole_png_whose_last_row_is_like_the_mark_is_whole(mode: str) -> None:
     colours: dict[str, int | tuple[int, ...]] = {

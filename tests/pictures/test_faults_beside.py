@@ -16,6 +16,7 @@ from tests.support.pictures import (
     corners,
     encoded,
     exif_block,
+    exif_directory,
     quarters,
     with_chunk,
     with_segment,
@@ -200,12 +201,18 @@ def test_what_xmp_says_turns_nothing(kind: str) -> None:
     assert served.removed_metadata == ("xmp",)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_of_several_exif_blocks_the_first_counts() -> None:
     silent = exif_block([(EXIF_ARTIST, "ascii", b"me\0")])
     for first in (orientation_block(1), silent, b"xxxxxxxx"):
         content = with_segment(JPEG, 0xE1, b"Exif\0\0" + orientation_block(3))
         content = with_segment(content, 0xE1, b"Exif\0\0" + first)
         assert corners(process_profile_image(content).content) == UPRIGHT
+    # Nor does one go on in the next.
+    rest = exif_directory([(EXIF_ORIENTATION, "short", (3,))], 8)
+    content = with_segment(JPEG, 0xE1, b"Exif\0\0" + rest)
+    content = with_segment(content, 0xE1, b"Exif\0\0II*\0\x08\0\0\0")
+    assert corners(process_profile_image(content).content) == UPRIGHT
     turned = quarters(96, 64).transpose(Image.Transpose.ROTATE_180)
     content = with_segment(encoded(turned, quality=95), 0xE1, b"Exif\0\0" + orientation_block(3))
     empty = with_segment(content, 0xE1, b"Exif\0\0")
