@@ -36,6 +36,11 @@ class FileView(io.RawIOBase):
         return True
 
     def read(self, size: int | None = -1) -> bytes:
+        if len(self.parts) == 1:  # a GIF is read in thousands of pieces
+            end = None if size is None or size < 0 else self._position + size
+            piece = bytes(self.parts[0][self._position : end])
+            self._position += len(piece)
+            return piece
         left_bytes = max(0, self.size_bytes - self._position)
         wanted_bytes = left_bytes if size is None or size < 0 else min(size, left_bytes)
         first = self._find_piece(wanted_bytes)
