@@ -10,11 +10,13 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from accounts import Tokens
 from tests.crash.accounts import Account
+from tests.crash.displaced import Displaced
 from tests.crash.findings import Finding
 from tests.crash.galleries import Originals
 from tests.crash.state import Pictures, State
@@ -90,6 +92,8 @@ class Lane:
         self.store = FakeS3(s3_endpoint) if s3_endpoint else None
         bucket = Bucket.make(s3_endpoint) if s3_endpoint else None
         self.state = State(folder, database_url, bucket)
+        self._displaced = Displaced(folder, bucket, self.store, self.random)
+        self._is_displaced = False
         settings = {
             "DATA_DIR": str(folder),
             "SECRET_KEY": SECRET,
@@ -296,11 +300,43 @@ class Lane:
 
     def wrong(self, sentence: str) -> None:
         """A client was answered what is not so."""
-        self.findings.append(Finding("wrong", sentence))
+        if not self._is_displaced:
+            self.findings.append(Finding("wrong", sentence))
 
     def lost(self, sentence: str) -> None:
         """A client cannot load what an account shows."""
-        self.findings.append(Finding("lost", sentence))
+        if not self._is_displaced:
+            self.findings.append(Finding("lost", sentence))
+
+    # Its store is not what it seems
+
+    @contextlib.contextmanager
+    def marker_hidden(self) -> Iterator[None]:
+        """The store has lost its marker until the context ends."""
+        with self._displaced.without_marker():
+            yield
+
+    @contextlib.contextmanager
+    def store_elsewhere(self) -> Iterator[None]:
+        """Something else is in the place of the store until the context ends.
+
+        What clients load meanwhile is no finding: nothing is there.
+        """
+        self._is_displaced = True
+        with self._displaced.elsewhere():
+            yield
+        self._is_displaced = False
+
+    def expect_no_start(self) -> None:
+        """A service that is started now ends by itself, and answers nobody."""
+        pid = self._fork_service("", self.port)
+        with contextlib.suppress(ProcessLookupError):
+            self._end_of_service = os.pidfd_open(pid)
+            self.pid = pid
+        is_refused = self.has_ended(FAULT_SECONDS)
+        self.kill()
+        if not is_refused:
+            self.findings.append(Finding("wrong", "a service started on a store that is not its"))
 
     # The end of a trial
 

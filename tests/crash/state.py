@@ -158,6 +158,11 @@ class State:
             CLAIMS_END,
         )
 
+    def count_files(self) -> int:
+        """How many rows of files there are."""
+        ((count,),) = self.sql("SELECT count(*) FROM stored_files")
+        return int(count)
+
     def find_newest_file(self) -> int:
         """The highest number of a row that there is."""
         ((newest_id,),) = self.sql("SELECT coalesce(max(id), 0) FROM stored_files")

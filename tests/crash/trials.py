@@ -8,6 +8,7 @@ from functools import partial
 from typing import Literal
 
 from tests.crash.clients import delete_account, give_photo, load, make_short_lived
+from tests.crash.environment_trials import environment_trials
 from tests.crash.lane import Lane
 from tests.crash.photo_trials import (
     PHOTO_POINTS,
@@ -347,6 +348,7 @@ def trials(store: str) -> dict[str, Trial]:
         all_trials[f"SIGTERM at {point}, then kill"] = partial(ended_by_sigterm_at, point)
     for point in ("after_announce", "after_put", "inside_swap", "release_claimed"):
         all_trials[f"database gone at {point}, then kill"] = partial(database_restarted_at, point)
+    all_trials |= environment_trials(store)
     return all_trials
 
 

@@ -37,8 +37,10 @@ from tests.support.web import QuietServer
 # ok: done and answered · 500, 503, 403: refused · reset: not done, reset after half of the body was
 # read · lost: done, then reset · cut_answer: done, half of the answer, then reset · timeout: done,
 # then silence until the client gives up · hang: done once the gate is open, unless the client gives
-# up before
-Fault = Literal["ok", "500", "503", "403", "reset", "lost", "cut_answer", "timeout", "hang"]
+# up before · dribble: done, then the answer comes byte by byte, for longer than a client waits
+Fault = Literal[
+    "ok", "500", "503", "403", "reset", "lost", "cut_answer", "timeout", "hang", "dribble"
+]
 
 BUCKET = "planned"
 # A timeout costs its client READ_TIMEOUT_SECONDS of storage/s3.py, so it is one in ten.
@@ -50,16 +52,20 @@ RANDOM_FAULTS: dict[Fault, int] = {
     "cut_answer": 18,
     "timeout": 10,
 }
+_CUT_OFF = ("lost", "timeout", "cut_answer", "dribble")
 _REFUSALS = {"500": "InternalError", "503": "SlowDown", "403": "AccessDenied"}
 _POLL_SECONDS = 0.02
+# Between two bytes of an answer that dribbles: no wait for one of them is long.
+_DRIBBLE_SECONDS = 0.5
 
 
 class FakeS3:
     """One server, until it is closed; as a context it closes itself.
 
     With an `endpoint` it passes requests on to that server, and keeps neither objects nor a list of
-    what was asked. With a `rate` each PUT and DELETE of an object meets a random fault with this
-    probability, if no planned one. While `away` every connection is reset.
+    what was asked; `detour` gives them another path there. With a `rate` each PUT and DELETE of an
+    object meets a random fault with this probability, if no planned one. While `away` every
+    connection is reset.
     """
 
     def __init__(self, endpoint: str | None = None, *, rate: float = 0.0, seed: int = 0) -> None:
@@ -70,6 +76,7 @@ class FakeS3:
         self.marker: bytes | None = None
         self.marker_reads = 0
         self.knows_create_only = True  # for the marker
+        self.detour: Callable[[str], str] = lambda path: path
         self._random = random.Random(seed)
         self._lock = threading.Lock()
         self.clear()
@@ -94,8 +101,8 @@ class FakeS3:
         """The nth request for an object by this method from now on meets this fault.
 
         `then` is called when the store has done or not done its part and before the client learns.
-        The Event is set when the client has been answered or cut off (at `timeout`: when the
-        silence begins).
+        The Event is set when the client has been answered or cut off (at `timeout` and `dribble`:
+        when its wait begins).
         """
         order = Order(method, fault, nth, then)
         with self._lock:
@@ -187,7 +194,7 @@ class FakeS3:
         connection = http.client.HTTPConnection(urlsplit(self.endpoint).netloc, timeout=60)
         try:
             connection.putrequest(
-                request.method, request.path, skip_host=True, skip_accept_encoding=True
+                request.method, self.detour(request.path), skip_host=True, skip_accept_encoding=True
             )
             for name, value in request.headers.items():
                 if name not in OF_THE_HOP:
@@ -287,9 +294,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if order.fault == "timeout":
             order.done.set()
             self._wait_until_client_is_gone()
+        if order.fault == "dribble":
+            order.done.set()
+            self._dribble(answer)
         if order.fault == "cut_answer":
             self.connection.sendall(answer[: len(answer) // 2])
-        if answer and not s3.away and order.fault not in ("lost", "timeout", "cut_answer"):
+        if answer and not s3.away and order.fault not in _CUT_OFF:
             self.connection.sendall(answer)
         else:
             self._reset()
@@ -348,6 +358,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         s3 = self.server.s3
         while not (s3.is_closed or s3.away or self._is_client_gone(_POLL_SECONDS)):
             pass
+
+    def _dribble(self, answer: bytes) -> None:
+        for byte in answer:
+            if self.server.s3.is_closed or self._is_client_gone(_DRIBBLE_SECONDS):
+                return
+            self.connection.sendall(bytes([byte]))
 
     def _is_client_gone(self, wait_seconds: float = 0) -> bool:
         is_readable = bool(select.select([self.connection], [], [], wait_seconds)[0])

@@ -1,0 +1,71 @@
+"""A lane's store that is not where it was, or has lost its marker; all is put back at the end."""
+
+import contextlib
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+from storage.local import MARKER as LOCAL_MARKER
+from storage.s3 import MARKER as S3_MARKER
+from tests.support.s3 import FakeS3
+from tests.support.services import Bucket
+
+
+class Displaced:
+    """What happens to the folder or the bucket of a lane; `choices` is the lane's randomness."""
+
+    def __init__(
+        self, folder: Path, bucket: Bucket | None, proxy: FakeS3 | None, choices: random.Random
+    ) -> None:
+        self._media = folder / "media"
+        self._away = folder / "media-away"
+        self._bucket = bucket
+        self._proxy = proxy
+        self._choices = choices
+
+    @contextlib.contextmanager
+    def without_marker(self) -> Iterator[None]:
+        """Take the marker away until the context ends."""
+        if self._bucket is None:
+            marker = self._media / LOCAL_MARKER
+            kept = marker.read_bytes()
+            marker.unlink()
+            try:
+                yield
+            finally:
+                marker.write_bytes(kept)
+            return
+        client = self._bucket.client()
+        name = self._bucket.name
+        kept = client.get_object(Bucket=name, Key=S3_MARKER)["Body"].read()
+        client.delete_object(Bucket=name, Key=S3_MARKER)
+        try:
+            yield
+        finally:
+            client.put_object(Bucket=name, Key=S3_MARKER, Body=kept)
+
+    @contextlib.contextmanager
+    def elsewhere(self) -> Iterator[None]:
+        """Have an empty folder, none at all, or an empty bucket in the place of the store.
+
+        What is put there meanwhile is left for the comparison: nothing may be.
+        """
+        if self._bucket is None or self._proxy is None:
+            self._media.rename(self._away)
+            if self._choices.random() < 0.5:
+                self._media.mkdir()
+            try:
+                yield
+            finally:
+                if self._media.exists():
+                    self._media.rmdir()  # fails unless it is as empty as it was made
+                self._away.rename(self._media)
+            return
+        name = self._bucket.name
+        other = Bucket.make(self._bucket.endpoint)
+        self._proxy.detour = lambda path: path.replace(f"/{name}", f"/{other.name}", 1)
+        try:
+            yield
+        finally:
+            self._proxy.detour = lambda path: path
+            assert not other.objects(), "something was put into another's bucket"
