@@ -11,7 +11,14 @@ from tests.crash.lane import FAULT_SECONDS, Lane
 Answer = tuple[int, dict[str, Any]]
 
 # What may be answered beside success: nothing else is honest.
-REFUSALS = {"busy", "database_unavailable", "shutting_down", "store_unavailable", "upload_expired"}
+REFUSALS = {
+    "busy",
+    "database_unavailable",
+    "shutting_down",
+    "store_unavailable",
+    "upload_expired",
+    "wrong_store",
+}
 AFTER_DELETION = {"user_not_found", "invalid_token"}
 
 
