@@ -71,7 +71,8 @@ class Lane:
     which use them; `findings` is what was broken.
 
     The services are of the code in that folder, which may be a copy with a fault in it. A lane
-    whose database server is its own can kill that as well: `server_dir` is where it lies.
+    whose database server is its own can kill that as well: `server_dir` is where it lies. The
+    services reach the database by the pooler's URL, where there is one.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Lane:
         s3_endpoint: str | None,
         code: Path,
         server_dir: Path | None,
+        pooler_url: str | None = None,
     ) -> None:
         self.random = random.Random()
         self.port = free_port()
@@ -88,7 +90,8 @@ class Lane:
         self._server_dir = server_dir
         self.findings: list[Finding] = []
         self.kills = 0  # of a service under load
-        self.postgres = PostgresProxy(database_url)
+        self.postgres = PostgresProxy(pooler_url or database_url)
+        self._has_pooler = pooler_url is not None
         self.store = FakeS3(s3_endpoint) if s3_endpoint else None
         bucket = Bucket.make(s3_endpoint) if s3_endpoint else None
         self.state = State(folder, database_url, bucket)
@@ -231,6 +234,8 @@ class Lane:
         os.close(self._end_of_service)
         self.pid = None
         others = "datname = current_database() AND pid <> pg_backend_pid()"
+        if self._has_pooler:  # which keeps its connections
+            others += " AND state <> 'idle'"
         connections = f"SELECT count(*) FROM pg_stat_activity WHERE {others}"
         deadline = time.monotonic() + FAULT_SECONDS
         while self.state.sql(connections)[0][0]:

@@ -22,10 +22,13 @@ from tests.crash.lane import Lane, Missed
 from tests.crash.trials import DROPS, SERVER_KILLS, trials
 from tests.crash.waiting import DROPS_A_TRIAL, Trial
 from tests.support.databases import execute, make_database
+from tests.support.pooler import pooled
 from tests.support.services import ROOT, s3_server
 
 # Of the longest name of a trial.
 NAME_WIDTH = 46
+# More than two services use at once, which wait for the server and not for the pooler.
+POOLED_CONNECTIONS = 40
 
 
 @dataclass
@@ -87,6 +90,7 @@ def run(
     only: str = "",
     trial: str | None = None,
     stops_at_first: bool = False,
+    has_pooler: bool = False,
 ) -> Report:
     """Deal the kills over the points and the lanes; `drops`
     is how many COMMITs lose their answer beside them.
@@ -116,6 +120,7 @@ def run(
                     mine,
                     end,
                     server_dir=server_dir,
+                    has_pooler=has_pooler,
                 )
             )
         for done in as_completed(running):
@@ -161,6 +166,7 @@ def run_lane(
     code: Path = ROOT,
     ends_at: tuple[Kind, ...] = KINDS,
     server_dir: Path | None = None,
+    has_pooler: bool = False,
 ) -> Report:
     """One trial after another on one database and one store.
 
@@ -169,7 +175,7 @@ def run_lane(
     """
     known = trials(store) | SERVER_KILLS | DROPS
     report = Report()
-    with _lane(folder, database, store, code, server_dir) as lane:
+    with _lane(folder, database, store, code, server_dir, has_pooler) as lane:
         lane.ensure_accounts()
         for seed, name in plan:
             lane.random.seed(seed)
@@ -208,10 +214,20 @@ def _try(lane: Lane, trial: Trial) -> Line:
 
 @contextlib.contextmanager
 def _lane(
-    folder: Path, database: str, store: str, code: Path, server_dir: Path | None
+    folder: Path,
+    database: str,
+    store: str,
+    code: Path,
+    server_dir: Path | None,
+    has_pooler: bool,
 ) -> Iterator[Lane]:
-    with s3_server("moto") if store == "s3" else contextlib.nullcontext() as endpoint:
-        lane = Lane(folder, database, endpoint, code, server_dir)
+    with contextlib.ExitStack() as stack:
+        endpoint = stack.enter_context(s3_server("moto")) if store == "s3" else None
+        pooler_url = None
+        if has_pooler:
+            pooler = pooled(database, folder, "transaction", POOLED_CONNECTIONS)
+            pooler_url = stack.enter_context(pooler)
+        lane = Lane(folder, database, endpoint, code, server_dir, pooler_url)
         try:
             yield lane
         finally:
@@ -264,6 +280,11 @@ def main() -> int:
         "--trial",
         help="repeat one trial by the seed that a finding names, with its point as --only",
     )
+    parser.add_argument(
+        "--pooler",
+        action="store_true",
+        help="the services reach Postgres through pgbouncer in transaction mode",
+    )
     parser.add_argument("--stop-at-first", action="store_true", help="end at the first finding")
     given = parser.parse_args()
     started = time.monotonic()
@@ -276,8 +297,11 @@ def main() -> int:
         only=given.only,
         trial=given.trial,
         stops_at_first=given.stop_at_first,
+        has_pooler=given.pooler,
     )
     print(report.table())
     seconds = time.monotonic() - started
-    print(f"seed {given.seed}, store {given.store}, {given.lanes} lanes, {seconds:.0f} seconds")
+    way = ", through pgbouncer" if given.pooler else ""
+    ran = f"seed {given.seed}, store {given.store}{way}, {given.lanes} lanes"
+    print(f"{ran}, {seconds:.0f} seconds")
     return 0 if report.is_clean else 1
