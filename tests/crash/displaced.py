@@ -5,8 +5,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from storage.local import MARKER as LOCAL_MARKER
-from storage.s3 import MARKER as S3_MARKER
+from storage.markers import BUCKET_KEY, LOCAL_KEY
 from tests.support.s3 import FakeS3
 from tests.support.services import Bucket
 
@@ -27,7 +26,7 @@ class Displaced:
     def without_marker(self) -> Iterator[None]:
         """Take the marker away until the context ends."""
         if self._bucket is None:
-            marker = self._media / LOCAL_MARKER
+            marker = self._media / LOCAL_KEY
             kept = marker.read_bytes()
             marker.unlink()
             try:
@@ -37,12 +36,12 @@ class Displaced:
             return
         client = self._bucket.client()
         name = self._bucket.name
-        kept = client.get_object(Bucket=name, Key=S3_MARKER)["Body"].read()
-        client.delete_object(Bucket=name, Key=S3_MARKER)
+        kept = client.get_object(Bucket=name, Key=BUCKET_KEY)["Body"].read()
+        client.delete_object(Bucket=name, Key=BUCKET_KEY)
         try:
             yield
         finally:
-            client.put_object(Bucket=name, Key=S3_MARKER, Body=kept)
+            client.put_object(Bucket=name, Key=BUCKET_KEY, Body=kept)
 
     @contextlib.contextmanager
     def elsewhere(self) -> Iterator[None]:
