@@ -56,7 +56,7 @@ class NotedStore(MemoryStore):
 @pytest.fixture
 def noted(local_stock: Stock) -> NotedStore:
     store = NotedStore()
-    local_stock.stores = OneStore(store)
+    local_stock.replace_stores(OneStore(store))
     return store
 
 
@@ -161,7 +161,7 @@ def test_a_pass_of_the_loop_ends_for_what_is_due_elsewhere_and_the_next_begins_a
 ) -> None:
     insert_doomed(local_stock, range(50))
     local_stock.change_settings(REAPER_INTERVAL_SECONDS="3600")
-    local_stock.stores = OneStore(noted)
+    local_stock.replace_stores(OneStore(noted))
     monkeypatch.setattr(reaper, "PASS_SECONDS", 0.0)
     waits = []
     sleep = asyncio.sleep
