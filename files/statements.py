@@ -209,8 +209,10 @@ CLAIM_DUE = Statement(
             select(StoredFile.id)
             .where(
                 _is_due,
-                StoredFile.storage == bindparam("storage"),
-                StoredFile.bucket == bindparam("bucket"),
+                # Not by the columns alone: where the planner knows nothing of the table yet, it
+                # would take the index of places, and so read all live files of the store.
+                StoredFile.storage + "" == bindparam("storage"),
+                StoredFile.bucket + "" == bindparam("bucket"),
             )
             .order_by(StoredFile.next_attempt_at)
             .limit(bindparam("most_files", type_=BigInteger))
