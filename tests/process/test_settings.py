@@ -500,6 +500,18 @@ def test_s3_is_taken_if_a_bucket_is_named(load: pytest.MonkeyPatch) -> None:
     assert load_settings(load, STORAGE="local").store_kind == "local"
 
 
+def test_under_another_name_a_store_is_not_the_one_that_old_rows_name(
+    load: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stores = load_settings(load, STORAGE_NAME="new", STORAGE="local").stores()
+    assert set(stores) == {"new"}
+    bucket = {"STORAGE": "s3", "S3_BUCKET_NAME": "pictures"}
+    assert set(load_settings(load, **bucket).stores()) == {"new", "local"}
+    previous = json.dumps({"s3": {"storage": "s3", "bucket_name": "old"}})
+    stores = load_settings(load, PREVIOUS_STORES=previous, **bucket).stores()
+    assert (stores["s3"].bucket_name, stores["new"].bucket_name) == ("old", "pictures")
+
+
 def test_an_empty_value_is_as_good_as_none(load: pytest.MonkeyPatch) -> None:
     settings = load_settings(load, DATABASE_URL="", S3_BUCKET_NAME="", SECRET_KEY="", PORT="")
     assert (settings.database_url, settings.store_kind, settings.secret_key, settings.port) == (
