@@ -1,4 +1,4 @@
-"""Proves what clients and probes are told while the folder of pictures is away, and that it heals."""
+"""Proves what clients and probes are told while the folder of pictures is away, and after."""
 
 from collections.abc import Callable
 from pathlib import Path

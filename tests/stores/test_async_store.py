@@ -152,6 +152,7 @@ def test_a_lack_of_descriptors_is_not_the_stores_fault(tmp_path: Path, kind: str
     nowhere = {**bucket, "s3_endpoint_url": f"http://127.0.0.1:{free_port()}"}
     given: dict[str, Any] = {"storage": kind, "data_dir": tmp_path, **nowhere}
     store = Stores(Settings(**given)).current
+    asyncio.run(store.prepare())
 
     async def put() -> None:
         await store.put(KEY, CONTENT, "image/jpeg", SHA256)

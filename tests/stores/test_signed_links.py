@@ -33,6 +33,9 @@ class Served:
         self.stores = Stores(settings)
         self.app = create_app(settings)
         self.app.state.backends = Backends(settings, cast(Any, None), self.stores)
+        for store in self.stores.on_disk():
+            store.guard = None  # it asks the database
+        asyncio.run(self.stores.current.prepare())
 
     def put(self, key: str) -> None:
         sha256 = hashlib.sha256(CONTENT).hexdigest()
