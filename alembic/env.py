@@ -13,7 +13,8 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-import models  # noqa: F401 (registers the tables)
+import files.tables  # noqa: F401
+import models  # noqa: F401 (both register tables)
 from config import settings
 from connections import make_migrating_engine
 from database import Base

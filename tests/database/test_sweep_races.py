@@ -130,14 +130,14 @@ def test_while_it_deletes_nobody_can_announce_the_key_and_no_reaper_interferes(
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(stock.read, stranger).result()
 
-    async def look_then_delete(self: AsyncStore, key: str) -> None:
+    async def look_then_delete(self: AsyncStore, key: str, erases: bool = False) -> None:
         asked.append(key)
         row = read_row()
         assert (row["state"], row["purpose"]) == ("deleting", "unexplained")
         assert (row["next_attempt_at"] - row["now"]).total_seconds() > STORE_DEADLINE_SECONDS
         with pytest.raises(asyncpg.UniqueViolationError):
             in_a_thread(lambda: stock.explain(stranger, "pending"))
-        await delete(self, key)
+        await delete(self, key, erases)
 
     monkeypatch.setattr(AsyncStore, "delete", look_then_delete)
     assert stock.sweep_only_store()["counts"]["deleted"] == 1

@@ -168,7 +168,7 @@ def test_main_py_needs_nothing_and_says_where_it_is(
     assert service.stop() == 0
     assert not processes_below(folder)
     assert_it_tells_its_start(read_messages(service.log()), starts=2)
-    assert len([found for found in (data / "media").rglob("*") if found.is_file()]) == 1
+    assert len(list((data / "media" / "profile_pics").iterdir())) == 1
 
 
 def test_a_user_without_a_name_serves_with_its_own_database(
