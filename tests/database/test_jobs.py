@@ -428,6 +428,11 @@ def read_notes(folder: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
+def read_complaints(log: Path) -> list[str]:
+    """What it said, but for how the tests' database is set."""
+    return [line for line in log.read_text().splitlines() if "ops.database_risks" not in line]
+
+
 def test_the_job_of_a_killed_worker_is_done_by_another(
     url: str, folder: Path, tmp_path: Path
 ) -> None:
@@ -447,7 +452,7 @@ def test_the_job_of_a_killed_worker_is_done_by_another(
         assert worker.wait(30) == 0
     assert read_notes(folder) == ["first"]
     run(url, until_over)
-    assert log.read_text() == ""
+    assert read_complaints(log) == []
 
 
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
@@ -468,7 +473,7 @@ def test_a_second_ctrl_c_ends_a_worker_which_gives_back_its_job(
         assert await read_rows(database) == [("hold", "queued", 1)]
 
     run(url, story)
-    assert log.read_text() == ""
+    assert read_complaints(log) == []
 
 
 def test_a_service_does_jobs_and_gives_them_back_when_it_is_told_to_end(

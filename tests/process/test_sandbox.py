@@ -62,7 +62,7 @@ def call(number, *arguments):
     return result
 
 def attempt(code):
-    def process(content, *arguments):
+    def process(content, *arguments, **named):
         try:
             exec(code, globals())
         except OSError as err:
@@ -374,7 +374,7 @@ def test_a_forbidden_call_has_its_own_line_in_the_log(
     make_pool: Callable[..., DecoderPool], caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(UndecodablePicture):
-        ask(make_pool("image_utils.process_profile_image = lambda *_: os.fork()"))
+        ask(make_pool("image_utils.process_profile_image = lambda *_, **__: os.fork()"))
     told = [message for message in caplog.messages if "SIGSYS" in message]
     assert len(told) == 2, "the picture was tried again in a new one"
 
@@ -384,9 +384,9 @@ def test_a_forbidden_call_behind_an_answer_is_told_as_well(
 ) -> None:
     pool = make_pool(
         "real = image_utils.process_profile_image",
-        "def process(*arguments):",
+        "def process(*arguments, **named):",
         "    threading.Timer(0.2, os.fork).start()",
-        "    return real(*arguments)",
+        "    return real(*arguments, **named)",
         "image_utils.process_profile_image = process",
     )
     ask(pool)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from image_utils import make_thumbnail
 from tests.support.pictures import encoded, jpeg, phone_photo, quarters
+from tests.support.s3 import FakeS3
 from tests.support.services import Account, Service, assert_problem, wait_until
 
 CONTENT = jpeg(400, 300)
@@ -82,7 +83,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "no form": ({"json": {"file": "a.jpg"}}, 422, "not_a_form"),
     "too many bytes": ({"files": {"file": ("a.jpg", bytes(6 << 20))}}, 413, "file_too_large"),
     "too many pixels": (
-        {"files": {"file": ("a.png", encoded(Image.new("1", (6000, 6000)), "PNG"))}},
+        {"files": {"file": ("a.png", encoded(Image.new("1", (8000, 6400)), "PNG"))}},
         413,
         "too_many_pixels",
     ),
@@ -198,15 +199,12 @@ def test_they_go_with_their_account(start_service: Callable[..., Service]) -> No
 
 def test_while_the_store_is_away_nothing_is_made(start_service: Callable[..., Service]) -> None:
     """It is not answered with the address of a picture that is not there."""
-    service = start_service(
-        storage="s3",
-        s3_bucket_name="none",
-        s3_endpoint_url="http://127.0.0.1:9",
-        s3_access_key_id="test",
-        s3_secret_access_key="test",
-    )
-    account = service.register("waits")
-    assert_problem(send(service, account), 503, "store_unavailable")
+    with FakeS3() as store:
+        settings = {name.lower(): value for name, value in store.settings().items()}
+        service = start_service(**settings)
+        account = service.register("waits")
+        store.away = True
+        assert_problem(send(service, account), 503, "store_unavailable")
     assert service.sql("SELECT 1 FROM single_thumbnails") == []
     assert {row["state"] for row in service.sql("SELECT state FROM stored_files")} == {"pending"}
 
