@@ -328,9 +328,11 @@ class Lane:
         What clients load meanwhile is no finding: nothing is there.
         """
         self._is_displaced = True
-        with self._displaced.elsewhere():
+        with self._displaced.elsewhere() as strays:
             yield
         self._is_displaced = False
+        if strays:
+            self.lost(f"{strays[0]} was put where the store was not")
 
     def expect_no_start(self) -> None:
         """A service that is started now ends by itself, and answers nobody."""

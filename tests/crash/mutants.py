@@ -1,6 +1,7 @@
 """The product with one of its mechanisms taken out, each of which the crash run must notice."""
 
 from tests.crash.edits import CHANGE, DELETIONS, PICTURES, Edit, Mutant
+from tests.crash.environment_mutants import ENVIRONMENT_MUTANTS
 from tests.crash.photo_mutants import PHOTO_MUTANTS
 from tests.crash.thumbnail_mutants import THUMBNAIL_MUTANTS
 from tests.crash.trials import SERVER_KILLS
@@ -14,6 +15,7 @@ STATEMENTS = "files/statements.py"
 MUTANTS = (
     *PHOTO_MUTANTS,
     *THUMBNAIL_MUTANTS,
+    *ENVIRONMENT_MUTANTS,
     Mutant(
         name="account_told_though_lost",
         breaks="A deletion of an account whose COMMIT was lost is answered as done (G3).",
