@@ -88,7 +88,10 @@ class Dribbler:
             self.ended.wait(PAUSE_SECONDS)
         request = b""
         while b"\r\n\r\n" not in request:
-            request += connection.recv(65536)
+            received = connection.recv(65536)
+            if not received:  # it gave up before it had asked
+                raise ConnectionResetError
+            request += received
         connection.sendall(self.answer[: self.at_once])
         for number in range(self.at_once, len(self.answer)):
             connection.sendall(self.answer[number : number + 1])
