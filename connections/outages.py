@@ -32,7 +32,7 @@ def is_outage(err: DBAPIError | asyncpg.PostgresError) -> bool:
     # The driver's own complaint: the connection is closed, or closing.
     assert isinstance(err, DBAPIError)
     cause = original.__cause__ if original else None
-    return err.connection_invalidated or isinstance(cause, asyncpg.InterfaceError)
+    return err.connection_invalidated or isinstance(cause, LOST)
 
 
 def is_too_many(err: BaseException | None) -> bool:

@@ -258,6 +258,28 @@ def test_a_connection_that_died_costs_a_statement_nothing_and_a_transaction_a_50
         stock.ask(read_in_transaction)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.InternalClientError("cannot switch to state 15; another operation is in progress"),
+        asyncpg.InterfaceError("connection is closed"),
+        ConnectionResetError(),
+    ],
+)
+def test_a_server_that_dies_while_a_connection_is_made_is_an_outage(
+    stock: Stock, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async def die(*_: object) -> str:
+        raise error
+
+    async def read(backends: Backends) -> None:
+        with pytest.raises(DatabaseUnavailable):
+            await backends.database.fetch(Statement(select(1)))
+
+    monkeypatch.setattr(driver.DatabaseConnection, "execute", die)
+    stock.ask(read)
+
+
 @pytest.mark.backends
 def test_the_server_ends_a_statement_and_a_wait_for_a_lock_that_take_too_long(
     stock: Stock, monkeypatch: pytest.MonkeyPatch
