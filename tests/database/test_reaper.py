@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -15,9 +16,8 @@ import pytest
 from files import reaper
 from tests.support import rows
 from tests.support.pictures import jpeg
-from tests.support.postgres_server import hold_table
 from tests.support.s3 import BUCKET, FakeS3
-from tests.support.services import SOMEONE_WAITS, Service, wait_until
+from tests.support.services import Service, wait_until
 from tests.support.stock import HOUR_SECONDS, Stock
 
 pytestmark = pytest.mark.backends
@@ -129,15 +129,16 @@ def test_two_reapers_at_once_share_the_work_and_claim_nothing_twice(
     )
     keys = set(planned_stock.states())
     store.objects.update(dict.fromkeys(keys, b"x"))
+    store.always["DELETE"] = "hang"  # until both have claimed
     with ThreadPoolExecutor(2) as pool:
-        url = planned_stock.settings["DATABASE_URL"]
-        with hold_table(url, "stored_files"):  # so that both begin at the same moment
-            reapers = [pool.submit(planned_stock.run, "reap") for _ in range(2)]
-            wait_until(
-                lambda: planned_stock.service.sql(SOMEONE_WAITS)[0][0] == 2,
-                "both reapers want to claim",
-            )
-        runs = [reaper.result() for reaper in reapers]
+        reapers = [pool.submit(planned_stock.run, "reap") for _ in range(2)]
+        states = planned_stock.states
+        wait_until(
+            lambda: Counter(states().values())["deleting"] == 2 * reaper.FIRST_BATCH,
+            "both reapers have claimed",
+        )
+        store.gate.set()
+        runs = [each.result() for each in reapers]
     assert [run.returncode for run in runs] == [0, 0], runs
     tried = [int(run.stdout.split()[0]) for run in runs]
     assert sum(tried) == 200 and min(tried) > 0, tried
