@@ -26,8 +26,8 @@ QUICK_SECONDS = 1.0
 SLOW_SECONDS = 4.0
 # While uploads are under way deletions have a tenth of the time ...
 SHARE_BESIDE_UPLOADS = 0.1
-# ... but rest no longer than this, or 100,000 files would not go within a quarter of an hour: that
-# is a hundred batches of a thousand, each of which takes a second or two beside uploads.
+# ... but rest no longer than this, or 100,000 files would not go within a quarter of an hour: they
+# are a hundred batches of a thousand, which leaves three seconds for each.
 LONGEST_REST_SECONDS = 6.0
 # After so long a pass of the loop ends, though more may be due, and the next one begins at once:
 # for what is due in another store by then.
