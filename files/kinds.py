@@ -21,6 +21,7 @@ class Kind:
     is_public: bool  # whether anyone who knows a key may read the object
     referrers: tuple[InstrumentedAttribute[Any], ...]  # the columns that refer to its rows
     is_streamed: bool = False  # whether it may be stored in parts, while it arrives
+    is_read: bool = False  # whether the service reads it again, or signs links to it
 
 
 PROFILE_PICTURE = Kind(
@@ -36,6 +37,7 @@ PHOTO_ORIGINAL = Kind(
     is_public=False,
     referrers=(Photo.original_id,),
     is_streamed=True,
+    is_read=True,
 )
 # What is shown of photos: their masters, and thumbnails, which are made of those.
 PHOTO_RENDITION = Kind(
@@ -43,12 +45,14 @@ PHOTO_RENDITION = Kind(
     prefix="photos/",
     is_public=True,
     referrers=(Photo.master_id, Thumbnail.file_id),
+    is_read=True,
 )
 PRIVATE_PHOTO_RENDITION = Kind(
     name="private_photo_rendition",
     prefix="private_photos/",
     is_public=False,
     referrers=(Photo.master_id, Thumbnail.file_id),
+    is_read=True,
 )
 # Of files of which nothing else is kept.
 SINGLE_THUMBNAIL = Kind(
@@ -64,6 +68,10 @@ KINDS = (
     PRIVATE_PHOTO_RENDITION,
     SINGLE_THUMBNAIL,
 )
+
+# What a browser puts by itself, before it is looked at and becomes a file of some kind: private,
+# referred to by nothing, and removed by the bucket after a day.
+INCOMING_PREFIX = "incoming/"
 
 
 def is_public(key: str) -> bool:
