@@ -42,6 +42,11 @@ from tests.support.databases import (  # noqa: E402
     make_database,
     running_server,
 )
+from tests.support.radosgw import (  # noqa: E402
+    Radosgw,
+    find_missing_programs,
+    radosgw_server,
+)
 from tests.support.services import Account, Bucket, Service, s3_server  # noqa: E402
 
 loopback.refuse_others()
@@ -107,6 +112,23 @@ def ministack() -> Iterator[str]:
     """The endpoint of ministack's S3 server, over HTTP."""
     with s3_server("ministack") as endpoint:
         yield endpoint
+
+
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Radosgw]:
+    """Ceph's gateway, with the user `test` that the other servers take."""
+    missing = find_missing_programs()
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}")
+    with radosgw_server(tmp_path_factory.mktemp("ceph")) as gateway:
+        gateway.user("test", "--access-key=test", "--secret-key=test")
+        yield gateway
+
+
+@pytest.fixture
+def radosgw(ceph: Radosgw) -> str:
+    """The endpoint of Ceph's gateway."""
+    return ceph.endpoint
 
 
 @pytest.fixture

@@ -154,6 +154,18 @@ def test_no_checksum_is_sent_to_a_service_that_knows_none(recorder: FakeS3) -> N
     ]
 
 
+def test_an_end_is_believed_that_names_the_key_and_no_etag(
+    recorder: FakeS3, shared_store: S3Store
+) -> None:
+    recorder.say(
+        Answer(
+            body=f"<CompleteMultipartUploadResult><Key>{KEY}</Key><ETag></ETag>"
+            "</CompleteMultipartUploadResult>".encode()
+        )
+    )
+    complete(shared_store)
+
+
 def test_an_older_bucket_keeps_its_own_uploads(recorder: FakeS3, shared_store: S3Store) -> None:
     recorder.say(ABORTED)
     abort(shared_store.in_bucket("older"))

@@ -23,7 +23,13 @@ from tests.support.services import Bucket, get
 
 KEY = "profile_pics/first.jpg"
 PAGE_OBJECTS = 10
-KINDS = ["memory", "local", "moto", "ministack"]
+KINDS = [
+    "memory",
+    "local",
+    "moto",
+    "ministack",
+    pytest.param("radosgw", marks=pytest.mark.radosgw),
+]
 Checksums = Literal["when_supported", "when_required"]
 
 
@@ -483,7 +489,12 @@ def test_parts_become_an_object_without_checksums_too(
     assert read(store, KEY) == WHOLE
 
 
-def test_completing_an_upload_never_overwrites(store: Store) -> None:
+def test_completing_an_upload_never_overwrites(
+    store: Store, request: pytest.FixtureRequest
+) -> None:
+    if "radosgw" in request.node.name:
+        # Its version 16.2 obeys the wish at a put, and does not look at it here.
+        request.applymarker(pytest.mark.xfail(strict=True))
     upload_id, receipts = upload_first_part(store)
     put(store, KEY, b"first")
     with pytest.raises(ObjectExists):
