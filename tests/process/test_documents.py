@@ -1,10 +1,8 @@
 """Proves that README and docs/ can be followed: each block is run as pasted, again and again.
 
-A block is fenced as `sh` if it is to be typed, beside a running service unless a comment before it
-says that it is what serves, or that it cannot be run here; and as something else if it is not.
+What is to be pasted in order, on a machine of its own, has a test beside this one.
 """
 
-import functools
 import json
 import os
 import re
@@ -12,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,85 +18,33 @@ from typing import Any
 import pytest
 
 from tests.support import warm
+from tests.support.documents import (
+    MARKS,
+    PAGES,
+    README,
+    RUN_PYTHON,
+    SHELLS,
+    Block,
+    copy_checkout,
+    find_blocks,
+    needs_zsh,
+    paste,
+    put_uv,
+    shells,
+)
 from tests.support.guarded_s3 import guarded_s3
 from tests.support.pictures import phone_photo
 from tests.support.services import ROOT, Bucket, Service
 from tests.support.web import WebPage, serve_pages
 
-README = ROOT / "README.md"
-PAGES = [README, *sorted(ROOT.glob("docs/**/*.md"))]
-FENCE = re.compile(
-    r"^(?:<!-- (serves|not pasted) -->\n)?```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL
-)
-MARKS = {"sh", "sh serves", "sh not pasted"}
 PRODUCTION = "In production"
 OUR_ADDRESS = "http://127.0.0.1:8000"
 # Of README's example of production.
 BUCKET_NAME = "my-pictures"
-# Long enough for a slow machine, and shorter than a test may take.
-SHELL_SECONDS = 200
-
-# As somebody types, so without the options that scripts set, and with no prompts. Every command
-# that fails is reported, and those too whose failure a pipe would hide.
-SHELLS = {
-    "bash": ["bash", "--norc", "--noprofile", "-i", "-s"],
-    "zsh": ["zsh", "-f", "-i", "-s"],
-}
-REPORT_FAILURES = {
-    "bash": "PS1= PS2=\nset -o pipefail\ntrap 'echo FAILED with $?' ERR\n",
-    "zsh": "PS1= PS2=\nset -o pipefail\nTRAPZERR() { echo FAILED with $? }\n",
-}
-# What a shell says of what it could not even run, but not of there being no terminal.
-COMPLAINT = re.compile(r"\b(?:bash|zsh): (?!cannot set terminal|no job control)|FAILED with \d")
-
-# In place of uv, so that a test neither reaches an index nor changes the environment that it is
-# run in; tests/process/test_commands.py has the real one.
-INSTALLED_UV = """#!/bin/sh
-case "$*" in
-    --version) echo "uv 1000.0.0"; exit ;;
-    "python find" | "run --locked --no-dev sh -c :" | "run --locked sh -c :") exit ;;
-    "run --no-sync "*.py*) shift 2 ;;
-    *) echo "uv has not been told so before: $*" >&2; exit 1 ;;
-esac
-"""
-RUN_PYTHON = f'exec "{sys.executable}" "$@"\n'
 # Forked from the warm process, which answers for it: six starts would take longer than all else.
 ASK_FOR_PYTHON = """IFS=/
 exec curl --fail-with-body -sS "{url}/$*"
 """
-
-needs_zsh = pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
-shells = pytest.mark.parametrize("shell", ["bash", pytest.param("zsh", marks=needs_zsh)])
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block, where it stands, and the heading that it stands below."""
-
-    page: Path
-    line: int
-    heading: str
-    mark: str
-    text: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.page.relative_to(ROOT)}:{self.line}"
-
-
-@functools.cache
-def find_blocks(page: Path) -> list[Block]:
-    """All blocks of a page, in their order."""
-    text = page.read_text()
-    blocks = []
-    for found in FENCE.finditer(text):
-        before = text[: found.start()]
-        headings = re.findall(r"^## (.+)$", before, re.MULTILINE)
-        heading = headings[-1] if headings else ""
-        line = before.count("\n") + 1
-        mark = " ".join([found[2].strip(), *filter(None, [found[1]])])
-        blocks.append(Block(page, line, heading, mark, found[3]))
-    return blocks
 
 
 def find_typed(page: Path) -> list[Block]:
@@ -112,48 +58,10 @@ def find_for_production(mark: str) -> list[Block]:
     return [each for each in blocks if each.mark == mark and each.heading == PRODUCTION]
 
 
-def paste(
-    shell: str, blocks: Sequence[Block], folder: Path, environment: dict[str, str], url: str = ""
-) -> None:
-    """Give the blocks to an interactive shell as a person would, and see that nothing fails."""
-    typed = [REPORT_FAILURES[shell]]
-    for block in blocks:
-        typed += [f"echo '-- {block.name}'\n", block.text.replace(OUR_ADDRESS, url)]
-    done = subprocess.run(
-        SHELLS[shell],
-        input="".join(typed),
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=SHELL_SECONDS,
-        check=False,
-        start_new_session=True,  # with no terminal, which an interactive shell would take
-    )
-    complaint = COMPLAINT.search(done.stdout)
-    said = done.stdout[-3000:]
-    assert complaint is None, f"{shell} complained of a block that it was given:\n{said}"
-    assert done.stdout.count("\n-- ") + done.stdout.startswith("-- ") == len(blocks), said
-
-
-def put_uv(folder: Path, run: str) -> str:
-    """Put a uv there that has everything installed; return a PATH that begins with it."""
-    folder.mkdir()
-    (folder / "uv").write_text(INSTALLED_UV + run)
-    (folder / "uv").chmod(0o755)
-    return f"{folder}:{os.environ['PATH']}"
-
-
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout of its own, as README has it, with a photo in it."""
-    made = tmp_path_factory.mktemp("documents") / "checkout"
-    ignored = {line.strip("/") for line in (ROOT / ".gitignore").read_text().split()}
-    ignored -= {"__pycache__"}  # else all is compiled again
-    shutil.copytree(ROOT, made, ignore=shutil.ignore_patterns(".git", *ignored))
-    (made / "photo.jpg").write_bytes(phone_photo(1200, 900))
-    return made
+    return copy_checkout(tmp_path_factory.mktemp("documents"))
 
 
 @pytest.fixture(scope="module")
@@ -190,13 +98,14 @@ def test_what_the_pages_show_can_be_pasted_twice(
     shell: str, served: Service, checkout: Path
 ) -> None:
     environment = {**os.environ, "PATH": served.settings["PATH"], "HOME": str(checkout)}
+    exchanged = {OUR_ADDRESS: served.url}
     assert len(find_typed(README)) >= 6
     # Whoever stops before the last block begins again all the same.
-    paste(shell, find_typed(README)[:-1], checkout, environment, served.url)
+    paste(shell, find_typed(README)[:-1], checkout, environment, exchanged)
     for page in PAGES:
         for _ in range(2):
             (checkout / "picture.jpg").unlink(missing_ok=True)
-            paste(shell, find_typed(page), checkout, environment, served.url)
+            paste(shell, find_typed(page), checkout, environment, exchanged)
             if any("picture.jpg" in block.text for block in find_typed(page)):
                 assert (checkout / "picture.jpg").read_bytes().startswith(b"\xff\xd8")
 
