@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 import boto3
-from botocore.awsrequest import AWSResponse
-from botocore.compat import HTTPHeaders
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
-from errors import DarkroomError, ObjectNotFound, StartupError
+from errors import DarkroomError, ObjectNotFound, StartupError, StoreError
 from locations import StoreSettings
 from storage.contract import (
     CACHE_CONTROL,
@@ -28,7 +26,6 @@ from storage.contract import (
 )
 from storage.markers import BUCKET_KEY
 from storage.s3_answers import (
-    CreateOnly,
     translate_errors,
     translate_reading_errors,
     translate_writing_errors,
@@ -37,11 +34,17 @@ from storage.s3_checksums import encode_checksum, sign_checksums
 from storage.s3_deadlines import limit_connections
 from storage.s3_deletions import S3Deletions, send_content_md5
 from storage.s3_marker import read_marker, write_marker
+from storage.s3_powers import Lack, Power, Powers
 from storage.s3_proofs import prove_answers, prove_put
+from storage.s3_regions import refuse_other_regions
 from storage.s3_uploads import S3Uploads
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3.type_defs import PutObjectRequestTypeDef
+    from mypy_boto3_s3.type_defs import (
+        GetObjectOutputTypeDef,
+        PutObjectOutputTypeDef,
+        PutObjectRequestTypeDef,
+    )
 
 # Together well below STORE_DEADLINE_SECONDS. S3 answers a
 # small put within a second; eight leave room for a slow day.
@@ -60,11 +63,12 @@ class S3Store:
 
     looks_itself = False
 
-    def __init__(self, settings: StoreSettings) -> None:
+    def __init__(self, settings: StoreSettings, powers: Powers | None = None) -> None:
         self.bucket = settings.bucket_name
         self._settings = settings
         self._path_style = _is_path_style(settings)
-        self._create_only = CreateOnly()
+        sends_checksums = settings.checksums == "when_supported"
+        self._powers = powers or Powers(self._service, sends_checksums=sends_checksums)
         key_id = settings.access_key_id
         secret = settings.secret_access_key
         try:
@@ -81,24 +85,30 @@ class S3Store:
                     retries={"total_max_attempts": 1},
                     max_pool_connections=STORE_THREADS,
                     tcp_keepalive=True,
-                    request_checksum_calculation=settings.checksums,
-                    response_checksum_validation=settings.checksums,
+                    # Beyond that we send and ask for them ourselves, where a service knows them.
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
                     s3={"addressing_style": "path" if self._path_style else "virtual"},
                 ),
             )
         except (BotoCoreError, ValueError) as err:
             raise StartupError(f"The S3 settings cannot be used: {str(err).rstrip('.')}") from err
-        # Redirected, botocore asks where the bucket lies, and asks
-        # again when that is redirected too (as from http to https): for
-        # ever. It asks by a verb that we neither use nor are allowed.
-        self._client.meta.events.register("before-call.s3.HeadBucket", cast(Any, _refuse))
-        sends_checksums = settings.checksums == "when_supported"
-        sign_checksums(self._client, sends_checksums)
+        refuse_other_regions(self._client, settings.region)
+        sign_checksums(self._client, self._powers)
         limit_connections(self._client)
         send_content_md5(self._client)
         prove_answers(self._client)
-        self._uploads = S3Uploads(self._client, self.bucket, sends_checksums)
-        self._deletions = S3Deletions(self._client, self.bucket)
+        self._set_bucket(settings.bucket_name)
+
+    def _set_bucket(self, bucket: str) -> None:
+        self.bucket = bucket
+        self._uploads = S3Uploads(self._client, bucket, self._powers, self._is_taken)
+        self._deletions = S3Deletions(self._client, bucket, self._powers)
+
+    @property
+    def lacks(self) -> list[Lack]:
+        """What the service was found not to know, and is therefore not asked for any more."""
+        return self._powers.lacks
 
     def put(self, key: str, content: bytes, content_type: str, sha256: str) -> None:
         request: PutObjectRequestTypeDef = {
@@ -109,13 +119,34 @@ class S3Store:
             "CacheControl": CACHE_CONTROL,
             "ChecksumSHA256": encode_checksum(sha256),
         }
+
+        def put() -> "PutObjectOutputTypeDef":
+            wished = request.copy()
+            if self._powers.has(Power.CREATE_ONLY_PUT):
+                wished["IfNoneMatch"] = "*"
+            return self._client.put_object(**wished)
+
         with translate_writing_errors():
-            stored = self._create_only.send(partial(self._client.put_object, **request))
+            stored = self._powers.ask(
+                put,
+                Power.CREATE_ONLY_PUT,
+                Power.CHECKSUMS,
+                key=key,
+                is_taken=partial(self._is_taken, key),
+            )
             prove_put(cast(Any, stored), content, sha256)
 
     def open(self, key: str) -> OpenObject:
+        check_key(key)
+
+        def get() -> "GetObjectOutputTypeDef":
+            wish: dict[str, Any] = {}
+            if self._powers.has(Power.CHECKSUMS):
+                wish["ChecksumMode"] = "ENABLED"
+            return self._client.get_object(Bucket=self.bucket, Key=key, **wish)
+
         with translate_reading_errors():
-            found = self._client.get_object(Bucket=self.bucket, Key=check_key(key))
+            found = self._powers.ask(get, Power.CHECKSUMS)
             stream = cast(BinaryIO, _TranslatedStream(cast(BinaryIO, found["Body"])))
             return OpenObject(
                 stream, found["ContentLength"], found.get("ContentType", "application/octet-stream")
@@ -128,6 +159,12 @@ class S3Store:
         except ObjectNotFound:
             return False
         return True
+
+    def _is_taken(self, key: str) -> bool | None:
+        try:
+            return self.exists(key)
+        except StoreError:
+            return None  # for we may not look
 
     @property
     def keeps_versions(self) -> bool:
@@ -204,7 +241,11 @@ class S3Store:
 
     @property
     def place(self) -> str:
-        return f"{self.bucket} at {self._settings.endpoint_url or 'AWS, ' + self._settings.region}"
+        return f"{self.bucket} at {self._service}"
+
+    @property
+    def _service(self) -> str:
+        return self._settings.endpoint_url or f"AWS, {self._settings.region}"
 
     def prepare(self) -> None:
         pass
@@ -219,7 +260,7 @@ class S3Store:
         return read_marker(self._client, self.bucket)
 
     def write_marker(self, content: bytes, *, is_first: bool) -> None:
-        write_marker(self._client, self.bucket, content, is_first=is_first)
+        write_marker(self._client, self._powers, self.bucket, content, is_first=is_first)
 
     def in_bucket(self, bucket: str) -> "S3Store":
         if bucket == self.bucket:
@@ -228,12 +269,10 @@ class S3Store:
             update={"bucket_name": bucket, "public_base_url": None}
         )
         if _is_path_style(settings) != self._path_style:
-            return S3Store(settings)
+            return S3Store(settings, self._powers)
         other = copy.copy(self)  # shares the client
-        other.bucket = bucket
         other._settings = settings
-        other._uploads = self._uploads.in_bucket(bucket)
-        other._deletions = self._deletions.in_bucket(bucket)
+        other._set_bucket(bucket)
         return other
 
 
@@ -258,10 +297,3 @@ class _TranslatedStream:
 
     def close(self) -> None:
         self._body.close()
-
-
-def _refuse(**_: object) -> tuple[AWSResponse, dict[str, Any]]:
-    return AWSResponse("", 403, HTTPHeaders(), None), {
-        "Error": {},
-        "ResponseMetadata": {"HTTPHeaders": {}},
-    }

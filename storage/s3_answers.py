@@ -1,11 +1,7 @@
-"""What an S3 service answers: its refusals as our errors, and its success only with a proof.
+"""What an S3 service answers: its refusals as our errors, and a success only with its receipt."""
 
-Here is also the one wish that not every service knows, a put that overwrites nothing.
-"""
-
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -31,8 +27,6 @@ _PASSING_CODES = {
 }
 # Of the errors that single objects had in a deletion of many, the ones that pass by themselves.
 _PASSING_OF_ONE = {"InternalError", "SlowDown", "ServiceUnavailable", "OperationAborted"}
-
-Answer = TypeVar("Answer")
 
 
 @contextmanager
@@ -119,25 +113,3 @@ def require(receipt: str | None) -> str:
     if not receipt:
         raise StoreUnavailable
     return receipt
-
-
-class CreateOnly:
-    """The wish that a call overwrites nothing, until a service says that it does not know it."""
-
-    def __init__(self) -> None:
-        self._is_sent = True
-
-    def send(self, call: Callable[..., Answer]) -> Answer:
-        """Call with the wish; where it is not known, once more without it, and from then on so."""
-        if not self._is_sent:
-            return call()
-        try:
-            return call(IfNoneMatch="*")
-        except ClientError as err:
-            if read_code(err) != "NotImplemented":
-                raise
-        # The service has stored nothing; our random keys stay unique anyway.
-        answer = call()
-        # Only now: it was that header, and nothing else in the request.
-        self._is_sent = False
-        return answer

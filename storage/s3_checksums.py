@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 
+from storage.s3_powers import Power, Powers
+
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
@@ -36,7 +38,7 @@ def encode_checksum(sha256: str) -> str:
     return base64.b64encode(bytes.fromhex(sha256)).decode()
 
 
-def sign_checksums(client: "S3Client", sends_checksums: bool) -> None:
+def sign_checksums(client: "S3Client", powers: Powers) -> None:
     """Let every put of the client sign its checksum, and send it only to who compares it.
 
     Each call of OPERATIONS gives its `ChecksumSHA256`.
@@ -49,7 +51,7 @@ def sign_checksums(client: "S3Client", sends_checksums: bool) -> None:
         if signature_version == _KNOWN_PAYLOAD:
             checksum = request.headers[CHECKSUM_HEADER]
             request.context[_KNOWN_PAYLOAD] = base64.b64decode(checksum).hex()
-            if not sends_checksums:
+            if not powers.has(Power.CHECKSUMS):
                 del request.headers[CHECKSUM_HEADER]
 
     for operation in OPERATIONS:

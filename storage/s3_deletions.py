@@ -17,6 +17,7 @@ from errors import DarkroomError, ObjectNotFound, StoreError, StoreRefused, Stor
 from storage.contract import DELETED_AT_ONCE, check_key
 from storage.s3_answers import find_code, make_error, read_code, translate_errors
 from storage.s3_deadlines import limit_call
+from storage.s3_powers import Power, Powers
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -34,19 +35,16 @@ class S3Deletions:
     ListBucketVersions and DeleteObjectVersion.
     """
 
-    def __init__(self, client: "S3Client", bucket: str) -> None:
+    def __init__(self, client: "S3Client", bucket: str, powers: Powers) -> None:
         self._client = client
         self._bucket = bucket
-        self._takes_many = True
+        self._powers = powers
         self.keeps_versions = False
         self._may_erase = True
 
-    def in_bucket(self, bucket: str) -> "S3Deletions":
-        return S3Deletions(self._client, bucket)
-
     def batch_size(self, erases: bool) -> int:
         asks_for_each = erases and self.keeps_versions
-        if self._takes_many and not asks_for_each:
+        if self._powers.has(Power.DELETE_MANY) and not asks_for_each:
             return DELETED_AT_ONCE
         return DELETED_SINGLY_AT_ONCE
 
@@ -79,12 +77,12 @@ class S3Deletions:
 
     def _delete_wanted(self, wanted: Sequence[str], erases: bool) -> dict[str, DarkroomError]:
         errors: dict[str, DarkroomError] = {}
-        if self._takes_many:
+        if self._powers.has(Power.DELETE_MANY):
             try:
                 errors = self._ask_for_many(wanted)
             except (StoreError, ObjectNotFound) as err:
                 self._prove_lack(err, wanted[0])
-        if not self._takes_many:
+        if not self._powers.has(Power.DELETE_MANY):
             return self._do_singly(partial(self.delete, erases=erases), wanted)
         if erases and self.keeps_versions:
             errors |= self._do_singly(self._erase, [key for key in wanted if key not in errors])
@@ -120,12 +118,7 @@ class S3Deletions:
         if not may_lack and find_code(err) != "NotImplemented":
             raise err
         self.delete(key, erases=False)
-        self._takes_many = False
-        logger.warning(
-            "the store of bucket %s deletes no objects together, so each is deleted by itself: %r",
-            self._bucket,
-            err.__cause__,
-        )
+        self._powers.note_lack(Power.DELETE_MANY, cast(Exception, err.__cause__))
 
     def _note_versions(self, is_marker: bool | None) -> None:
         """Remember that the bucket has put a marker over the object, which it keeps.

@@ -2,7 +2,6 @@
 
 import hashlib
 from contextlib import closing
-from functools import partial
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -16,10 +15,11 @@ from storage.s3_answers import (
     translate_writing_errors,
 )
 from storage.s3_checksums import encode_checksum
+from storage.s3_powers import Power, Powers
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import PutObjectRequestTypeDef
+    from mypy_boto3_s3.type_defs import PutObjectOutputTypeDef, PutObjectRequestTypeDef
 
 
 def read_marker(client: "S3Client", bucket: str) -> bytes | None:
@@ -41,7 +41,9 @@ def read_marker(client: "S3Client", bucket: str) -> bytes | None:
         raise StoreRefused from cause  # another web server's 404
 
 
-def write_marker(client: "S3Client", bucket: str, content: bytes, *, is_first: bool) -> None:
+def write_marker(
+    client: "S3Client", powers: Powers, bucket: str, content: bytes, *, is_first: bool
+) -> None:
     """Write it; where it `is_first`, replace none. Raises ObjectExists and StoreError."""
     request: PutObjectRequestTypeDef = {
         "Bucket": bucket,
@@ -51,18 +53,21 @@ def write_marker(client: "S3Client", bucket: str, content: bytes, *, is_first: b
         "CacheControl": "no-store",
         "ChecksumSHA256": encode_checksum(hashlib.sha256(content).hexdigest()),
     }
-    put = partial(client.put_object, **request)
+
+    def put() -> "PutObjectOutputTypeDef":
+        wished = request.copy()
+        if is_first and powers.has(Power.CREATE_ONLY_PUT):
+            wished["IfNoneMatch"] = "*"
+        elif is_first and read_marker(client, bucket) is not None:
+            raise ObjectExists  # what cannot be created only must be surely missing
+        return client.put_object(**wished)
+
     with translate_writing_errors():
-        if not is_first:
-            require(put().get("ETag"))
-            return
-        try:
-            require(put(IfNoneMatch="*").get("ETag"))
-            return
-        except ClientError as err:
-            if read_code(err) != "NotImplemented":
-                raise
-    # What cannot be created only must be surely missing.
-    if read_marker(client, bucket) is not None:
-        raise ObjectExists
-    write_marker(client, bucket, content, is_first=False)
+        written = powers.ask(
+            put,
+            *([Power.CREATE_ONLY_PUT] if is_first else []),
+            Power.CHECKSUMS,
+            key=BUCKET_KEY,
+            is_taken=lambda: read_marker(client, bucket) is not None,
+        )
+        require(written.get("ETag"))

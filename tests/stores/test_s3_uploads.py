@@ -263,7 +263,8 @@ def test_completing_says_that_the_key_is_taken(
     recorder.say(Answer(status, "PreconditionFailed"))
     with pytest.raises(ObjectExists):
         complete(shared_store)
-    assert [seen.method for seen in recorder.requests] == ["POST"], "the upload is the caller's"
+    methods = [seen.method for seen in recorder.requests if seen.method != "HEAD"]
+    assert methods == ["POST"], "the upload is the caller's"
 
 
 def wishes(recorder: FakeS3) -> list[str | None]:
@@ -295,7 +296,8 @@ def test_a_service_that_refuses_for_another_reason_keeps_create_only_uploads(
         complete(store)
     recorder.say(COMPLETED)
     complete(store)
-    assert wishes(recorder) == ["*", None, "*"]
+    # The create-only header, the checksums, and both of them could have been it.
+    assert wishes(recorder) == ["*", None, "*", None, "*"]
 
 
 def test_uploads_are_looked_for_page_by_page(recorder: FakeS3, shared_store: S3Store) -> None:
