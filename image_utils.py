@@ -215,11 +215,11 @@ def _name_notes(
 
 
 def _load_unless_reducible(picture: Image.Image, content: Content, header: Header) -> None:
-    """Decode all but a JPEG, which is reduced while it is decoded.
+    """Decode all that is not reduced while it is decoded.
 
     A PNG's getexif() would decode as well, and what is raised there would be lost.
     """
-    if header.format == "JPEG":
+    if header.is_reducible:
         return
     if header.format == "PNG":
         extend_palette(picture)

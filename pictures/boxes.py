@@ -1,13 +1,15 @@
 """The boxes of an AVIF or HEIC file (ISO/IEC 14496-12), as far as they tell the picture's size.
 
-They are read forwards, and a bounded number of them.
+They are read forwards, and a bounded number of them; a short list of items is read as a whole.
 """
 
 import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pictures.reading import MOST_STEPS, Reading, Stretch
+from pictures.items import Items
+from pictures.reading import LONGEST_SEARCH_BYTES, MOST_STEPS, Reading, Stretch
+from pictures.tiles import Tiling, find_tiling
 from pictures.values import Content
 
 # Where the file ends is unknown while it is read; a box may go on until there.
@@ -40,11 +42,12 @@ class Declared(NamedTuple):
 
     The largest of their sizes; and of how much colour they have the most, as HEVC counts it (1: of
     four pixels one, 2: of two), if all of them are HEVC of at most ten bits, and none is
-    transparency.
+    transparency. And of which tiles the picture is put together, if it is.
     """
 
     size: Size | None
     chroma: int | None = None
+    tiling: Tiling | None = None
 
 
 @dataclass(slots=True)
@@ -63,6 +66,7 @@ def read_properties() -> Reading[tuple[Declared, int]]:
     """
     file = _Box(b"", 0, END_OF_FILE)
     meta, position = yield from _find_box(b"meta", file)
+    tiling = yield from _read_tiling(meta)
     around = meta
     for kind in (b"iprp", b"ipco"):
         if around is not None:
@@ -70,7 +74,15 @@ def read_properties() -> Reading[tuple[Declared, int]]:
     if around is None:
         return Declared(None), position
     declared = yield from _read_each_property(around)
-    return declared, position
+    return declared._replace(tiling=tiling), position
+
+
+def _read_tiling(meta: _Box | None) -> Reading[Tiling | None]:
+    """Read the whole box at once, whose beginning is read once more after that."""
+    if meta is None or meta.end - meta.start > LONGEST_SEARCH_BYTES:
+        return None
+    listing = yield Stretch(meta.start, meta.end - meta.start, meta.end - meta.start)
+    return find_tiling(Items(memoryview(listing)))
 
 
 def _read_each_property(around: _Box) -> Reading[Declared]:

@@ -126,7 +126,7 @@ def price_master(header: Header, file_bytes: int) -> Cost:
     size = (header.width_px, header.height_px)
     width_px, height_px = fit_into_master(size)
     reduced_bytes = 0
-    if header.format == "JPEG":
+    if header.is_reducible:
         reduced_bytes = _count_reduced_bytes(
             size, choose_whole_reduction(header, size, MASTER_SIDE_PX)
         )
@@ -177,13 +177,13 @@ def check_size(
     if pixels == 0:
         raise errors.BrokenPicture
     reduced_bytes = 0
-    if header.format == "JPEG":
+    if header.is_reducible:
         reduced_bytes = _count_reduced_bytes(size, choose_reduction(header, size, crop))
     is_reduced = header.is_baseline and reduced_bytes <= REDUCED_BYTES
     limit = max_pixels
     # What is decoded whole may hold as much as the dearest kind does of `max_whole_pixels`.
     if not is_reduced:
-        held_bytes_per_pixel = header.bytes_per_pixel + reduced_bytes / pixels
+        held_bytes_per_pixel = (_count_decoded_bytes(header, size) + reduced_bytes) / pixels
         affordable_bytes = max_whole_pixels * DEAREST_BYTES_PER_PIXEL
         affordable_pixels = int(affordable_bytes / held_bytes_per_pixel)
         limit = min(affordable_pixels, max(max_pixels, max_whole_pixels))
@@ -209,9 +209,15 @@ def _round_down(millions: float) -> float:
 def _price(header: Header, size: tuple[int, int], scaled_bytes: int) -> Cost:
     """Tell what decoding costs, beside which so many bytes are held of the picture made smaller."""
     pixels = size[0] * size[1]
-    memory_bytes = FIXED_BYTES + scaled_bytes + int(pixels * header.bytes_per_pixel)
+    memory_bytes = FIXED_BYTES + scaled_bytes + _count_decoded_bytes(header, size)
     times = 1 if header.is_baseline else _TIMES_A_BASELINE_JPEG[header.format]
     return Cost(memory_bytes, SECONDS_PER_MEGAPIXEL * times * pixels / 1e6)
+
+
+def _count_decoded_bytes(header: Header, size: tuple[int, int]) -> int:
+    """Count what is held while it is decoded, all at once or a tile after the other."""
+    width_px, height_px = header.tile_size or size
+    return int(width_px * height_px * header.bytes_per_pixel)
 
 
 def count_dearest_bytes(max_whole_pixels: int, max_file_bytes: int) -> int:
@@ -224,22 +230,22 @@ def count_dearest_bytes(max_whole_pixels: int, max_file_bytes: int) -> int:
 
 
 def _count_reduced_bytes(size: tuple[int, int], factor: int) -> int:
-    """Count what a JPEG takes that was reduced by this factor while it was decoded."""
+    """Count what a picture takes that was reduced by this factor while it was decoded."""
     width_px = math.ceil(size[0] / factor)
     height_px = math.ceil(size[1] / factor)
     return _RGB_BYTES_PER_PIXEL * width_px * height_px
 
 
 def choose_reduction(header: Header, size: tuple[int, int], crop: Crop | None) -> int:
-    """Choose by how much a JPEG is reduced while it is decoded: 1, 2, 4 or 8.
+    """Choose by how much a picture is reduced while it is decoded: 1, 2, 4 or 8.
 
     What is left of the wanted square has at least twice the target's side; for a long strip, of
     which more would have to be held than REDUCED_BYTES, at least the target's.
     """
-    if header.format != "JPEG":
+    if not header.is_reducible:
         return 1
     side_px = min(size) if crop is None else crop.size_px
-    factor = _reduce_while_enough(side_px, DRAFT_SIDE_PX)
+    factor = _reduce_evenly(header, size, _reduce_while_enough(side_px, DRAFT_SIDE_PX))
     whole_bytes = _RGB_BYTES_PER_PIXEL * size[0] * size[1]
     if header.is_baseline and whole_bytes > REDUCED_BYTES * factor**2:
         return _reduce_while_enough(side_px, PICTURE_SIDE_PX)
@@ -247,14 +253,22 @@ def choose_reduction(header: Header, size: tuple[int, int], crop: Crop | None) -
 
 
 def choose_whole_reduction(header: Header, size: tuple[int, int], enough_px: int) -> int:
-    """Choose by how much a JPEG that is shown whole is reduced, so that its longer side is enough.
+    """Choose by how much a picture that is shown whole is reduced: its longer side stays enough.
 
     For a thumbnail what is left is no more than for a profile picture, of which the shorter side
     has to be enough.
     """
-    if header.format != "JPEG":
+    if not header.is_reducible:
         return 1
-    return _reduce_while_enough(max(size), enough_px)
+    return _reduce_evenly(header, size, _reduce_while_enough(max(size), enough_px))
+
+
+def _reduce_evenly(header: Header, size: tuple[int, int], factor: int) -> int:
+    """Choose the factor or the next smaller one by which each tile becomes whole pixels."""
+    sides_px = () if header.tile_size is None else (*header.tile_size, *size)
+    while any(side_px % factor for side_px in sides_px):
+        factor //= 2
+    return factor
 
 
 def choose_rendition_reduction(

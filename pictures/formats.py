@@ -270,7 +270,10 @@ def _read_heif() -> Reading[Header]:
     bytes_per_pixel = _BYTES_PER_PIXEL[codec]
     if codec == "HEIF" and declared.chroma is not None:
         bytes_per_pixel = HEIC_BYTES_PER_PIXEL.get(declared.chroma, bytes_per_pixel)
-    return Header(codec, *declared.size, bytes_per_pixel)
+    tile_size = None
+    if codec == "HEIF" and declared.chroma is not None and declared.tiling is not None:
+        tile_size = declared.tiling.tile_size
+    return Header(codec, *declared.size, bytes_per_pixel, tile_size=tile_size)
 
 
 def _tell_codec(content: Content) -> str:

@@ -5,18 +5,17 @@ Nothing is registered or guessed, and no other plugin loaded.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.WebPImagePlugin import WebPImageFile
-from pillow_heif.as_plugin import HeifImageFile
 
 from errors import BadCrop, BadPicture, BrokenPicture, TooLarge
 from pictures.avif_picture import AvifPicture
 from pictures.file_view import open_view
 from pictures.formats import Header, is_cut_short, make_truncated
 from pictures.gif_picture import GifPicture
+from pictures.heif_picture import HeifPicture
 from pictures.jpeg_picture import JpegPicture
 from pictures.png_picture import PngPicture
 from pictures.values import Content
@@ -38,16 +37,8 @@ class WebPPicture(WebPImageFile):
             del self._decoder
 
 
-# Its own types are not declared.
-_HEIF: Callable[[IO[bytes]], ImageFile] = HeifImageFile
-
-
 def _open_webp(content: Content, _: Header) -> ImageFile:
     return WebPPicture(open_view(content))
-
-
-def _open_heif(content: Content, _: Header) -> ImageFile:
-    return _HEIF(open_view(content))
 
 
 # A phone's MPO is read as the JPEG that it begins with.
@@ -57,7 +48,7 @@ _PARSERS: dict[str, Callable[[Content, Header], ImageFile]] = {
     "GIF": GifPicture,
     "WEBP": _open_webp,
     "AVIF": AvifPicture,
-    "HEIF": _open_heif,
+    "HEIF": HeifPicture,
 }
 FORMATS = tuple(_PARSERS)
 

@@ -4,13 +4,13 @@ Read from the file itself: Pillow tells half of it. What is broken, senseless or
 place is passed over; no picture is refused for it.
 """
 
-import itertools
 import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pictures import light
+from pictures.items import find_items
 from pictures.light import BT_709, USUAL_PEAK_NITS, Curve, Primaries
 from pictures.reading import MOST_STEPS
 from pictures.values import Content
@@ -33,11 +33,6 @@ _ICC_SPACE = slice(16, 20)
 _ICC_TABLE_AT = 132
 _ICC_ENTRY = struct.Struct(">4sII")
 _MOST_ICC_TAGS = 100
-# ISO/IEC 14496-12: boxes whose contents begin with a version and flags.
-_FULL_BOXES = (b"meta", b"pitm")
-_FULL_BOX_BYTES = 4
-# Two are in files that browsers show; a hostile one could have a hundred thousand.
-MOST_ASSOCIATION_BOXES = 16
 
 
 @dataclass(frozen=True)
@@ -176,10 +171,10 @@ def _read_chromaticities(points: bytes) -> Primaries | None:
 
 def _read_boxes(content: Content) -> ToldColours | None:
     """Read what is said of the primary picture (ISO/IEC 23008-12, 6.5.5; 14496-12, 12.1.5)."""
-    file = memoryview(content)
+    items = find_items(memoryview(content))
     peaks: dict[bytes, float] = {}
     coded: bytes | None = None
-    for kind, data in _list_primary_properties(file):
+    for kind, data in items.list_properties(items.primary_id):
         if kind == b"colr" and bytes(data[:4]) == b"nclx" and len(data) >= _NCLX_BYTES:
             coded = coded or bytes(data[4:_NCLX_BYTES])
         elif kind == b"clli" and len(data) >= 4:
@@ -195,63 +190,3 @@ def _read_boxes(content: Content) -> ToldColours | None:
     return ToldColours(
         light.PRIMARIES.get(primaries, BT_709), light.CURVES[transfer], transfer, peak_nits
     )
-
-
-def _list_primary_properties(file: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    meta = _find_box(file, b"meta")
-    # An id has two bytes, or four where there are many items.
-    primary_id = int.from_bytes(_find_box(meta, b"pitm")[:4], "big")
-    around = _find_box(meta, b"iprp")
-    properties = list(_list_boxes(_find_box(around, b"ipco")))
-    associations = (contents for kind, contents in _list_boxes(around) if kind == b"ipma")
-    for box in itertools.islice(associations, MOST_ASSOCIATION_BOXES):
-        for number in _read_associations(box, primary_id):
-            if 0 < number <= len(properties):
-                yield properties[number - 1]
-
-
-def _read_associations(box: memoryview, wanted_id: int) -> Iterator[int]:
-    """Read the numbers of this item's properties; the box begins with its version and flags."""
-    version, *_, flags = bytes(box[:4]).ljust(4, b"\0")
-    id_bytes = 4 if version else 2
-    number_bytes = 2 if flags & 1 else 1
-    position = 8
-    for _ in range(min(int.from_bytes(box[4:8], "big"), MOST_STEPS)):
-        if position >= len(box):
-            return
-        item_id = int.from_bytes(box[position : position + id_bytes], "big")
-        count_at = position + id_bytes
-        count = int.from_bytes(box[count_at : count_at + 1], "big")
-        position = count_at + 1
-        if item_id == wanted_id:
-            for at in range(position, position + count * number_bytes, number_bytes):
-                number = int.from_bytes(box[at : at + number_bytes], "big")
-                yield number & (0x7FFF if number_bytes == 2 else 0x7F)
-        position += count * number_bytes
-
-
-def _find_box(around: memoryview, wanted: bytes) -> memoryview:
-    """Find the contents of the first box of this kind; empty if there is none."""
-    for kind, contents in _list_boxes(around):
-        if kind == wanted:
-            return contents[_FULL_BOX_BYTES:] if kind in _FULL_BOXES else contents
-    return memoryview(b"")
-
-
-def _list_boxes(around: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    position = 0
-    for _ in range(MOST_STEPS):
-        head = bytes(around[position : position + 16])
-        if len(head) < 8:
-            return
-        size = int.from_bytes(head[:4], "big")
-        head_bytes = 8
-        if size == 1:
-            size = int.from_bytes(head[8:], "big")
-            head_bytes = 16
-        elif size == 0:
-            size = len(around) - position
-        if size < head_bytes:
-            return
-        yield head[4:8], around[position + head_bytes : position + size]
-        position += size

@@ -63,8 +63,8 @@ NOTE_NAMES: tuple[NoteName, ...] = get_args(NoteName)
 class Header:
     """What the first bytes say; `format` is Pillow's name of the one parser that may see the file.
 
-    `bytes_per_pixel` is what decoding holds for each pixel of the file, beside the reduced picture
-    of a JPEG.
+    `bytes_per_pixel` is what decoding holds for each pixel of the file, or of one of its tiles,
+    beside the reduced picture of what is reduced while it is decoded.
     """
 
     format: str
@@ -73,6 +73,13 @@ class Header:
     bytes_per_pixel: float
     metadata_bytes: int = 0  # what a JPEG or a PNG carries beside its pixels
     is_baseline: bool = False  # a JPEG that can be decoded line by line
+    # Of a HEIC that is put together of such tiles, which are decoded one after the other.
+    tile_size: tuple[int, int] | None = None
+
+    @property
+    def is_reducible(self) -> bool:
+        """Whether it can be reduced while it is decoded."""
+        return self.format == "JPEG" or self.tile_size is not None
 
 
 class Crop(NamedTuple):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from errors import TruncatedPicture
 from image_utils import make_master, make_thumbnail, process_profile_image
-from pictures import told_colours
+from pictures.items import MOST_ASSOCIATION_BOXES
 from pictures.told_colours import read_told_colours
 from pictures.values import ProcessedImage
 from tests.support.pictures import (
@@ -516,7 +516,7 @@ def test_two_boxes_of_associations_are_read_and_a_hundred_are_not() -> None:
     content = told_boxes(P3_RED, "AVIF", P3)
     at = content.index(b"ipma") - 4
     empty = struct.pack(">I4sII", 16, b"ipma", 0, 0)
-    for count, is_told in ((1, True), (told_colours.MOST_ASSOCIATION_BOXES, False)):
+    for count, is_told in ((1, True), (MOST_ASSOCIATION_BOXES, False)):
         doubled = bytearray(content[:at] + empty * count + content[at:])
         for name in (b"meta", b"iprp"):
             start = doubled.index(name) - 4

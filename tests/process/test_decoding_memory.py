@@ -31,6 +31,7 @@ from pictures.formats import read_header
 from pictures.process import ENVIRONMENT
 from pictures.renditions import Fit, RenditionFormat, resolve_rendition
 from pictures.values import MASTER_SIDE_PX
+from tests.support.heic import code_deep_tile, put_together
 from tests.support.pictures import GifFrame, encoded, gif, png_chunk, with_chunk, with_segment
 from tests.support.services import ROOT
 
@@ -39,6 +40,8 @@ pillow_heif.register_heif_opener()
 # About four million pixels, so that they weigh more than what is the same for all pictures.
 SIZE = (2400, 1700)
 TINY = (240, 170)
+# A quarter of it, in multiples of 64; the sides are those of the picture of four.
+TILE_OF_SIZE = (1216, 896)
 # The largest square that is not averaged before it is scaled: more copies of it are made.
 UNAVERAGED_PX = 2 * DRAFT_SIDE_PX - 1
 # All of the largest file that is taken by default.
@@ -46,6 +49,8 @@ METADATA_BYTES = 5 * MIB - 100_000
 BASELINE_JPEG_BYTES = 10 * MIB
 # Of which 12 are the picture at a quarter of its sides.
 LARGE_MASTER_BYTES = 48 * MIB
+# All of it at once would be 565 MiB.
+LARGE_TILED_HEIC_BYTES = 180 * MIB
 # One colour, half transparent, ten bits, no channel halved, which nothing here can write: made
 # once, by libavif 1.4.
 AVIF_10_ALPHA = (
@@ -169,6 +174,12 @@ def deep_heic(chroma: int, mode: str, size: Size) -> bytes:
     return out.getvalue()
 
 
+def tiled_heic(size: Size) -> bytes:
+    """Of four tiles of ten bits, the colour of which is halved across, as cameras write them."""
+    tile = code_deep_tile(TILE_OF_SIZE, 422)
+    return put_together([tile], TILE_OF_SIZE, size)
+
+
 def deep_avif(size: Size) -> bytes:
     whole = zlib.decompress(base64.b85decode(AVIF_10_ALPHA))
     return whole if size == SIZE else encoded(shaded(size, "RGBA"), "AVIF", speed=10)
@@ -268,6 +279,7 @@ KINDS = {
     "HEIC, ten bits, with transparency, no channel halved": Kind(
         partial(deep_heic, 444, "RGBA;16"), True
     ),
+    "HEIC of tiles, ten bits": Kind(tiled_heic, True),
     "HEIC, noise": Kind(
         partial(noise, "HEIF", quality=98, chroma=444, enc_params={"preset": "ultrafast"})
     ),
@@ -434,6 +446,19 @@ def test_metadata_takes_no_more_either(measuring: Process, kind: str) -> None:
 def test_a_baseline_jpeg_of_48_megapixels_takes_10_mib(measuring: Process, name: str) -> None:
     content = KINDS[name].make((8000, 6000))
     assert peak_bytes(measuring, content, KINDS[name].make(TINY)) <= BASELINE_JPEG_BYTES
+
+
+@pytest.mark.parametrize("what", ["process_profile_image", "make_master"])
+def test_a_cameras_heic_of_45_megapixels_takes_little_more_than_one_of_its_tiles(
+    measuring: Process, what: str
+) -> None:
+    tile_size = (4096, 2752)
+    content = put_together([code_deep_tile(tile_size, 422)], tile_size, (8192, 5464))
+    header, cost = costs.examine(content)
+    taken = peak_bytes(measuring, content, KINDS["HEIC"].make(TINY), what=what)
+    if what == "make_master":
+        cost = price_master(header, len(content))
+    assert taken <= min(cost.memory_bytes, LARGE_TILED_HEIC_BYTES), f"{taken / MIB:.1f} MiB"
 
 
 @pytest.mark.parametrize("name", ["JPEG", "JPEG, progressive, no channel halved", "PNG, RGBA"])
