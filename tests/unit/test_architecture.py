@@ -71,6 +71,7 @@ PILLOW = {
     "pictures/colour.py",
     "pictures/encoding.py",
     "pictures/gif_picture.py",
+    "pictures/heif_picture.py",
     "pictures/jpeg_picture.py",
     "pictures/lost.py",
     "pictures/metadata.py",
