@@ -1,8 +1,9 @@
 """The operator's commands, as COMMANDS lists them.
 
 Without a DATABASE_URL they join the running embedded database, or
-start it for as long as they run. What `check` and `sweep` print,
-their options and their exit statuses are told in docs/maintenance.md.
+start it for as long as they run; `bucket` alone needs none. What
+`check` and `sweep` print, their options and their exit statuses are
+told in docs/maintenance.md.
 """
 
 from ops import launch  # isort: split (before all that an old Python cannot read)
@@ -24,6 +25,7 @@ from sqlalchemy import update
 
 import config
 import logs
+from buckets import commands as bucket_commands
 from config import Settings
 from credentials import fold
 from database import Database
@@ -261,6 +263,10 @@ def _parse_arguments() -> dict[str, Any]:
         default=sweep.LIMIT,
         help="delete nothing if it would be more objects than this (%(default)s)",
     )
+    told = bucket_commands.HELP
+    parsers["bucket"] = subparsers.add_parser("bucket", help=told, description=told)
+    parsers["bucket"].set_defaults(name="bucket")
+    bucket_commands.add_to(parsers["bucket"])
     return vars(parser.parse_args())
 
 
@@ -268,6 +274,8 @@ def main(settings: Settings) -> int:
     """Run the command of the command line; return its exit status."""
     options = _parse_arguments()
     name = options.pop("name")
+    if name == "bucket":
+        return bucket_commands.run(settings, **options)
     # Leave through the contexts, so that an embedded database is ended in order.
     process.leave_at_signals(0 if name == "worker" else 128 + signal.SIGTERM)
     try:

@@ -4,6 +4,7 @@ It is the one place that says so: who may read what, which pages may ask, what e
 each of our processes is allowed. Nothing is asked of any service here.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +69,13 @@ CORS_EXPOSED = (
     *("x-amz-checksum-sha256", "x-amz-request-id", "x-amz-version-id"),
 )
 
+# As AWS takes and returns it.
+Document = dict[str, Any]
+
 _ORIGIN: TypeAdapter[str] = TypeAdapter(Origin)
+# Such a name ends with its account and its region, and no other account can take it.
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/gpbucketnamespaces.html
+_ACCOUNT_REGIONAL = re.compile(r".+-\d{12}-(?P<region>[a-z0-9-]+)-an")
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,21 @@ class BucketPlan:
         """The ARN of the bucket."""
         return f"arn:{self.partition}:s3:::{self.bucket}"
 
-    def bucket_policy(self) -> dict[str, Any]:
+    @property
+    def location(self) -> str | None:
+        """Where the bucket is made, as the call for it names the region.
+
+        None for the oldest region of AWS, which is never named, and where there are no regions.
+        """
+        return None if self.region in ("us-east-1", "auto") else self.region
+
+    @property
+    def namespace(self) -> str | None:
+        """The namespace of the bucket's name, where it is not the one that everybody shares."""
+        found = _ACCOUNT_REGIONAL.fullmatch(self.bucket)
+        return "account-regional" if found and found["region"] == self.region else None
+
+    def bucket_policy(self) -> Document:
         """Let everyone read what is public, by its whole key; nobody may list it."""
         statement = {
             "Sid": PUBLIC_READ,
@@ -105,7 +126,7 @@ class BucketPlan:
         }
         return {"Version": "2012-10-17", "Statement": [statement]}
 
-    def cors(self) -> dict[str, Any]:
+    def cors(self) -> Document:
         """Let pages read by script, and upload with what the service has signed for them.
 
         Without an origin there is no rule: then no page of another origin asks for anything, and
@@ -123,7 +144,7 @@ class BucketPlan:
         }
         return {"CORSRules": [rule]}
 
-    def lifecycle(self, *, keeps_versions: bool = True) -> dict[str, Any]:
+    def lifecycle(self, *, keeps_versions: bool = True) -> Document:
         """Remove what came in and was not taken, what was begun and not ended, and old versions.
 
         Each rule has a prefix of ours, so that others in the bucket keep what is theirs. A service
@@ -131,9 +152,9 @@ class BucketPlan:
         """
         return {"Rules": list(self._make_rules(keeps_versions))}
 
-    def _make_rules(self, keeps_versions: bool) -> Iterator[dict[str, Any]]:
+    def _make_rules(self, keeps_versions: bool) -> Iterator[Document]:
         for prefix in (*self.public_prefixes, *self.private_prefixes):
-            rule: dict[str, Any] = {}
+            rule: Document = {}
             if prefix == kinds.INCOMING_PREFIX:
                 # Removes markers of deleted versions as well, and may not be told so.
                 rule["Expiration"] = {"Days": INCOMING_DAYS}
@@ -147,7 +168,7 @@ class BucketPlan:
                 name = RULE_PREFIX + prefix.rstrip("/").replace("_", "-")
                 yield {"ID": name, "Status": "Enabled", "Filter": {"Prefix": prefix}, **rule}
 
-    def ownership(self) -> dict[str, Any]:
+    def ownership(self) -> Document:
         """Let what is in the bucket belong to its owner, and policies alone say who may read."""
         return {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
 
@@ -164,7 +185,7 @@ class BucketPlan:
             "RestrictPublicBuckets": False,
         }
 
-    def iam_policies(self) -> dict[str, dict[str, Any]]:
+    def iam_policies(self) -> dict[str, Document]:
         """Say what each of our processes may do, by the name of its policy.
 
         `service` is enough for profile pictures, `service-with-photos` for everything. `operator`
@@ -187,7 +208,7 @@ def plan_bucket(settings: Settings) -> BucketPlan:
 
     Raises StartupError where no bucket is named, or no bucket's own name.
     """
-    store = _find_bucket(settings)
+    store = find_store(settings)
     if store.bucket_name.startswith("arn:"):
         raise StartupError(
             f"S3_BUCKET_NAME is {store.bucket_name}, an access point: which bucket lies behind it"
@@ -220,7 +241,8 @@ def find_partition(region: str) -> str:
     return "aws"
 
 
-def _find_bucket(settings: Settings) -> StoreSettings:
+def find_store(settings: Settings) -> StoreSettings:
+    """Find the store that is planned. Raises StartupError where no bucket is named."""
     stores = settings.stores()
     for name in (settings.store_name, "s3"):
         if name in stores and stores[name].storage == "s3":

@@ -85,7 +85,7 @@ PILLOW = {
 CONNECTIONS = ("driver", "opening", "outages", "watch")
 # Word -> the only files that may say it: an import, a name or an attribute.
 FENCES: dict[str, set[str]] = {
-    "boto3": {"storage/s3.py", "check_s3.py"},
+    "boto3": {"storage/s3.py", "buckets/applying.py", "check_s3.py"},
     "botocore": {
         "storage/s3.py",
         "storage/s3_answers.py",
@@ -96,6 +96,8 @@ FENCES: dict[str, set[str]] = {
         "storage/s3_powers.py",
         "storage/s3_proofs.py",
         "storage/s3_uploads.py",
+        "buckets/applying.py",
+        "buckets/parts.py",
         "check_s3.py",
     },
     "mypy_boto3_s3": {
@@ -107,6 +109,8 @@ FENCES: dict[str, set[str]] = {
         "storage/s3_proofs.py",
         "storage/s3_regions.py",
         "storage/s3_uploads.py",
+        "buckets/applying.py",
+        "buckets/parts.py",
         "check_s3.py",
     },
     "PIL": PILLOW,

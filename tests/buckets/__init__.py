@@ -1,0 +1,1 @@
+"""What a bucket must be: printed, applied, and permitted."""
