@@ -64,9 +64,22 @@ def parse_serving_words() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def parse_no_words(description: str) -> None:
-    """Answer `--help`, and refuse any other word."""
-    argparse.ArgumentParser(description=description, allow_abbrev=False).parse_args()
+def parse_doctor_words() -> argparse.Namespace:
+    """Parse the command line of check_s3.py."""
+    parser = argparse.ArgumentParser(
+        prog="check_s3.py",
+        description="The doctor of a bucket: tries all that Darkroom needs of the bucket of the"
+        " settings, says of what fails the cause and the text to paste, and leaves nothing behind."
+        " Exits with 0 if nothing failed, else with 1.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document at the end")
+    parser.add_argument(
+        "--admin-profile",
+        metavar="NAME",
+        help="a profile of ~/.aws whose credentials look where those of the service may not",
+    )
+    return parser.parse_args()
 
 
 def run_command(main: "Callable[[], int]") -> None:

@@ -40,6 +40,7 @@ from storage.s3_regions import refuse_other_regions
 from storage.s3_uploads import S3Uploads
 
 if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import (
         GetObjectOutputTypeDef,
         PutObjectOutputTypeDef,
@@ -179,10 +180,19 @@ class S3Store:
     def batch_size(self, erases: bool = False) -> int:
         return self._deletions.batch_size(erases)
 
+    @property
+    def client(self) -> "S3Client":
+        """The client, for the doctor, which asks more than the service does."""
+        return self._client
+
     def url(self, key: str) -> str:
+        if self._settings.public_base_url:
+            return f"{self._settings.public_base_url}/{key}"
+        return self.direct_url(key)
+
+    def direct_url(self, key: str) -> str:
+        """The bucket's own URL of an object, whatever stands in front of it."""
         settings = self._settings
-        if settings.public_base_url:
-            return f"{settings.public_base_url}/{key}"
         if settings.endpoint_url:
             parts = urlsplit(settings.endpoint_url)
         else:

@@ -39,9 +39,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "routers": BASE | DATA | ROOMS | {"schemas"},
     "ops": BASE | DATA | ROOMS | {"schemas"},
     "buckets": BASE | {"files", "storage"},
+    "doctor": BASE | {"files", "storage", "buckets"},
     "main": BASE | DATA | ROOMS | {"schemas", "routers", "ops"},
     **dict.fromkeys(
-        ("cli", "check_s3"), BASE | DATA | ROOMS | {"schemas", "routers", "ops", "buckets"}
+        ("cli", "check_s3"),
+        BASE | DATA | ROOMS | {"schemas", "routers", "ops", "buckets", "doctor"},
     ),
 }
 # A few modules may import more than their room.
@@ -59,8 +61,8 @@ EXCEPT: dict[str, set[str]] = {
     },
 }
 PACKAGES = (
-    *("accounts", "buckets", "connections", "credentials", "errors", "files", "jobs", "ops"),
-    *("photos", "pictures", "postgres", "routers", "storage", "web"),
+    *("accounts", "buckets", "connections", "credentials", "doctor", "errors", "files", "jobs"),
+    *("ops", "photos", "pictures", "postgres", "routers", "storage", "web"),
 )
 NOT_ROOMS = {"alembic", "benchmarks", "docs", "scripts", "static", "tests"}
 MOST_MODULES_AT_THE_ROOT = 14
@@ -83,9 +85,18 @@ PILLOW = {
     "pictures/tone_mapping.py",
 }
 CONNECTIONS = ("driver", "opening", "outages", "watch")
+DOCTORS = (
+    *("addresses", "alternatives", "case", "causes", "connection", "examination", "objects"),
+    *("origins", "outages", "policies", "presigned", "promises", "public_reads"),
+)
 # Word -> the only files that may say it: an import, a name or an attribute.
 FENCES: dict[str, set[str]] = {
-    "boto3": {"storage/s3.py", "buckets/applying.py", "check_s3.py"},
+    "boto3": {
+        "storage/s3.py",
+        "buckets/applying.py",
+        "doctor/alternatives.py",
+        "doctor/examination.py",
+    },
     "botocore": {
         "storage/s3.py",
         "storage/s3_answers.py",
@@ -98,7 +109,7 @@ FENCES: dict[str, set[str]] = {
         "storage/s3_uploads.py",
         "buckets/applying.py",
         "buckets/parts.py",
-        "check_s3.py",
+        *(f"doctor/{name}.py" for name in DOCTORS),
     },
     "mypy_boto3_s3": {
         "storage/s3.py",
@@ -111,7 +122,8 @@ FENCES: dict[str, set[str]] = {
         "storage/s3_uploads.py",
         "buckets/applying.py",
         "buckets/parts.py",
-        "check_s3.py",
+        "doctor/case.py",
+        "doctor/examination.py",
     },
     "PIL": PILLOW,
     "pillow_heif": PILLOW,

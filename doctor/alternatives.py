@@ -1,0 +1,89 @@
+"""What else the settings could have meant: each possibility is tried, and one that works is named.
+
+So a cure is not a guess: the bucket was asked by the very settings that are to be pasted.
+"""
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
+
+from doctor import cures
+from doctor.case import Case
+from doctor.causes import DENIED, read_code
+from doctor.findings import Cure
+from errors import StartupError
+from storage.s3 import S3Store
+from storage.s3_deadlines import limit_call
+from storage.s3_proofs import NoStoreAnswered
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Other settings of the store, and what is wrong with the present ones."""
+
+    step: str
+    what: str
+    changes: dict[str, str | None]  # of StoreSettings
+
+    def as_lines(self) -> dict[str, str]:
+        return {f"S3_{name.upper()}": value or "" for name, value in self.changes.items()}
+
+
+def find_better_settings(case: Case) -> tuple[str, str, Cure] | None:
+    """Find settings by which the bucket answers; None if there are none: step, cause and cure."""
+    for alternative in _list_alternatives(case):
+        case.say(f"trying {alternative.as_lines()}")
+        if _answers(case, alternative.changes):
+            cure = cures.set_lines("This was tried, and works.", **alternative.as_lines())
+            return alternative.step, alternative.what, cure
+    return None
+
+
+def _list_alternatives(case: Case) -> Iterator[Alternative]:
+    current = case.current
+    if current.endpoint_url is None:
+        yield from _list_regions(current.region)
+        return
+    parts = urlsplit(current.endpoint_url)
+    path = parts.path.strip("/")
+    if path:
+        whole = urlunsplit(parts._replace(path=""))
+        what = f"the endpoint ends with /{path}, which belongs to no endpoint"
+        yield Alternative("endpoint", what, {"endpoint_url": whole})
+    host = parts.hostname or ""
+    if host.startswith(f"{case.bucket}."):
+        rest = parts.netloc.removeprefix(f"{case.bucket}.")
+        whole = urlunsplit(parts._replace(netloc=rest, path=""))
+        what = "the endpoint begins with the bucket's name, which is not a part of it"
+        yield Alternative("endpoint", what, {"endpoint_url": whole})
+    is_path = current.addressing_style != "virtual"
+    style = "virtual" if is_path else "path"
+    what = f"the store knows no bucket by the address {case.bucket_url}"
+    yield Alternative("addressing style", what, {"addressing_style": style})
+
+
+def _list_regions(region: str) -> Iterator[Alternative]:
+    known = boto3.session.Session().get_available_regions("s3")
+    if region in known:
+        return
+    for close in difflib.get_close_matches(region, known, n=2):
+        yield Alternative("region", f"there is no region {region}", {"region": close})
+
+
+def _answers(case: Case, changes: dict[str, Any]) -> bool:
+    """Whether the bucket answers by these settings, or at least refuses as a bucket does."""
+    try:
+        store = S3Store(case.current.model_copy(update=changes))
+        with limit_call():
+            store.client.list_objects_v2(Bucket=case.bucket, Prefix=case.prefixes[0], MaxKeys=1)
+    except ClientError as err:
+        return read_code(err) in DENIED and not read_code(err).isdigit()
+    except (StartupError, BotoCoreError, HTTPError, OSError, NoStoreAnswered):
+        return False
+    return True

@@ -1,0 +1,180 @@
+"""The examination: all steps in their order, each with its time, whatever one of them meets.
+
+It ends early where no further step makes sense, when its time is over, or when somebody ends it;
+what was put is removed in any case.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError
+
+from buckets import plan_bucket
+from config import Settings
+from doctor import (
+    addresses,
+    configuration,
+    connection,
+    origins,
+    parts,
+    presigned,
+    promises,
+    settings_steps,
+    tidying,
+)
+from doctor.case import Case
+from doctor.findings import Cure, Finding, failed, is_healthy, not_tried
+from doctor.objects import examine_kind
+from doctor.report import Report
+from doctor.signals import Interrupted, Signals
+from doctor.traces import Traces
+from errors import StartupError
+from files import kinds
+from storage.s3 import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS, S3Store
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+# Of a bucket that is sick in many ways. A healthy one takes some sixty requests, so a few seconds.
+MOST_SECONDS = 60.0
+
+Step = Callable[[Case], Iterator[Finding]]
+
+UNHEALTHY_STATUS = 1
+
+
+def list_steps() -> list[tuple[str, Step]]:
+    """List all steps, by the name that is told of one that is not tried."""
+    return [
+        ("connection", connection.examine_connection),
+        (tidying.LEFTOVERS, tidying.examine_leftovers),
+        *((kind.prefix, partial(examine_kind, kind=kind)) for kind in kinds.KINDS),
+        ("promises", promises.examine_promises),
+        (parts.IN_PARTS, parts.examine_parts),
+        ("presigned", presigned.examine_presigned),
+        (origins.CORS, origins.examine_origins),
+        (addresses.ADDRESS, addresses.examine_addresses),
+        ("configuration", configuration.examine_configuration),
+        (tidying.VERSIONS, tidying.examine_versions),
+    ]
+
+
+def examine(settings: Settings, report: Report, admin_profile: str | None = None) -> int:
+    """Examine the bucket of the settings and tell all; return the exit status."""
+    began = time.monotonic()
+    findings: list[Finding] = []
+
+    def tell(finding: Finding) -> None:
+        findings.append(finding)
+        report.add(finding)
+
+    report.begin(settings_steps.describe(settings))
+    try:
+        with Signals() as signals:
+            _go_through(settings, report, tell, signals, admin_profile, began + MOST_SECONDS)
+    except Interrupted as err:
+        report.end("not examined to the end", _count_ms(began))
+        return err.status
+    is_well = is_healthy(findings)
+    report.end("healthy" if is_well else "sick", _count_ms(began))
+    return 0 if is_well else UNHEALTHY_STATUS
+
+
+def _go_through(
+    settings: Settings,
+    report: Report,
+    tell: Callable[[Finding], None],
+    signals: Signals,
+    admin_profile: str | None,
+    ends_at: float,
+) -> None:
+    report.work_on("settings")
+    refusal = settings_steps.find_refusal(settings)
+    if refusal is not None:
+        tell(refusal)
+        return
+    current = settings.stores()[settings.store_name]
+    try:
+        store = S3Store(current)
+        admin = _make_admin(settings, admin_profile) if admin_profile else None
+        plan = plan_bucket(settings)
+    except StartupError as err:
+        tell(settings_steps.explain_startup_error(err))
+        return
+    case = Case(
+        settings=settings,
+        current=current,
+        plan=plan,
+        store=store,
+        signals=signals,
+        traces=Traces(store),
+        ends_at=ends_at,
+        say=report.work_on,
+        admin=admin,
+    )
+    tell(settings_steps.tell_store(settings))
+    try:
+        _do_steps(case, tell)
+    finally:
+        report.work_on("removing what was put")
+        with signals.held():
+            for finding in tidying.tidy(case):
+                tell(case.hide_in(finding))
+
+
+def _do_steps(case: Case, tell: Callable[[Finding], None]) -> None:
+    steps = iter(list_steps())
+    for name, step in steps:
+        if case.left_seconds <= 0:
+            rest = ", ".join([name, *(other for other, _ in steps)])
+            tell(not_tried(rest, f"the {MOST_SECONDS:g} seconds of the examination are over"))
+            return
+        case.say(name)
+        try:
+            _do_step(case, step, tell)
+        except connection.Hopeless:
+            rest = ", ".join(other for other, _ in steps)
+            tell(not_tried(rest, "there is no way to the bucket"))
+            return
+        except Exception as err:
+            what = f"the doctor does not understand {type(err).__name__}: {err}"
+            tell(case.hide_in(failed(name, what, Cure("Report it, with this line."))))
+
+
+def _do_step(case: Case, step: Step, tell: Callable[[Finding], None]) -> None:
+    began = time.monotonic()
+    requests = case.requests
+    for finding in step(case):
+        # What an earlier answer has told took no time of its own.
+        took_ms = _count_ms(began) if case.requests > requests else None
+        tell(case.hide_in(replace(finding, milliseconds=took_ms)))
+        requests = case.requests
+        began = time.monotonic()
+
+
+def _count_ms(began: float) -> int:
+    return round((time.monotonic() - began) * 1000)
+
+
+def _make_admin(settings: Settings, profile: str) -> "S3Client":
+    """Make the client of those who may look at everything. Raises StartupError."""
+    current = settings.stores()[settings.store_name]
+    try:
+        return boto3.session.Session(profile_name=profile).client(
+            "s3",
+            region_name=current.region,
+            endpoint_url=current.endpoint_url,
+            config=Config(
+                signature_version="s3v4",
+                connect_timeout=CONNECT_TIMEOUT_SECONDS,
+                read_timeout=READ_TIMEOUT_SECONDS,
+                retries={"total_max_attempts": 1},
+            ),
+        )
+    except (BotoCoreError, ValueError) as err:
+        raise StartupError(f"The profile {profile} cannot be used: {err}") from err

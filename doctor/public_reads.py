@@ -1,0 +1,146 @@
+"""Why a browser does not get a public picture: the policy, a redirect, a cache, another bucket."""
+
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
+
+from doctor import cures
+from doctor.case import CONTENT_TYPE, Answer, Case
+from doctor.findings import Cure
+from doctor.pages import describe_page, find_error_code, is_from_store, is_page
+from storage.s3_deadlines import limit_call
+
+PUBLIC_BASE = "S3_PUBLIC_BASE_URL"
+
+
+def explain_public_read(case: Case, key: str, answer: Answer) -> tuple[str, Cure] | None:
+    """Tell what is wrong with what a stranger got for this key; None where it is the picture."""
+    if answer.status == 200 and answer.content == case.content:
+        return _explain_headers(answer)
+    better = _find_better_base(case, key)
+    what = f"{answer.url}: {describe_page(answer)}"
+    if better is not None:
+        cure = cures.set_lines(
+            "The picture is there without it, or by another address: this was tried, and works.",
+            **{PUBLIC_BASE: better},
+        )
+        return f"{what}, and the picture is at {better}/", cure
+    if answer.status == 200:
+        return _explain_other_content(case, answer, what)
+    if answer.status in (301, 302, 303, 307, 308):
+        return _explain_redirect(case, key, answer, what)
+    if "KMS" in answer.content.decode(errors="replace"):
+        return f"{what}: a KMS key encrypts it", cures.use_own_encryption(case.plan)
+    is_direct = not case.current.public_base_url
+    if answer.status in (401, 403):
+        if is_direct or is_from_store(answer):
+            return _explain_refusal(case, what)
+        cure = Cure("Let what stands in front of the bucket show it to everyone, without a login.")
+        return what, cure
+    if answer.status >= 500:
+        name = "the store" if is_direct else "what S3_PUBLIC_BASE_URL names"
+        cure = Cure(f"Repair {name}: it answers, but is broken or cannot reach the bucket.")
+        return what, cure
+    if find_error_code(answer) == "NoSuchBucket":
+        return f"{what}: it leads to another bucket", _correct_base(case)
+    return what, _correct_base(case)
+
+
+def _explain_headers(answer: Answer) -> tuple[str, Cure] | None:
+    content_type = answer.headers.get("content-type")
+    if content_type == CONTENT_TYPE:
+        return None
+    return (
+        f"{answer.url} came as {content_type}",
+        Cure("Let what stands in front of the bucket keep the object's Content-Type."),
+    )
+
+
+def _explain_other_content(case: Case, answer: Answer, what: str) -> tuple[str, Cure]:
+    if is_page(answer):
+        cure = _correct_base(case)
+        return f"{what}: a page, and not the picture", cure
+    cure = Cure("Let S3_PUBLIC_BASE_URL lead to this very bucket, unchanged.")
+    return f"{answer.url} holds other bytes than were put", cure
+
+
+def _explain_redirect(case: Case, key: str, answer: Answer, what: str) -> tuple[str, Cure]:
+    """Follow it by hand: pictures must not need it, but where it leads tells what is meant."""
+    target = urljoin(answer.url, answer.headers.get("location", ""))
+    if target.endswith(f"/{key}"):
+        try:
+            followed = case.ask("GET", target)
+        except (BotoCoreError, HTTPError, OSError, ValueError):
+            followed = None
+        if followed is not None and followed.content == case.content:
+            base = target.removesuffix(f"/{key}")
+            cure = cures.set_lines(
+                "Name the address that it leads to: this was tried, and works.",
+                **{PUBLIC_BASE: base},
+            )
+            return f"{what}: it leads elsewhere", cure
+    return what, _correct_base(case)
+
+
+def _explain_refusal(case: Case, what: str) -> tuple[str, Cure]:
+    why = "nobody but its owner may read it"
+    return f"{what}: {why}", cures.open_to_all(case.plan, blocks=_is_blocked(case))
+
+
+def _is_blocked(case: Case) -> bool:
+    """Whether a box may block public policies, as far as it is known."""
+    for client in filter(None, (case.client, case.admin)):
+        try:
+            with limit_call():
+                found = client.get_public_access_block(Bucket=case.bucket)
+        except ClientError as err:
+            code = err.response.get("Error", {}).get("Code", "")
+            if code in ("NoSuchPublicAccessBlockConfiguration", "NotImplemented"):
+                return False
+        except (BotoCoreError, OSError):
+            pass
+        else:
+            boxes = found["PublicAccessBlockConfiguration"]
+            return bool(boxes.get("BlockPublicPolicy") or boxes.get("RestrictPublicBuckets"))
+    return case.plan.is_aws
+
+
+def _find_better_base(case: Case, key: str) -> str | None:
+    """Find an address below which the picture is; each is tried."""
+    for base in _list_bases(case):
+        try:
+            found = case.ask("GET", f"{base}/{key}")
+        except (BotoCoreError, HTTPError, OSError, ValueError):
+            continue
+        if found.status == 200 and found.content == case.content:
+            return base
+    return None
+
+
+def _list_bases(case: Case) -> list[str]:
+    given = case.current.public_base_url
+    if given is None:
+        return []
+    parts = urlsplit(given)
+    path = parts.path.rstrip("/")
+    with_bucket = urlunsplit(parts._replace(path=f"{path}/{case.bucket}"))
+    bases = [with_bucket]
+    if path:
+        bases.append(urlunsplit(parts._replace(path=path.rpartition("/")[0])))
+        bases.append(urlunsplit(parts._replace(path="")))
+    if parts.scheme == "http":
+        bases.append(urlunsplit(parts._replace(scheme="https")))
+    return bases
+
+
+def _correct_base(case: Case) -> Cure:
+    if case.current.public_base_url is None:
+        return cures.set_lines(
+            "Correct the endpoint, or name what stands in front of the bucket for browsers.",
+            **{PUBLIC_BASE: "<the address of the bucket for browsers>"},
+        )
+    return cures.set_lines(
+        "Correct S3_PUBLIC_BASE_URL or the CDN's origin: the bucket itself, at its root.",
+        **{PUBLIC_BASE: "<the address of the bucket for browsers>"},
+    )
