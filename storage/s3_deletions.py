@@ -8,6 +8,7 @@ import base64
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -82,6 +83,8 @@ class S3Deletions:
                 errors = self._ask_for_many(wanted)
             except (StoreError, ObjectNotFound) as err:
                 self._prove_lack(err, wanted[0])
+            else:
+                self._doubt_denial(wanted, errors)
         if not self._powers.has(Power.DELETE_MANY):
             return self._do_singly(partial(self.delete, erases=erases), wanted)
         if erases and self.keeps_versions:
@@ -119,6 +122,16 @@ class S3Deletions:
             raise err
         self.delete(key, erases=False)
         self._powers.note_lack(Power.DELETE_MANY, cast(Exception, err.__cause__))
+
+    def _doubt_denial(self, keys: Sequence[str], errors: dict[str, DarkroomError]) -> None:
+        """Note a lack where every key is denied and one by itself is not.
+
+        Some services ask for another right then, one that concerns the bucket.
+        """
+        if any(find_code(errors.get(key, StoreUnavailable())) != "AccessDenied" for key in keys):
+            return
+        with suppress(StoreError):
+            self._prove_lack(errors[keys[0]], keys[0])
 
     def _note_versions(self, is_marker: bool | None) -> None:
         """Remember that the bucket has put a marker over the object, which it keeps.
