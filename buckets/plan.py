@@ -175,12 +175,14 @@ class BucketPlan:
     def public_access_block(self) -> dict[str, bool]:
         """Set the four boxes of "block public access".
 
-        The two for ACLs are on: nothing of ours has one. The two for policies are off, or S3 would
-        refuse the policy that lets everyone read, or heed it for nobody.
+        The two for policies are off, or S3 would refuse the policy that lets everyone read, or heed
+        it for nobody. The two for ACLs are on in AWS: nothing of ours has one. Elsewhere all are
+        off, as they are where nobody sets them: with the first, Ceph's gateway (16.2) refuses every
+        put.
         """
         return {
-            "BlockPublicAcls": True,
-            "IgnorePublicAcls": True,
+            "BlockPublicAcls": self.is_aws,
+            "IgnorePublicAcls": self.is_aws,
             "BlockPublicPolicy": False,
             "RestrictPublicBuckets": False,
         }
