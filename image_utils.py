@@ -13,6 +13,7 @@ from PIL import Image
 
 from errors import BrokenPicture
 from pictures import pillow
+from pictures.box_colours import is_grey
 from pictures.colour import (
     Conversion,
     extend_palette,
@@ -177,7 +178,8 @@ def _process(
         told = read_told_colours(content, header.format, profile)
         _load_unless_reducible(picture, content, header)
         orientation = read_orientation(picture)
-        conversion = Conversion(profile, told)
+        has_boxes = header.format in ("AVIF", "HEIF")
+        conversion = Conversion(profile, told, is_grey=has_boxes and is_grey(content))
         scaled = turn_upright(scale(picture, header, orientation, conversion), orientation)
         in_srgb, is_tone_mapped = conversion.finish(scaled)
         del scaled

@@ -2,6 +2,7 @@
 
 from PIL.AvifImagePlugin import AvifImageFile
 
+from pictures.box_colours import read_tile_profile
 from pictures.file_view import open_view
 from pictures.formats import Header
 from pictures.item_properties import merge_associations
@@ -11,7 +12,10 @@ from pictures.values import Content
 
 
 class AvifPicture(AvifImageFile):
-    """An AVIF. A broken EXIF block is hidden from libavif, a list in two boxes made one."""
+    """An AVIF. A broken EXIF block is hidden from libavif, a list in two boxes made one.
+
+    Where only its tiles have a profile, that one counts.
+    """
 
     arrival = WHOLE
 
@@ -28,3 +32,6 @@ class AvifPicture(AvifImageFile):
                 raise
             self.fp = open_view(mended)
             super()._open()
+        profile = read_tile_profile(self._content)
+        if profile is not None:
+            self.info.setdefault("icc_profile", profile)

@@ -90,9 +90,12 @@ class Conversion:
     Enlarged in its own space, where that is far from sRGB, it would have rings around its edges.
     """
 
-    def __init__(self, profile: bytes | None, told: ToldColours | None) -> None:
+    def __init__(
+        self, profile: bytes | None, told: ToldColours | None, *, is_grey: bool = False
+    ) -> None:
         self._profile = profile
         self._told = told
+        self._is_grey = is_grey
         self._early: InSrgb | None = None
 
     def convert_before(self, small: Image.Image) -> Image.Image:
@@ -102,28 +105,33 @@ class Conversion:
         """
         if small.mode != "CMYK" and self._profile is None and self._told is None:
             return small
-        self._early = convert_to_srgb(small, self._profile, self._told)
+        self._early = convert_to_srgb(small, self._profile, self._told, is_grey=self._is_grey)
         converted = self._early.picture
         return converted.convert("RGBa") if converted.mode == "RGBA" else converted
 
     def finish(self, scaled: Image.Image) -> InSrgb:
         """Convert what was scaled, unless it was before."""
         if self._early is None:
-            return convert_to_srgb(scaled, self._profile, self._told)
+            return convert_to_srgb(scaled, self._profile, self._told, is_grey=self._is_grey)
         return InSrgb(convert_to_srgb(scaled, None).picture, self._early.is_tone_mapped)
 
 
 def convert_to_srgb(
-    square: Image.Image, profile: bytes | None, told: ToldColours | None = None
+    square: Image.Image,
+    profile: bytes | None,
+    told: ToldColours | None = None,
+    *,
+    is_grey: bool = False,
 ) -> InSrgb:
     """Make the same picture in sRGB, of one in a mode that scales well.
 
     What its file tells in numbers counts where there is no profile, or goes before it. A profile
-    that is broken, absurd or of another space is ignored.
+    that is broken, absurd or of another space is ignored. A picture that `is_grey` has no colours,
+    whatever its mode.
     """
     if square.mode in _STRAIGHT_MODES:
         straight = square.convert(_STRAIGHT_MODES[square.mode])
-        colours = straight.convert(straight.mode.removesuffix("A"))
+        colours = straight.convert("L" if is_grey else straight.mode.removesuffix("A"))
         converted = convert_to_srgb(colours, profile, told)
         converted.picture.putalpha(straight.getchannel("A"))
         return converted

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pictures import light
-from pictures.items import find_items
+from pictures.box_colours import read_box_colours
 from pictures.light import BT_709, USUAL_PEAK_NITS, Curve, Primaries
 from pictures.reading import MOST_STEPS
 from pictures.values import Content
@@ -27,7 +27,6 @@ _GAMMA_OF_SRGB = 1 / 2.2
 _GAMMA_TOLERANCE = 0.05
 # Shown as sRGB in AVIF by every browser: cameras write the curve that they see with.
 _CURVES_SHOWN_AS_SRGB = (1, 6, 11, 14, 15)
-_NCLX_BYTES = 11
 # ICC.1:2022, 7.2 and 7.3. Profiles have some twenty tags.
 _ICC_SPACE = slice(16, 20)
 _ICC_TABLE_AT = 132
@@ -170,23 +169,12 @@ def _read_chromaticities(points: bytes) -> Primaries | None:
 
 
 def _read_boxes(content: Content) -> ToldColours | None:
-    """Read what is said of the primary picture (ISO/IEC 23008-12, 6.5.5; 14496-12, 12.1.5)."""
-    items = find_items(memoryview(content))
-    peaks: dict[bytes, float] = {}
-    coded: bytes | None = None
-    for kind, data in items.list_properties(items.primary_id):
-        if kind == b"colr" and bytes(data[:4]) == b"nclx" and len(data) >= _NCLX_BYTES:
-            coded = coded or bytes(data[4:_NCLX_BYTES])
-        elif kind == b"clli" and len(data) >= 4:
-            peaks[kind] = int.from_bytes(data[:2], "big")
-        elif kind == b"mdcv" and len(data) >= 24:
-            peaks[kind] = int.from_bytes(data[16:20], "big") / _PARTS_OF_A_NIT
+    coded = read_box_colours(content)
     if coded is None:
         return None
-    primaries, transfer, _, _ = struct.unpack(">HHHB", coded)
+    transfer = coded.transfer
     if transfer in _CURVES_SHOWN_AS_SRGB or transfer not in light.CURVES:
         transfer = light.SRGB
-    peak_nits = peaks.get(b"clli") or peaks.get(b"mdcv") or USUAL_PEAK_NITS
-    return ToldColours(
-        light.PRIMARIES.get(primaries, BT_709), light.CURVES[transfer], transfer, peak_nits
-    )
+    primaries = light.PRIMARIES.get(coded.primaries, BT_709)
+    peak_nits = coded.peak_nits or USUAL_PEAK_NITS
+    return ToldColours(primaries, light.CURVES[transfer], transfer, peak_nits)
