@@ -46,6 +46,8 @@ AGREEMENTS = (ALIKE, SCALED_OTHERWISE, REFUSED_BY_BOTH)
 REFUSED_HERE = "refused here, whole there"
 REFUSED_HERE_IN_PART_THERE = "refused here, in part there"
 REFUSED_THERE = "refused there, served here"
+# It has the sides, but gives up before it has a pixel.
+SHOWN_CLEAR_THERE = "shown clear there, served here"
 HANGS_THERE = "hangs there"
 
 
@@ -122,6 +124,8 @@ class Comparison:
             return REFUSED_HERE, f"{ours.code}{_describe_bomb(content)}"
         if theirs is None:
             return REFUSED_THERE, ""
+        if not theirs.is_whole and find_missing_share(theirs.square) == 1:
+            return SHOWN_CLEAR_THERE, ""
         difference = compare(ours, theirs.square)
         if difference.kind is None:
             return ALIKE, ""

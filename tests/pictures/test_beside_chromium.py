@@ -17,12 +17,21 @@ SIDE = 300
 SIDEWAYS = Image.Exif()
 SIDEWAYS[0x0112] = 3
 
+
+def with_wrong_chroma(avif: bytes) -> bytes:
+    """Say in its box that the picture has colour in each pixel, which its coding contradicts."""
+    at = avif.index(b"av1C") + len(b"av1C") + 2
+    return avif[:at] + bytes((avif[at] & ~0b1100,)) + avif[at + 1 :]
+
+
 FILES = {
     "alike.jpg": jpeg(640, 480),
     "tiny.png": encoded(quarters(3, 2), "PNG"),
     "text.png": b"no picture at all",
     "drawing.bmp": encoded(quarters(40, 40), "BMP"),
     "photo.heic": encoded(quarters(64, 64), "HEIF"),
+    # Chromium gives it its sides, and no pixels.
+    "coded.avif": with_wrong_chroma(encoded(quarters(64, 64), "AVIF")),
     # That a browser leaves it is on record, so it stays a difference.
     "turned.webp": encoded(quarters(320, 320), "WEBP", exif=SIDEWAYS),
     "half.jpg": jpeg(640, 640)[:3000],
@@ -36,6 +45,7 @@ CLASSES = {
     "text.png": beside_chromium.REFUSED_BY_BOTH,
     "drawing.bmp": beside_chromium.REFUSED_HERE,
     "photo.heic": beside_chromium.REFUSED_THERE,
+    "coded.avif": beside_chromium.SHOWN_CLEAR_THERE,
     "turned.webp": "turned",
     "half.jpg": beside_chromium.REFUSED_HERE_IN_PART_THERE,
     "bomb.png": beside_chromium.REFUSED_HERE,
@@ -64,6 +74,7 @@ def test_each_class_is_told_and_what_nothing_explains_fails(
     lines = [
         ("turned", "WEBP", "*", "phones write it", "a record"),
         (beside_chromium.REFUSED_THERE, "HEIF", "*", "it cannot", "measured"),
+        (beside_chromium.SHOWN_CLEAR_THERE, "AVIF", "*", "we can", "measured"),
         (beside_chromium.REFUSED_HERE, "*", "unsupported_format", "not taken", "docs"),
         (beside_chromium.REFUSED_HERE, "PNG", "*; texts that burst", "an attack", "docs"),
     ]

@@ -62,11 +62,12 @@ async ([content, side]) => {
         context.drawImage(picture, left, top, shorter, shorter, 0, 0, side, side);
     else
         context.drawImage(picture, -Math.floor(left), -Math.floor(top));
+    const isWhole = await createImageBitmap(picture).then(() => true, () => false);
     const file = new FileReader();
     const isRead = new Promise((resolve) => { file.onload = resolve; });
     file.readAsDataURL(await canvas.convertToBlob({type: "image/png"}));
     await isRead;
-    return [width, height, file.result.split(",")[1]];
+    return [width, height, file.result.split(",")[1], isWhole];
 }
 """
 
@@ -79,12 +80,14 @@ class ChromiumHangs(Exception):
 class Shown:
     """What the browser shows: the picture's upright sides, and its middle square as RGBA.
 
-    Of an unscaled one the square lies between pixels where a longer side is not even with it.
+    Of an unscaled one the square lies between pixels where a longer side is not even with it. It
+    `is_whole` where the browser has not given up while it decoded the picture.
     """
 
     width_px: int
     height_px: int
     square: Image.Image
+    is_whole: bool
 
 
 class Chromium:
@@ -136,9 +139,9 @@ class Chromium:
             watch.cancel()
         if answer is None:
             return None
-        width_px, height_px, png = answer
+        width_px, height_px, png, is_whole = answer
         square = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGBA")
-        return Shown(width_px, height_px, square)
+        return Shown(width_px, height_px, square, is_whole)
 
     def _start(self) -> Page:
         chromium = shutil.which("chromium")
