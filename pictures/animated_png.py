@@ -15,6 +15,9 @@ from pictures.values import Content
 _CONTROL = b"acTL"
 _FRAME = b"fcTL"
 _FRAME_PIXELS = b"fdAT"
+# How many frames there are, and how often they are played (PNG 3, 11.3.6.1 and 7.1).
+_CONTROL_COUNTS = struct.Struct(">2I")
+_MOST_COUNT = 2**31 - 1
 _SEQUENCE_BYTES = 4
 # A number, the frame's sides and its place; the rest is about the frames behind it (PNG 3,
 # 11.3.6.2).
@@ -45,9 +48,9 @@ def find_first_frame(content: Content, chunks: Sequence[Chunk]) -> FirstFrame | 
     control_at = _find(before, _CONTROL)
     if control_at is None or _find(before, _FRAME) is not None:
         return None
-    frame_count = int.from_bytes(_read_sound(content, before[control_at])[:4], "big")
+    has_frames = _has_frames(_read_sound(content, before[control_at]))
     frame, pixels = _list_first_frame(chunks[own_picture_at:])
-    if not frame_count or frame is None or not _are_numbered(content, pixels):
+    if not has_frames or frame is None or not _are_numbered(content, pixels):
         return None
     control = _read_sound(content, frame)
     if len(control) != _FRAME_CONTROL.size:
@@ -70,6 +73,14 @@ def _read_sound(content: Content, chunk: Chunk) -> bytes:
     if zlib.crc32(summed) != int.from_bytes(content[chunk.data_end : chunk.end], "big"):
         return b""
     return summed[4:]
+
+
+def _has_frames(control: bytes) -> bool:
+    """Whether an animation has frames; one of more than a PNG can count is none for browsers."""
+    if len(control) != _CONTROL_COUNTS.size:
+        return False
+    frame_count, play_count = _CONTROL_COUNTS.unpack(control)
+    return 0 < frame_count <= _MOST_COUNT and play_count <= _MOST_COUNT
 
 
 def _list_first_frame(chunks: Sequence[Chunk]) -> tuple[Chunk | None, list[Chunk]]:

@@ -143,8 +143,8 @@ def animated(*chunks: bytes) -> bytes:
     return content[:end] + behind + content[end:]
 
 
-def animation(frames: int = 1) -> bytes:
-    return png_chunk(b"acTL", struct.pack(">II", frames, 0))
+def animation(frames: int = 1, plays: int = 0) -> bytes:
+    return png_chunk(b"acTL", struct.pack(">II", frames, plays))
 
 
 def frame_control(number: int = 0, side: int = CANVAS, at: int = 0) -> bytes:
@@ -168,6 +168,7 @@ TWO_PIECES = frame_pixels()[12:-4]
 SHOWN_FRAMES = {
     "one": (animation(), frame_control(), frame_pixels()),
     "two": (animation(2), frame_control(), frame_pixels(), LATER),
+    "as many as a PNG can count": (animation(2**31 - 1), frame_control(), frame_pixels()),
     "one of two is there": (animation(2), frame_control(), frame_pixels()),
     "the first has no pixels": (animation(2), frame_control(0), frame_control(1), frame_pixels(2)),
     "pixels in two pieces": (
@@ -181,6 +182,13 @@ SHOWN_FRAMES = {
 OWN_PICTURES = {
     "no animation": (frame_control(), frame_pixels()),
     "an animation without frames": (animation(0), frame_control(), frame_pixels()),
+    "more frames than a PNG can count": (animation(2**31), frame_control(), frame_pixels()),
+    "more plays than a PNG can count": (animation(1, 2**31), frame_control(), frame_pixels()),
+    "an animation that says too much": (
+        png_chunk(b"acTL", struct.pack(">IIx", 1, 0)),
+        frame_control(),
+        frame_pixels(),
+    ),
     "a frame that is nowhere": (animation(),),
     "a frame beyond the canvas": (animation(), frame_control(at=1), frame_pixels()),
     "a frame of nothing": (animation(), frame_control(side=0), frame_pixels()),
