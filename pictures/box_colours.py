@@ -32,6 +32,7 @@ class BoxColours(NamedTuple):
 
     primaries: int
     transfer: int
+    matrix: int
     peak_nits: float
 
 
@@ -62,10 +63,10 @@ def read_box_colours(content: Content) -> BoxColours | None:
     peak_nits = _find_peak(description.properties)
     for numbers in description.list_colours(_NUMBERS):
         if len(numbers) >= _NUMBERS_BYTES:
-            primaries = int.from_bytes(numbers[:2], "big")
-            return BoxColours(primaries, int.from_bytes(numbers[2:4], "big"), peak_nits)
+            told = (int.from_bytes(numbers[at : at + 2], "big") for at in range(0, 6, 2))
+            return BoxColours(*told, peak_nits)
     coded = read_coded_colours(description.coded)
-    return None if coded is None else BoxColours(coded.primaries, coded.transfer, peak_nits)
+    return None if coded is None else BoxColours(*coded, peak_nits)
 
 
 def read_tile_profile(content: Content) -> bytes | None:

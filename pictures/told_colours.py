@@ -27,6 +27,9 @@ _GAMMA_OF_SRGB = 1 / 2.2
 _GAMMA_TOLERANCE = 0.05
 # Shown as sRGB in AVIF by every browser: cameras write the curve that they see with.
 _CURVES_SHOWN_AS_SRGB = (1, 6, 11, 14, 15)
+# H.273, table 4: derived from the primaries. Browsers show as sRGB what has it, whatever else the
+# numbers say.
+_MATRIX_OF_PRIMARIES = 12
 # ICC.1:2022, 7.2 and 7.3. Profiles have some twenty tags.
 _ICC_SPACE = slice(16, 20)
 _ICC_TABLE_AT = 132
@@ -170,7 +173,7 @@ def _read_chromaticities(points: bytes) -> Primaries | None:
 
 def _read_boxes(content: Content) -> ToldColours | None:
     coded = read_box_colours(content)
-    if coded is None:
+    if coded is None or coded.matrix == _MATRIX_OF_PRIMARIES:
         return None
     transfer = coded.transfer
     if transfer in _CURVES_SHOWN_AS_SRGB or transfer not in light.CURVES:

@@ -324,6 +324,16 @@ def test_every_curve_is_followed_in_a_png_and_a_camera_s_is_srgb_elsewhere(curve
     assert_greys(told_boxes(samples, "AVIF", (12, curve)), [in_avif])
 
 
+@pytest.mark.parametrize("codes", [PQ, HLG, (12, 8)])
+def test_numbers_with_a_matrix_of_the_primaries_are_passed_over_in_an_avif(codes: Codes) -> None:
+    content = told_boxes([(128, 128, 128)], "AVIF", codes)
+    at = content.index(b"nclx") + 8
+    derived = content[:at] + struct.pack(">H", 12) + content[at + 2 :]
+    assert read_told_colours(content, "AVIF") is not None
+    assert_greys(derived, [128])
+    assert process_profile_image(derived).notes == ()
+
+
 @pytest.mark.parametrize("primaries", PRIMARIES)
 def test_all_primaries_are_followed(primaries: int) -> None:
     picture = process_profile_image(told_png(PRIMARIES_OF, cicp((primaries, 13))))
