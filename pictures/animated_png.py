@@ -80,7 +80,8 @@ def _has_frames(control: bytes) -> bool:
     if len(control) != _CONTROL_COUNTS.size:
         return False
     frame_count, play_count = _CONTROL_COUNTS.unpack(control)
-    return 0 < frame_count <= _MOST_COUNT and play_count <= _MOST_COUNT
+    are_counted: bool = frame_count > 0 and max(frame_count, play_count) <= _MOST_COUNT
+    return are_counted
 
 
 def _list_first_frame(chunks: Sequence[Chunk]) -> tuple[Chunk | None, list[Chunk]]:
