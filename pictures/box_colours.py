@@ -4,6 +4,7 @@ Where browsers look for it: at the whole picture, at its first tile, in the stre
 its first frame instead.
 """
 
+import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -63,8 +64,8 @@ def read_box_colours(content: Content) -> BoxColours | None:
     peak_nits = _find_peak(description.properties)
     for numbers in description.list_colours(_NUMBERS):
         if len(numbers) >= _NUMBERS_BYTES:
-            told = (int.from_bytes(numbers[at : at + 2], "big") for at in range(0, 6, 2))
-            return BoxColours(*told, peak_nits)
+            primaries, transfer, matrix = struct.unpack_from(">HHH", numbers)
+            return BoxColours(primaries, transfer, matrix, peak_nits)
     coded = read_coded_colours(description.coded)
     return None if coded is None else BoxColours(*coded, peak_nits)
 
