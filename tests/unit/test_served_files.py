@@ -11,7 +11,7 @@ from PIL import Image
 from pictures import pillow
 from pictures.encoding import encode
 from pictures.renditions import Fit, Rendition, RenditionFormat
-from pictures.served_files import is_served_file
+from pictures.served_files import is_served_file, is_served_picture
 from pictures.served_jpeg import count_most_bytes
 from tests.support.pictures import exif_block
 
@@ -108,6 +108,58 @@ def make_webps(ours: bytes) -> dict[str, bytes]:
     }
 
 
+def draw_clear(size: tuple[int, int]) -> Image.Image:
+    """Harsh colours that show through here and there: slowly, so that it is compressed."""
+    picture = draw_harsh(size)
+    picture.putalpha(Image.linear_gradient("L").resize(size))
+    return picture
+
+
+def make_clear_webps(ours: bytes) -> dict[str, bytes]:
+    """Others; ours has the extended head up to byte 30, its transparency, and the picture."""
+    head = ours[12:30]
+    rest = ours[30:]
+    end = 8 + int.from_bytes(rest[4:8], "little")
+    transparency = rest[: end + end % 2]
+    picture = rest[end + end % 2 :]
+    inner = transparency[8:end]
+    raw = chunk(b"ALPH", b"\0" + bytes(48 * 32)) + b"\0"
+    return {
+        "no transparency": encode(PICTURE, WEBP),
+        "no transparency in the extended form": riff(head + picture),
+        "a profile": save(CLEAR_PICTURE, "WEBP", icc_profile=PROFILE),
+        "EXIF": save(CLEAR_PICTURE, "WEBP", exif=EXIF),
+        "XMP": save(CLEAR_PICTURE, "WEBP", xmp=XMP),
+        "no loss": save(CLEAR_PICTURE, "WEBP", lossless=True),
+        "an animation": save(
+            CLEAR_PICTURE, "WEBP", save_all=True, append_images=[CLEAR_PICTURE.rotate(9)]
+        ),
+        "a chunk of its own before": riff(head + chunk(b"evil", b"evil") + rest),
+        "a chunk of its own between": riff(head + transparency + chunk(b"evil", b"evil") + picture),
+        "a chunk of its own behind": riff(head + rest + chunk(b"evil", b"evil")),
+        "EXIF behind it": riff(head + rest + chunk(b"EXIF", b"evil")),
+        "bytes behind it": ours + b"<?php ",
+        "transparency twice": riff(head + transparency + rest),
+        "two pictures": riff(head + rest + picture),
+        "the picture first": riff(head + picture + transparency),
+        "only transparency": riff(head + transparency),
+        "transparency without pixels": riff(head + chunk(b"ALPH", inner[:1]) + b"\0" + picture),
+        "transparency beyond the end": put(ours, 34, *(1 << 20).to_bytes(4, "little")),
+        "longer transparency than pixels": riff(
+            head + chunk(b"ALPH", b"\1" + bytes(48 * 32 + 1)) + picture
+        ),
+        "raw transparency that is too short": riff(
+            head + chunk(b"ALPH", b"\0" + bytes(48 * 32 - 1)) + picture
+        ),
+        "an unknown compression": put(ours, 38, ours[38] | 2),
+        "reduced levels": put(ours, 38, ours[38] | 1 << 4),
+        "a reserved bit": put(ours, 38, ours[38] | 1 << 6),
+        "a filler that says something": riff(head + raw[:-1] + b"e" + picture),
+        "other sides of the canvas": put(ours, 24, ours[24] + 1),
+        "other sides of the picture": riff(head + transparency + put(picture, 14, picture[14] + 1)),
+    }
+
+
 def put_data(ours: bytes, coded: bytes) -> bytes:
     """Our AVIF with another coded picture, whose length its container tells in both places."""
     data = ours.index(b"mdat") + 4
@@ -163,6 +215,9 @@ def make_avifs(ours: bytes) -> dict[str, bytes]:
     }
 
 
+CLEAR_PICTURE = draw_clear(SIZE)
+CLEAR = encode(CLEAR_PICTURE, WEBP)
+CLEAR_OTHERS = make_clear_webps(CLEAR)
 OURS = {WEBP: encode(PICTURE, WEBP), AVIF: encode(PICTURE, AVIF)}
 OTHERS = {WEBP: make_webps(OURS[WEBP]), AVIF: make_avifs(OURS[AVIF])}
 
@@ -216,3 +271,49 @@ def test_every_bit_of_the_container_counts(file_format: RenditionFormat) -> None
     for at in container:
         for bit in range(8):
             assert not is_served_file(put(ours, at, ours[at] ^ 1 << bit), ask(SIZE, file_format))
+
+
+def is_clear(file: bytes, size: tuple[int, int] = SIZE) -> bool:
+    return is_served_picture(file, WEBP, size)
+
+
+@pytest.mark.parametrize("size", [*SIZES[:-1], (300, 300)])
+def test_every_transparent_webp_of_ours_is_one_of_its_sides_only(size: tuple[int, int]) -> None:
+    noise = Image.frombytes("L", size, random.Random(5).randbytes(size[0] * size[1]))
+    harsh = draw_harsh(size)
+    harsh.putalpha(noise.point(lambda value: max(1, min(254, value))))  # raw where it is large
+    for picture in (harsh, draw_clear(size), Image.new("RGBA", size)):
+        file = encode(picture, WEBP)
+        assert is_clear(file, size)
+        assert len(file) < count_most_bytes(size)
+        for other in ((size[0] + 1, size[1]), (size[0], size[1] + 1), (9, 9)):
+            assert not is_clear(file, other)
+        assert not is_served_file(file, ask(size, WEBP))
+        assert not is_served_picture(file, RenditionFormat.JPEG, size)
+
+
+@pytest.mark.parametrize("other", CLEAR_OTHERS)
+def test_no_other_transparent_webp_is_one(other: str) -> None:
+    assert is_clear(CLEAR)
+    assert CLEAR_OTHERS[other] != CLEAR
+    assert not is_clear(CLEAR_OTHERS[other])
+
+
+def test_raw_transparency_is_one_with_its_filler() -> None:
+    end = 38 + int.from_bytes(CLEAR[34:38], "little")
+    picture = CLEAR[end + end % 2 :]
+    raw = chunk(b"ALPH", b"\0" + bytes(48 * 32)) + b"\0"
+    assert is_clear(riff(CLEAR[12:30] + raw + picture))
+
+
+def test_no_head_of_a_transparent_webp_is_long_enough_and_every_bit_of_it_counts() -> None:
+    assert not any(is_clear(CLEAR[:length]) for length in range(len(CLEAR)))
+    for at in range(38):
+        for bit in range(8):
+            assert not is_clear(put(CLEAR, at, CLEAR[at] ^ 1 << bit))
+
+
+def test_a_picture_is_a_jpeg_only_if_it_is_said_to_be_one() -> None:
+    file = encode(PICTURE, RenditionFormat.JPEG)
+    assert is_served_picture(file, RenditionFormat.JPEG, SIZE)
+    assert not is_clear(file)
