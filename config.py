@@ -166,6 +166,9 @@ class Settings(BaseSettings):
     # For decoding. Unset: as much as keeps every core busy with the dearest
     # pictures, but no more than half of the memory (pictures/budget.py).
     decode_budget_bytes: Annotated[int, Field(ge=1)] | None = None
+    # What is transparent in a profile picture shows white: not every program shows WebP, nor does
+    # every page look well behind a drawing that was made for white.
+    avatar_transparency: Literal["flatten", "keep"] = "flatten"
     # What a kernel lacks of a decoder's confinement is logged, or refused at start.
     decoder_sandbox: Literal["available", "required"] = "available"
     # Longer than a queue of 50 pictures takes on two cores, shorter than the patience of a browser.

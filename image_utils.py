@@ -1,7 +1,6 @@
-"""Bytes in, bytes out: any accepted picture becomes a clean, upright JPEG in sRGB.
+"""Bytes in, bytes out: any accepted picture becomes a clean, upright JPEG in sRGB, or a WebP.
 
 A square for a profile, the thumbnail of a whole picture, or its master, from which others are cut.
-
 Only the one parser that the content calls for ever sees it, after the limits were read from its
 header; whatever a broken file makes that parser raise is a BadPicture. Pure functions without
 settings: limits are arguments.
@@ -52,6 +51,7 @@ from pictures.values import (
     MASTER_SIDE_PX,
     WHITE,
     Background,
+    Clear,
     Content,
     Crop,
     MetadataName,
@@ -77,15 +77,16 @@ def process_profile_image(
     crop: Crop | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     max_whole_pixels: int = DEFAULT_MAX_WHOLE_PIXELS,
-    background: Background = WHITE,
+    background: Background | Clear = WHITE,
 ) -> ProcessedImage:
-    """Make a 300 x 300 JPEG of `crop`, or of the centre square.
+    """Make a 300 x 300 JPEG of `crop`, or of the centre square; or a WebP that is transparent.
 
     `max_pixels` bounds baseline JPEG, which is decoded at reduced scale; `max_whole_pixels` what
     must be decoded whole: every other kind, and a JPEG of which so small a square is wanted that no
     smaller scale will do. What is transparent shows `background`; for
-    "auto" white or dark, whichever the drawing stands out from. Raises BadPicture, TooLarge or
-    BadCrop; of others only MemoryError.
+    "auto" white or dark, whichever the drawing stands out from; "clear" lets it be so, and what is
+    not transparent anywhere is a JPEG then, too. Raises BadPicture, TooLarge or BadCrop; of others
+    only MemoryError.
     """
 
     def scale(
@@ -166,7 +167,7 @@ def _process(
     content: Content,
     crop: Crop | None,
     limits: tuple[int, int],
-    background: Background,
+    background: Background | Clear,
     scale: _Scale,
 ) -> ProcessedImage:
     pillow.configure()
@@ -186,11 +187,17 @@ def _process(
         upright = lay_on_background(in_srgb, background)
         removed_metadata = name_metadata(picture, content)
         notes = _name_notes(
-            in_srgb, removed_metadata, read_arrival(picture), is_tone_mapped=is_tone_mapped
+            removed_metadata,
+            read_arrival(picture),
+            is_flattened=is_transparent(in_srgb) and not is_transparent(upright),
+            is_tone_mapped=is_tone_mapped,
         )
         del in_srgb
-    return ProcessedImage.from_jpeg(
-        encode(upright, RenditionFormat.JPEG),
+    file_format = RenditionFormat.WEBP if is_transparent(upright) else RenditionFormat.JPEG
+    return ProcessedImage.from_file(
+        encode(upright, file_format),
+        file_format.content_type,
+        file_format.suffix,
         upright.size,
         find_dominant_colour(upright),
         hash_thumbnail(upright),
@@ -200,16 +207,16 @@ def _process(
 
 
 def _name_notes(
-    in_srgb: Image.Image,
     removed_metadata: tuple[MetadataName, ...],
     arrival: Arrival,
     *,
+    is_flattened: bool,
     is_tone_mapped: bool,
 ) -> tuple[NoteName, ...]:
     """Name what is shown otherwise than the file has it, in the order of NOTE_NAMES."""
     applies: dict[NoteName, bool] = {
         "cut_short": arrival.is_cut_short,
-        "transparency_flattened": is_transparent(in_srgb),
+        "transparency_flattened": is_flattened,
         "animation_reduced": "animation" in removed_metadata,
         "tone_mapped": is_tone_mapped,
     }

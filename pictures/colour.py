@@ -13,7 +13,7 @@ from PIL.ImageCms import ImageCmsProfile
 
 from pictures.told_colours import ToldColours
 from pictures.tone_mapping import map_tones
-from pictures.values import WHITE, Background, Colour
+from pictures.values import CLEAR, WHITE, Background, Clear, Colour
 from pictures.written_profile import write_profile
 
 # What a light drawing is laid on: as dark as pages are at night.
@@ -202,8 +202,17 @@ def is_transparent(square: Image.Image) -> bool:
     return opaque_pixels < square.width * square.height
 
 
-def lay_on_background(square: Image.Image, background: Background) -> Image.Image:
-    """Make a new image: what Pillow remembers of the old one (comments, EXIF) stays behind."""
+def lay_on_background(square: Image.Image, background: Background | Clear) -> Image.Image:
+    """Make a new image: what Pillow remembers of the old one (comments, EXIF) stays behind.
+
+    It is RGB, or RGBA where something is transparent and is to stay so.
+    """
+    if background == CLEAR:
+        if is_transparent(square):
+            clear = Image.new("RGBA", square.size)
+            clear.paste(square)
+            return clear
+        background = WHITE
     colour = _choose_background(square) if background == "auto" else background
     clean = Image.new("RGB", square.size, colour)
     clean.paste(square, mask=square if square.mode == "RGBA" else None)

@@ -110,16 +110,7 @@ def _make_pictures(content: Content, job: Job) -> list[_Part]:
         picture = image_utils.make_thumbnail(content, *limits)
     else:
         picture = image_utils.make_master(content, *limits)
-    head = Made(
-        len(picture.content),
-        picture.width_px,
-        picture.height_px,
-        picture.dominant_colour,
-        picture.thumbhash,
-        picture.removed_metadata,
-        picture.notes,
-    )
-    return [(head, picture.content)]
+    return [(Made.of(picture), picture.content)]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pictures.formats import read_header
 from pictures.pool import DecoderPool
 from pictures.renditions import Rendition, check_renditions
 from pictures.slots import Fetch, Owners, PictureSlots
-from pictures.values import WHITE, Background, Crop, ProcessedImage
+from pictures.values import CLEAR, WHITE, Background, Clear, Crop, ProcessedImage
 
 
 class Decoding:
@@ -29,6 +29,8 @@ class Decoding:
         self._slots = PictureSlots(cores, budget_bytes, settings.upload_wait_seconds)
         self._max_pixels = settings.max_image_pixels
         self._max_whole_pixels = settings.max_whole_image_pixels
+        keeps_transparency = settings.avatar_transparency == "keep"
+        self._usual_background: Background | Clear = CLEAR if keeps_transparency else WHITE
 
     @property
     def cores(self) -> FairQueue:
@@ -40,16 +42,17 @@ class Decoding:
         content: bytes,
         crop: Crop | None,
         owners: Owners,
-        background: Background = WHITE,
+        background: Background | None = None,
     ) -> ProcessedImage:
         """Do what image_utils.process_profile_image does, without holding up the event loop.
 
-        Its cost is charged to the owners. Raises what that function raises, Busy, ShuttingDown,
-        UndecodablePicture, and DecoderUnavailable.
+        Without a background it is as the settings say. Its cost is charged to the owners. Raises
+        what that function raises, Busy, ShuttingDown, UndecodablePicture, and DecoderUnavailable.
         """
         limits = (self._max_pixels, self._max_whole_pixels)
         _, cost = examine(content, crop, *limits)
-        work = partial(self._pool.process_profile_image, content, cost, crop, *limits, background)
+        shown = self._usual_background if background is None else background
+        work = partial(self._pool.process_profile_image, content, cost, crop, *limits, shown)
         answer = self._slots.run(cost, work, owners)
         del content, work  # so that a refusal on its way through here does not hold it
         return await answer

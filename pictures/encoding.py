@@ -38,7 +38,7 @@ _OPTIONS: dict[RenditionFormat, dict[str, Any]] = {
 
 
 def encode(picture: Image.Image, file_format: RenditionFormat) -> bytes:
-    """Encode an RGB picture, which forgets all but its pixels."""
+    """Encode an RGB picture, as WebP also an RGBA one; it forgets all but its pixels."""
     picture.info = {}
     file = io.BytesIO()
     # Told a name, Pillow loads the one encoder; told a format, all that it has.

@@ -18,14 +18,16 @@ from errors import DarkroomError
 from pictures.confinement import EVERY_LAYER, Layer
 from pictures.foreign import KINDS
 from pictures.renditions import Fit, Rendition, RenditionFormat
-from pictures.served_files import is_served_file
-from pictures.served_jpeg import count_most_bytes, is_served_jpeg
+from pictures.served_files import is_served_file, is_served_picture
+from pictures.served_jpeg import count_most_bytes
 from pictures.values import (
+    CLEAR,
     METADATA_NAMES,
     NOTE_NAMES,
     PICTURE_SIDE_PX,
     WHITE,
     Background,
+    Clear,
     Crop,
     DeclaredSides,
     MetadataName,
@@ -41,12 +43,13 @@ NOTHING_SHARED = b"-"
 _READY = struct.Struct("!1sBQ")
 READY_BYTES = _READY.size
 _READY_MARK = b"!"
-# A mark; how many bytes of picture or sentence follow. Of a picture: its sides, the dominant
+# A mark, which tells the format of a picture; how many bytes of it or of a sentence follow. Of a
+# picture: its sides, the dominant
 # colour, a bit for each name of METADATA_NAMES and one for each of NOTE_NAMES, the ThumbHash; of a
 # rendition: its sides. Of a refusal: its code. This and the ThumbHash begin with their length.
 _HEAD = struct.Struct("!1sIHH3sHB33p")
 HEAD_BYTES = _HEAD.size
-_MADE_MARK = b"P"
+_MADE_MARKS = {RenditionFormat.JPEG: b"P", RenditionFormat.WEBP: b"W"}
 _RENDERED_MARK = b"T"
 _REFUSED_MARK = b"R"
 _THUMBHASH_BYTES = range(5, 31)
@@ -85,12 +88,19 @@ class Job:
     whole: DeclaredSides | None = None
     is_shared: bool = False
     renditions: tuple[Rendition, ...] = ()
-    background: Background = WHITE
+    background: Background | Clear = WHITE
 
     @property
     def picture_count(self) -> int:
         """How many pictures are the answer, if it is no refusal."""
         return len(self.renditions) or 1
+
+    @property
+    def picture_formats(self) -> tuple[RenditionFormat, ...]:
+        """What a picture that is no rendition may be: a WebP only where it may be transparent."""
+        if self.whole is None and self.background == CLEAR:
+            return RenditionFormat.JPEG, RenditionFormat.WEBP
+        return (RenditionFormat.JPEG,)
 
     def allows(self, size: tuple[int, int]) -> bool:
         """Whether a picture of these sides is what was asked for."""
@@ -111,7 +121,7 @@ class Job:
         return cls(
             crop=None if crop is None else Crop(*crop),
             whole=None if whole is None else DeclaredSides(*whole),
-            background="auto" if background == "auto" else tuple(background),
+            background=background if background in ("auto", CLEAR) else tuple(background),
             renditions=tuple(_read_rendition(each) for each in fields.pop("renditions")),
             **fields,
         )
@@ -150,15 +160,30 @@ class Ready:
 
 @dataclass(frozen=True)
 class Made:
-    """The answer before a picture that was made, whose JPEG of `jpeg_bytes` follows."""
+    """The answer before a picture that was made, whose file of `following_bytes` follows."""
 
-    jpeg_bytes: int
+    following_bytes: int
     width_px: int
     height_px: int
     dominant_colour: str
     thumbhash: str
     removed_metadata: tuple[MetadataName, ...]
     notes: tuple[NoteName, ...]
+    format: RenditionFormat = RenditionFormat.JPEG
+
+    @classmethod
+    def of(cls, picture: ProcessedImage) -> "Made":
+        """Say what there is to say of this picture."""
+        return cls(
+            len(picture.content),
+            picture.width_px,
+            picture.height_px,
+            picture.dominant_colour,
+            picture.thumbhash,
+            picture.removed_metadata,
+            picture.notes,
+            RenditionFormat.of(picture.content_type),
+        )
 
     def to_bytes(self) -> bytes:
         removed = sum(1 << METADATA_NAMES.index(name) for name in self.removed_metadata)
@@ -166,21 +191,25 @@ class Made:
         colour = bytes.fromhex(self.dominant_colour.removeprefix("#"))
         thumbhash = base64.b64decode(self.thumbhash)
         size = (self.width_px, self.height_px)
-        return _HEAD.pack(_MADE_MARK, self.jpeg_bytes, *size, colour, removed, notes, thumbhash)
+        mark = _MADE_MARKS[self.format]
+        return _HEAD.pack(mark, self.following_bytes, *size, colour, removed, notes, thumbhash)
 
-    @property
-    def following_bytes(self) -> int:
-        return self.jpeg_bytes
-
-    def finish(self, jpeg: bytes) -> ProcessedImage:
+    def finish(self, file: bytes) -> ProcessedImage:
         """Put both parts of the answer together; the service itself names and hashes the picture.
 
-        Raises Nonsense when the bytes are no JPEG as we make it.
+        Raises Nonsense when the bytes are none of this format as we make it.
         """
         size = (self.width_px, self.height_px)
-        _check(is_served_jpeg(jpeg, size))
-        return ProcessedImage.from_jpeg(
-            jpeg, size, self.dominant_colour, self.thumbhash, self.removed_metadata, self.notes
+        _check(is_served_picture(file, self.format, size))
+        return ProcessedImage.from_file(
+            file,
+            self.format.content_type,
+            self.format.suffix,
+            size,
+            self.dominant_colour,
+            self.thumbhash,
+            self.removed_metadata,
+            self.notes,
         )
 
 
@@ -252,13 +281,15 @@ def read_head(head: bytes, job: Job, pictures_before: int = 0) -> Made | Rendere
         _check(code in _REFUSALS and 0 < following_bytes <= _MOST_SENTENCE_BYTES)
         return Refused(code, following_bytes)
     size = (width_px, height_px)
-    _check(mark == _MADE_MARK and not job.renditions and job.allows(size))
+    formats = {_MADE_MARKS[each]: each for each in job.picture_formats}
+    _check(mark in formats and not job.renditions and job.allows(size))
     _check(0 < following_bytes <= count_most_bytes(size))
     _check(len(text) in _THUMBHASH_BYTES)
     removed = tuple(name for place, name in enumerate(METADATA_NAMES) if removed_bits >> place & 1)
     notes = tuple(name for place, name in enumerate(NOTE_NAMES) if note_bits >> place & 1)
     thumbhash = base64.b64encode(text).decode()
-    return Made(following_bytes, *size, f"#{colour.hex()}", thumbhash, removed, notes)
+    dominant_colour = f"#{colour.hex()}"
+    return Made(following_bytes, *size, dominant_colour, thumbhash, removed, notes, formats[mark])
 
 
 def _read_rendered(head: bytes, rendition: Rendition) -> Rendered:

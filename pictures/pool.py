@@ -24,6 +24,7 @@ from pictures.values import (
     THUMBNAIL_SIDE_PX,
     WHITE,
     Background,
+    Clear,
     Crop,
     DeclaredSides,
     Header,
@@ -139,7 +140,7 @@ class DecoderPool:
         crop: Crop | None,
         max_pixels: int,
         max_whole_pixels: int,
-        background: Background = WHITE,
+        background: Background | Clear = WHITE,
     ) -> ProcessedImage:
         """Do what image_utils.process_profile_image does, but in a decoder; block until it answers.
 

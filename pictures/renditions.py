@@ -5,17 +5,18 @@ enlarged, and one value for each result. Plain values, known to the service and 
 alike.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pictures.values import CONTENT_TYPES, ProcessedImage, fit_into_master, make_filename
+from pictures.values import CONTENT_TYPES, ProcessedImage, fit_into_master
 
 # One job's: the presets in two formats are eight. A decoder holds all that it made until the last.
 MOST_RENDITIONS = 16
 
 Size = tuple[int, int]
+
+_NAMES = {content_type: name for name, content_type in CONTENT_TYPES.items()}
 
 
 class Fit(StrEnum):
@@ -35,6 +36,11 @@ class RenditionFormat(StrEnum):
     JPEG = "jpeg"
     WEBP = "webp"
     AVIF = "avif"
+
+    @classmethod
+    def of(cls, content_type: str) -> "RenditionFormat":
+        """Find the format of files of this content type, which is one of theirs."""
+        return cls[_NAMES[content_type]]
 
     @property
     def content_type(self) -> str:
@@ -75,17 +81,8 @@ class Rendition:
 
     def name_file(self, content: bytes) -> ProcessedImage:
         """Name and hash the file that was made; it has no placeholder, its master has one."""
-        return ProcessedImage(
-            content=content,
-            content_type=self.format.content_type,
-            width_px=self.width_px,
-            height_px=self.height_px,
-            sha256=hashlib.sha256(content).hexdigest(),
-            filename=make_filename(self.format.suffix),
-            dominant_colour="",
-            thumbhash="",
-            removed_metadata=(),
-            notes=(),
+        return ProcessedImage.from_file(
+            content, self.format.content_type, self.format.suffix, self.size
         )
 
 

@@ -30,6 +30,9 @@ WHITE: Colour = (255, 255, 255)
 # What shows where a picture is transparent: a colour, or white or a dark one, whichever the drawing
 # stands out from.
 Background = Colour | Literal["auto"]
+# Or nothing: what is transparent stays so.
+Clear = Literal["clear"]
+CLEAR: Clear = "clear"
 
 # A file: as the service has it, or as a decoder sees it in memory that both share.
 Content = bytes | memoryview
@@ -138,23 +141,25 @@ class ProcessedImage:
     notes: tuple[NoteName, ...]
 
     @classmethod
-    def from_jpeg(
+    def from_file(
         cls,
-        jpeg: bytes,
+        content: bytes,
+        content_type: str,
+        suffix: str,
         size: tuple[int, int],
-        dominant_colour: str,
-        thumbhash: str,
-        removed_metadata: tuple[MetadataName, ...],
-        notes: tuple[NoteName, ...],
+        dominant_colour: str = "",
+        thumbhash: str = "",
+        removed_metadata: tuple[MetadataName, ...] = (),
+        notes: tuple[NoteName, ...] = (),
     ) -> "ProcessedImage":
-        """Name and hash what the image step made."""
+        """Name and hash what the image step made; the name ends with the suffix."""
         return cls(
-            content=jpeg,
-            content_type=CONTENT_TYPE,
+            content=content,
+            content_type=content_type,
             width_px=size[0],
             height_px=size[1],
-            sha256=hashlib.sha256(jpeg).hexdigest(),
-            filename=make_filename(),
+            sha256=hashlib.sha256(content).hexdigest(),
+            filename=make_filename(suffix),
             dominant_colour=dominant_colour,
             thumbhash=thumbhash,
             removed_metadata=removed_metadata,

@@ -57,7 +57,6 @@ from errors import (
 from files import Backends, RequestBackends
 from logs import Event
 from models import EMAIL_CONSTRAINT, USERNAME_CONSTRAINT, User
-from pictures import WHITE
 from pictures.decoding import Decoding
 from schemas import (
     LoginForm,
@@ -265,7 +264,8 @@ async def replace_picture(
 ) -> UserWithNewPicture:
     """Replace the picture: resize it, store it, commit its name, delete the old one.
 
-    What was sent becomes a clean, upright 300 x 300 JPEG. The bare picture as the body, with its
+    What was sent becomes a clean, upright 300 x 300 JPEG, or a WebP where something stays
+    transparent (`AVATAR_TRANSPARENCY`). The bare picture as the body, with its
     own Content-Type (`image/...`), is taken as well; and JSON that names a photo of the account.
     """
     async with AsyncExitStack() as held:
@@ -304,7 +304,7 @@ async def _fetch_photo(
     Raises PhotoNotFound, BadCrop, BadBackground, Busy, or a StoreError.
     """
     crop = None if named.crop is None else parse_crop(named.crop)
-    background = WHITE if named.background is None else parse_background(named.background)
+    background = None if named.background is None else parse_background(named.background)
     async with backends.database.reader() as db:
         photo = await photos.read_own_photo(db, named.photo_id, user_id)
     file = photo.original or photo.master

@@ -15,7 +15,7 @@ from fastapi import Request
 
 from config import FORM_OVERHEAD_BYTES, KIB, Settings
 from errors import BadBackground, BadCrop
-from pictures import PICTURES_TAKEN, WHITE, Background, Crop
+from pictures import PICTURES_TAKEN, Background, Crop
 from web.admission import Admission, Reservation
 from web.bodies import PacedReceive, read_announced_bytes
 from web.form_reader import FormReader, make_too_large
@@ -28,8 +28,8 @@ _COLOUR = re.compile("#([0-9a-fA-F]{6})")
 
 _CROP_DESCRIPTION = "x,y,size: a square in pixels of the upright picture; else its centre"
 _BACKGROUND_DESCRIPTION = (
-    "#rrggbb: what shows where the picture is transparent, else white; or auto: white or dark,"
-    " whichever the drawing stands out from"
+    "#rrggbb: what shows where the picture is transparent, else white, or nothing where the"
+    " service keeps transparency; or auto: white or dark, whichever the drawing stands out from"
 )
 # The form as the API's document shows it. Neither the bare picture nor the JSON of a photo's id is
 # in that: generators of clients warn of the one, and of the form and the other keep only the JSON.
@@ -76,7 +76,7 @@ class PictureForm:
     content: bytes
     crop: Crop | None
     reservation: Reservation
-    background: Background = WHITE
+    background: Background | None = None
 
     def let_go(self) -> None:
         """Forget the picture, and give its memory back."""
@@ -90,7 +90,7 @@ class ReadForm:
 
     content: bytes
     crop: Crop | None = None
-    background: Background = WHITE
+    background: Background | None = None
 
 
 class BodyReader(Protocol):
@@ -215,7 +215,7 @@ class PictureFormReader:
         return ReadForm(
             self._file.getvalue(),
             None if crop is None else parse_crop(crop),
-            WHITE if background is None else parse_background(background),
+            None if background is None else parse_background(background),
         )
 
     def let_go(self) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pillow_heif
 import pytest
+from PIL import Image
 
 import image_utils
 from concurrency import Amounts
@@ -51,7 +52,7 @@ from pictures.process import ENVIRONMENT, MOST_SAID_BYTES, DecoderProcess
 from pictures.renditions import Fit, Rendition, RenditionFormat, resolve_rendition
 from pictures.shared_file import KEPT_BYTES, SHARED_BYTES
 from pictures.usage import count_threads
-from pictures.values import THUMBNAIL_SIDE_PX
+from pictures.values import CLEAR, THUMBNAIL_SIDE_PX, WHITE, Background, Clear
 from tests.support.launched import launched
 from tests.support.pictures import corners, encoded, jpeg, phone_photo, quarters
 from tests.support.services import ROOT, assert_problem, wait_until
@@ -91,6 +92,7 @@ print(pool._idle[0].pid, flush=True)
 sys.stdin.read()
 """
 PICTURE = jpeg(64, 48)
+SEE_THROUGH = encoded(Image.new("RGBA", (64, 48), (10, 90, 200, 100)), "PNG")
 HANG = "while True: pass"
 BALLOON = "kept = []\nwhile True: kept.append(bytes(1 << 20))"
 CRASH = "os.kill(os.getpid(), signal.SIGSEGV)"
@@ -141,10 +143,14 @@ def ordered(code: str) -> bytes:
 
 
 def make_picture(
-    pool: DecoderPool, content: bytes, crop: Crop | None = None, cost: Cost = SMALL
+    pool: DecoderPool,
+    content: bytes,
+    crop: Crop | None = None,
+    cost: Cost = SMALL,
+    background: Background | Clear = WHITE,
 ) -> ProcessedImage:
     return pool.process_profile_image(
-        content, cost, crop, DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS
+        content, cost, crop, DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS, background
     )
 
 
@@ -288,6 +294,17 @@ def test_a_decoder_gives_exactly_what_the_image_step_gives(genuine: DecoderPool)
     with pytest.raises(BrokenPicture):
         make_renditions(genuine, FILES["PNG"])
     assert len(idle_pids(genuine)) == 1, "one decoder did it all"
+
+
+def test_a_decoder_keeps_transparency_as_the_image_step_does(genuine: DecoderPool) -> None:
+    for name, content in {**FILES, "see-through": SEE_THROUGH}.items():
+        here = image_utils.process_profile_image(content, background=CLEAR)
+        there = make_picture(genuine, content, background=CLEAR)
+        assert dataclasses.replace(here, filename="") == dataclasses.replace(there, filename="")
+        is_clear = name == "see-through"
+        assert there.content_type == ("image/webp" if is_clear else "image/jpeg")
+        assert re.fullmatch(r"[0-9a-f]{32}\." + ("webp" if is_clear else "jpg"), there.filename)
+    assert len(idle_pids(genuine)) == 1
 
 
 @pytest.mark.parametrize(
@@ -528,16 +545,17 @@ REFUSAL = Refused("broken_picture", 5).to_bytes()
 BROKEN = BrokenPicture.sentence.encode()
 HOSTILE_ANSWERS = {
     "HTML behind the signature": MADE.to_bytes() + b"\xff\xd8<html>".ljust(len(OURS)),
-    "sides that are not those of the JPEG": dataclasses.replace(MADE, jpeg_bytes=len(OTHER_SIDES))
-    .to_bytes() + OTHER_SIDES,
-    "sides that nobody asked for": dataclasses.replace(
-        MADE, jpeg_bytes=len(OTHER_SIDES), width_px=64, height_px=48
+    "sides that are not those of the JPEG": dataclasses.replace(
+        MADE, following_bytes=len(OTHER_SIDES)
     ).to_bytes() + OTHER_SIDES,
-    "a comment within": dataclasses.replace(MADE, jpeg_bytes=len(OURS) + 8).to_bytes()
+    "sides that nobody asked for": dataclasses.replace(
+        MADE, following_bytes=len(OTHER_SIDES), width_px=64, height_px=48
+    ).to_bytes() + OTHER_SIDES,
+    "a comment within": dataclasses.replace(MADE, following_bytes=len(OURS) + 8).to_bytes()
     + OURS[:2]
     + b"\xff\xfe\0\x06evil"
     + OURS[2:],
-    "bytes behind the end": dataclasses.replace(MADE, jpeg_bytes=len(OURS) + 5).to_bytes()
+    "bytes behind the end": dataclasses.replace(MADE, following_bytes=len(OURS) + 5).to_bytes()
     + OURS
     + b"<?php",
     "a length that lies": MADE.to_bytes()[:1] + b"\xff" * 4 + MADE.to_bytes()[5:] + OURS,
@@ -577,9 +595,45 @@ def test_a_hostile_answer_is_a_dead_decoder_and_one_refused_upload(
     assert make_picture(obeying, PICTURE).content == OURS
 
 
+OUR_CLEAR = image_utils.process_profile_image(SEE_THROUGH, background=CLEAR)
+MADE_CLEAR = Made.of(OUR_CLEAR)
+WITH_EXIF = OUR_CLEAR.content[:20] + b"\x18" + OUR_CLEAR.content[21:]
+LIES_ABOUT_TRANSPARENCY = {
+    "a WebP that is said to be a JPEG": dataclasses.replace(
+        MADE_CLEAR, format=RenditionFormat.JPEG
+    ).to_bytes()
+    + OUR_CLEAR.content,
+    "a JPEG that is said to be a WebP": dataclasses.replace(
+        MADE, format=RenditionFormat.WEBP
+    ).to_bytes()
+    + OURS,
+    "a WebP that may have EXIF": MADE_CLEAR.to_bytes() + WITH_EXIF,
+}
+
+
+def test_a_transparent_picture_of_ours_is_taken_where_it_may_be_one(obeying: DecoderPool) -> None:
+    said = said_by_decoder(MADE_CLEAR.to_bytes() + OUR_CLEAR.content)
+    with pytest.raises(UndecodablePicture):
+        make_picture(obeying, said)
+    picture = make_picture(obeying, said, background=CLEAR)
+    assert picture.content == OUR_CLEAR.content
+    assert re.fullmatch(r"[0-9a-f]{32}\.webp", picture.filename)
+    assert picture.content_type == "image/webp"
+
+
+@pytest.mark.parametrize("lie", LIES_ABOUT_TRANSPARENCY)
+def test_a_transparent_picture_that_is_none_is_a_dead_decoder(
+    obeying: DecoderPool, lie: str
+) -> None:
+    said = said_by_decoder(LIES_ABOUT_TRANSPARENCY[lie])
+    with pytest.raises(UndecodablePicture):
+        make_picture(obeying, said, background=CLEAR)
+    assert idle_pids(obeying) == []
+
+
 OUR_MASTER = image_utils.make_master(PICTURE)
 MADE_MASTER = dataclasses.replace(
-    MADE, jpeg_bytes=len(OUR_MASTER.content), width_px=64, height_px=48
+    MADE, following_bytes=len(OUR_MASTER.content), width_px=64, height_px=48
 )
 LIES_ABOUT_SIDES = {
     "a square for a master": MADE.to_bytes() + OURS,
@@ -618,7 +672,7 @@ def say_whole(picture: ProcessedImage) -> bytes:
     """What a file says that has its decoder answer with this picture; it is as LARGE."""
     made = dataclasses.replace(
         MADE,
-        jpeg_bytes=len(picture.content),
+        following_bytes=len(picture.content),
         width_px=picture.width_px,
         height_px=picture.height_px,
     )
@@ -737,7 +791,7 @@ def test_an_answer_that_is_cut_off_is_one_refused_upload(obeying: DecoderPool) -
 
 
 def test_what_a_decoder_says_before_it_is_asked_is_nobodys_picture(obeying: DecoderPool) -> None:
-    planted = dataclasses.replace(MADE, jpeg_bytes=len(PLANTED)).to_bytes() + PLANTED
+    planted = dataclasses.replace(MADE, following_bytes=len(PLANTED)).to_bytes() + PLANTED
     answered_twice = MADE.to_bytes() + OURS + planted
     plant = f"decoder.Made.to_bytes = lambda _: {answered_twice!r}"
     assert make_picture(obeying, ordered(plant)).content == OURS

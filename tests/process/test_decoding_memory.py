@@ -30,7 +30,7 @@ from pictures.encoding import JPEG_QUALITY
 from pictures.formats import read_header
 from pictures.process import ENVIRONMENT
 from pictures.renditions import Fit, RenditionFormat, resolve_rendition
-from pictures.values import MASTER_SIDE_PX
+from pictures.values import CLEAR, MASTER_SIDE_PX, PICTURE_SIDE_PX
 from tests.support.heic import code_deep_tile, put_together
 from tests.support.pictures import GifFrame, encoded, gif, png_chunk, with_chunk, with_segment
 from tests.support.services import ROOT
@@ -68,8 +68,8 @@ AVIF_10_ALPHA = (
     "(T5&&uQKyU"
 )
 # Answers each job (sizes of a tiny and of a large file of one kind, what to make, a crop or the
-# renditions, limits, and then both files) with the memory that the large one took at most, in a
-# process of its own, which has seen the tiny one.
+# renditions, limits, further options, and then both files) with the memory that the large one took
+# at most, in a process of its own, which has seen the tiny one.
 MEASURING = """
 import json, os, sys
 import image_utils
@@ -81,7 +81,7 @@ def bytes_of(name):
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith(name + ":"))
 
 for line in sys.stdin.buffer:
-    *lengths, what, crop, limits = json.loads(line)
+    *lengths, what, crop, limits, options = json.loads(line)
     tiny, content = (sys.stdin.buffer.read(length) for length in lengths)
     if not (pid := os.fork()):
         make = getattr(image_utils, what)
@@ -95,11 +95,11 @@ for line in sys.stdin.buffer:
             ]]
             warming = [[Rendition(9, 9, Fit.COVER, kind) for kind in RenditionFormat]]
         for _ in range(2):
-            make(tiny, *warming)
+            make(tiny, *warming, **options)
         before = bytes_of("VmRSS")
         with open("/proc/self/clear_refs", "w") as peak:
             peak.write("5")
-        made = make(memoryview(content), *arguments)
+        made = make(memoryview(content), *arguments, **options)
         print(bytes_of("VmHWM") - before, flush=True)
         os._exit(0)
     if os.waitpid(pid, 0)[1]:
@@ -311,10 +311,12 @@ def peak_bytes(
     tiny: bytes,
     crop: Crop | list[tuple[int, int, str, str]] | None = None,
     what: str = "process_profile_image",
+    **options: str,
 ) -> int:
     """The most that the image step has in memory at once, beside the file itself."""
     assert measuring.stdin and measuring.stdout
-    job = [len(tiny), len(content), what, crop, (DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS)]
+    limits = (DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS)
+    job = [len(tiny), len(content), what, crop, limits, options]
     measuring.stdin.write(json.dumps(job).encode() + b"\n" + tiny + content)
     measuring.stdin.flush()
     return int(measuring.stdout.readline())
@@ -356,6 +358,18 @@ def test_a_crop_that_is_not_averaged_takes_no_more_either(measuring: Process, na
     crop = Crop(100, 100, UNAVERAGED_PX)
     taken = peak_bytes(measuring, content, KINDS[name].make(TINY), crop)
     set_aside = set_aside_bytes(content, crop)
+    assert taken <= set_aside, f"{taken / MIB:.1f} of {set_aside / MIB:.1f} MiB"
+
+
+@pytest.mark.parametrize("side_px", [PICTURE_SIDE_PX, UNAVERAGED_PX])
+def test_what_stays_transparent_takes_no_more_than_is_set_aside_for_it(
+    measuring: Process, side_px: int
+) -> None:
+    noise = [Image.effect_noise((side_px, side_px), 90) for _ in range(4)]
+    content = encoded(Image.merge("RGBA", noise), "PNG")
+    tiny = KINDS["PNG, RGBA"].make(TINY)
+    taken = peak_bytes(measuring, content, tiny, background=CLEAR)
+    set_aside = set_aside_bytes(content)
     assert taken <= set_aside, f"{taken / MIB:.1f} of {set_aside / MIB:.1f} MiB"
 
 

@@ -24,6 +24,7 @@ from pictures.messages import (
 from pictures.renditions import Fit, Rendition, RenditionFormat
 from pictures.served_jpeg import count_most_bytes
 from pictures.values import (
+    CLEAR,
     METADATA_NAMES,
     NOTE_NAMES,
     THUMBNAIL_SIDE_PX,
@@ -103,6 +104,21 @@ def test_the_head_of_a_picture_is_read_as_it_was_written() -> None:
     assert read_head(everything.to_bytes(), JOB) == everything
     nothing = dataclasses.replace(MADE, removed_metadata=(), notes=())
     assert read_head(nothing.to_bytes(), JOB) == nothing
+
+
+MAY_BE_CLEAR = dataclasses.replace(JOB, background=CLEAR)
+MADE_CLEAR = dataclasses.replace(MADE, format=RenditionFormat.WEBP)
+
+
+def test_a_webp_is_the_answer_only_where_the_picture_may_stay_transparent() -> None:
+    assert Job.from_line(MAY_BE_CLEAR.to_line()) == MAY_BE_CLEAR
+    for made in (MADE, MADE_CLEAR):
+        assert read_head(made.to_bytes(), MAY_BE_CLEAR) == made
+    of_all = dataclasses.replace(MAY_BE_CLEAR, whole=DeclaredSides(300, 300, True))
+    renditions = dataclasses.replace(MAY_BE_CLEAR, renditions=RENDITIONS)
+    for job in (JOB, dataclasses.replace(JOB, background="auto"), of_all, renditions):
+        with pytest.raises(Nonsense):
+            read_head(MADE_CLEAR.to_bytes(), job)
 
 
 def put(head: bytes, place: slice | int, said: bytes) -> bytes:
@@ -262,8 +278,8 @@ def test_what_is_fitted_in_has_the_sides_that_its_file_gives_it(
 def test_a_long_master_is_taken_and_a_longer_one_is_not() -> None:
     job = dataclasses.replace(JOB, whole=SIDES)
     most_bytes = count_most_bytes((1600, 1200))
-    made = dataclasses.replace(MADE, jpeg_bytes=most_bytes, width_px=1600, height_px=1200)
+    made = dataclasses.replace(MADE, following_bytes=most_bytes, width_px=1600, height_px=1200)
     assert read_head(made.to_bytes(), job) == made
-    longer = dataclasses.replace(made, jpeg_bytes=most_bytes + 1)
+    longer = dataclasses.replace(made, following_bytes=most_bytes + 1)
     with pytest.raises(Nonsense):
         read_head(longer.to_bytes(), job)
