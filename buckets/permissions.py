@@ -17,7 +17,6 @@ LOOKS = (
     "s3:GetBucketOwnershipControls",
     "s3:GetBucketPolicy",
     "s3:GetBucketPublicAccessBlock",
-    "s3:GetBucketVersioning",
     "s3:GetLifecycleConfiguration",
 )
 CHANGES = (
@@ -45,21 +44,22 @@ class PermissionPlan:
 
     def policies(self) -> dict[str, dict[str, Any]]:
         """All of them, by name."""
-        service = self._for_service([self.profile_pictures])
+        service = [
+            self._for_marker("s3:GetObject", "s3:PutObject"),
+            *self._for_objects([self.profile_pictures]),
+        ]
+        streams = [*self._for_objects(self.prefixes), *self._for_streams(), self._for_incoming()]
         photos = [
-            *self._for_service(self.prefixes),
-            *self._for_reading(self.read_prefixes),
-            *self._for_streams(),
-            self._for_incoming(),
+            self._for_marker("s3:GetObject", "s3:PutObject"),
+            *streams,
+            self._for_reading(self.read_prefixes),
         ]
         operator = [
-            *photos,
-            *self._for_reading(
-                [prefix for prefix in self.prefixes if prefix not in self.read_prefixes],
-                "ReadTheRest",
-            ),
+            self._for_marker("s3:PutObject"),
+            *streams,
+            self._for_reading(self.prefixes),
             self._allow("List", ["s3:ListBucket"], [""]),
-            self._allow("Look", LOOKS, [""]),
+            self._allow("Look", [*LOOKS, "s3:GetBucketVersioning"], [""]),
         ]
         everything = [*self.prefixes, self.incoming]
         erasure = [
@@ -79,20 +79,19 @@ class PermissionPlan:
             for name, statements in named.items()
         }
 
-    def _for_service(self, prefixes: Sequence[str]) -> list[Statement]:
+    def _for_marker(self, *actions: str) -> Statement:
+        """It is written again each minute, and without a public policy read with our keys."""
+        return self._allow("Marker", actions, [BUCKET_KEY])
+
+    def _for_objects(self, prefixes: Sequence[str]) -> list[Statement]:
         objects = [f"{prefix}*" for prefix in prefixes]
         create = self._allow("Create", ["s3:PutObject"], objects)
         if self.demands_creation:
             create["Condition"] = {"Null": {"s3:if-none-match": "false"}}
-        return [
-            # It is written again each minute, and without a public policy read with our keys.
-            self._allow("Marker", ["s3:GetObject", "s3:PutObject"], [BUCKET_KEY]),
-            create,
-            self._allow("Delete", ["s3:DeleteObject"], objects),
-        ]
+        return [create, self._allow("Delete", ["s3:DeleteObject"], objects)]
 
-    def _for_reading(self, prefixes: Sequence[str], name: str = "Read") -> list[Statement]:
-        return [self._allow(name, ["s3:GetObject"], [f"{prefix}*" for prefix in prefixes])]
+    def _for_reading(self, prefixes: Sequence[str]) -> Statement:
+        return self._allow("Read", ["s3:GetObject"], [f"{prefix}*" for prefix in prefixes])
 
     def _for_streams(self) -> list[Statement]:
         objects = [f"{prefix}*" for prefix in self.streamed_prefixes]

@@ -113,7 +113,10 @@ def make_template(plan: BucketPlan) -> Document:
     The bucket stays where the stack is deleted. No access key is among it: its secret would stand
     in the outputs of the stack for ever.
     """
+    user = [{"Ref": "User"}]
+    no_value = {"Ref": "AWS::NoValue"}
     resources: dict[str, Any] = {
+        "User": {"Type": "AWS::IAM::User"},
         "Bucket": {
             "Type": "AWS::S3::Bucket",
             "DeletionPolicy": "Retain",
@@ -126,32 +129,19 @@ def make_template(plan: BucketPlan) -> Document:
         },
     }
     outputs: dict[str, Any] = {}
+    whether = {"service": (no_value, user), SERVICE: (user, no_value)}
     for name, policy in plan.iam_policies().items():
         logical_id = _name_resource(name)
-        resources[logical_id] = {
-            "Type": "AWS::IAM::ManagedPolicy",
-            "Properties": {
-                "Description": f"Darkroom in the bucket {plan.bucket}: {name}",
-                "PolicyDocument": policy,
-            },
+        properties = {
+            "Description": f"Darkroom in the bucket {plan.bucket}: {name}",
+            "PolicyDocument": policy,
         }
+        if name in whether:
+            properties["Users"] = {"Fn::If": ["HasPhotos", *whether[name]]}
+        resources[logical_id] = {"Type": "AWS::IAM::ManagedPolicy", "Properties": properties}
         outputs[logical_id] = {"Value": {"Ref": logical_id}}
-    resources["User"] = {
-        "Type": "AWS::IAM::User",
-        "Properties": {
-            "ManagedPolicyArns": [
-                {
-                    "Fn::If": [
-                        "HasPhotos",
-                        {"Ref": _name_resource(SERVICE)},
-                        {"Ref": _name_resource("service")},
-                    ]
-                }
-            ]
-        },
-    }
     outputs["UserName"] = {
-        "Description": "aws iam create-access-key --user-name ... makes the keys of the service",
+        "Description": "Of the service; aws iam create-access-key --user-name makes its keys",
         "Value": {"Ref": "User"},
     }
     return {
