@@ -35,7 +35,8 @@ from doctor.signals import Interrupted, Signals
 from doctor.traces import Traces
 from errors import StartupError
 from files import kinds
-from storage.s3 import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS, S3Store
+from storage.s3 import S3Store
+from storage.s3_client import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -24,7 +24,7 @@ class Stores:
         self.public_url = settings.public_url or ""  # before the paths of this service
         self.signer = LinkSigner(settings.signing_secret)
         self._stores = {
-            name: _make_store(given, self.signer, self.public_url)
+            name: _make_store(name, given, self.signer, self.public_url)
             for name, given in self._settings.items()
         }
         # A bound for each: a previous store that hangs takes nothing from the current one.
@@ -76,13 +76,16 @@ class Stores:
         return STORE_THREADS * len(self._stores)
 
 
-def _make_store(settings: StoreSettings, signer: LinkSigner, public_url: str) -> Store:
+def _make_store(name: str, settings: StoreSettings, signer: LinkSigner, public_url: str) -> Store:
     # Imported here, because boto3 costs a local installation
     # 20 MB and a third of a second for nothing.
     if settings.storage == "s3":
         from storage.s3 import S3Store
 
-        return S3Store(settings)
+        store = S3Store(settings)
+        for note in store.notes:
+            logger.warning("of the store %s: %s", name, note)
+        return store
     from storage.local import LocalStore
 
     assert settings.directory is not None

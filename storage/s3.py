@@ -9,28 +9,21 @@ import copy
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
-from urllib.parse import urlsplit
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
-from errors import DarkroomError, ObjectNotFound, StartupError, StoreError
+from errors import DarkroomError, ObjectNotFound, StartupError, StoreError, StoreRefused
 from locations import StoreSettings
-from storage.contract import (
-    CACHE_CONTROL,
-    STORE_THREADS,
-    FoundObject,
-    OpenObject,
-    check_key,
-)
+from storage.contract import CACHE_CONTROL, FoundObject, OpenObject, check_key
 from storage.markers import BUCKET_KEY
+from storage.s3_addresses import find_direct_base, is_path_style, let_name_urls
 from storage.s3_answers import (
     translate_errors,
     translate_reading_errors,
     translate_writing_errors,
 )
 from storage.s3_checksums import encode_checksum, sign_checksums
+from storage.s3_client import make_client
 from storage.s3_deadlines import limit_connections
 from storage.s3_deletions import S3Deletions, send_content_md5
 from storage.s3_marker import read_marker, write_marker
@@ -47,11 +40,6 @@ if TYPE_CHECKING:
         PutObjectRequestTypeDef,
     )
 
-# Together well below STORE_DEADLINE_SECONDS. S3 answers a
-# small put within a second; eight leave room for a slow day.
-CONNECT_TIMEOUT_SECONDS = 3
-READ_TIMEOUT_SECONDS = 8
-
 
 class S3Store:
     """The objects of one bucket.
@@ -67,42 +55,27 @@ class S3Store:
     def __init__(self, settings: StoreSettings, powers: Powers | None = None) -> None:
         self.bucket = settings.bucket_name
         self._settings = settings
-        self._path_style = _is_path_style(settings)
+        self._path_style = is_path_style(settings)
         sends_checksums = settings.checksums == "when_supported"
         self._powers = powers or Powers(self._service, sends_checksums=sends_checksums)
-        key_id = settings.access_key_id
-        secret = settings.secret_access_key
-        try:
-            self._client = boto3.session.Session().client(
-                "s3",
-                region_name=settings.region,
-                endpoint_url=settings.endpoint_url,
-                aws_access_key_id=key_id.get_secret_value() if key_id else None,
-                aws_secret_access_key=secret.get_secret_value() if secret else None,
-                config=Config(
-                    signature_version="s3v4",
-                    connect_timeout=CONNECT_TIMEOUT_SECONDS,
-                    read_timeout=READ_TIMEOUT_SECONDS,
-                    retries={"total_max_attempts": 1},
-                    max_pool_connections=STORE_THREADS,
-                    tcp_keepalive=True,
-                    # Beyond that we send and ask for them ourselves, where a service knows them.
-                    request_checksum_calculation="when_required",
-                    response_checksum_validation="when_required",
-                    s3={"addressing_style": "path" if self._path_style else "virtual"},
-                ),
-            )
-        except (BotoCoreError, ValueError) as err:
-            raise StartupError(f"The S3 settings cannot be used: {str(err).rstrip('.')}") from err
+        # What an operator should know of where it lies, in sentences.
+        self._client, self.notes = make_client(settings, self._path_style)
         refuse_other_regions(self._client, settings.region)
         sign_checksums(self._client, self._powers)
         limit_connections(self._client)
         send_content_md5(self._client)
         prove_answers(self._client)
-        self._set_bucket(settings.bucket_name)
+        let_name_urls(self._client)
+        try:
+            self._set_bucket(settings)
+        except (BotoCoreError, ValueError) as err:
+            raise StartupError(f"The S3 settings cannot be used: {str(err).rstrip('.')}") from err
 
-    def _set_bucket(self, bucket: str) -> None:
+    def _set_bucket(self, settings: StoreSettings) -> None:
+        bucket = settings.bucket_name
         self.bucket = bucket
+        self._settings = settings
+        self._direct_base = find_direct_base(self._client, bucket)
         self._uploads = S3Uploads(self._client, bucket, self._powers, self._is_taken)
         self._deletions = S3Deletions(self._client, bucket, self._powers)
 
@@ -186,21 +159,11 @@ class S3Store:
         return self._client
 
     def url(self, key: str) -> str:
-        if self._settings.public_base_url:
-            return f"{self._settings.public_base_url}/{key}"
-        return self.direct_url(key)
+        return f"{self._settings.public_base_url or self._direct_base}/{key}"
 
     def direct_url(self, key: str) -> str:
         """The bucket's own URL of an object, whatever stands in front of it."""
-        settings = self._settings
-        if settings.endpoint_url:
-            parts = urlsplit(settings.endpoint_url)
-        else:
-            suffix = ".cn" if settings.region.startswith("cn-") else ""
-            parts = urlsplit(f"https://s3.{settings.region}.amazonaws.com{suffix}")
-        if self._path_style:
-            return f"{parts.scheme}://{parts.netloc}{parts.path}/{self.bucket}/{key}"
-        return f"{parts.scheme}://{self.bucket}.{parts.netloc}{parts.path}/{key}"
+        return f"{self._direct_base}/{key}"
 
     def signed_url(self, key: str, seconds: int) -> str:
         with translate_errors():
@@ -278,21 +241,14 @@ class S3Store:
         settings = self._settings.model_copy(
             update={"bucket_name": bucket, "public_base_url": None}
         )
-        if _is_path_style(settings) != self._path_style:
+        if is_path_style(settings) != self._path_style:
             return S3Store(settings, self._powers)
         other = copy.copy(self)  # shares the client
-        other._settings = settings
-        other._set_bucket(bucket)
+        try:
+            other._set_bucket(settings)
+        except (BotoCoreError, ValueError) as err:
+            raise StoreRefused from err
         return other
-
-
-def _is_path_style(settings: StoreSettings) -> bool:
-    # No wildcard certificate covers a bucket's name with a
-    # dot, and few other services have a host for each bucket.
-    is_one_host = settings.endpoint_url is not None or "." in settings.bucket_name
-    return settings.addressing_style == "path" or (
-        settings.addressing_style == "auto" and is_one_host
-    )
 
 
 class _TranslatedStream:

@@ -179,7 +179,7 @@ def test_the_end_of_the_grace_period_cuts_who_still_sends_and_what_is_whole_is_f
 def test_what_does_not_end_in_time_is_left_to_the_reaper(
     launch: Callable[..., tuple[Service, Account]], store: FakeS3, signals: list[signal.Signals]
 ) -> None:
-    constants = {"storage.s3.READ_TIMEOUT_SECONDS": 1, "main.SHUTDOWN_FINISH_SECONDS": 0.1}
+    constants = {"storage.s3_client.READ_TIMEOUT_SECONDS": 1, "main.SHUTDOWN_FINISH_SECONDS": 0.1}
     service, alice = launch(constants, grace_seconds=0.3 if len(signals) == 1 else 600)
     assert service.patch_picture(alice, PICTURE).status_code == 200
     (old,) = files_of(service, alice)

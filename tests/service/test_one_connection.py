@@ -33,7 +33,7 @@ SETTINGS = {
 CONSTANTS = {
     "connections.pool.POOL_TIMEOUT_SECONDS": 2,
     "storage.async_store.STORE_DEADLINE_SECONDS": 600,
-    "storage.s3.READ_TIMEOUT_SECONDS": 600,
+    "storage.s3_client.READ_TIMEOUT_SECONDS": 600,
     "files.puts.PUT_BUDGET_SECONDS": 600,
     "files.change.RELEASE_PATIENCE_SECONDS": 600,
     "web.bodies.FIRST_BYTE_SECONDS": 600,

@@ -21,7 +21,7 @@ from tests.support.services import Account, Service, assert_problem, wait_until
 # of the upload alone; all other limits are far away.
 CONSTANTS = {
     "storage.async_store.STORE_DEADLINE_SECONDS": 600,
-    "storage.s3.READ_TIMEOUT_SECONDS": 600,
+    "storage.s3_client.READ_TIMEOUT_SECONDS": 600,
     "files.puts.PUT_BUDGET_SECONDS": 0.5,
     "files.change.RELEASE_PATIENCE_SECONDS": 0.5,
 }

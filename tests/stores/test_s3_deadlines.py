@@ -17,8 +17,7 @@ from pydantic import SecretStr
 from concurrency import ThreadSlots
 from errors import StoreUnavailable
 from locations import StoreSettings
-from storage import AsyncStore, Store, s3_deadlines
-from storage import s3 as s3_store
+from storage import AsyncStore, Store, s3_client, s3_deadlines
 from storage.async_store import STORE_DEADLINE_SECONDS
 from storage.contract import PART_BYTES, STORE_THREADS
 from storage.s3 import S3Store
@@ -173,7 +172,7 @@ def test_a_slow_line_that_moves_has_the_time_of_the_whole_call(
 ) -> None:
     """No single time-out is over for a part that takes longer than each of them."""
     monkeypatch.setattr(s3_deadlines, "CALL_SECONDS", 10.0)
-    monkeypatch.setattr(s3_store, "CONNECT_TIMEOUT_SECONDS", 0.4)
+    monkeypatch.setattr(s3_client, "CONNECT_TIMEOUT_SECONDS", 0.4)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         taken = threading.Thread(target=take_slowly, args=(listener,), daemon=True)
@@ -220,7 +219,7 @@ def test_a_name_with_many_dead_addresses_has_the_time_of_one_call(
             return [dead] * (1 if host == "127.0.0.1" else 100)
 
         monkeypatch.setattr(socket, "getaddrinfo", look_up)
-        monkeypatch.setattr(s3_store, "CONNECT_TIMEOUT_SECONDS", PAUSE_SECONDS)
+        monkeypatch.setattr(s3_client, "CONNECT_TIMEOUT_SECONDS", PAUSE_SECONDS)
         asked: list[object] = []
         connect = socket.socket.connect
 

@@ -29,7 +29,7 @@ from errors import (
 )
 from files import puts, statements
 from locations import StoreSettings
-from storage import Store, s3
+from storage import Store, s3_client
 from storage.async_store import STORE_DEADLINE_SECONDS
 from storage.s3 import S3Store
 from tests.support.pictures import jpeg
@@ -306,7 +306,7 @@ def test_a_failure_is_said_after_one_attempt(
     recorder: FakeS3, store: S3Store, monkeypatch: pytest.MonkeyPatch, verb: str, failure: str
 ) -> None:
     if failure == "hang":
-        monkeypatch.setattr(s3, "READ_TIMEOUT_SECONDS", 0.2)
+        monkeypatch.setattr(s3_client, "READ_TIMEOUT_SECONDS", 0.2)
         store = make_store(recorder.url)
     recorder.say(ONE_ATTEMPT[failure])
     with pytest.raises(StoreUnavailable):
@@ -328,7 +328,7 @@ def ended_sometime(end: Callable[[], object]) -> Iterator[None]:
 def test_a_store_that_never_answers_is_given_up(
     recorder: FakeS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3, "READ_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(s3_client, "READ_TIMEOUT_SECONDS", 0.2)
     recorder.say("hang")
     with ended_sometime(recorder.gate.set), pytest.raises(StoreUnavailable) as refused:
         put(make_store(recorder.url))
@@ -336,7 +336,7 @@ def test_a_store_that_never_answers_is_given_up(
 
 
 def test_a_store_that_takes_no_connection_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3, "CONNECT_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(s3_client, "CONNECT_TIMEOUT_SECONDS", 0.2)
     with socket.socket() as listener, contextlib.ExitStack() as waiting:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -351,9 +351,11 @@ def test_a_store_that_takes_no_connection_is_given_up(monkeypatch: pytest.Monkey
 
 
 def test_the_limits_of_a_call_fit_into_each_other() -> None:
-    longest = max(s3.CONNECT_TIMEOUT_SECONDS, s3.READ_TIMEOUT_SECONDS)
+    longest = max(s3_client.CONNECT_TIMEOUT_SECONDS, s3_client.READ_TIMEOUT_SECONDS)
     assert puts.PUT_ATTEMPTS * longest < puts.PUT_BUDGET_SECONDS
-    assert s3.CONNECT_TIMEOUT_SECONDS + s3.READ_TIMEOUT_SECONDS < STORE_DEADLINE_SECONDS
+    assert (
+        s3_client.CONNECT_TIMEOUT_SECONDS + s3_client.READ_TIMEOUT_SECONDS < STORE_DEADLINE_SECONDS
+    )
     assert timedelta(seconds=STORE_DEADLINE_SECONDS) < statements.LEASE
 
 
@@ -599,7 +601,7 @@ def test_a_body_that_ends_too_early_is_an_error_in_pieces_too(recorder: FakeS3) 
 
 
 def test_a_body_that_stalls_is_an_error(recorder: FakeS3, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3, "READ_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(s3_client, "READ_TIMEOUT_SECONDS", 0.2)
     recorder.say(Answer(200, body=b"half", headers=JPEG_HEADERS, length=8, stalls=True))
     found = make_store(recorder.url).open(KEY)
     with pytest.raises(StoreUnavailable):

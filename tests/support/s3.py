@@ -43,7 +43,7 @@ Fault = Literal[
 ]
 
 BUCKET = "planned"
-# A timeout costs its client READ_TIMEOUT_SECONDS of storage/s3.py, so it is one in ten.
+# A timeout costs its client READ_TIMEOUT_SECONDS of storage/s3_client.py, so it is one in ten.
 RANDOM_FAULTS: dict[Fault, int] = {
     "500": 18,
     "503": 18,

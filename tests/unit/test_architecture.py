@@ -92,15 +92,17 @@ DOCTORS = (
 # Word -> the only files that may say it: an import, a name or an attribute.
 FENCES: dict[str, set[str]] = {
     "boto3": {
-        "storage/s3.py",
+        "storage/s3_client.py",
         "buckets/applying.py",
         "doctor/alternatives.py",
         "doctor/examination.py",
     },
     "botocore": {
         "storage/s3.py",
+        "storage/s3_addresses.py",
         "storage/s3_answers.py",
         "storage/s3_checksums.py",
+        "storage/s3_client.py",
         "storage/s3_deadlines.py",
         "storage/s3_deletions.py",
         "storage/s3_marker.py",
@@ -113,7 +115,9 @@ FENCES: dict[str, set[str]] = {
     },
     "mypy_boto3_s3": {
         "storage/s3.py",
+        "storage/s3_addresses.py",
         "storage/s3_checksums.py",
+        "storage/s3_client.py",
         "storage/s3_deadlines.py",
         "storage/s3_deletions.py",
         "storage/s3_marker.py",
