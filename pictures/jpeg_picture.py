@@ -2,11 +2,11 @@
 
 libjpeg fills in what is missing with grey and says nothing. So the coded data is decoded twice
 more, at an eighth of the size, followed once by the end and once by noise: from the first block
-that differs on, nothing arrived.
+that differs on, nothing arrived. What is missing in the middle is told by markers.
 """
 
 import io
-import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from PIL import Image, ImageChops
@@ -16,6 +16,7 @@ from errors import BrokenPicture
 from pictures.file_view import FileView
 from pictures.formats import Header
 from pictures.jpeg_layout import Component, Layout, Scan, read_layout
+from pictures.jpeg_restarts import FIRST_RESTART, RESTART, are_in_order, find_skipped
 from pictures.lost import WHOLE, Arrival, LostPart, paint_white
 from pictures.values import Content
 
@@ -24,8 +25,6 @@ MOST_SCANS = 100
 _START = b"\xff\xd8"
 _END = b"\xff\xd9"
 _MARKER = 0xFF
-_FIRST_RESTART = 0xD0
-_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _BLOCK_SIDE_PX = 8
 # What stands for data that did not come: bytes of no pattern, none of them the first of a marker.
 _NOISE = bytes((number * number * 31 + number * 7 + 11) % 251 for number in range(1024))
@@ -41,6 +40,7 @@ class JpegPicture(JpegImageFile):
     def __init__(self, content: Content, header: Header) -> None:
         """Open it. Raises BrokenPicture for more scans than any picture has."""
         self._content = content
+        self._first_scan = header.metadata_bytes
         self._layout: Layout | None = None
         parts: list[Content] = [content]
         # Of a simple file only the end is looked at before it is decoded.
@@ -60,12 +60,15 @@ class JpegPicture(JpegImageFile):
     def load_end(self) -> None:
         factor = self.decoderconfig[0] if self.decoderconfig else 1
         ends_in_grey = self._ends_in_grey(factor)
-        if self._layout is None and ends_in_grey:
-            self._layout = read_layout(self._content)
         if self._layout is None:
-            return
-        lost = self._find_lost(self._layout, ends_in_grey=ends_in_grey)
-        self.arrival = Arrival(bool(lost) or not self._layout.has_end_marker, lost)
+            if not ends_in_grey and are_in_order(self._content, self._first_scan):
+                return
+            self._layout = read_layout(self._content)
+        rest = self._find_lost(self._layout, ends_in_grey=ends_in_grey)
+        skipped = self._find_skipped(self._layout, rest)
+        lost = (*skipped, *rest)
+        is_cut_short = bool(lost) or not self._layout.has_end_marker
+        self.arrival = Arrival(is_cut_short, lost, is_damaged=not rest)
         paint_white(self, lost, factor)
 
     def _ends_in_grey(self, factor: int) -> bool:
@@ -104,6 +107,16 @@ class JpegPicture(JpegImageFile):
         rest_of_row = LostPart(first.left, first.top, width, rest_top)
         return (rest_of_row, LostPart(0, rest_top, width, height))
 
+    def _find_skipped(self, layout: Layout, rest: Sequence[LostPart]) -> tuple[LostPart, ...]:
+        """Find what is left out before the rest of a picture all of whose colours come at once."""
+        first = layout.scans[0] if layout.scans else None
+        if first is None or len(first.components) != len(layout.components):
+            return ()
+        end = (rest[0].top, rest[0].left) if rest else (self._stored_size[1], 0)
+        unit_px = _find_unit(layout.components, first)
+        skipped = find_skipped(self._content, layout, first, unit_px, self._stored_size)
+        return tuple(part for part in skipped if (part.top, part.left) < end)
+
 
 class _EndOfData(NamedTuple):
     """Where the first unit lies that did not arrive, in the picture's pixels; they come in rows."""
@@ -138,9 +151,9 @@ def _find_end_of_data(content: Content, layout: Layout, scan: Scan) -> _EndOfDat
 def _make_noise(content: Content, scan: Scan) -> tuple[bytes, ...]:
     """Make what goes on where the data of the scan ends, in the middle or with a restart."""
     number = 0
-    for restart in _RESTART.finditer(content, scan.data_start, scan.data_end):
+    for restart in RESTART.finditer(content, scan.data_start, scan.data_end):
         number = restart.group()[1] + 1 & 7
-    return _NOISE, bytes((_MARKER, _FIRST_RESTART + number)), _NOISE
+    return _NOISE, bytes((_MARKER, FIRST_RESTART + number)), _NOISE
 
 
 def _decode_small(parts: list[Content], *, in_grey: bool) -> tuple[Image.Image, int]:

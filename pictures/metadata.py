@@ -12,6 +12,7 @@ import PIL.TiffImagePlugin  # noqa: F401
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from pictures.png_chunks import list_chunks
 from pictures.values import Content, MetadataName
 
 _ORIENTATION_TAG = 0x0112
@@ -41,16 +42,24 @@ _GAIN_MAP_ITEM = re.compile(
 _MP_ENTRIES_TAG = 0xB002
 # Of C2PA's manifests (C2PA 2.1, A): a box in JPEG's APP11, a chunk in PNG, a box in ISOBMFF.
 _JUMBF = re.compile(rb"JP.{6}.{4}jumb", re.DOTALL)
-_C2PA_CHUNK = b"caBX"
 _C2PA_BOX = re.compile(
     rb"uuid\xd8\xfe\xc3\xd6\x1b\x0e\x48\x3c\x92\x97\x58\x28\x87\x7e\xc4\x81", re.DOTALL
 )
 _FORMATS_OF_BOXES = ("AVIF", "HEIF")
 # As which ImageMagick keeps in a PNG's text what once had no chunk, and where XMP stands.
-_PNG_EXIF_TEXT = "Raw profile type exif"
-_PNG_IPTC_TEXT = "Raw profile type iptc"
-_PNG_XMP_TEXT = "XML:com.adobe.xmp"
-_PNG_TEXTS_THAT_ARE_MORE = {_PNG_EXIF_TEXT, _PNG_IPTC_TEXT, _PNG_XMP_TEXT}
+_PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_PNG_TEXTS_THAT_ARE_MORE: dict[bytes, MetadataName] = {
+    b"Raw profile type exif": "exif",
+    b"Raw profile type iptc": "iptc",
+    b"XML:com.adobe.xmp": "xmp",
+}
+_PNG_CHUNKS: dict[bytes, MetadataName] = {
+    b"eXIf": "exif",
+    b"iCCP": "icc_profile",
+    b"caBX": "c2pa",
+}
+# PNG 3, 11.3.3.
+_LONGEST_KEYWORD_BYTES = 79
 
 
 def read_orientation(picture: Image.Image) -> int:
@@ -70,26 +79,36 @@ def read_orientation(picture: Image.Image) -> int:
 
 
 def name_metadata(picture: Image.Image, content: Content) -> tuple[MetadataName, ...]:
-    """Name what the file carries, in alphabetical order.
-
-    The pixels must have been loaded: a PNG has texts behind them.
-    """
+    """Name what the file carries, in alphabetical order."""
     info = picture.info
-    texts: dict[str, str] = getattr(picture, "text", {})
+    in_chunks = _name_chunks(content) if picture.format == "PNG" else set()
     carries: dict[MetadataName, bool] = {
         "animation": _is_animated(picture),
         "c2pa": _has_c2pa(picture, content),
         "comment": "comment" in info,
-        "exif": _PNG_EXIF_TEXT in texts or _has_exif(picture, content),
+        "exif": _has_exif(picture, content),
         "gain_map": _has_gain_map(picture, content),
         "gps": _has_tag(picture, _GPS_TAG),
         "icc_profile": bool(info.get("icc_profile")),
-        "iptc": _PNG_IPTC_TEXT in texts or _IPTC_RESOURCE in (info.get("photoshop") or {}),
-        "text": bool(texts.keys() - _PNG_TEXTS_THAT_ARE_MORE),
+        "iptc": _IPTC_RESOURCE in (info.get("photoshop") or {}),
+        "text": "text" in in_chunks,
         "thumbnail": _has_thumbnail(picture, content),
-        "xmp": _PNG_XMP_TEXT in texts or _has_xmp(picture, content),
+        "xmp": _has_xmp(picture, content),
     }
-    return tuple(name for name, is_there in carries.items() if is_there)
+    return tuple(name for name, is_there in carries.items() if is_there or name in in_chunks)
+
+
+def _name_chunks(content: Content) -> set[MetadataName]:
+    """Name what the chunks of a PNG hold, be it sound or not, and wherever it stands."""
+    names: set[MetadataName] = set()
+    for chunk in list_chunks(content):
+        if chunk.kind in _PNG_TEXTS:
+            start = bytes(content[chunk.data_start : chunk.data_end][: _LONGEST_KEYWORD_BYTES + 1])
+            keyword, _, _ = start.partition(b"\0")
+            names.add(_PNG_TEXTS_THAT_ARE_MORE.get(keyword, "text"))
+        elif chunk.kind in _PNG_CHUNKS and chunk.length:
+            names.add(_PNG_CHUNKS[chunk.kind])
+    return names
 
 
 def _is_animated(picture: Image.Image) -> bool:
@@ -105,9 +124,6 @@ def _is_animated(picture: Image.Image) -> bool:
 def _has_c2pa(picture: Image.Image, content: Content) -> bool:
     if picture.format == "JPEG":
         return any(name == "APP11" and _JUMBF.match(data) for name, data in _list_segments(picture))
-    if picture.format == "PNG":
-        chunks = getattr(picture, "private_chunks", [])
-        return any(chunk[0] == _C2PA_CHUNK for chunk in chunks)
     if picture.format in _FORMATS_OF_BOXES:
         return _C2PA_BOX.search(content) is not None
     return False

@@ -4,6 +4,7 @@ Each expectation was seen in Chromium 156, but those of HEIC, which it does not 
 """
 
 import io
+import re
 import struct
 from collections.abc import Sequence
 
@@ -148,6 +149,19 @@ TILED = {
 def test_colours_are_those_that_browsers_find(case: str) -> None:
     content, wanted = (STILLS | FILMS | TILED)[case]
     assert_shown(content, wanted)
+
+
+def test_the_transparency_of_a_film_tells_nothing_of_its_colours() -> None:
+    """Its track may stand before that of the colours."""
+    frames = [Image.new("RGBA", TILE, (*CODES, 255)), Image.new("RGBA", TILE, (10, 90, 200, 9))]
+    content = encoded(frames[0], "AVIF", quality=100, save_all=True, append_images=frames[1:])
+    followed = in_box(content, P3, 1)
+    first, second = (found.start() - 4 for found in re.finditer(b"trak", followed))
+    end = second + int.from_bytes(followed[second : second + 4], "big")
+    assert b"auxl" in followed[second:end] and b"auxl" not in followed[first:second]
+    swapped = followed[:first] + followed[second:end] + followed[first:second] + followed[end:]
+    for each in (followed, swapped):
+        assert_shown(each, FOLLOWED)
 
 
 def test_hdr_in_the_stream_alone_is_tone_mapped() -> None:

@@ -1,6 +1,7 @@
 """Proves that a fault beside the pixels refuses no picture and changes none."""
 
 import struct
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -114,9 +115,33 @@ def test_a_wrong_checksum_takes_the_chunk_with_it() -> None:
     at = red_is_clear.index(b"tRNS") + 10
     wrong = red_is_clear[:at] + b"\0\0\0\0" + red_is_clear[at + 4 :]
     assert process_profile_image(wrong).sha256 == PLAIN_PNG
-    # Nothing that the text said was true, so nothing of it is named.
-    text = with_chunk(PNG, b"tEXt", b"Author\0somebody")
-    assert process_profile_image(text).removed_metadata == ("text",)
+
+
+CARRYING: dict[str, tuple[bytes, bytes]] = {
+    "exif": (b"eXIf", b"II*\0\x08\0\0\0\0\0\0\0\0\0"),
+    "icc_profile": (b"iCCP", b"a name\0\0" + zlib.compress(bytes(200))),
+    "c2pa": (b"caBX", bytes(40)),
+    "text": (b"tEXt", b"Author\0somebody"),
+    "xmp": (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<x:xmpmeta/>"),
+    "iptc": (b"zTXt", b"Raw profile type iptc\0\0" + zlib.compress(b"\niptc\n 4\n00000000")),
+}
+
+
+@pytest.mark.parametrize("before", [b"IDAT", b"IEND"])
+@pytest.mark.parametrize("name", CARRYING)
+def test_what_a_left_out_chunk_carried_is_named(name: str, before: bytes) -> None:
+    kind, data = CARRYING[name]
+    content = with_chunk(PNG, kind, data, before)
+    assert process_profile_image(content).removed_metadata == (name,)
+    end = content.index(kind) + len(kind) + len(data)
+    wrong = content[:end] + bytes((content[end] ^ 1,)) + content[end + 1 :]
+    served = process_profile_image(wrong)
+    assert (served.removed_metadata, served.sha256) == ((name,), PLAIN_PNG)
+
+
+def test_of_an_empty_chunk_nothing_is_named() -> None:
+    for kind in (b"iCCP", b"caBX"):
+        assert process_profile_image(with_chunk(PNG, kind, b"")).removed_metadata == ()
 
 
 def test_a_wrong_checksum_of_the_pixels_changes_nothing() -> None:
