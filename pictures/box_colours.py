@@ -29,17 +29,23 @@ _OFFSET_BYTES = 4
 
 
 class BoxColours(NamedTuple):
-    """Numbers of CICP (ITU-T H.273), and how bright the brightest is, where that is told."""
+    """Numbers of CICP (ITU-T H.273), and how bright the brightest is, where that is told.
+
+    It `is_deep_av1` where AV1 has coded more than eight bits of it.
+    """
 
     primaries: int
     transfer: int
     matrix: int
     peak_nits: float
+    is_deep_av1: bool
 
 
-# Of an AV1 and of an HEVC configuration: where they say that there is nothing but grey.
+# Of an AV1 and of an HEVC configuration: where they say that there is nothing but grey, and the
+# first that there are more than eight bits of it.
 _AV1_CONFIGURATION = b"av1C"
-_AV1_GREY_AT = 2
+_AV1_FORMAT_AT = 2
+_AV1_DEEP_BIT = 0b1000000
 _AV1_GREY_BIT = 0b10000
 _HEVC_CONFIGURATION = b"hvcC"
 _HEVC_CHROMA_AT = 16
@@ -62,12 +68,13 @@ def read_box_colours(content: Content) -> BoxColours | None:
     """Read what is said of the picture that is shown; None where nothing is."""
     description = _describe(memoryview(content))
     peak_nits = _find_peak(description.properties)
+    is_deep = _is_deep(description.properties)
     for numbers in description.list_colours(_NUMBERS):
         if len(numbers) >= _NUMBERS_BYTES:
             primaries, transfer, matrix = struct.unpack_from(">HHH", numbers)
-            return BoxColours(primaries, transfer, matrix, peak_nits)
+            return BoxColours(primaries, transfer, matrix, peak_nits, is_deep)
     coded = read_coded_colours(description.coded)
-    return None if coded is None else BoxColours(*coded, peak_nits)
+    return None if coded is None else BoxColours(*coded, peak_nits, is_deep)
 
 
 def read_tile_profile(content: Content) -> bytes | None:
@@ -80,8 +87,8 @@ def is_grey(content: Content) -> bool:
     items = find_items(memoryview(content))
     first = next(iter(items.list_parts(items.primary_id)), items.primary_id)
     for kind, data in items.list_properties(first):
-        if kind == _AV1_CONFIGURATION and len(data) > _AV1_GREY_AT:
-            return bool(data[_AV1_GREY_AT] & _AV1_GREY_BIT)
+        if kind == _AV1_CONFIGURATION and len(data) > _AV1_FORMAT_AT:
+            return bool(data[_AV1_FORMAT_AT] & _AV1_GREY_BIT)
         if kind == _HEVC_CONFIGURATION and len(data) > _HEVC_CHROMA_AT:
             return not data[_HEVC_CHROMA_AT] & _HEVC_CHROMA_BITS
     return False
@@ -96,8 +103,9 @@ def _describe_still(file: memoryview) -> _Description:
     items = find_items(file)
     properties = list(items.list_properties(items.primary_id))
     first = next(iter(items.list_parts(items.primary_id)), items.primary_id)
-    if not any(each.kind == _COLOURS for each in properties):
-        properties += (each for each in items.list_properties(first) if each.kind == _COLOURS)
+    for kind in (_COLOURS, _AV1_CONFIGURATION):
+        if not any(each.kind == kind for each in properties):
+            properties += (each for each in items.list_properties(first) if each.kind == kind)
     coded = memoryview(b"")
     if items.list_kinds().get(first) == _AV1:
         start, length = next(iter(items.list_pieces().get(first, ())), (0, 0))
@@ -123,6 +131,16 @@ def _describe_film(file: memoryview) -> _Description | None:
             start = int.from_bytes(offsets[:_OFFSET_BYTES], "big")
             return _Description(properties, file[start:] if start else offsets[:0])
     return None
+
+
+def _is_deep(properties: list[Property]) -> bool:
+    """Whether AV1 has coded more than eight bits (AV1-ISOBMFF, 2.3.3)."""
+    formats = (
+        each.contents[_AV1_FORMAT_AT]
+        for each in properties
+        if each.kind == _AV1_CONFIGURATION and len(each.contents) > _AV1_FORMAT_AT
+    )
+    return bool(next(formats, 0) & _AV1_DEEP_BIT)
 
 
 def _find_peak(properties: list[Property]) -> float:

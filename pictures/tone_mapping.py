@@ -7,9 +7,11 @@ peak. The curve is the reference white tone mapping of SMPTE ST 2094-50, as Skia
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
-from PIL import Image, ImageMath
+from PIL import Image, ImageChops, ImageMath
 
 from pictures import light
 from pictures.light import (
@@ -59,7 +61,7 @@ def map_tones(picture: Image.Image, told: ToldColours) -> Image.Image:
     """Make an RGB picture in sRGB of one in RGB with these colours, which must be HDR."""
     peak = max(told.peak_nits / REFERENCE_WHITE_NITS, 1.0)
     gains = _list_gains(peak)
-    lights = _list_lights(told)
+    lights = _Lights(told)
     to_common = light.convert_light(told.primaries, BT_2020)
     to_srgb = light.convert_light(told.primaries, BT_709)
     luminances = light.multiply_matrices(BT_2020.to_xyz(), to_common)[1]
@@ -68,31 +70,59 @@ def map_tones(picture: Image.Image, told: ToldColours) -> Image.Image:
         bottom = min(top + STRIP_ROWS_PX, picture.height)
         bands = picture.crop((0, top, picture.width, bottom)).split()
         # The gain follows the brightest of all three, so that a pixel keeps its hue.
-        brightest = _find_brightest([_mix(bands, lights, row) for row in to_common])
+        brightest = _find_brightest([lights.mix(bands, row) for row in to_common])
         if told.transfer == light.HLG:
-            factor = _find_hlg_factor(_mix(bands, lights, luminances))
+            factor = _find_hlg_factor(lights.mix(bands, luminances))
             brightest = _multiply(brightest, factor)
             gain = _multiply(_find_gain(brightest, peak, gains), factor)
         else:
             gain = _find_gain(brightest, peak, gains)
-        codes = [_encode_srgb(_mix(bands, lights, row), gain) for row in to_srgb]
+        codes = [_encode_srgb(lights.mix(bands, row), gain) for row in to_srgb]
         mapped.paste(Image.merge("RGB", codes), (0, top))
     return mapped
 
 
-def _list_lights(told: ToldColours) -> list[float]:
-    """List each code's light in parts of white; of HLG that in front of the camera."""
-    scale = 1 if told.transfer == light.HLG else PQ_PEAK_NITS / REFERENCE_WHITE_NITS
-    return [told.curve(code / _MOST_CODE) * scale for code in range(_CODES)]
+@dataclass(frozen=True)
+class _Lights:
+    """The light of three bands of codes, in parts of white; of HLG that in front of the camera."""
+
+    told: ToldColours
+
+    @cached_property
+    def of_greys(self) -> list[float]:
+        return self._list(0)
+
+    @cached_property
+    def of_colours(self) -> list[list[float]]:
+        """Of each band its own, as they lack different parts of a code."""
+        return [self._list(cut) for cut in self.told.cut_codes]
+
+    def _list(self, cut_code: float) -> list[float]:
+        """List each code's light."""
+        scale = 1 if self.told.transfer == light.HLG else PQ_PEAK_NITS / REFERENCE_WHITE_NITS
+        codes = (min(max(code + cut_code, 0), _MOST_CODE) for code in range(_CODES))
+        return [self.told.curve(code / _MOST_CODE) * scale for code in codes]
+
+    def mix(self, bands: Sequence[Image.Image], shares: Vector) -> _Plane:
+        """Add up the light of the bands, each with its share."""
+        planes = [
+            band.point([share * value for value in lights], "F")
+            for band, lights, share in zip(bands, self.of_colours, shares, strict=True)
+        ]
+        mixed = _calculate(lambda of: of["x"] + of["y"] + of["z"], *planes)
+        if any(self.told.cut_codes):
+            grey = bands[0].point([sum(shares) * value for value in self.of_greys], "F")
+            mixed.paste(grey, mask=_find_greys(bands))
+        return mixed
 
 
-def _mix(bands: Sequence[Image.Image], lights: Sequence[float], shares: Vector) -> _Plane:
-    """Add up the light of three bands of codes, each with its share."""
-    planes = [
-        band.point([share * value for value in lights], "F")
-        for band, share in zip(bands, shares, strict=True)
-    ]
-    return _calculate(lambda of: of["x"] + of["y"] + of["z"], *planes)
+def _find_greys(bands: Sequence[Image.Image]) -> Image.Image:
+    """Mark where all three codes are the same: of no colour nothing is cut."""
+    red, green, blue = bands
+    difference = ImageChops.lighter(
+        ImageChops.difference(red, green), ImageChops.difference(green, blue)
+    )
+    return difference.point([_MOST_CODE] + [0] * (_CODES - 1))
 
 
 def _find_brightest(planes: Sequence[_Plane]) -> _Plane:

@@ -13,7 +13,8 @@ from PIL import Image
 
 from image_utils import process_profile_image
 from pictures.av1_header import read_coded_colours
-from pictures.told_colours import read_told_colours
+from pictures.told_colours import ToldColours, read_told_colours
+from pictures.tone_mapping import map_tones
 from tests.support.heic import (
     Coded,
     code_avif_tile,
@@ -168,6 +169,49 @@ def test_hdr_in_the_stream_alone_is_tone_mapped() -> None:
     made = process_profile_image(in_stream(without_box(still()), PQ))
     assert "tone_mapped" in made.notes
     assert_shown(in_stream(without_box(still()), PQ), FOLLOWED)
+
+
+def deep(content: bytes) -> bytes:
+    """The same, of which the boxes say that ten bits were coded."""
+    before, *rest = content.split(b"av1C")
+    said = [each[:2] + bytes((each[2] | 0x40,)) + each[3:] for each in rest]
+    return b"av1C".join((before, *said))
+
+
+PQ_STILL = in_box(still(), PQ)
+DEEP = {
+    "still": PQ_STILL,
+    "film": in_box(film(), PQ, 1),
+    "tiles": of_tiles(av1_tile(PQ)),
+}
+
+
+@pytest.mark.parametrize("case", DEEP)
+def test_what_colours_of_ten_bits_lack_in_eight_is_added(case: str) -> None:
+    told = read_told_colours(DEEP[case], "AVIF")
+    told_deep = read_told_colours(deep(DEEP[case]), "AVIF")
+    assert told is not None and not any(told.cut_codes)
+    assert told_deep is not None and all(told_deep.cut_codes)
+    # What has this matrix is decoded in another way.
+    derived = in_box(deep(still()), (9, 16, 7))
+    told_derived = read_told_colours(derived, "AVIF")
+    assert told_derived is not None and not any(told_derived.cut_codes)
+
+
+def test_of_ten_bits_only_colours_lack_something() -> None:
+    told, told_deep = (read_told_colours(each, "AVIF") for each in (PQ_STILL, deep(PQ_STILL)))
+    assert told is not None and told_deep is not None
+
+    def show(colour: tuple[int, int, int], colours: ToldColours) -> tuple[int, ...]:
+        return tuple(map_tones(flat(colour), colours).crop((0, 0, 1, 1)).tobytes())
+
+    plain = show((110, 110, 120), told)
+    mended = show((110, 110, 120), told_deep)
+    changes = [after - before for before, after in zip(plain, mended, strict=True)]
+    assert changes[0] > 0 > changes[1] and changes[2] > 0
+    assert max(map(abs, changes)) <= NEAR
+    for grey in (0, 1, 110, 254, 255):
+        assert show((grey,) * 3, told_deep) == show((grey,) * 3, told)
 
 
 def test_tiles_of_a_heic_tell_as_well() -> None:
