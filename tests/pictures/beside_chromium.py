@@ -31,6 +31,7 @@ from pictures.lost import MOST_LOST_SHARE
 from pictures.pool import DecoderPool
 from tests.support.chromium import MOST_SECONDS, Chromium, ChromiumHangs, Shown, open_chromium
 from tests.support.likeness import compare, find_missing_share, lay_on_white, scale_as_ours
+from tests.support.transparency import stretch_transparency
 
 EXPLAINED = Path(__file__).with_name("explained.tsv")
 # More would explain away what nobody looks at any more.
@@ -48,6 +49,7 @@ REFUSED_HERE_IN_PART_THERE = "refused here, in part there"
 REFUSED_THERE = "refused there, served here"
 # It has the sides, but gives up before it has a pixel.
 SHOWN_CLEAR_THERE = "shown clear there, served here"
+STRETCHED_THERE = "alike but for transparency, which is stretched there"
 HANGS_THERE = "hangs there"
 
 
@@ -132,8 +134,15 @@ class Comparison:
         unscaled = self.chromium.show_unscaled(content)
         if unscaled and compare(ours, scale_as_ours(unscaled.square)).kind is None:
             return SCALED_OTHERWISE, ""
+        stretched = stretch_transparency(content)
+        if stretched and self._is_alike(stretched, theirs):
+            return STRETCHED_THERE, ""
         amount = f"by {difference.mean:.1f} on average, {difference.most:.0f} at most"
         return difference.kind, f"{difference.note}; {amount}"
+
+    def _is_alike(self, content: bytes, theirs: Shown) -> bool:
+        ours = self._make(content)
+        return isinstance(ours, Image.Image) and compare(ours, theirs.square).kind is None
 
     def _explain(self, finding: Finding) -> Explanation | None:
         for explanation in self.explanations:

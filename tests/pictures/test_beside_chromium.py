@@ -18,6 +18,13 @@ SIDEWAYS = Image.Exif()
 SIDEWAYS[0x0112] = 3
 
 
+def veil() -> Image.Image:
+    """Black that shows through the more the higher it lies."""
+    black = Image.new("RGB", (256, 256))
+    black.putalpha(Image.linear_gradient("L"))
+    return black
+
+
 def with_wrong_chroma(avif: bytes) -> bytes:
     """Say in its box that the picture has colour in each pixel, which its coding contradicts."""
     at = avif.index(b"av1C") + len(b"av1C") + 2
@@ -32,6 +39,7 @@ FILES = {
     "photo.heic": encoded(quarters(64, 64), "HEIF"),
     # Chromium gives it its sides, and no pixels.
     "coded.avif": with_wrong_chroma(encoded(quarters(64, 64), "AVIF")),
+    "veil.avif": encoded(veil(), "AVIF", quality=90),
     # That a browser leaves it is on record, so it stays a difference.
     "turned.webp": encoded(quarters(320, 320), "WEBP", exif=SIDEWAYS),
     "half.jpg": jpeg(640, 640)[:3000],
@@ -46,6 +54,7 @@ CLASSES = {
     "drawing.bmp": beside_chromium.REFUSED_HERE,
     "photo.heic": beside_chromium.REFUSED_THERE,
     "coded.avif": beside_chromium.SHOWN_CLEAR_THERE,
+    "veil.avif": beside_chromium.STRETCHED_THERE,
     "turned.webp": "turned",
     "half.jpg": beside_chromium.REFUSED_HERE_IN_PART_THERE,
     "bomb.png": beside_chromium.REFUSED_HERE,
@@ -75,6 +84,7 @@ def test_each_class_is_told_and_what_nothing_explains_fails(
         ("turned", "WEBP", "*", "phones write it", "a record"),
         (beside_chromium.REFUSED_THERE, "HEIF", "*", "it cannot", "measured"),
         (beside_chromium.SHOWN_CLEAR_THERE, "AVIF", "*", "we can", "measured"),
+        (beside_chromium.STRETCHED_THERE, "AVIF", "*", "it is a fault", "measured"),
         (beside_chromium.REFUSED_HERE, "*", "unsupported_format", "not taken", "docs"),
         (beside_chromium.REFUSED_HERE, "PNG", "*; texts that burst", "an attack", "docs"),
     ]
