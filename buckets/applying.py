@@ -17,6 +17,7 @@ from buckets.parts import LIFECYCLE, PARTS, Part, look_at
 from buckets.plan import BucketPlan, Document
 from errors import StartupError
 from locations import StoreSettings
+from storage.s3_addresses import is_path_style
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -60,8 +61,6 @@ def open_client(store: StoreSettings, profile: str | None = None) -> "S3Client":
     """
     key_id = store.access_key_id if profile is None else None
     secret = store.secret_access_key if profile is None else None
-    is_one_host = store.endpoint_url is not None or "." in store.bucket_name
-    is_path = store.addressing_style == "path" or (store.addressing_style == "auto" and is_one_host)
     try:
         return boto3.session.Session(profile_name=profile).client(
             "s3",
@@ -69,15 +68,23 @@ def open_client(store: StoreSettings, profile: str | None = None) -> "S3Client":
             endpoint_url=store.endpoint_url,
             aws_access_key_id=key_id.get_secret_value() if key_id else None,
             aws_secret_access_key=secret.get_secret_value() if secret else None,
-            config=Config(
+            # As the service's own client: of the machine come credentials and nothing else.
+            config=cast(Any, Config)(  # whose stubs know less than it takes
                 signature_version="s3v4",
                 connect_timeout=CONNECT_TIMEOUT_SECONDS,
                 read_timeout=READ_TIMEOUT_SECONDS,
                 retries={"total_max_attempts": ATTEMPTS},
-                **cast(Any, {"ignore_configured_endpoint_urls": True}),  # its types lack it
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
-                s3={"addressing_style": "path" if is_path else "virtual"},
+                ignore_configured_endpoint_urls=True,
+                use_fips_endpoint=False,
+                use_dualstack_endpoint=False,
+                s3={
+                    "addressing_style": "path" if is_path_style(store) else "virtual",
+                    "use_accelerate_endpoint": False,
+                    "use_dualstack_endpoint": False,
+                    "us_east_1_regional_endpoint": "regional",
+                },
             ),
         )
     except (BotoCoreError, ValueError) as err:

@@ -4,6 +4,7 @@ Knows `aws SERVICE VERB --option value ...` alone: no pipes, and one command ins
 the last word. Options are held against the library's own description of the call.
 """
 
+import functools
 import json
 import re
 import shlex
@@ -36,13 +37,12 @@ def run_aws(command: str, endpoint_url: str, key_id: str = "test", secret: str =
         name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=True)
     }
     assert all(word.startswith("--") for word in words[::2]), command
-    client = cast(Any, boto3.session.Session()).client(
+    client = make_client(
         SERVICES[service],
-        endpoint_url=given.get("endpoint-url", endpoint_url),
-        region_name=given.get("region", "us-east-1"),
-        aws_access_key_id=key_id,
-        aws_secret_access_key=secret,
-        config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+        given.get("endpoint-url", endpoint_url),
+        given.get("region", "us-east-1"),
+        key_id,
+        secret,
     )
     operation = verb.replace("-", "_")
     model = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[operation])
@@ -56,6 +56,19 @@ def run_aws(command: str, endpoint_url: str, key_id: str = "test", secret: str =
     for name in given.get("query", "").split("."):
         answer = answer[name] if name else answer
     return answer
+
+
+@functools.cache
+def make_client(service: str, endpoint_url: str, region: str, key_id: str, secret: str) -> Any:
+    """One for all: making it takes longer than what it is asked."""
+    return cast(Any, boto3.session.Session()).client(
+        service,
+        endpoint_url=endpoint_url,
+        region_name=region,
+        aws_access_key_id=key_id,
+        aws_secret_access_key=secret,
+        config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
+    )
 
 
 def _members(model: Any) -> list[tuple[str, Any]]:
