@@ -16,6 +16,7 @@ from pictures import pillow
 from pictures.costs import examine, price_master
 from pictures.formats import read_header
 from pictures.parsers import open_picture
+from pictures.values import Crop
 from tests.support.heic import (
     Coded,
     box,
@@ -24,7 +25,7 @@ from tests.support.heic import (
     put_together,
     put_together_of_pictures,
 )
-from tests.support.pictures import rgb_profile
+from tests.support.pictures import encoded, rgb_profile
 
 TILE_PX = 128
 TILE = (TILE_PX, TILE_PX)
@@ -85,6 +86,24 @@ def differ_by(one: Image.Image, other: Image.Image) -> float:
 def test_tiles_are_turned_and_put_where_they_belong(turns: str, factor: int) -> None:
     content = tiled(turns=TURNS[turns])
     assert differ_by(decode(content, factor), decode_whole(content).reduce(factor)) == 0
+
+
+@pytest.mark.parametrize(
+    ("turns", "crop"),
+    [
+        ("upright", None),
+        ("to the left", Crop(50, 300, 1210)),
+        ("turned and mirrored", Crop(600, 700, 650)),
+    ],
+)
+def test_a_square_of_reduced_tiles_is_that_of_the_whole(turns: str, crop: Crop | None) -> None:
+    told = [box(kind, bytes((number,))) for kind, number in TURNS[turns]]
+    smooth = spotted().resize((1280, 800), Image.Resampling.BICUBIC).crop((0, 0, *TILE))
+    content = put_together([code_tile(smooth)], TILE, (1664, 1280), told_of_whole=told)
+    as_png = encoded(decode_whole(content), "PNG", compress_level=1)
+    squares = [square_of(process_profile_image(each, crop).content) for each in (content, as_png)]
+    # Two ways to average, and JPEG.
+    assert differ_by(*squares) < 2
 
 
 def test_sides_that_are_odd_are_decoded_as_they_are() -> None:

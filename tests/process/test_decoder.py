@@ -120,6 +120,9 @@ FILES = {
     "WEBP": encoded(quarters(320, 240), "WEBP", xmp=b"<x/>"),
     "AVIF": encoded(quarters(320, 240), "AVIF", speed=10),
     "HEIF": encoded(quarters(320, 240), "HEIF", enc_params={"preset": "ultrafast"}),
+    "HEIF of tiles": encoded(
+        quarters(320, 240), "HEIF", tile_size=128, enc_params={"preset": "ultrafast"}
+    ),
 }
 # Of a master as small as PICTURE: one of each format.
 RENDITIONS = [
