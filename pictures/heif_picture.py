@@ -8,7 +8,7 @@ from PIL.ImageFile import ImageFile
 from pillow_heif.as_plugin import HeifImageFile
 
 from pictures.file_view import open_view
-from pictures.formats import Header, is_cut_short
+from pictures.formats import Header, is_cut_short, make_truncated
 from pictures.items import find_items
 from pictures.lost import WHOLE, Arrival, LostPart, paint_white
 from pictures.tiles import (
@@ -54,6 +54,7 @@ class HeifPicture(_Base):
 
     def load(self) -> Any:
         if self._tiling is None:
+            self._check_end()
             return super().load()
         if self._im is None:
             self._heif_file = None  # which holds the file
@@ -61,6 +62,12 @@ class HeifPicture(_Base):
             self._size = self.im.size
         # What is left to do where the pixels are there.
         return ImageFile.load(self)
+
+    def _check_end(self) -> None:
+        """Refuse what libheif would put together of tiles some of which never arrived: as green."""
+        items = find_items(memoryview(self._content))
+        if items.list_parts(items.primary_id) and is_cut_short(self._content):
+            raise make_truncated(len(self._content))
 
     def _put_together(self, tiling: Tiling) -> Image.Image:
         """Decode each tile, make it smaller, turn it, and put it where it then lies."""

@@ -180,6 +180,8 @@ def test_what_only_libheif_knows_to_put_together_is_left_to_it(case: str) -> Non
     plain = read_header(tiled())
     assert plain.tile_size == TILE
     assert examine(content)[1].memory_bytes > examine(tiled())[1].memory_bytes
+    with pytest.raises(TruncatedPicture):  # where libheif shows green
+        process_profile_image(content[: len(content) // 2])
 
 
 def test_transparency_is_left_to_libheif() -> None:
