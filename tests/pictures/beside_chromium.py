@@ -31,7 +31,7 @@ from pictures.lost import MOST_LOST_SHARE
 from pictures.pool import DecoderPool
 from tests.support.chromium import MOST_SECONDS, Chromium, ChromiumHangs, Shown, open_chromium
 from tests.support.likeness import compare, find_missing_share, lay_on_white, scale_as_ours
-from tests.support.transparency import stretch_transparency
+from tests.support.stretching import list_stretched
 
 EXPLAINED = Path(__file__).with_name("explained.tsv")
 # More would explain away what nobody looks at any more.
@@ -49,7 +49,7 @@ REFUSED_HERE_IN_PART_THERE = "refused here, in part there"
 REFUSED_THERE = "refused there, served here"
 # It has the sides, but gives up before it has a pixel.
 SHOWN_CLEAR_THERE = "shown clear there, served here"
-STRETCHED_THERE = "alike but for transparency, which is stretched there"
+STRETCHED_THERE = "alike but for what is stretched there"
 HANGS_THERE = "hangs there"
 
 
@@ -134,9 +134,9 @@ class Comparison:
         unscaled = self.chromium.show_unscaled(content)
         if unscaled and compare(ours, scale_as_ours(unscaled.square)).kind is None:
             return SCALED_OTHERWISE, ""
-        stretched = stretch_transparency(content)
-        if stretched and self._is_alike(stretched, theirs):
-            return STRETCHED_THERE, ""
+        for what, stretched in list_stretched(content):
+            if self._is_alike(stretched, theirs):
+                return STRETCHED_THERE, what
         amount = f"by {difference.mean:.1f} on average, {difference.most:.0f} at most"
         return difference.kind, f"{difference.note}; {amount}"
 

@@ -3,6 +3,7 @@
 import io
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -31,6 +32,7 @@ def with_wrong_chroma(avif: bytes) -> bytes:
     return avif[:at] + bytes((avif[at] & ~0b1100,)) + avif[at + 1 :]
 
 
+TWO_FRAMES: dict[str, Any] = {"save_all": True, "append_images": [Image.new("RGB", (256, 256))]}
 FILES = {
     "alike.jpg": jpeg(640, 480),
     "tiny.png": encoded(quarters(3, 2), "PNG"),
@@ -40,6 +42,7 @@ FILES = {
     # Chromium gives it its sides, and no pixels.
     "coded.avif": with_wrong_chroma(encoded(quarters(64, 64), "AVIF")),
     "veil.avif": encoded(veil(), "AVIF", quality=90),
+    "film.avif": encoded(Image.new("RGB", (256, 256), (200, 60, 99)), "AVIF", **TWO_FRAMES),
     # That a browser leaves it is on record, so it stays a difference.
     "turned.webp": encoded(quarters(320, 320), "WEBP", exif=SIDEWAYS),
     "half.jpg": jpeg(640, 640)[:3000],
@@ -55,6 +58,7 @@ CLASSES = {
     "photo.heic": beside_chromium.REFUSED_THERE,
     "coded.avif": beside_chromium.SHOWN_CLEAR_THERE,
     "veil.avif": beside_chromium.STRETCHED_THERE,
+    "film.avif": beside_chromium.STRETCHED_THERE,
     "turned.webp": "turned",
     "half.jpg": beside_chromium.REFUSED_HERE_IN_PART_THERE,
     "bomb.png": beside_chromium.REFUSED_HERE,
@@ -84,7 +88,8 @@ def test_each_class_is_told_and_what_nothing_explains_fails(
         ("turned", "WEBP", "*", "phones write it", "a record"),
         (beside_chromium.REFUSED_THERE, "HEIF", "*", "it cannot", "measured"),
         (beside_chromium.SHOWN_CLEAR_THERE, "AVIF", "*", "we can", "measured"),
-        (beside_chromium.STRETCHED_THERE, "AVIF", "*", "it is a fault", "measured"),
+        (beside_chromium.STRETCHED_THERE, "AVIF", "transparency", "it is a fault", "measured"),
+        (beside_chromium.STRETCHED_THERE, "AVIF", "*film", "it is one as well", "measured"),
         (beside_chromium.REFUSED_HERE, "*", "unsupported_format", "not taken", "docs"),
         (beside_chromium.REFUSED_HERE, "PNG", "*; texts that burst", "an attack", "docs"),
     ]

@@ -1,10 +1,12 @@
-"""The transparency of a still AVIF, as Chromium 156 shows it: stretched.
+"""What Chromium 156 stretches of an AVIF: the transparency of a still one, the colours of a film.
 
 It takes what is coded over the full range of codes, and said to be, for coded over the limited one:
-of 255, 16 and less are clear, 235 and more opaque. That of a film it shows as it is.
+of 255, 16 and less are clear or black, 235 and more opaque or white.
 """
 
 import io
+import re
+from collections.abc import Iterator
 
 from PIL import AvifImagePlugin
 
@@ -12,12 +14,23 @@ from pictures.light import PRIMARIES
 from pictures.told_colours import read_told_colours
 from tests.support.pictures import encoded, with_chunk
 
+# In the box that says how colours are coded (ISO/IEC 14496-12, 12.1.5).
+_FULL_RANGE = re.compile(rb"(colrnclx.{6})\x80", re.DOTALL)
 _MOST_CODE = 255
 _CLEAR = 16
 _OPAQUE = 235
 
 
-def stretch_transparency(content: bytes) -> bytes | None:
+def list_stretched(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """List what is stretched of a file, and a file of which that is so for everybody."""
+    transparency = _stretch_transparency(content)
+    if transparency is not None:
+        yield "transparency", transparency
+    if content[4:12] == b"ftypavis":
+        yield "colours of a film", _FULL_RANGE.sub(rb"\1\0", content)
+
+
+def _stretch_transparency(content: bytes) -> bytes | None:
     """Make a PNG of an AVIF with stretched transparency; None of what is none, or has none."""
     try:
         picture = AvifImagePlugin.AvifImageFile(io.BytesIO(content))
