@@ -60,6 +60,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="where the tested services keep objects",
     )
     parser.addoption(
+        "--rewrite",
+        action="store_true",
+        help="write anew what pages show of our programs' outputs, in place of comparing it",
+    )
+    parser.addoption(
         "--postgres",
         type=Path,
         metavar="FOLDER",

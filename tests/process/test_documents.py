@@ -3,26 +3,24 @@
 What is to be pasted in order, on a machine of its own, has a test beside this one.
 """
 
-import json
 import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import warm
+from buckets import plan_bucket
+from tests.support.backends import make_settings
 from tests.support.documents import (
     MARKS,
     PAGES,
     README,
-    RUN_PYTHON,
+    RUN_PROGRAM,
     SHELLS,
     Block,
     copy_checkout,
@@ -31,20 +29,16 @@ from tests.support.documents import (
     paste,
     put_uv,
     shells,
+    warm_python,
 )
 from tests.support.guarded_s3 import guarded_s3
 from tests.support.pictures import phone_photo
 from tests.support.services import ROOT, Bucket, Service
-from tests.support.web import WebPage, serve_pages
 
 PRODUCTION = "In production"
 OUR_ADDRESS = "http://127.0.0.1:8000"
 # Of README's example of production.
 BUCKET_NAME = "my-pictures"
-# Forked from the warm process, which answers for it: six starts would take longer than all else.
-ASK_FOR_PYTHON = """IFS=/
-exec curl --fail-with-body -sS "{url}/$*"
-"""
 
 
 def find_typed(page: Path) -> list[Block]:
@@ -71,7 +65,7 @@ def served(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     Everything is as it comes: the embedded database, the local store, the folder of the data.
     """
     folder = tmp_path_factory.mktemp("served")
-    path = put_uv(folder / "programs", RUN_PYTHON)
+    path = put_uv(folder / "programs", RUN_PROGRAM)
     [block] = [each for each in find_blocks(README) if each.mark == "sh serves"]
     service = Service({"DATA_DIR": str(folder), "PATH": path})
     service.command = ["env", "-u", "DATA_DIR", "-C", str(checkout), *shlex.split(block.text)]
@@ -139,29 +133,23 @@ def test_a_block_that_fails_is_noticed(typed: str, is_well: bool, tmp_path: Path
 # Production.
 
 
-@dataclass(frozen=True)
-class Production:
-    """A bucket with README's policies and a picture in it, and the settings of its service."""
-
-    statements: list[dict[str, object]]
-    settings: dict[str, str]
-    change_key: Callable[[list[dict[str, object]]], dict[str, str]]
-
-
-def read_policies(bucket_name: str) -> list[list[dict[str, Any]]]:
-    """The statements of both policies that README shows, for this bucket."""
-    shown = [block.text.replace(BUCKET_NAME, bucket_name) for block in find_for_production("json")]
-    return [json.loads(text)["Statement"] for text in shown]
+def plan_policies(bucket: Bucket) -> dict[str, list[dict[str, Any]]]:
+    """The statements of each policy that `cli.py bucket print` prints for this bucket."""
+    policies = plan_bucket(make_settings(bucket.settings())).iam_policies()
+    return {name: policy["Statement"] for name, policy in policies.items()}
 
 
 @pytest.fixture
-def production(new_database: Callable[[], str], tmp_path: Path) -> Iterator[Production]:
-    """A service as README has it, with its file of settings, on loopback."""
+def production(new_database: Callable[[], str], tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A service as README has it, with its file of settings, on loopback, and a picture in it.
+
+    It has the rights of its policy. Yields the environment of its operator, who has theirs.
+    """
     with guarded_s3() as guarded:
         bucket = guarded.bucket()
-        _, statements = read_policies(bucket.name)
+        policies = plan_policies(bucket)
         with guarded.serving(bucket) as url:
-            keys = guarded.user_with(statements[:4])
+            keys = guarded.user_with(policies["service"])
             file = tmp_path / ".env"
             own = {"DATABASE_URL": new_database(), "S3_BUCKET_NAME": bucket.name, **keys}
             more = {"S3_ENDPOINT_URL": bucket.endpoint, "S3_PUBLIC_BASE_URL": url}
@@ -178,10 +166,10 @@ def production(new_database: Callable[[], str], tmp_path: Path) -> Iterator[Prod
                 assert answer.status_code == 200, answer.text
                 assert len(guarded.keys(bucket)) == 1, "what it replaced was not deleted"
 
-                def change_key(allowed: list[dict[str, object]]) -> dict[str, str]:
-                    return {**service.environment, **guarded.user_with(allowed)}
-
-                yield Production(statements, change_key(statements), change_key)
+                keys = guarded.user_with(policies["operator"])
+                # In production the doctor does not accept that browsers elsewhere reach no picture,
+                # as here they do not.
+                yield {**service.environment, **keys, "ENVIRONMENT": "development"}
             finally:
                 service.stop()
 
@@ -199,37 +187,19 @@ def fill_in_settings(own: dict[str, str], more: dict[str, str]) -> str:
 
 @pytest.mark.timeout(500)
 def test_the_policies_permit_what_the_blocks_after_them_need(
-    production: Production, tmp_path: Path
+    production: dict[str, str], tmp_path: Path
 ) -> None:
     blocks = find_for_production("sh")
-    assert len(blocks) >= 2
-
-    def run_as_typed(path: str) -> WebPage:
-        done = run_warm(path.strip("/").split("/"), production.settings)
-        said = f"{done.stdout}{done.stderr}".encode()
-        return WebPage(500 if done.returncode else 200, said, "text/plain")
-
-    with serve_pages(run_as_typed) as url:
-        path = put_uv(tmp_path / "programs", ASK_FOR_PYTHON.format(url=url))
+    assert len(blocks) >= 3
+    with warm_python(ROOT, production) as run:
+        path = put_uv(tmp_path / "programs", run)
         environment = {**os.environ, "PATH": path, "HOME": str(tmp_path)}
         for shell in [each for each in SHELLS if shutil.which(each)]:
             paste(shell, [*blocks, *blocks], ROOT, environment)
-    # And nothing that none of them needs.
-    commands = [line for block in blocks for line in block.text.splitlines()]
-    for statement in production.statements:
-        others = [each for each in production.statements if each is not statement]
-        settings = production.change_key(others)
-        words = (shlex.split(command.removeprefix("scripts/run ")) for command in commands)
-        statuses = (run_warm(each, settings).returncode for each in words)
-        assert any(statuses), f"no block needs {statement}"
-
-
-def run_warm(words: list[str], settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run one of our commands with these settings."""
-    name, *options = words
-    return warm.run(ROOT / name, *options, env=settings, cwd=ROOT)
 
 
 def test_the_policy_of_the_bucket_is_the_one_that_tests_have() -> None:
-    bucket = Bucket(endpoint="", name=BUCKET_NAME)
-    assert read_policies(bucket.name)[0] == bucket.policy["Statement"]
+    bucket = Bucket(endpoint="http://127.0.0.1:9", name=BUCKET_NAME)
+    [planned] = plan_bucket(make_settings(bucket.settings())).bucket_policy()["Statement"]
+    del planned["Sid"]
+    assert [planned] == bucket.policy["Statement"]

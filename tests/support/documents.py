@@ -4,20 +4,23 @@ A block is fenced as `sh` if it is to be typed, beside a running service unless 
 says that it is what serves, a step of a way that is gone in order, or not for here.
 """
 
+import contextlib
 import functools
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.support import warm
 from tests.support.pictures import phone_photo
 from tests.support.services import ROOT
+from tests.support.web import WebPage, serve_pages
 
 README = ROOT / "README.md"
 PAGES = [README, *sorted(ROOT.glob("docs/**/*.md"))]
@@ -47,11 +50,17 @@ INSTALLED_UV = """#!/bin/sh
 case "$*" in
     --version) echo "uv 1000.0.0"; exit ;;
     "python find" | "run --locked --no-dev sh -c :" | "run --locked sh -c :") exit ;;
-    "run --no-sync "*.py*) shift 2 ;;
+    "run --no-sync "*) shift 2 ;;
     *) echo "uv has not been told so before: $*" >&2; exit 1 ;;
 esac
 """
-RUN_PYTHON = f'exec "{sys.executable}" "$@"\n'
+RUN_PROGRAM = f"""case "$1" in *.py) exec "{sys.executable}" "$@" ;; esac
+PATH="{Path(sys.executable).parent}:$PATH" exec "$@"
+"""
+# Forked from the warm process, which answers for it: six starts would take longer than all else.
+ASK_FOR_PYTHON = """IFS=/
+exec curl --fail-with-body -sS "{url}/$*"
+"""
 
 needs_zsh = pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
 shells = pytest.mark.parametrize("shell", ["bash", pytest.param("zsh", marks=needs_zsh)])
@@ -144,3 +153,28 @@ def copy_checkout(folder: Path) -> Path:
     shutil.copytree(ROOT, made, ignore=shutil.ignore_patterns(".git", *ignored))
     (made / "photo.jpg").write_bytes(phone_photo(1200, 900))
     return made
+
+
+@contextlib.contextmanager
+def warm_python(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
+    """Run each of our commands in the folder by forking the warm process.
+
+    Yields what a uv does for that; the environment is this one, whatever a shell has exported.
+    """
+
+    def run_as_typed(path: str) -> WebPage:
+        done = run_warm(folder, path.strip("/").split("/"), environment)
+        if done.returncode:
+            return WebPage(500, f"{done.stdout}{done.stderr}".encode(), "text/plain")
+        return WebPage(200, done.stdout.encode(), "text/plain")
+
+    with serve_pages(run_as_typed) as url:
+        yield ASK_FOR_PYTHON.format(url=url)
+
+
+def run_warm(
+    folder: Path, words: Sequence[str], environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run one of our commands, as it is in this checkout, from its folder."""
+    name, *options = words
+    return warm.run(folder / name, *options, env=environment, cwd=folder)
