@@ -12,6 +12,13 @@ import pillow_heif
 from PIL import Image, PngImagePlugin
 
 from tests.fuzz.fields import PNG_SIGNATURE, repair_checksums
+from tests.support.heic import (
+    code_avif_tile,
+    nclx,
+    put_together,
+    with_profile,
+    with_transparency,
+)
 from tests.support.pictures import encoded, quarters
 
 XMP = (
@@ -219,6 +226,10 @@ def _make_isobmff() -> Iterator[bytes]:
     yield _make_heic(pillow_heif.from_bytes("RGB;16", (32, 32), bytes(range(256)) * 24))
     # A grid, as phones write it.
     yield _make_heic(pillow_heif.from_pillow(photo.resize((128, 128))), tile_size=64)
+    tile = code_avif_tile(photo.resize((64, 64)), **small)
+    yield put_together([tile], (64, 64), (100, 64), told_of_tiles=[nclx(12, 13, 6)])
+    grey = code_avif_tile(photo.convert("L"), **small)
+    yield with_transparency(grey, grey, photo.size, [with_profile(profiles["L"])])
     several = pillow_heif.from_pillow(photo)
     several.add_from_pillow(photo.rotate(180))
     yield _make_heic(several, thumbnails=[16], **full)
