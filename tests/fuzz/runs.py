@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import re
 import resource
 import threading
 import time
@@ -14,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
-from struct import pack
 from typing import Any, NamedTuple
 
 import httpx
@@ -23,7 +21,9 @@ from errors import DarkroomError
 from image_utils import ProcessedImage, process_profile_image
 from pictures import pillow
 from pictures.confinement import confine
-from pictures.values import PICTURE_SIDE_PX
+from pictures.renditions import RenditionFormat
+from pictures.served_files import is_served_picture
+from pictures.values import CLEAR, PICTURE_SIDE_PX, WHITE, Background, Clear
 from tests.fuzz.files import Files
 from tests.support.services import FORM, Service, form, part
 
@@ -44,9 +44,7 @@ ACCEPTED = "accepted"
 DEATH = "death"
 HANG = "hang"
 OUT_OF_MEMORY = "out of memory"
-FRAME_HEADER = re.compile(
-    rb"\xff[\xc0\xc2]..\x08" + pack(">HH", PICTURE_SIDE_PX, PICTURE_SIDE_PX), re.DOTALL
-)
+SQUARE = (PICTURE_SIDE_PX, PICTURE_SIDE_PX)
 
 
 class Finding(NamedTuple):
@@ -61,8 +59,12 @@ Target = Callable[[bytes], ProcessedImage]
 
 
 def process_as_seen(content: bytes) -> ProcessedImage:
-    """Make the picture of a file that is seen as a decoder sees it, in shared memory."""
-    return process_profile_image(memoryview(content))
+    """Make the picture of a file that is seen as a decoder sees it, in shared memory.
+
+    In one of two, whichever its length says, what is transparent stays so.
+    """
+    background: Background | Clear = CLEAR if len(content) % 2 else WHITE
+    return process_profile_image(memoryview(content), background=background)
 
 
 def judge(target: Target, content: bytes) -> Outcome:
@@ -83,16 +85,10 @@ def judge(target: Target, content: bytes) -> Outcome:
             f"{type(err).__name__} at {Path(last.filename).name}:{last.lineno}",
             traceback.format_exc(),
         )
-    served = made.content
-    is_whole = (
-        served.startswith(b"\xff\xd8")
-        and served.endswith(b"\xff\xd9")
-        and FRAME_HEADER.search(served)
-    )
-    is_square = (
-        made.width_px == made.height_px == PICTURE_SIDE_PX and made.content_type == "image/jpeg"
-    )
-    return ACCEPTED if is_whole and is_square else Finding("not a square JPEG", repr(served[:200]))
+    file_format = RenditionFormat.of(made.content_type)
+    size = (made.width_px, made.height_px)
+    is_ours = size == SQUARE and is_served_picture(made.content, file_format, size)
+    return ACCEPTED if is_ours else Finding("not a square of ours", repr(made.content[:200]))
 
 
 @dataclass

@@ -70,6 +70,13 @@ def test_it_is_as_transparent_as_it_was_and_its_colours_are_the_same(kind: str) 
             assert apart <= (MOST_OFF if kind == "PNG" else 12), (SHADES[bar], colour)
 
 
+def test_the_slightest_change_of_opacity_is_kept() -> None:
+    ramp = Image.linear_gradient("L").resize((300, 300))
+    picture = Image.new("RGBA", (300, 300), BLUE)
+    picture.putalpha(ramp)
+    assert opened(keep(encoded(picture, "PNG"))).getchannel("A").tobytes() == ramp.tobytes()
+
+
 def test_what_is_kept_is_what_is_laid_on_white() -> None:
     content = encoded(make_bars(), "PNG")
     ours = lay_on_white(opened(keep(content)))
@@ -179,12 +186,23 @@ def test_nothing_of_the_file_is_beside_its_pixels() -> None:
     assert set(picture.info) <= {"loop", "background", "timestamp", "duration"}
 
 
+def is_near(shade: str, wanted: tuple[int, int, int]) -> bool:
+    found = bytes.fromhex(shade.removeprefix("#"))
+    return max(abs(one - other) for one, other in zip(found, wanted, strict=True)) <= MOST_OFF
+
+
 def test_its_placeholder_is_of_what_shows() -> None:
     """The dominant colour is the drawing's, and the ThumbHash is as transparent as the picture."""
     sticker = Image.new("RGBA", (400, 400), (255, 0, 0, 0))
     ImageDraw.Draw(sticker).rectangle((100, 100, 300, 300), fill=(*BLUE, 255))
     made = keep(encoded(sticker, "PNG"))
-    shade = bytes.fromhex(made.dominant_colour[1:])
-    assert max(abs(one - other) for one, other in zip(shade, BLUE, strict=True)) <= MOST_OFF
+    assert is_near(made.dominant_colour, BLUE)
     *_, opacity = thumb_hash_to_average_rgba(list(base64.b64decode(made.thumbhash)))
     assert abs(opacity - 0.25) < 0.04
+
+
+def test_of_what_hardly_shows_the_dominant_colour_is_what_white_makes_of_it() -> None:
+    glass = keep(encoded(Image.new("RGBA", (300, 300), (0, 0, 0, 51)), "PNG"))
+    assert is_near(glass.dominant_colour, (204, 204, 204))
+    nothing = keep(encoded(Image.new("RGBA", (300, 300), (0, 0, 0, 0)), "PNG"))
+    assert nothing.dominant_colour == "#ffffff"

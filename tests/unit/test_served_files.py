@@ -282,7 +282,10 @@ def test_every_transparent_webp_of_ours_is_one_of_its_sides_only(size: tuple[int
     noise = Image.frombytes("L", size, random.Random(5).randbytes(size[0] * size[1]))
     harsh = draw_harsh(size)
     harsh.putalpha(noise.point(lambda value: max(1, min(254, value))))  # raw where it is large
-    for picture in (harsh, draw_clear(size), Image.new("RGBA", size)):
+    # Whose rows are told as differences.
+    soft = draw_harsh(size)
+    soft.putalpha(Image.radial_gradient("L").resize(size).rotate(45))
+    for picture in (harsh, draw_clear(size), soft, Image.new("RGBA", size)):
         file = encode(picture, WEBP)
         assert is_clear(file, size)
         assert len(file) < count_most_bytes(size)
