@@ -1,6 +1,7 @@
 """Compares what becomes of a folder of pictures with what Chromium shows of them.
 
-`scripts/dev python -m tests.pictures.beside_chromium FOLDER [--explained FILE] [--keep FOLDER]`
+`scripts/dev python -m tests.pictures.beside_chromium FOLDER [--explained FILE] [--keep FOLDER]
+[--transparent]`
 
 Each file below the folder is drawn by Chromium as an `<img>`, its middle square at 300 x 300 on
 white, and made into a profile picture by a decoder of ours. It prints each difference, and how many
@@ -29,6 +30,7 @@ from pictures.costs import DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS, examine
 from pictures.formats import read_header
 from pictures.lost import MOST_LOST_SHARE
 from pictures.pool import DecoderPool
+from pictures.values import CLEAR, WHITE, Background, Clear
 from tests.support.chromium import MOST_SECONDS, Chromium, ChromiumHangs, Shown, open_chromium
 from tests.support.likeness import compare, find_missing_share, lay_on_white, scale_as_ours
 from tests.support.stretching import list_stretched
@@ -86,6 +88,7 @@ class Comparison:
     pool: DecoderPool
     explanations: Sequence[Explanation] = ()
     keep: Path | None = None
+    background: Background | Clear = WHITE
 
     def judge(self, path: Path) -> Finding:
         """Have both make a square of the file, and tell what sets them apart."""
@@ -107,10 +110,12 @@ class Comparison:
         try:
             _, cost = examine(content)
             limits = (DEFAULT_MAX_PIXELS, DEFAULT_MAX_WHOLE_PIXELS)
-            made = self.pool.process_profile_image(content, cost, None, *limits)
+            made = self.pool.process_profile_image(
+                content, cost, None, *limits, background=self.background
+            )
         except DarkroomError as err:
             return err
-        return Image.open(io.BytesIO(made.content)).convert("RGB")
+        return Image.open(io.BytesIO(made.content))
 
     def _compare(
         self, content: bytes, ours: Image.Image | DarkroomError, theirs: Shown | None
@@ -161,7 +166,7 @@ class Comparison:
         self.keep.mkdir(parents=True, exist_ok=True)
         both = Image.new("RGB", (610, 300), (128, 128, 128))
         if isinstance(ours, Image.Image):
-            both.paste(ours, (0, 0))
+            both.paste(lay_on_white(ours.convert("RGBA")), (0, 0))
         if theirs is not None:
             both.paste(lay_on_white(theirs.square), (310, 0))
         both.save(self.keep / f"{name}.png")
@@ -247,10 +252,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--explained", type=Path, default=EXPLAINED)
     parser.add_argument("--keep", type=Path, help="a folder for both squares of what differs")
     parser.add_argument("--seconds", type=float, default=MOST_SECONDS, help="for each file")
+    parser.add_argument(
+        "--transparent", action="store_true", help="as AVATAR_TRANSPARENCY=keep has it"
+    )
     given = parser.parse_args(arguments)
     explanations = read_explanations(given.explained)
     with open_chromium(given.seconds) as chromium, closing(DecoderPool()) as pool:
-        comparison = Comparison(chromium, pool, explanations, given.keep)
+        background: Background | Clear = CLEAR if given.transparent else WHITE
+        comparison = Comparison(chromium, pool, explanations, given.keep, background)
         findings = compare_folder(given.folder, comparison)
     print("\n".join(summarise(findings, explanations)))
     is_explained = all(each.explanation for each in findings if each.is_difference)

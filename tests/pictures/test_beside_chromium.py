@@ -106,6 +106,32 @@ def test_each_class_is_told_and_what_nothing_explains_fails(
     assert [path.name for path in kept.iterdir()] == ["half.jpg.png"]
 
 
+def make_see_through(opacity: int) -> Image.Image:
+    """The quarters, and in their middle a window."""
+    picture = quarters(400, 320).convert("RGBA")
+    picture.paste((180, 20, 90, opacity), (120, 40, 280, 280))
+    return picture
+
+
+def test_what_stays_transparent_is_as_transparent_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    require_chromium()
+    for kind, opacity in {"PNG": 120, "WEBP": 120, "GIF": 0}.items():
+        (tmp_path / f"window.{kind}").write_bytes(encoded(make_see_through(opacity), kind))
+    assert beside_chromium.main([str(tmp_path), "--transparent"]) == 0
+    assert "     3 alike" in capsys.readouterr().out
+
+
+def test_white_that_is_less_opaque_differs_on_a_dark_page() -> None:
+    white = Image.new("RGBA", (SIDE, SIDE), (255, 255, 255, 255))
+    faint = Image.new("RGBA", (SIDE, SIDE), (255, 255, 255, 120))
+    assert compare(white, white).kind is None
+    difference = compare(faint, white)
+    assert difference.kind == "colour"
+    assert difference.note.endswith(" on a dark page")
+
+
 def test_a_picture_that_hangs_costs_itself_only() -> None:
     require_chromium()
     with open_chromium(most_seconds=0) as chromium:

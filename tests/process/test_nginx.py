@@ -31,6 +31,7 @@ from config import MIB, Settings
 from errors import FileTooLarge, OutcomeUnknown
 from files.kinds import KINDS
 from ops import serving
+from pictures.renditions import RenditionFormat
 from tests.support.connections import LateGoodbye
 from tests.support.pictures import jpeg
 from tests.support.services import (
@@ -265,8 +266,22 @@ def check_the_way_of_a_picture(proxied: Proxied) -> Account:
         client.get(url, headers={"Range": "bytes=9999999-"}), 416, "range_not_satisfiable"
     )
     assert_problem(client.get(f"{url}.none"), 404, "object_not_found")
+    check_types(proxied)
     assert_problem(client.get("/media/profile_pics/"), 404, "object_not_found")
     return account
+
+
+def check_types(proxied: Proxied) -> None:
+    """Of each format that is made nginx says what it is, as the service does."""
+    for prefix in ("profile_pics", "photos", "thumbnails"):
+        for file_format in RenditionFormat:
+            key = f"{prefix}/{'0' * 32}{file_format.suffix}"
+            path = proxied.media / key
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"a picture")
+            answer = proxied.client.head(f"/media/{key}")
+            assert answer.headers["content-type"] == file_format.content_type
+            path.unlink()
 
 
 def send(proxied: Proxied, account: Account, content: bytes) -> httpx.Response:

@@ -6,13 +6,14 @@ filter of its own.
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image, ImageChops, ImageStat
 
+from pictures.colour import DARK
 from pictures.encoding import encode
 from pictures.renditions import RenditionFormat
-from pictures.values import PICTURE_SIDE_PX
+from pictures.values import PICTURE_SIDE_PX, WHITE, Colour
 
 # Cells of the grid on a side: ten pixels each.
 CELLS = 30
@@ -43,7 +44,20 @@ class Difference:
 
 
 def compare(ours: Image.Image, theirs: Image.Image) -> Difference:
-    """Compare our square (RGB) with a browser's (RGBA, clear where it shows nothing)."""
+    """Compare our square with a browser's (RGBA, clear where it shows nothing).
+
+    One of ours that is transparent (RGBA) is compared on a white and on a dark page.
+    """
+    if ours.mode != "RGBA":
+        return _compare_on_white(ours, theirs)
+    on_white = _compare_on_white(lay_on(ours, WHITE), theirs)
+    on_dark = _compare_on_white(lay_on(ours, DARK), lay_on(theirs, DARK).convert("RGBA"))
+    if on_dark.kind is None or (on_white.kind is not None and on_white.mean >= on_dark.mean):
+        return on_white
+    return replace(on_dark, note=f"{on_dark.note} on a dark page")
+
+
+def _compare_on_white(ours: Image.Image, theirs: Image.Image) -> Difference:
     our_grid = _make_grid(ours)
     coded = io.BytesIO(encode(lay_on_white(theirs), RenditionFormat.JPEG))
     their_grid = _make_grid(Image.open(coded).convert("RGB"))
@@ -63,8 +77,13 @@ def find_missing_share(square: Image.Image) -> float:
 
 def lay_on_white(square: Image.Image) -> Image.Image:
     """Lay a browser's square on white, as a page does."""
-    white = Image.new("RGBA", square.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, square).convert("RGB")
+    return lay_on(square, WHITE)
+
+
+def lay_on(square: Image.Image, colour: Colour) -> Image.Image:
+    """Lay a square on a page of this colour."""
+    page = Image.new("RGBA", square.size, (*colour, 255))
+    return Image.alpha_composite(page, square).convert("RGB")
 
 
 def scale_as_ours(pixels: Image.Image) -> Image.Image:
