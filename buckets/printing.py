@@ -49,20 +49,24 @@ def make_commands(plan: BucketPlan, *, keeps_versions: bool = True) -> dict[str,
     bucket that is there, the first is left out. Each replaces what was set before.
     """
     commands = {
-        "bucket": _make_s3_command(plan, "create-bucket", **_find_creation(plan)),
-        "ownership": _make_s3_command(
+        "bucket": make_bucket_command(plan, "create-bucket", **_find_creation(plan)),
+        "ownership": make_bucket_command(
             plan, "put-bucket-ownership-controls", ownership_controls=plan.ownership()
         ),
-        "public-access-block": _make_s3_command(
+        "public-access-block": make_bucket_command(
             plan,
             "put-public-access-block",
             public_access_block_configuration=plan.public_access_block(),
         ),
-        "bucket-policy": _make_s3_command(plan, "put-bucket-policy", policy=plan.bucket_policy()),
+        "bucket-policy": make_bucket_command(
+            plan, "put-bucket-policy", policy=plan.bucket_policy()
+        ),
     }
     if plan.origins:
-        commands["cors"] = _make_s3_command(plan, "put-bucket-cors", cors_configuration=plan.cors())
-    commands["lifecycle"] = _make_s3_command(
+        commands["cors"] = make_bucket_command(
+            plan, "put-bucket-cors", cors_configuration=plan.cors()
+        )
+    commands["lifecycle"] = make_bucket_command(
         plan,
         "put-bucket-lifecycle-configuration",
         lifecycle_configuration=plan.lifecycle(keeps_versions=keeps_versions),
@@ -227,7 +231,8 @@ def _find_creation(plan: BucketPlan) -> dict[str, Any]:
     return options
 
 
-def _make_s3_command(plan: BucketPlan, verb: str, **options: Document | str) -> str:
+def make_bucket_command(plan: BucketPlan, verb: str, **options: Document | str) -> str:
+    """Make one command about the bucket, by the verb and the options of `aws s3api`."""
     words = ["aws", "s3api", verb, "--bucket", plan.bucket]
     for name, value in options.items():
         words += [

@@ -22,6 +22,9 @@ from storage.s3 import S3Store
 from storage.s3_deadlines import limit_call
 from storage.s3_proofs import NoStoreAnswered
 
+# Of two names, one of which is the other with a letter wrong, or two.
+_ALIKE = 0.85
+
 
 @dataclass(frozen=True)
 class Alternative:
@@ -35,9 +38,14 @@ class Alternative:
         return {f"S3_{name.upper()}": value or "" for name, value in self.changes.items()}
 
 
-def find_better_settings(case: Case) -> tuple[str, str, Cure] | None:
-    """Find settings by which the bucket answers; None if there are none: step, cause and cure."""
-    for alternative in _list_alternatives(case):
+def find_better_settings(
+    case: Case, failure: BaseException | None = None
+) -> tuple[str, str, Cure] | None:
+    """Find settings by which the bucket answers; None if there are none: step, cause and cure.
+
+    What nobody may look at counts as an answer of the bucket.
+    """
+    for alternative in _list_alternatives(case, failure):
         case.say(f"trying {alternative.as_lines()}")
         if _answers(case, alternative.changes):
             cure = cures.set_lines("This was tried, and works.", **alternative.as_lines())
@@ -45,8 +53,10 @@ def find_better_settings(case: Case) -> tuple[str, str, Cure] | None:
     return None
 
 
-def _list_alternatives(case: Case) -> Iterator[Alternative]:
+def _list_alternatives(case: Case, failure: BaseException | None) -> Iterator[Alternative]:
     current = case.current
+    if failure is not None and read_code(failure) == "NoSuchBucket":
+        yield from _list_names(case)
     if current.endpoint_url is None:
         yield from _list_regions(current.region)
         return
@@ -63,9 +73,23 @@ def _list_alternatives(case: Case) -> Iterator[Alternative]:
         what = "the endpoint begins with the bucket's name, which is not a part of it"
         yield Alternative("endpoint", what, {"endpoint_url": whole})
     is_path = current.addressing_style != "virtual"
+    if is_path and not isinstance(failure, ClientError | NoStoreAnswered):
+        return  # a name that is looked up more is no better
     style = "virtual" if is_path else "path"
     what = f"the store knows no bucket by the address {case.bucket_url}"
     yield Alternative("addressing style", what, {"addressing_style": style})
+
+
+def _list_names(case: Case) -> Iterator[Alternative]:
+    """List the buckets of the same account that are called nearly so, where we may."""
+    try:
+        buckets = case.lookers[-1].list_buckets().get("Buckets", [])
+    except (ClientError, BotoCoreError, HTTPError, OSError):
+        return
+    names = [bucket["Name"] for bucket in buckets]
+    for close in difflib.get_close_matches(case.bucket, names, n=2, cutoff=_ALIKE):
+        what = f"there is no bucket {case.bucket}, and one that is called {close}"
+        yield Alternative("bucket", what, {"bucket_name": close})
 
 
 def _list_regions(region: str) -> Iterator[Alternative]:
@@ -81,7 +105,7 @@ def _answers(case: Case, changes: dict[str, Any]) -> bool:
     try:
         store = S3Store(case.current.model_copy(update=changes))
         with limit_call():
-            store.client.list_objects_v2(Bucket=case.bucket, Prefix=case.prefixes[0], MaxKeys=1)
+            store.client.list_objects_v2(Bucket=store.bucket, Prefix=case.prefixes[0], MaxKeys=1)
     except ClientError as err:
         return read_code(err) in DENIED and not read_code(err).isdigit()
     except (StartupError, BotoCoreError, HTTPError, OSError, NoStoreAnswered):

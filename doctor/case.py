@@ -7,12 +7,14 @@ keys and its deadlines; so do the reads of a stranger, which nobody signs.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from botocore.awsrequest import AWSRequest
 
 from buckets import BucketPlan
+from buckets.applying import open_client
 from config import Settings
 from doctor.findings import Cure, Finding, Paste
 from doctor.signals import Signals
@@ -59,7 +61,8 @@ class Case:
     traces: Traces
     ends_at: float  # on the monotonic clock
     say: Callable[[str], None]  # what is being done now, to who watches
-    admin: "S3Client | None" = None  # with other credentials, for looks that ours may not take
+    # With other credentials, for looks that ours may not take.
+    admin: "S3Client | None" = None
     content: bytes = field(default_factory=PICTURE.read_bytes)
     may_list: bool = False
     takes_create_only: bool = False
@@ -79,6 +82,12 @@ class Case:
     def client(self) -> "S3Client":
         """The service's own client, for what none of its verbs asks."""
         return self.store.client
+
+    @cached_property
+    def lookers(self) -> "list[S3Client]":
+        """Those who look at the bucket's configuration, which the service never does."""
+        own = open_client(self.current)
+        return [own, self.admin] if self.admin is not None else [own]
 
     @property
     def bucket(self) -> str:

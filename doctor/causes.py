@@ -6,7 +6,7 @@ resort where it is not.
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -14,7 +14,7 @@ from doctor import cures
 from doctor.case import Case, mask_key
 from doctor.findings import Cure
 from doctor.outages import explain_outage
-from doctor.policies import explain_denial
+from doctor.policies import find_denial
 from storage.s3_proofs import ChecksumDiffers, NoStoreAnswered
 
 DENIED = frozenset({"AccessDenied", "403", "Forbidden", "AccessDeniedException"})
@@ -35,6 +35,7 @@ OF_REGION = frozenset(
     }
 )
 OF_CLOCK = frozenset({"RequestTimeTooSkewed", "RequestExpired", "RequestTimeSkewed"})
+_EXPIRED = frozenset({"ExpiredToken", "TokenRefreshRequired", "UnauthorizedSSOTokenError"})
 _FULL = frozenset(
     {"507", "InsufficientStorage", "XMinioStorageFull", "QuotaExceeded", "EntityTooLargeForQuota"}
 )
@@ -139,7 +140,7 @@ def _explain_refusal(
         return _explain_denial(case, message, action, resource)
     if code.startswith("KMS") or "KMS" in message:
         what = "the bucket encrypts with a KMS key that the application, or everyone, may not use"
-        return what, cures.use_own_encryption(case.plan)
+        return what, cures.use_own_encryption(case)
     if code in OF_CREDENTIALS:
         return "", explain_credentials(case, code)
     if code in OF_CLOCK:
@@ -150,7 +151,7 @@ def _explain_refusal(
     if code in OF_REGION:
         return explain_region(case, err)
     if code == "NoSuchBucket":
-        return "there is no such bucket", cures.make_bucket(case.plan)
+        return "there is no such bucket", cures.make_bucket(case)
     if code == "InvalidBucketName":
         what = f"{case.bucket} is no name for a bucket there"
         return what, cures.set_lines("Correct the name.", S3_BUCKET_NAME="<the bucket's name>")
@@ -172,16 +173,17 @@ def _explain_denial(case: Case, message: str, action: str, resource: str) -> tup
     wanted = _WANTED_RIGHT.search(message)
     if wanted is not None and wanted[1].startswith("kms:"):
         what = f"the bucket encrypts with a KMS key, and the keys may not {wanted[1]}"
-        return what, cures.use_own_encryption(case.plan)
-    denied = explain_denial(case, action, resource)
-    if denied is not None:
-        return denied
+        return what, cures.use_own_encryption(case)
+    found = find_denial(case, action, resource)
+    if found is not None:
+        named, rest = found
+        return f"the bucket's policy denies it ({named})", cures.drop_denial(case, named, rest)
     denial = _DENIAL.search(message)
     if denial is not None:
         what = f"a statement denies it, in a {denial[1].strip()}"
         return what, Cure(f"Take {action} on {resource} out of what that policy denies.")
     what = f"the keys may not {action} on {resource}"
-    return what, cures.allow(case.plan, action, resource)
+    return what, cures.allow(case, action, resource)
 
 
 def explain_credentials(case: Case, code: str) -> Cure:
@@ -209,8 +211,8 @@ def explain_credentials(case: Case, code: str) -> Cure:
             f"The secret does not fit the key{shown}: correct it, without quotes or spaces.",
             S3_SECRET_ACCESS_KEY=cures.SECRET,
         )
-    if code in ("ExpiredToken", "TokenRefreshRequired", "UnauthorizedSSOTokenError"):
-        return Cure("The credentials have expired: get new ones (`aws sso login`, or a new token).")
+    if code in _EXPIRED:
+        return _renew(case)
     if code == "NoCredentialsError":
         return cures.set_lines(
             "No credentials were found: set them, or give the machine a role.",
@@ -222,6 +224,27 @@ def explain_credentials(case: Case, code: str) -> Cure:
         S3_ACCESS_KEY_ID=cures.KEY_ID,
         S3_SECRET_ACCESS_KEY=cures.SECRET,
     )
+
+
+def _renew(case: Case) -> Cure:
+    """Say how to get new credentials from where the old ones came."""
+    sentence = "The credentials have expired: get new ones."
+    source = find_source(case)
+    if source == "env":
+        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+        return cures.run(sentence, *(f"export {name}=<a new one>" for name in names))
+    if source in ("sso", "login"):
+        return cures.run(sentence, f"aws {source}{' login' if source == 'sso' else ''}")
+    if source == "explicit":
+        lines = {"S3_ACCESS_KEY_ID": cures.KEY_ID, "S3_SECRET_ACCESS_KEY": cures.SECRET}
+        return cures.set_lines(sentence, **lines)
+    return Cure(f"{sentence} They come from {source or 'nowhere'}.")
+
+
+def find_source(case: Case) -> str:
+    """Find where boto3 has found credentials, in its own words; '' where it has none."""
+    credentials = cast(Any, case.client)._request_signer._credentials
+    return str(credentials.method) if credentials else ""
 
 
 def explain_region(case: Case, err: BaseException) -> tuple[str, Cure]:

@@ -79,12 +79,7 @@ def examine_connection(case: Case) -> Iterator[Finding]:
         greeting = case.ask("GET", url)
         ended = datetime.now(UTC)
     except (BotoCoreError, HTTPError, OSError) as err:
-        better = find_better_settings(case)
-        if better is not None:
-            yield failed(*better)
-        else:
-            outage = explain_outage(case, err, url)
-            yield failed(ENDPOINT, outage.what, outage.cure)
+        yield _explain_outage(case, err, url)
         raise Hopeless from err
     failure = _list_signed(case)
     if failure is not None and read_code(failure) == "NoSuchBucket":
@@ -93,7 +88,7 @@ def examine_connection(case: Case) -> Iterator[Finding]:
         yield _explain_stranger(case, greeting, failure)
         raise Hopeless from failure
     yield passed(ENDPOINT, f"a store answers at {urlsplit(url).netloc}")
-    yield from _examine_clock(greeting, began + (ended - began) / 2)
+    yield from _examine_clock(greeting, began + (ended - began) / 2, failure)
     if failure is None:
         case.may_list = True
         yield from _tell_all_is_well(case)
@@ -101,12 +96,18 @@ def examine_connection(case: Case) -> Iterator[Finding]:
             yield advise(
                 LIST,
                 "everyone may list the bucket, and so knows every key",
-                cures.show_only_public(case.plan),
+                cures.show_only_public(case),
             )
         else:
             yield passed(LIST, "with our keys, and by nobody else")
         return
     yield from _explain_failure(case, failure)
+
+
+def _explain_outage(case: Case, err: Exception, url: str) -> Finding:
+    outage = explain_outage(case, err, url)
+    better = None if outage.is_certain else find_better_settings(case, err)
+    return failed(*better) if better else failed(ENDPOINT, outage.what, outage.cure)
 
 
 def _list_signed(case: Case) -> Exception | None:
@@ -124,7 +125,7 @@ def _wait_for_bucket(case: Case, failure: Exception) -> Exception | None:
     ends_at = time.monotonic() + min(NEW_BUCKET_SECONDS, case.left_seconds)
     found: Exception | None = failure
     while found is not None and read_code(found) == "NoSuchBucket":
-        if time.monotonic() > ends_at or find_better_settings(case) is not None:
+        if time.monotonic() > ends_at or find_better_settings(case, found) is not None:
             break
         case.say(
             f"there is no bucket {case.bucket} yet; one that was made a moment ago is waited for,"
@@ -144,7 +145,7 @@ def _is_from_stranger(failure: Exception, greeting: Answer) -> bool:
 
 
 def _explain_stranger(case: Case, greeting: Answer, failure: Exception) -> Finding:
-    better = find_better_settings(case)
+    better = find_better_settings(case, failure)
     if better is not None:
         return failed(*better)
     what = f"what answers at {urlsplit(greeting.url).netloc} is no S3: {describe_page(greeting)}"
@@ -156,19 +157,34 @@ def _explain_stranger(case: Case, greeting: Answer, failure: Exception) -> Findi
     return failed(ENDPOINT, what, cure)
 
 
-def _examine_clock(greeting: Answer, here: datetime) -> Iterator[Finding]:
-    try:
-        there = parsedate_to_datetime(greeting.headers["date"]).astimezone(UTC)
-    except (KeyError, ValueError, TypeError):
+def _examine_clock(
+    greeting: Answer, here: datetime, failure: Exception | None
+) -> Iterator[Finding]:
+    there = _read_clock(greeting)
+    clocks = f"here it is {_write_time(here)}, there {_write_time(there)} (UTC)"
+    if failure is not None and read_code(failure) in OF_CLOCK:
+        yield failed(CLOCK, f"{describe(failure)}: {clocks}", cures.set_clock())
+        raise Hopeless from failure
+    if there is None:
         return
     skew_seconds = abs((there - here).total_seconds())
-    clocks = f"here it is {here:%Y-%m-%d %H:%M:%S}, there {there:%Y-%m-%d %H:%M:%S} (UTC)"
     if skew_seconds >= REFUSED_SKEW_SECONDS:
         yield failed(CLOCK, f"the clocks differ too much: {clocks}", cures.set_clock())
     elif skew_seconds >= TOLD_SKEW_SECONDS:
         yield advise(CLOCK, f"the clocks differ: {clocks}", cures.set_clock())
     else:
         yield passed(CLOCK, f"less than {TOLD_SKEW_SECONDS} s from the store's")
+
+
+def _write_time(time: datetime | None) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S}" if time else "another time"
+
+
+def _read_clock(greeting: Answer) -> datetime | None:
+    try:
+        return parsedate_to_datetime(greeting.headers["date"]).astimezone(UTC)
+    except (KeyError, ValueError, TypeError):
+        return None
 
 
 def _tell_all_is_well(case: Case) -> Iterator[Finding]:
@@ -192,10 +208,6 @@ def describe_credentials(case: Case) -> str:
 
 def _explain_failure(case: Case, failure: Exception) -> Iterator[Finding]:
     code = read_code(failure)
-    if code in OF_CLOCK:
-        cause = explain(case, failure, "s3:ListBucket", case.arn())
-        yield failed(CLOCK, cause.what, cause.cure)
-        raise Hopeless from failure
     if code in OF_CREDENTIALS:
         source = describe_credentials(case)
         what = describe(failure) if source == "none" else f"{describe(failure)}, {source}"
@@ -208,12 +220,12 @@ def _explain_failure(case: Case, failure: Exception) -> Iterator[Finding]:
         raise Hopeless from failure
     if code in DENIED:
         yield passed(BUCKET, f"{case.bucket} is there")
-        cure = cures.allow(case.plan, "s3:ListBucket", case.arn(), is_for_service=False)
+        cure = cures.allow(case, "s3:ListBucket", case.arn())
         yield may_not_look(
             LIST, "our keys may not list; only `cli.py check` and `sweep` need it", cure
         )
         return
-    better = find_better_settings(case)
+    better = find_better_settings(case, failure)
     if better is not None:
         yield failed(*better)
     else:

@@ -4,12 +4,17 @@ Each is pasted as it is: a line of settings, a command of the AWS CLI, a JSON do
 """
 
 import json
-import shlex
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from buckets import BucketPlan
+from buckets.parts import BOXES, CORS, LIFECYCLE, POLICY, Part
+from buckets.plan import Document
+from buckets.printing import make_bucket_command, make_commands
+from doctor import policies
 from doctor.findings import Cure, Paste
+
+if TYPE_CHECKING:
+    from doctor.case import Case
 
 # What stands where only a person knows the word.
 KEY_ID = "<the access key's id>"
@@ -27,29 +32,15 @@ def run(sentence: str, *commands: str) -> Cure:
     return Cure(sentence, tuple(Paste("shell", command) for command in commands))
 
 
-def aws(plan: BucketPlan, operation: str, **options: Any) -> str:
-    """Write a command of the AWS CLI about the bucket, as it is pasted into a shell."""
-    words = ["aws", "s3api", operation, "--bucket", plan.bucket]
-    for name, value in options.items():
-        text = value if isinstance(value, str) else json.dumps(value)
-        words += [f"--{name.replace('_', '-')}", text]
-    return " ".join(shlex.quote(word) for word in [*words, *_where(plan)])
-
-
-def _where(plan: BucketPlan) -> list[str]:
-    where = ["--region", plan.region]
-    return [*where, "--endpoint-url", plan.endpoint_url] if plan.endpoint_url else where
-
-
-def allow(plan: BucketPlan, action: str, resource: str, *, is_for_service: bool = True) -> Cure:
+def allow(case: "Case", action: str, resource: str) -> Cure:
     """Give the keys a right, by the whole policy that holds it."""
-    name = "service-with-photos" if is_for_service else "operator"
-    if not _holds(plan.iam_policies()[name], action):
-        name = "erasure"
+    named = case.plan.iam_policies()
+    order = ("service-with-photos", "erasure", "operator")
+    name = next((each for each in order if _holds(named[each], action)), order[0])
     return Cure(
         f"Allow the application {action} on {resource}: give the user or role of its keys this"
-        f" policy ({name}).",
-        (Paste("json", json.dumps(plan.iam_policies()[name], indent=2)),),
+        f" policy ({name}), in the place of an older one.",
+        (Paste("json", json.dumps(named[name], indent=2)),),
     )
 
 
@@ -57,61 +48,73 @@ def _holds(policy: Mapping[str, Any], action: str) -> bool:
     return any(action in statement["Action"] for statement in policy["Statement"])
 
 
-def open_to_all(plan: BucketPlan, *, blocks: bool) -> Cure:
-    """Let everyone read what is public, and nothing else; `blocks`: perhaps a box forbids that."""
+def open_to_all(case: "Case", *, is_blocked: bool) -> Cure:
+    """Let everyone read what is public, and nothing else; a box may forbid that now."""
+    prefixes = ", ".join(case.plan.public_prefixes)
+    sentence = f"Allow everyone s3:GetObject below {prefixes}, by the bucket's policy."
     commands = []
-    if blocks:
-        boxes = plan.public_access_block()
-        commands.append(
-            aws(plan, "put-public-access-block", public_access_block_configuration=boxes)
-        )
-    commands.append(aws(plan, "put-bucket-policy", policy=json.dumps(plan.bucket_policy())))
-    prefixes = ", ".join(plan.public_prefixes)
-    sentence = (
-        f"Allow everyone s3:GetObject below {prefixes} by the bucket's policy; this one replaces"
-        " the one that is there."
-    )
-    if blocks:
+    if is_blocked:
         sentence += " The boxes of the whole account must not block it either."
-    return run(sentence, *commands)
+        boxes = BOXES.plan(case.plan)
+        commands.append(
+            _put(case, "put-public-access-block", public_access_block_configuration=boxes)
+        )
+    document, rest = policies.join(case, POLICY)
+    commands.append(_put(case, "put-bucket-policy", policy=document))
+    return run(f"{sentence} {rest}".strip(), *commands)
 
 
-def show_only_public(plan: BucketPlan) -> Cure:
+def show_only_public(case: "Case") -> Cure:
     """Let everyone read what is public alone."""
-    prefixes = ", ".join(plan.public_prefixes)
-    return run(
+    prefixes = ", ".join(case.plan.public_prefixes)
+    document, rest = policies.close(case)
+    sentence = (
         f"Let the bucket's policy, and what stands in front of it, show {prefixes} only, and nobody"
-        " list. This policy replaces the one that is there.",
-        aws(plan, "put-bucket-policy", policy=json.dumps(plan.bucket_policy())),
+        f" list. {rest}"
     )
+    return run(sentence.strip(), _put(case, "put-bucket-policy", policy=document))
 
 
-def use_own_encryption(plan: BucketPlan) -> Cure:
+def drop_denial(case: "Case", named: str, rest: Document) -> Cure:
+    """Take a statement out of the bucket's policy."""
+    sentence = f"Take the statement that denies it out of the bucket's policy: {named}."
+    if rest["Statement"]:
+        return run(sentence, _put(case, "put-bucket-policy", policy=rest))
+    return run(sentence, _put(case, "delete-bucket-policy"))
+
+
+def use_own_encryption(case: "Case") -> Cure:
     """Let the bucket encrypt with S3's own key, which needs no right of who reads."""
     rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
     return run(
         "Let the bucket encrypt with S3's own key: no stranger can read what a KMS key encrypts.",
-        aws(plan, "put-bucket-encryption", server_side_encryption_configuration={"Rules": [rule]}),
+        _put(case, "put-bucket-encryption", server_side_encryption_configuration={"Rules": [rule]}),
     )
 
 
-def make_bucket(plan: BucketPlan) -> Cure:
+def make_bucket(case: "Case") -> Cure:
     """Create the bucket where the settings look for it."""
-    options: dict[str, Any] = {}
-    if plan.is_aws and plan.region != "us-east-1":
-        options["create_bucket_configuration"] = {"LocationConstraint": plan.region}
     return run(
         "Create the bucket, or correct S3_BUCKET_NAME, S3_REGION or S3_ENDPOINT_URL.",
-        aws(plan, "create-bucket", **options),
+        make_commands(case.plan)["bucket"],
     )
 
 
-def let_pages_ask(plan: BucketPlan) -> Cure:
+def let_pages_ask(case: "Case") -> Cure:
     """Let the pages of CORS_ORIGINS read and upload."""
-    return run(
-        "Let the pages of CORS_ORIGINS ask the bucket. This replaces its rules for CORS.",
-        aws(plan, "put-bucket-cors", cors_configuration=plan.cors()),
-    )
+    sentence = "Let the pages of CORS_ORIGINS ask the bucket."
+    return _set(case, CORS, sentence, "put-bucket-cors", "cors_configuration")
+
+
+def expire(case: "Case") -> Cure:
+    """Let the bucket remove by itself what nobody will."""
+    verb = "put-bucket-lifecycle-configuration"
+    return _set(case, LIFECYCLE, "Give the bucket these rules.", verb, "lifecycle_configuration")
+
+
+def delete(case: "Case", key: str) -> str:
+    """Write the command that deletes an object."""
+    return _put(case, "delete-object", key=key)
 
 
 def set_clock() -> Cure:
@@ -121,9 +124,10 @@ def set_clock() -> Cure:
     )
 
 
-def expire(plan: BucketPlan) -> Cure:
-    """Let the bucket remove by itself what nobody will."""
-    return run(
-        "Give the bucket these rules. They replace its rules for the lifecycle of objects.",
-        aws(plan, "put-bucket-lifecycle-configuration", lifecycle_configuration=plan.lifecycle()),
-    )
+def _set(case: "Case", part: Part, sentence: str, verb: str, option: str) -> Cure:
+    document, rest = policies.join(case, part)
+    return run(f"{sentence} {rest}".strip(), _put(case, verb, **{option: document}))
+
+
+def _put(case: "Case", verb: str, **options: Document | str) -> str:
+    return make_bucket_command(case.plan, verb, **options)

@@ -8,13 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
-
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError
 
 from buckets import plan_bucket
+from buckets.applying import open_client
 from config import Settings
 from doctor import (
     addresses,
@@ -36,10 +32,6 @@ from doctor.traces import Traces
 from errors import StartupError
 from files import kinds
 from storage.s3 import S3Store
-from storage.s3_client import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 # Of a bucket that is sick in many ways. A healthy one takes some sixty requests, so a few seconds.
 MOST_SECONDS = 60.0
@@ -102,7 +94,7 @@ def _go_through(
     current = settings.stores()[settings.store_name]
     try:
         store = S3Store(current)
-        admin = _make_admin(settings, admin_profile) if admin_profile else None
+        admin = open_client(current, admin_profile) if admin_profile else None
         plan = plan_bucket(settings)
     except StartupError as err:
         tell(settings_steps.explain_startup_error(err))
@@ -160,22 +152,3 @@ def _do_step(case: Case, step: Step, tell: Callable[[Finding], None]) -> None:
 
 def _count_ms(began: float) -> int:
     return round((time.monotonic() - began) * 1000)
-
-
-def _make_admin(settings: Settings, profile: str) -> "S3Client":
-    """Make the client of those who may look at everything. Raises StartupError."""
-    current = settings.stores()[settings.store_name]
-    try:
-        return boto3.session.Session(profile_name=profile).client(
-            "s3",
-            region_name=current.region,
-            endpoint_url=current.endpoint_url,
-            config=Config(
-                signature_version="s3v4",
-                connect_timeout=CONNECT_TIMEOUT_SECONDS,
-                read_timeout=READ_TIMEOUT_SECONDS,
-                retries={"total_max_attempts": 1},
-            ),
-        )
-    except (BotoCoreError, ValueError) as err:
-        raise StartupError(f"The profile {profile} cannot be used: {err}") from err

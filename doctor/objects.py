@@ -16,7 +16,7 @@ from doctor.case import CONTENT_TYPE, Case
 from doctor.causes import explain
 from doctor.findings import Cure, Finding, failed, not_tried, passed
 from doctor.outages import explain_outage
-from doctor.public_reads import explain_public_read
+from doctor.public_reads import correct_base, explain_public_read
 from doctor.traces import name_key
 from errors import DarkroomError, ObjectNotFound, StoreError, StoreRefused
 from files.kinds import Kind
@@ -75,7 +75,9 @@ def _examine_public_read(case: Case, prefix: str, key: str) -> Finding:
         answer = case.ask("GET", url)
     except (BotoCoreError, HTTPError, OSError, ValueError) as err:
         outage = explain_outage(case, err, url, setting)
-        return failed(step, f"{url}: {outage.what}", outage.cure)
+        has_base = case.current.public_base_url is not None and not outage.is_certain
+        cure = correct_base(case, key) if has_base else outage.cure
+        return failed(step, f"{url}: {outage.what}", cure)
     trouble = explain_public_read(case, key, answer)
     if trouble is not None:
         return failed(step, *trouble)
@@ -111,7 +113,7 @@ def _examine_hidden(case: Case, prefix: str, key: str) -> Finding:
         # What is answered instead of the file, by a page for everything, shows nothing of it.
         if answer.status in (200, 206) and answer.content == case.content:
             what = f"{url} answered {answer.status} to a stranger, and shows the file"
-            return failed(step, what, cures.show_only_public(case.plan))
+            return failed(step, what, cures.show_only_public(case))
         answered.append(f"{urlsplit(url).netloc} answers {answer.status}")
     return passed(step, f"to a stranger {' and '.join(answered)}")
 

@@ -89,7 +89,7 @@ def _tell_refusal(case: Case, step: str, origin: str, method: str, answer: Answe
     what = f"a browser would refuse {method} to its pages: {why} ({describe_page(answer)})"
     if not case.plan.is_aws and answer.status in (405, 501):
         return advise(step, what, Cure("This store has no rules for CORS; let a proxy answer."))
-    return failed(step, what, cures.let_pages_ask(case.plan))
+    return failed(step, what, cures.let_pages_ask(case))
 
 
 def _examine_foreign(case: Case) -> Iterator[Finding]:
@@ -102,7 +102,7 @@ def _examine_foreign(case: Case) -> Iterator[Finding]:
         yield advise(
             step,
             "pages that CORS_ORIGINS does not name may ask too",
-            cures.let_pages_ask(case.plan),
+            cures.let_pages_ask(case),
         )
     else:
         yield passed(step, "a page that CORS_ORIGINS does not name is refused")

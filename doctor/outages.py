@@ -38,6 +38,7 @@ class Outage:
 
     what: str
     cure: Cure
+    is_certain: bool = False  # whether the cure was tried
 
 
 def explain_outage(case: "Case", err: BaseException, url: str, setting: str = "") -> Outage:
@@ -113,6 +114,7 @@ def _explain_tls(case: "Case", reason: Any, url: str, setting: str) -> Outage:
             " doctor.",
             f"export AWS_CA_BUNDLE={file or '<the file with its certificate>'}",
         ),
+        is_certain=bool(file),
     )
 
 
@@ -152,4 +154,5 @@ def _try_other_scheme(case: "Case", url: str, setting: str) -> Outage | None:
     return Outage(
         f"{parts.netloc} speaks {scheme.upper()}, and the settings say {parts.scheme}",
         cures.set_lines("Correct the scheme.", **{setting: corrected}),
+        is_certain=True,
     )

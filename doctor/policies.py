@@ -1,4 +1,8 @@
-"""The bucket's policy as it is, where it may be read: which statement of it refuses something."""
+"""The bucket's documents as they are, where they may be read, and as they must be instead.
+
+What others have put there stays, save the very statement that is in the way. Where we may not look,
+what is to be pasted replaces all, and says so.
+"""
 
 import json
 from collections.abc import Iterator
@@ -7,66 +11,105 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from doctor import cures
-from doctor.findings import Cure
-from storage.s3_deadlines import limit_call
+from buckets.parts import POLICY, Part, look_at
+from buckets.plan import Document
 
 if TYPE_CHECKING:
     from doctor.case import Case
 
+KEPT = "What others have put there stays."
+REPLACED = "It replaces the one that is there, at which our keys may not look."
 
-def read_policy(case: "Case") -> dict[str, Any] | None:
-    """Read the bucket's policy, with other credentials if need be; None where it cannot be."""
-    for client in filter(None, (case.client, case.admin)):
+
+def look(case: "Case", part: Part) -> tuple[Document | None, bool]:
+    """Look at a document of the bucket, with other credentials if need be.
+
+    Returns it, None where there is none, and whether anybody could look.
+    """
+    for client in case.lookers:
         try:
-            with limit_call():
-                text = client.get_bucket_policy(Bucket=case.bucket)["Policy"]
-            policy = json.loads(text)
+            return look_at(client, case.bucket, part), True
         except (ClientError, BotoCoreError, OSError, ValueError, KeyError):
             continue
-        if isinstance(policy, dict):
-            return policy
-    return None
+    return None, False
 
 
-def explain_denial(case: "Case", action: str, resource: str) -> tuple[str, Cure] | None:
-    """Tell which statement of the bucket's policy denies it; None where none is known to."""
-    policy = read_policy(case)
-    if policy is None:
-        return None
-    statements = list(_list_statements(policy))
-    denying = [each for each in statements if _denies(each, action, resource)]
+def join(case: "Case", part: Part) -> tuple[Document, str]:
+    """Join what is there with what must be; return it with a sentence on what becomes of the rest.
+
+    The sentence is empty where there is nothing else.
+    """
+    there, is_seen = look(case, part)
+    planned = part.plan(case.plan)
+    if not is_seen:
+        return planned, REPLACED
+    return part.merge(there, planned).document, KEPT if there else ""
+
+
+def close(case: "Case") -> tuple[Document, str]:
+    """Make a policy by which strangers read what is public, and nothing else of ours."""
+    there, is_seen = look(case, POLICY)
+    planned = case.plan.bucket_policy()
+    if not is_seen:
+        return planned, REPLACED
+    hidden = [case.arn(f"{prefix}*") for prefix in case.plan.private_prefixes]
+    exposing = [
+        each
+        for each in list_statements(there)
+        if each.get("Effect") == "Allow"
+        and _is_everyone(each.get("Principal"))
+        and (
+            any(concerns(each, "s3:GetObject", resource) for resource in hidden)
+            or concerns(each, "s3:ListBucket", case.arn())
+        )
+    ]
+    kept = [each for each in list_statements(there) if each not in exposing]
+    document = POLICY.merge({**(there or {}), "Statement": kept}, planned).document
+    return document, KEPT if kept else ""
+
+
+def find_denial(case: "Case", action: str, resource: str) -> tuple[str, Document] | None:
+    """Find what in the bucket's policy denies it, and make the policy without; None if nothing.
+
+    The policy has no statement where nothing else is left of it.
+    """
+    there, _ = look(case, POLICY)
+    denying = [
+        each
+        for each in list_statements(there)
+        if each.get("Effect") == "Deny" and concerns(each, action, resource)
+    ]
     if not denying:
         return None
+    kept = [each for each in list_statements(there) if each not in denying]
     named = ", ".join(str(each.get("Sid") or json.dumps(each)) for each in denying)
-    kept = [each for each in statements if each not in denying]
-    sentence = f"Take the statement that denies it out of the bucket's policy: {named}."
-    plan = case.plan
-    if kept:
-        document = {"Version": policy.get("Version", "2012-10-17"), "Statement": kept}
-        command = cures.aws(plan, "put-bucket-policy", policy=json.dumps(document))
-    else:
-        command = cures.aws(plan, "delete-bucket-policy")
-    return f"the bucket's policy denies it ({named})", cures.run(sentence, command)
+    return named, {**(there or {}), "Statement": kept}
 
 
-def _list_statements(policy: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    given = policy.get("Statement", [])
+def list_statements(policy: Document | None) -> Iterator[Document]:
+    """List the statements of a policy; a single one needs no list."""
+    given = (policy or {}).get("Statement", [])
     for statement in given if isinstance(given, list) else [given]:
         if isinstance(statement, dict):
             yield statement
 
 
-def _denies(statement: dict[str, Any], action: str, resource: str) -> bool:
-    if statement.get("Effect") != "Deny":
-        return False
+def concerns(statement: Document, action: str, resource: str) -> bool:
+    """Whether a statement is about this action on this resource, or on a part of it."""
     actions = _as_list(statement.get("Action", []))
     resources = _as_list(statement.get("Resource", []))
     # Of many objects `resource` is a pattern itself; a statement about some of them is about it.
     begin = resource.removesuffix("*")
+    is_pattern = begin != resource
     return any(fnmatchcase(action.lower(), each.lower()) for each in actions) and any(
-        fnmatchcase(resource, each) or each.startswith(begin) for each in resources
+        fnmatchcase(resource, each) or (is_pattern and each.startswith(begin)) for each in resources
     )
+
+
+def _is_everyone(principal: Any) -> bool:
+    if isinstance(principal, dict):
+        principal = principal.get("AWS")
+    return "*" in _as_list(principal)
 
 
 def _as_list(value: Any) -> list[str]:

@@ -34,6 +34,7 @@ _SIGNED_SECONDS = 60
 # By then what was good for a minute is good no more, whatever the clocks.
 _AGO = timedelta(hours=1)
 _OTHER_TYPE = "text/html"
+_TAKEN = (200, 201, 204)
 # How a store says that it takes no forms; Cloudflare's R2 is one.
 _NO_FORMS = frozenset({"NotImplemented", "MethodNotAllowed", "501", "405"})
 
@@ -46,18 +47,28 @@ class _Form:
 
 def examine_presigned(case: Case) -> Iterator[Finding]:
     """Put by a link and by a form, and see that they allow nothing but what was signed."""
-    prefix = case.incoming
-    for step, examine in ((SIGNED_PUT, _examine_put), (SIGNED_POST, _examine_post)):
+    for step, put, put_more in (
+        (SIGNED_PUT, _put_by_link, _put_more_by_links),
+        (SIGNED_POST, _put_by_form, _put_more_by_forms),
+    ):
         case.say(step)
-        if prefix in case.undeletable:
-            yield not_tried(step, f"what is put below {prefix} could not be deleted")
+        if case.incoming in case.undeletable:
+            yield not_tried(step, f"what is put below {case.incoming} could not be deleted")
             continue
         try:
-            yield examine(case, step)
+            refusal = put(case, step)
+            # Before there is more of it.
+            yield from _tidy(case)
+            if refusal is not None:
+                yield refusal
+            elif case.incoming in case.undeletable:
+                yield passed(step, "puts a file; more was not tried, as it could not be deleted")
+            else:
+                yield put_more(case, step)
+                yield from _tidy(case)
         except (BotoCoreError, HTTPError, OSError) as err:
             outage = explain_outage(case, err, case.bucket_url)
             yield advise(step, outage.what, outage.cure)
-        yield from _tidy(case)
 
 
 def _tidy(case: Case) -> Iterator[Finding]:
@@ -78,42 +89,45 @@ def _tidy(case: Case) -> Iterator[Finding]:
         yield failed(f"{DELETE} {case.incoming}", cause.what, cause.cure)
 
 
-def _examine_put(case: Case, step: str) -> Finding:
+def _put_by_link(case: Case, step: str) -> Finding | None:
     key = _name(case)
-    link = _sign_link(case, key)
-    answer = _put(case, key, link)
-    if answer.status not in (200, 201, 204):
-        return _tell_refusal(case, step, answer)
+    answer = _put(case, key, _sign_link(case, key))
+    return None if answer.status in _TAKEN else _tell_refusal(case, step, answer)
+
+
+def _put_more_by_links(case: Case, step: str) -> Finding:
+    key = _name(case)
     other = _name(case)
     old = _name(case)
     tried = {
-        "another key": _put(case, other, link.replace(key, other)),
-        "another type": _put(case, _name(case), link, _OTHER_TYPE),
+        "another key": _put(case, other, _sign_link(case, key).replace(key, other)),
+        "another type": _put(case, key, _sign_link(case, key), _OTHER_TYPE),
         "a link that has expired": _put(case, old, _sign_link(case, old, is_old=True)),
     }
     return _tell(step, "a link", tried)
 
 
-def _examine_post(case: Case, step: str) -> Finding:
+def _put_by_form(case: Case, step: str) -> Finding | None:
+    answer = _post(case, _sign_form(case, _name(case), len(case.content)))
+    if answer.status in _TAKEN:
+        return None
+    code = find_error_code(answer) or str(answer.status)
+    if code in _NO_FORMS:
+        what = f"the store takes no forms ({code}), so direct uploads have to go by PUT"
+        return advise(step, what)
+    return _tell_refusal(case, step, answer)
+
+
+def _put_more_by_forms(case: Case, step: str) -> Finding:
     size_bytes = len(case.content)
-    key = _name(case)
-    answer = _post(case, _sign_form(case, key, size_bytes))
-    if answer.status not in (200, 201, 204):
-        code = find_error_code(answer) or str(answer.status)
-        if code in _NO_FORMS:
-            return advise(
-                step, f"the store takes no forms ({code}), so direct uploads have to go by PUT"
-            )
-        return _tell_refusal(case, step, answer)
     other = _name(case)
     misdirected = _sign_form(case, _name(case), size_bytes)
+    old = _sign_form(case, _name(case), size_bytes, is_old=True)
     tried = {
         "more bytes": _post(case, _sign_form(case, _name(case), size_bytes - 1)),
         "another key": _post(case, _Form(misdirected.url, {**misdirected.fields, "key": other})),
         "another type": _post(case, _sign_form(case, _name(case), size_bytes), _OTHER_TYPE),
-        "a form that has expired": _post(
-            case, _sign_form(case, _name(case), size_bytes, is_old=True)
-        ),
+        "a form that has expired": _post(case, old),
     }
     return _tell(step, "a form", tried)
 
@@ -137,7 +151,7 @@ def _tell_refusal(case: Case, step: str, answer: Answer) -> Finding:
     resource = case.arn(f"{case.incoming}*")
     what = f"{describe_page(answer)}: only direct uploads need it"
     if answer.status == 403:
-        return advise(step, what, cures.allow(case.plan, "s3:PutObject", resource))
+        return advise(step, what, cures.allow(case, "s3:PutObject", resource))
     return advise(step, what)
 
 

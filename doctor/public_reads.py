@@ -2,14 +2,15 @@
 
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError
 from urllib3.exceptions import HTTPError
 
+from buckets.parts import BOXES
 from doctor import cures
 from doctor.case import CONTENT_TYPE, Answer, Case
 from doctor.findings import Cure
 from doctor.pages import describe_page, find_error_code, is_from_store, is_page
-from storage.s3_deadlines import limit_call
+from doctor.policies import look
 
 PUBLIC_BASE = "S3_PUBLIC_BASE_URL"
 
@@ -17,7 +18,7 @@ PUBLIC_BASE = "S3_PUBLIC_BASE_URL"
 def explain_public_read(case: Case, key: str, answer: Answer) -> tuple[str, Cure] | None:
     """Tell what is wrong with what a stranger got for this key; None where it is the picture."""
     if answer.status == 200 and answer.content == case.content:
-        return _explain_headers(answer)
+        return _explain_headers(case, key, answer)
     better = _find_better_base(case, key)
     what = f"{answer.url}: {describe_page(answer)}"
     if better is not None:
@@ -27,42 +28,39 @@ def explain_public_read(case: Case, key: str, answer: Answer) -> tuple[str, Cure
         )
         return f"{what}, and the picture is at {better}/", cure
     if answer.status == 200:
-        return _explain_other_content(case, answer, what)
+        return _explain_other_content(case, key, answer, what)
     if answer.status in (301, 302, 303, 307, 308):
         return _explain_redirect(case, key, answer, what)
     if "KMS" in answer.content.decode(errors="replace"):
-        return f"{what}: a KMS key encrypts it", cures.use_own_encryption(case.plan)
+        return f"{what}: a KMS key encrypts it", cures.use_own_encryption(case)
     is_direct = not case.current.public_base_url
     if answer.status in (401, 403):
         if is_direct or is_from_store(answer):
             return _explain_refusal(case, what)
-        cure = Cure("Let what stands in front of the bucket show it to everyone, without a login.")
-        return what, cure
+        sentence = "Let what stands in front of the bucket show it to everyone, without a login."
+        return what, _do_without(case, key, sentence)
     if answer.status >= 500:
         name = "the store" if is_direct else "what S3_PUBLIC_BASE_URL names"
-        cure = Cure(f"Repair {name}: it answers, but is broken or cannot reach the bucket.")
-        return what, cure
+        sentence = f"Repair {name}: it answers, but is broken or cannot reach the bucket."
+        return what, _do_without(case, key, sentence)
     if find_error_code(answer) == "NoSuchBucket":
-        return f"{what}: it leads to another bucket", _correct_base(case)
-    return what, _correct_base(case)
+        return f"{what}: it leads to another bucket", correct_base(case, key)
+    return what, correct_base(case, key)
 
 
-def _explain_headers(answer: Answer) -> tuple[str, Cure] | None:
+def _explain_headers(case: Case, key: str, answer: Answer) -> tuple[str, Cure] | None:
     content_type = answer.headers.get("content-type")
     if content_type == CONTENT_TYPE:
         return None
-    return (
-        f"{answer.url} came as {content_type}",
-        Cure("Let what stands in front of the bucket keep the object's Content-Type."),
-    )
+    cure = "Let what stands in front of the bucket keep the object's Content-Type."
+    return f"{answer.url} came as {content_type}", _do_without(case, key, cure)
 
 
-def _explain_other_content(case: Case, answer: Answer, what: str) -> tuple[str, Cure]:
+def _explain_other_content(case: Case, key: str, answer: Answer, what: str) -> tuple[str, Cure]:
     if is_page(answer):
-        cure = _correct_base(case)
-        return f"{what}: a page, and not the picture", cure
-    cure = Cure("Let S3_PUBLIC_BASE_URL lead to this very bucket, unchanged.")
-    return f"{answer.url} holds other bytes than were put", cure
+        return f"{what}: a page, and not the picture", correct_base(case, key)
+    cure = "Let S3_PUBLIC_BASE_URL lead to this very bucket, unchanged."
+    return f"{answer.url} holds other bytes than were put", _do_without(case, key, cure)
 
 
 def _explain_redirect(case: Case, key: str, answer: Answer, what: str) -> tuple[str, Cure]:
@@ -80,30 +78,20 @@ def _explain_redirect(case: Case, key: str, answer: Answer, what: str) -> tuple[
                 **{PUBLIC_BASE: base},
             )
             return f"{what}: it leads elsewhere", cure
-    return what, _correct_base(case)
+    return what, correct_base(case, key)
 
 
 def _explain_refusal(case: Case, what: str) -> tuple[str, Cure]:
     why = "nobody but its owner may read it"
-    return f"{what}: {why}", cures.open_to_all(case.plan, blocks=_is_blocked(case))
+    return f"{what}: {why}", cures.open_to_all(case, is_blocked=_is_blocked(case))
 
 
 def _is_blocked(case: Case) -> bool:
     """Whether a box may block public policies, as far as it is known."""
-    for client in filter(None, (case.client, case.admin)):
-        try:
-            with limit_call():
-                found = client.get_public_access_block(Bucket=case.bucket)
-        except ClientError as err:
-            code = err.response.get("Error", {}).get("Code", "")
-            if code in ("NoSuchPublicAccessBlockConfiguration", "NotImplemented"):
-                return False
-        except (BotoCoreError, OSError):
-            pass
-        else:
-            boxes = found["PublicAccessBlockConfiguration"]
-            return bool(boxes.get("BlockPublicPolicy") or boxes.get("RestrictPublicBuckets"))
-    return case.plan.is_aws
+    boxes, is_seen = look(case, BOXES)
+    if not is_seen:
+        return case.plan.is_aws
+    return bool(boxes and (boxes.get("BlockPublicPolicy") or boxes.get("RestrictPublicBuckets")))
 
 
 def _find_better_base(case: Case, key: str) -> str | None:
@@ -134,13 +122,27 @@ def _list_bases(case: Case) -> list[str]:
     return bases
 
 
-def _correct_base(case: Case) -> Cure:
+def correct_base(case: Case, key: str) -> Cure:
+    """Say that what stands in front of the bucket must be named, or corrected."""
     if case.current.public_base_url is None:
         return cures.set_lines(
             "Correct the endpoint, or name what stands in front of the bucket for browsers.",
             **{PUBLIC_BASE: "<the address of the bucket for browsers>"},
         )
-    return cures.set_lines(
-        "Correct S3_PUBLIC_BASE_URL or the CDN's origin: the bucket itself, at its root.",
-        **{PUBLIC_BASE: "<the address of the bucket for browsers>"},
-    )
+    sentence = "Correct S3_PUBLIC_BASE_URL or the CDN's origin: the bucket itself, at its root."
+    return _do_without(case, key, sentence)
+
+
+def _do_without(case: Case, key: str, sentence: str) -> Cure:
+    """Name what has to be done to what is in front, and what works without it, if that does."""
+    if case.current.public_base_url is None:
+        return Cure(sentence)
+    try:
+        found = case.ask("GET", case.store.direct_url(key))
+    except (BotoCoreError, HTTPError, OSError, ValueError):
+        found = None
+    if found is not None and found.status == 200 and found.content == case.content:
+        sentence += " Until then the bucket's own address works, which was tried: leave it empty."
+        return cures.set_lines(sentence, **{PUBLIC_BASE: ""})
+    lines = {PUBLIC_BASE: "<the address of the bucket for browsers>"}
+    return cures.set_lines(sentence, **lines)

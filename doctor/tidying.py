@@ -31,10 +31,8 @@ def examine_leftovers(case: Case) -> Iterator[Finding]:
 def examine_versions(case: Case) -> Iterator[Finding]:
     """Tell of a bucket that keeps what is deleted, as its answers have shown."""
     if case.store.keeps_versions:
-        erasure = cures.allow(
-            case.plan, "s3:DeleteObjectVersion", case.arn("*"), is_for_service=True
-        )
-        rules = cures.expire(case.plan)
+        erasure = cures.allow(case, "s3:DeleteObjectVersion", case.arn("*"))
+        rules = cures.expire(case)
         yield advise(
             VERSIONS,
             "the bucket keeps what is deleted",
@@ -51,7 +49,7 @@ def tidy(case: Case) -> Iterator[Finding]:
     left = case.traces.remove_all()
     if not left:
         return
-    commands = tuple(Paste("shell", cures.aws(case.plan, "delete-object", key=key)) for key in left)
+    commands = tuple(Paste("shell", cures.delete(case, key)) for key in left)
     reason = describe(next(iter(left.values())))
     yield failed(
         TIDY,

@@ -87,8 +87,7 @@ PILLOW = {
 CONNECTIONS = ("driver", "opening", "outages", "watch")
 DOCTORS = (
     *("addresses", "alternatives", "case", "causes", "configuration", "connection"),
-    *("examination", "objects", "origins", "outages", "policies", "presigned", "promises"),
-    "public_reads",
+    *("objects", "origins", "outages", "policies", "presigned", "promises", "public_reads"),
 )
 # Word -> the only files that may say it: an import, a name or an attribute.
 FENCES: dict[str, set[str]] = {
@@ -96,7 +95,6 @@ FENCES: dict[str, set[str]] = {
         "storage/s3_client.py",
         "buckets/applying.py",
         "doctor/alternatives.py",
-        "doctor/examination.py",
     },
     "botocore": {
         "storage/s3.py",
@@ -129,7 +127,6 @@ FENCES: dict[str, set[str]] = {
         "buckets/parts.py",
         "doctor/case.py",
         "doctor/configuration.py",
-        "doctor/examination.py",
     },
     "PIL": PILLOW,
     "pillow_heif": PILLOW,
