@@ -117,7 +117,8 @@ def assert_failed(
 
     The step that failed has a cause, and after it a sentence that helps.
     """
-    assert checked.marks.items() >= expected.items(), checked.output
+    found = {step: checked.marks.get(step) for step in expected}
+    assert found == expected, checked.output
     assert checked.status == 1
     line = checked.line(step)
     assert line.startswith("✗ ")
