@@ -16,7 +16,7 @@ import pytest
 
 from files import kinds
 from tests.support.certificates import make_authority, make_certificate
-from tests.support.clinic import Clinic, open_clinic
+from tests.support.clinic import Clinic, open_clinic, read_descriptions_once
 from tests.support.s3_messages import Answer, Request
 from tests.support.services import free_port
 from tests.support.sick_s3 import SickS3, error, is_anonymous
@@ -524,6 +524,7 @@ def clinic(
     # One of those that everyone reads, and the one that is streamed: the others are like them.
     monkeypatch.setattr(kinds, "KINDS", (kinds.PROFILE_PICTURE, kinds.PHOTO_ORIGINAL))
     monkeypatch.setattr("doctor.connection.NEW_BUCKET_SECONDS", 0)
+    read_descriptions_once(monkeypatch)
     clinic = open_clinic(front, moto, monkeypatch, tmp_path)
     with clinic.stack:
         yield clinic

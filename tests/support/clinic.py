@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.loaders import JSONFileLoader, Loader
 
 from doctor.examination import examine
 from doctor.report import JsonReport
@@ -143,6 +144,26 @@ class Clinic:
     def _allow(self, text: str) -> None:
         """Give the policy to the only user there is."""
         self.front.policies = [json.loads(text)]
+
+
+def read_descriptions_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let botocore read its descriptions of services once for all clients: it takes longest."""
+    monkeypatch.setattr(JSONFileLoader, "load_file", _load_file)
+    monkeypatch.setattr(Loader, "list_available_services", _list_services)
+
+
+_load = JSONFileLoader.load_file
+_DESCRIPTIONS: dict[str, Any] = {}
+
+
+def _load_file(loader: JSONFileLoader, path: str) -> Any:
+    if path not in _DESCRIPTIONS:
+        _DESCRIPTIONS[path] = _load(loader, path)
+    return _DESCRIPTIONS[path]
+
+
+def _list_services(loader: Loader, type_name: str) -> list[str]:
+    return ["cloudformation", "iam", "s3", "sts"]
 
 
 def open_clinic(front: SickS3, moto: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Clinic:

@@ -49,9 +49,10 @@ class SickS3(PolicedS3):
         self.secrets: dict[str, str] | None = None  # by the names of their keys; else all are taken
         self.region: str | None = None  # else every region is this one
         self.policies = None
+        self.hides_list = True
 
     def pass_on(self, request: Request) -> bytes:
-        for ill in (*self.ills, self._refuse, self._tell_pages):
+        for ill in (*self.ills, self._refuse, self._hide_list, self._tell_pages):
             answer = ill(request)
             if answer is not None:
                 return self._set_clock(answer.render(request.method))
@@ -85,6 +86,11 @@ class SickS3(PolicedS3):
         if signed[4] != _sign(request, key_id, self.secrets[key_id], region, signed[3]):
             return error(403, "SignatureDoesNotMatch")
         return None
+
+    def _hide_list(self, request: Request) -> Answer | None:
+        """Let nobody list the bucket who has not signed that; moto lets everyone."""
+        is_list = request.method == "GET" and not request.key and is_anonymous(request)
+        return error(403, "AccessDenied") if is_list and self.hides_list else None
 
     def _tell_pages(self, request: Request) -> Answer | None:
         """Answer what browsers ask before a page may, by the bucket's rules; moto allows all."""
