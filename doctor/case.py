@@ -83,11 +83,18 @@ class Case:
         """The service's own client, for what none of its verbs asks."""
         return self.store.client
 
-    @cached_property
+    @property
     def lookers(self) -> "list[S3Client]":
-        """Those who look at the bucket's configuration, which the service never does."""
-        own = open_client(self.current)
+        """Those who look at the bucket's configuration, which the service never does.
+
+        Its own client believes what a store says of objects only.
+        """
+        own = self._own_looker
         return [own, self.admin] if self.admin is not None else [own]
+
+    @cached_property
+    def _own_looker(self) -> "S3Client":
+        return open_client(self.current)
 
     @property
     def bucket(self) -> str:

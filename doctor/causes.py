@@ -183,7 +183,7 @@ def _explain_denial(case: Case, message: str, action: str, resource: str) -> tup
         what = f"a statement denies it, in a {denial[1].strip()}"
         return what, Cure(f"Take {action} on {resource} out of what that policy denies.")
     what = f"the keys may not {action} on {resource}"
-    return what, cures.allow(case, action, resource)
+    return what, cures.allow(case.plan, action, resource)
 
 
 def explain_credentials(case: Case, code: str) -> Cure:

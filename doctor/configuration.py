@@ -13,7 +13,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from buckets import parts
-from buckets.applying import open_client
 from buckets.merging import merge_lifecycle
 from buckets.parts import Part
 from doctor import bucket_rules, cures
@@ -59,8 +58,7 @@ class _Hidden:
 
 def examine_configuration(case: Case) -> Iterator[Finding]:
     """Compare the configuration with what the bucket must be."""
-    # Not the service's own client: that one believes what a store says of objects only.
-    clients = [client for client in (open_client(case.current), case.admin) if client is not None]
+    clients = case.lookers
     yield from _examine(case, clients, POLICY, parts.POLICY, _judge_policy)
     yield from _examine(case, clients, BOXES, parts.BOXES, _judge_boxes)
     yield from _examine(case, clients, OWNERSHIP, parts.OWNERSHIP, _judge_ownership)
@@ -102,7 +100,7 @@ def _look(
 
 
 def _let_look(case: Case, action: str) -> Cure:
-    allowed = cures.allow(case.plan, action, case.arn(), is_for_service=False)
+    allowed = cures.allow(case.plan, action, case.arn())
     return Cure(
         "The service needs no such right. To look all the same, name a profile of ~/.aws whose keys"
         f" may: --admin-profile NAME; or give keys {action}, as in the policy for operators.",
@@ -118,7 +116,7 @@ def _judge_policy(case: Case, policy: dict[str, Any] | None) -> Iterator[Finding
     said = "; ".join(opened.faults)
     if opened.private:
         shown = ", ".join(opened.private)
-        yield failed(POLICY, f"everyone may read {shown}", cures.show_only_public(plan))
+        yield failed(POLICY, f"everyone may read {shown}", cures.show_only_public(case))
     elif not opened.missing:
         what = f"everyone may read {', '.join(plan.public_prefixes)}"
         yield advise(POLICY, f"{what}; but {said}") if said else passed(POLICY, what)

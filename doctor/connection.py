@@ -220,7 +220,7 @@ def _explain_failure(case: Case, failure: Exception) -> Iterator[Finding]:
         raise Hopeless from failure
     if code in DENIED:
         yield passed(BUCKET, f"{case.bucket} is there")
-        cure = cures.allow(case, "s3:ListBucket", case.arn())
+        cure = cures.allow(case.plan, "s3:ListBucket", case.arn())
         yield may_not_look(
             LIST, "our keys may not list; only `cli.py check` and `sweep` need it", cure
         )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from buckets.parts import BOXES, CORS, LIFECYCLE, POLICY, Part
-from buckets.plan import Document
+from buckets.plan import BucketPlan, Document
 from buckets.printing import make_bucket_command, make_commands
 from doctor import policies
 from doctor.findings import Cure, Paste
@@ -32,9 +32,14 @@ def run(sentence: str, *commands: str) -> Cure:
     return Cure(sentence, tuple(Paste("shell", command) for command in commands))
 
 
-def allow(case: "Case", action: str, resource: str) -> Cure:
+def aws(plan: BucketPlan, verb: str, **options: Document | str) -> str:
+    """Write a command of the AWS CLI about the bucket."""
+    return make_bucket_command(plan, verb, **options)
+
+
+def allow(plan: BucketPlan, action: str, resource: str) -> Cure:
     """Give the keys a right, by the whole policy that holds it."""
-    named = case.plan.iam_policies()
+    named = plan.iam_policies()
     order = ("service-with-photos", "erasure", "operator")
     name = next((each for each in order if _holds(named[each], action)), order[0])
     return Cure(
@@ -57,10 +62,10 @@ def open_to_all(case: "Case", *, is_blocked: bool) -> Cure:
         sentence += " The boxes of the whole account must not block it either."
         boxes = BOXES.plan(case.plan)
         commands.append(
-            _put(case, "put-public-access-block", public_access_block_configuration=boxes)
+            aws(case.plan, "put-public-access-block", public_access_block_configuration=boxes)
         )
     document, rest = policies.join(case, POLICY)
-    commands.append(_put(case, "put-bucket-policy", policy=document))
+    commands.append(aws(case.plan, "put-bucket-policy", policy=document))
     return run(f"{sentence} {rest}".strip(), *commands)
 
 
@@ -72,15 +77,15 @@ def show_only_public(case: "Case") -> Cure:
         f"Let the bucket's policy, and what stands in front of it, show {prefixes} only, and nobody"
         f" list. {rest}"
     )
-    return run(sentence.strip(), _put(case, "put-bucket-policy", policy=document))
+    return run(sentence.strip(), aws(case.plan, "put-bucket-policy", policy=document))
 
 
 def drop_denial(case: "Case", named: str, rest: Document) -> Cure:
     """Take a statement out of the bucket's policy."""
     sentence = f"Take the statement that denies it out of the bucket's policy: {named}."
     if rest["Statement"]:
-        return run(sentence, _put(case, "put-bucket-policy", policy=rest))
-    return run(sentence, _put(case, "delete-bucket-policy"))
+        return run(sentence, aws(case.plan, "put-bucket-policy", policy=rest))
+    return run(sentence, aws(case.plan, "delete-bucket-policy"))
 
 
 def use_own_encryption(case: "Case") -> Cure:
@@ -88,7 +93,11 @@ def use_own_encryption(case: "Case") -> Cure:
     rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
     return run(
         "Let the bucket encrypt with S3's own key: no stranger can read what a KMS key encrypts.",
-        _put(case, "put-bucket-encryption", server_side_encryption_configuration={"Rules": [rule]}),
+        aws(
+            case.plan,
+            "put-bucket-encryption",
+            server_side_encryption_configuration={"Rules": [rule]},
+        ),
     )
 
 
@@ -114,7 +123,7 @@ def expire(case: "Case") -> Cure:
 
 def delete(case: "Case", key: str) -> str:
     """Write the command that deletes an object."""
-    return _put(case, "delete-object", key=key)
+    return aws(case.plan, "delete-object", key=key)
 
 
 def set_clock() -> Cure:
@@ -126,8 +135,4 @@ def set_clock() -> Cure:
 
 def _set(case: "Case", part: Part, sentence: str, verb: str, option: str) -> Cure:
     document, rest = policies.join(case, part)
-    return run(f"{sentence} {rest}".strip(), _put(case, verb, **{option: document}))
-
-
-def _put(case: "Case", verb: str, **options: Document | str) -> str:
-    return make_bucket_command(case.plan, verb, **options)
+    return run(f"{sentence} {rest}".strip(), aws(case.plan, verb, **{option: document}))

@@ -151,7 +151,7 @@ def _tell_refusal(case: Case, step: str, answer: Answer) -> Finding:
     resource = case.arn(f"{case.incoming}*")
     what = f"{describe_page(answer)}: only direct uploads need it"
     if answer.status == 403:
-        return advise(step, what, cures.allow(case, "s3:PutObject", resource))
+        return advise(step, what, cures.allow(case.plan, "s3:PutObject", resource))
     return advise(step, what)
 
 

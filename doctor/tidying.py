@@ -31,7 +31,7 @@ def examine_leftovers(case: Case) -> Iterator[Finding]:
 def examine_versions(case: Case) -> Iterator[Finding]:
     """Tell of a bucket that keeps what is deleted, as its answers have shown."""
     if case.store.keeps_versions:
-        erasure = cures.allow(case, "s3:DeleteObjectVersion", case.arn("*"))
+        erasure = cures.allow(case.plan, "s3:DeleteObjectVersion", case.arn("*"))
         rules = cures.expire(case)
         yield advise(
             VERSIONS,

@@ -103,7 +103,7 @@ def examined(
 ) -> Iterator[Examined]:
     examined = Examined(front, Bucket(moto, f"bucket-{uuid.uuid4().hex}"), any_store)
     through = Bucket(front.url, examined.bucket.name).client()
-    monkeypatch.setattr("doctor.configuration.open_client", lambda store: through)
+    monkeypatch.setattr("doctor.case.open_client", lambda store: through)
     list(apply_plan(examined.plan, examined.client, is_dry=False))
     yield examined
     front.policies = None
