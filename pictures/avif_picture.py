@@ -5,14 +5,15 @@ from PIL.AvifImagePlugin import AvifImageFile
 from pictures.box_colours import read_tile_profile
 from pictures.file_view import open_view
 from pictures.formats import Header
-from pictures.item_properties import merge_associations
+from pictures.item_properties import hide_groups, merge_associations
 from pictures.lost import WHOLE
 from pictures.metadata import EXIF_ITEM
 from pictures.values import Content
 
 
 class AvifPicture(AvifImageFile):
-    """An AVIF. A broken EXIF block is hidden from libavif, a list in two boxes made one.
+    """An AVIF. A broken EXIF block is hidden from libavif, as are groups that it does not
+    know, and a list in two boxes is made one.
 
     Where only its tiles have a profile, that one counts.
     """
@@ -27,7 +28,8 @@ class AvifPicture(AvifImageFile):
         try:
             super()._open()
         except Exception:
-            mended, count = EXIF_ITEM.subn(rb"\1none", merge_associations(self._content))
+            sound = hide_groups(merge_associations(self._content))
+            mended, count = EXIF_ITEM.subn(rb"\1none", sound)
             if not count and mended == self._content:
                 raise
             self.fp = open_view(mended)

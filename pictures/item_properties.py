@@ -1,7 +1,8 @@
-"""Which properties the items of an AVIF have: several lists of them, made one.
+"""What the boxes of an AVIF say of its items, so that libavif takes it as browsers do.
 
-A list of one kind should be in one box (ISO/IEC 23008-12, 9.3.1). Some encoders write one for the
-picture and one for its transparency, which browsers read and libavif does not.
+A list of properties of one kind should be in one box (ISO/IEC 23008-12, 9.3.1). Some encoders write
+one for the picture and one for its transparency, which browsers read and libavif does not; nor does
+it take what it does not know about groups of pictures.
 """
 
 from collections.abc import Iterator
@@ -59,6 +60,16 @@ def merge_associations(content: Content) -> bytes:
         return file
     free = _make_box(b"free", bytes(free_bytes - _HEAD_BYTES))
     return file[: places.start] + written + free + file[places.end :]
+
+
+def hide_groups(content: Content) -> bytes:
+    """Hide which pictures are alternatives, such as sizes: the primary one is shown anyway."""
+    file = bytes(content)
+    meta = _find(file, b"meta", 0, len(file), 0)
+    groups = meta and _find(file, b"grpl", meta.body_start, meta.end, _VERSION_BYTES)
+    if not groups:
+        return file
+    return b"".join((file[: groups.start + 4], b"free", file[groups.body_start :]))
 
 
 def _find(file: bytes, kind: bytes, start: int, end: int, skipped_bytes: int) -> _Box | None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from errors import BrokenPicture
 from image_utils import process_profile_image
-from pictures.item_properties import merge_associations
+from pictures.item_properties import hide_groups, merge_associations
 from tests.support.pictures import (
     EXIF_ARTIST,
     EXIF_ORIENTATION,
@@ -309,3 +309,29 @@ def test_lists_of_properties_that_make_no_sense_are_left_alone() -> None:
         assert merge_associations(broken) == broken
     for end in range(at - 8, at + 40):
         merge_associations(two[:end])
+
+
+def with_group(avif: bytes, group: bytes) -> bytes:
+    """The same file of one item, with a group of pictures at the end of what describes them."""
+    outer = {kind: (start, end) for kind, start, end in list_boxes(avif, 0, len(avif))}
+    meta, meta_end = outer[b"meta"]
+    inner = {kind: start for kind, start, _ in list_boxes(avif, meta + 12, meta_end)}
+    box = struct.pack(">I4s", 8 + len(group), b"grpl") + group
+    moved = bytearray(avif[:meta_end] + box + avif[meta_end:])
+    locations = inner[b"iloc"]
+    assert moved[locations + 8 : locations + 16] == b"\0\0\0\0\x44\0\0\1"
+    for at in (meta, locations + 22):
+        struct.pack_into(">I", moved, at, struct.unpack_from(">I", avif, at)[0] + len(box))
+    return bytes(moved)
+
+
+def test_an_avif_with_a_pyramid_of_sizes_is_served() -> None:
+    """Of which libavif knows nothing: its one layer is a tile of 256 x 256."""
+    one = encoded(quarters(96, 64), "AVIF", quality=90)
+    expected = process_profile_image(one).sha256
+    body = struct.pack(">5I3H", 0, 7, 1, 1, 256 << 16 | 256, 0, 0, 0)
+    pyramid = struct.pack(">I4s", 8 + len(body), b"pymd") + body
+    for length in (len(pyramid), 30, 12, 3):
+        assert process_profile_image(with_group(one, pyramid[:length])).sha256 == expected
+    for unknown in (one, one.replace(b"meta", b"atem")):
+        assert hide_groups(unknown) == unknown
