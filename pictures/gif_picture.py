@@ -1,16 +1,18 @@
 """A GIF as browsers show its first frame, of which whatever rows arrived are decoded.
 
-What is missing is white. The memory of the frame is marked before it is decoded; where its end
-still holds the mark, it is decoded once more with another one, and what holds both did not arrive.
+What is missing is white, or filled in where it is interlaced. The memory of the frame is marked
+before it is decoded; where its end still holds the mark, it is decoded once more with another one,
+and what holds both did not arrive.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 
 from pictures.file_view import open_view
 from pictures.formats import Header
+from pictures.interlace import AT_ONCE, GIF_PASSES, MissingRows, Pass, fill_in
 from pictures.lost import WHOLE, Arrival, LostPart, paint_white
 from pictures.pillow import keep_what_arrived
 from pictures.values import Content
@@ -19,6 +21,14 @@ from pictures.values import Content
 _MARK = 251
 _OTHER_MARK = 249
 _END = b"\0;"
+
+
+class _EndOfData(NamedTuple):
+    """Where the first pixel lies that did not arrive: in which pass, and where on the screen."""
+
+    pass_number: int
+    row: int
+    column: int
 
 
 class GifPicture(GifImageFile):
@@ -75,28 +85,44 @@ class GifPicture(GifImageFile):
         self._has_first_frame = True
         if self._mark != _MARK:
             return
-        lost = self._find_lost()
-        self.arrival = Arrival(bool(lost) or self._is_cut_short, lost)
-        paint_white(self, lost)
+        end = self._find_end_of_data()
+        self.arrival = Arrival(self._is_cut_short)
+        if end is not None:
+            self._make_up_for_missing(end)
 
-    def _find_lost(self) -> tuple[LostPart, ...]:
+    def _find_end_of_data(self) -> _EndOfData | None:
+        """Find where the data ended before the frame did; None if it did not."""
         _, top, right, bottom = self._frame_box
-        # The last of the four passes has the odd rows (GIF89a, appendix E).
+        # The last of the four passes has the odd rows.
         last = bottom - 1 - (self._is_interlaced and bottom - top > 1 and (bottom - top) % 2)
         if self._find_mark(last) == right:
-            return ()
+            return None
         other = GifPicture(self._content, mark=_OTHER_MARK)
         other.load()
-        lost: list[LostPart] = []
-        for row in range(top, bottom):
-            left = max(self._find_mark(row), other._find_mark(row))
-            if left == right:
-                continue
-            if lost and (lost[-1].left, lost[-1].bottom) == (left, row):
-                lost[-1] = lost[-1]._replace(bottom=row + 1)
-            else:
-                lost.append(LostPart(left, row, right, row + 1))
-        return tuple(lost)
+        for number, each in enumerate(self._passes):
+            for row in range(top + each.top, bottom, each.down):
+                column = max(self._find_mark(row), other._find_mark(row))
+                if column < right:
+                    return _EndOfData(number, row, column)
+        return None
+
+    @property
+    def _passes(self) -> tuple[Pass, ...]:
+        return GIF_PASSES if self._is_interlaced else AT_ONCE
+
+    def _make_up_for_missing(self, end: _EndOfData) -> None:
+        """Fill in what later passes lack, and make white what nothing was there of."""
+        left, top, right, bottom = self._frame_box
+        ended, *later = self._passes[end.pass_number :]
+        missing = [MissingRows(ended, end.row - top), *(MissingRows(each, 0) for each in later)]
+        fill_in(self, self._frame_box, missing)
+        lost: tuple[LostPart, ...] = ()
+        if not end.pass_number:
+            rest_top = min(end.row + ended.down, bottom)
+            rest_of_row = LostPart(end.column, end.row, right, rest_top)
+            lost = (rest_of_row, LostPart(left, rest_top, right, bottom))
+        self.arrival = Arrival(is_cut_short=True, lost=lost)
+        paint_white(self, lost)
 
     def _find_mark(self, row: int) -> int:
         """Find from where on a row holds nothing but the mark."""

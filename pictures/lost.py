@@ -28,18 +28,12 @@ _MOST_COLOURS = 256
 
 
 class LostPart(NamedTuple):
-    """A rectangle of which this share never arrived: all, or every second row, or more of them."""
+    """A rectangle that never arrived."""
 
     left: int
     top: int
     right: int
     bottom: int
-    share: float = 1.0
-
-    def move_by(self, left: int, top: int) -> "LostPart":
-        """The same part of a picture that lies on a larger one, at this point."""
-        right = self.right + left
-        return LostPart(self.left + left, self.top + top, right, self.bottom + top, self.share)
 
 
 @dataclass(frozen=True)
@@ -78,25 +72,18 @@ def measure_share(lost: Iterable[LostPart], wanted: Box) -> float:
         width = min(part.right, wanted.right) - max(part.left, wanted.left)
         height = min(part.bottom, wanted.bottom) - max(part.top, wanted.top)
         if width > 0 and height > 0:
-            lost_pixels += width * height * part.share
+            lost_pixels += width * height
     return lost_pixels / ((wanted.right - wanted.left) * (wanted.bottom - wanted.top))
 
 
 def paint_white(picture: Image.Image, lost: Sequence[LostPart], factor: int = 1) -> None:
-    """Make white what is lost of a decoded picture, which was reduced by this factor.
-
-    Of a part in which less than half is lost nothing is painted: it is never shown.
-    """
+    """Make white what is lost of a decoded picture, which was reduced by this factor."""
     if not lost:
         return
     white = _make_white(picture) if picture.mode == "P" else _WHITE[picture.mode]
-    for left, top, right, bottom, share in lost:
-        columns = (left // factor, -(-right // factor))
-        if share == 1:
-            picture.paste(white, (columns[0], top // factor, columns[1], -(-bottom // factor)))
-        elif share == 1 / 2:
-            for row in range(top, bottom, 2):
-                picture.paste(white, (columns[0], row, columns[1], row + 1))
+    for left, top, right, bottom in lost:
+        low = -(-bottom // factor)
+        picture.paste(white, (left // factor, top // factor, -(-right // factor), low))
 
 
 def _make_white(picture: Image.Image) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from pictures.lost import LostPart
+from pictures.interlace import ADAM7, AT_ONCE, MissingRows
 from pictures.reading import MOST_STEPS
 from pictures.values import Content
 
@@ -26,17 +26,6 @@ _END = b"IEND"
 _BEFORE_PIXELS = frozenset(
     b"PLTE tRNS bKGD hIST sBIT sPLT pHYs acTL cHRM gAMA iCCP sRGB cICP mDCV mDCv cLLI cLLi".split()
 )
-# Adam7's passes (8.2): first column and row, step across and down.
-_ADAM7 = (
-    (0, 0, 8, 8),
-    (4, 0, 8, 8),
-    (0, 4, 4, 8),
-    (2, 0, 4, 4),
-    (0, 2, 2, 4),
-    (1, 0, 2, 2),
-    (0, 1, 1, 2),
-)
-_AT_ONCE = ((0, 0, 1, 1),)
 # By colour type (table 8).
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _MOST_FILTER = 4
@@ -125,8 +114,8 @@ class CodedPixels:
         self.is_damaged = False
         self._sound_bytes = 0
 
-    def find_lost(self) -> tuple[LostPart, ...]:
-        """Find what is missing of the picture: decompress the pixels, and count its rows.
+    def find_missing(self) -> tuple[MissingRows, ...]:
+        """Find what is missing of each pass: decompress the pixels, and count their rows.
 
         After that `is_damaged` tells whether they end in nonsense.
         """
@@ -135,22 +124,21 @@ class CodedPixels:
         depth_bits, colour_type, *_, is_interlaced = self._head[24:29]
         bits = depth_bits * _SAMPLES[colour_type]
         rows = _Rows(self._pieces)
-        lost: list[LostPart] = []
-        for left, top, across, down in _ADAM7 if is_interlaced else _AT_ONCE:
-            columns = -(-(width - left) // across)
-            most_rows = -(-(height - top) // down)
+        missing: list[MissingRows] = []
+        for each in ADAM7 if is_interlaced else AT_ONCE:
+            columns = -(-(width - each.left) // each.across)
+            most_rows = -(-(height - each.top) // each.down)
             if columns <= 0 or most_rows <= 0:
                 continue
             arrived_rows = rows.count(1 + -(-columns * bits // 8), most_rows)
             if arrived_rows < most_rows:
-                first_row = top + arrived_rows * down
-                lost.append(LostPart(0, first_row, width, height, 1 / (across * down)))
+                missing.append(MissingRows(each, each.top + arrived_rows * each.down))
         self.is_damaged = rows.are_damaged
         self._sound_bytes = rows.sound_bytes
-        return tuple(lost)
+        return tuple(missing)
 
     def find_sum(self) -> int:
-        """Find where in the file the sum of all rows stands, which is wrong where none is lost."""
+        """Find where in the file the sum of all rows stands, wrong where none is missing."""
         left_bytes = self._sound_bytes + 1 - _STREAM_SUM_BYTES
         for start, piece in zip(self._starts, self._pieces, strict=True):
             if left_bytes <= len(piece):

@@ -2,9 +2,10 @@
 
 Of a row that did not arrive nothing tells but what its memory held before. So the last row is
 marked before it is decoded; where the mark is still there the rows are counted, and what is missing
-is white.
+is white, or filled in where it is interlaced.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from PIL import Image
@@ -13,9 +14,11 @@ from PIL.PngImagePlugin import PngImageFile
 from pictures.animated_png import FirstFrame, find_first_frame
 from pictures.file_view import open_view
 from pictures.formats import Header
-from pictures.lost import WHOLE, Arrival, paint_white
+from pictures.interlace import MissingRows, fill_in
+from pictures.lost import WHOLE, Arrival, LostPart, paint_white
 from pictures.pillow import keep_what_arrived
 from pictures.png_chunks import CodedPixels, leave_out_unsound, list_chunks
+from pictures.scaling import PixelBox
 from pictures.values import Content
 
 _END = b"IEND"
@@ -95,12 +98,14 @@ class PngPicture(PngImageFile):
             self.arrival = Arrival(is_cut_short)
             return
         pixels = CodedPixels(self._content, self._chunks)
-        left, top = (0, 0) if self.drawn_box is None else self.drawn_box[:2]
-        lost = tuple(part.move_by(left, top) for part in pixels.find_lost())
-        if pixels.is_damaged and not lost:
+        missing = pixels.find_missing()
+        if pixels.is_damaged and not missing:
             self._load_without_sum(pixels.find_sum())
+        box = self.drawn_box or (0, 0, *self.size)
+        fill_in(self, box, missing)
+        lost = _find_lost(box, missing)
         is_damaged = pixels.is_damaged and not is_cut_short
-        self.arrival = Arrival(is_cut_short or bool(lost), lost, is_damaged)
+        self.arrival = Arrival(is_cut_short or bool(missing), lost, is_damaged)
         paint_white(self, lost)
 
     def _load_without_sum(self, end: int) -> None:
@@ -112,3 +117,11 @@ class PngPicture(PngImageFile):
         other.load()
         if self.palette is not None:
             self.palette.dirty = 1
+
+
+def _find_lost(box: PixelBox, missing: Sequence[MissingRows]) -> tuple[LostPart, ...]:
+    """Find what not even the first pass has brought; the others come after it."""
+    if not missing or missing[0].of.left or missing[0].of.top:
+        return ()
+    left, top, right, bottom = box
+    return (LostPart(left, top + missing[0].first_row, right, bottom),)

@@ -81,7 +81,7 @@ def test_exactly_the_units_that_were_left_out_are_lost(kind: str, count: int) ->
         damaged = without(jpeg, first, count)
         lost = {
             (column, row)
-            for left, top, right, bottom, _ in open_jpeg(damaged).arrival.lost
+            for left, top, right, bottom in open_jpeg(damaged).arrival.lost
             for column in range(left // unit_px, right // unit_px)
             for row in range(top // unit_px, bottom // unit_px)
         }
