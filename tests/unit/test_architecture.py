@@ -74,6 +74,7 @@ PILLOW = {
     "pictures/encoding.py",
     "pictures/gif_picture.py",
     "pictures/heif_picture.py",
+    "pictures/interlace.py",
     "pictures/jpeg_picture.py",
     "pictures/lost.py",
     "pictures/metadata.py",
