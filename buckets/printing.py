@@ -85,11 +85,13 @@ def make_user_commands(plan: BucketPlan, name: str = SERVICE) -> list[str]:
         *("--policy-document", _render(plan.iam_policies()[name])),
         *("--query", "Policy.Arn", "--output", "text"),
     ]
-    attach = ["aws", "iam", "attach-user-policy", "--user-name", user, "--policy-arn"]
+    attach = ["aws", "iam", "attach-user-policy", "--user-name", user]
+    # Users belong to no region, but to a part of AWS, which the region names.
+    where = ["--region", plan.region]
     return [
-        shlex.join(["aws", "iam", "create-user", "--user-name", user]),
-        f'{shlex.join(attach)} "$({shlex.join(create)})"',
-        shlex.join(["aws", "iam", "create-access-key", "--user-name", user]),
+        shlex.join(["aws", "iam", "create-user", "--user-name", user, *where]),
+        f'{shlex.join([*attach, *where])} --policy-arn "$({shlex.join([*create, *where])})"',
+        shlex.join(["aws", "iam", "create-access-key", "--user-name", user, *where]),
     ]
 
 

@@ -14,7 +14,7 @@ from buckets.applying import apply_plan, open_client
 from buckets.plan import find_store
 from files import kinds
 from tests.support import warm
-from tests.support.aws_commands import run_aws
+from tests.support.aws_commands import make_client, run_aws
 from tests.support.backends import make_settings
 from tests.support.policed_s3 import PolicedS3
 from tests.support.services import ROOT, Bucket
@@ -201,6 +201,20 @@ def test_the_commands_that_are_printed_make_the_same_bucket(asked: Asked) -> Non
         run_aws(command, asked.bucket.endpoint)
     assert len(printed) == 6
     assert asked.marks(is_dry=True) == ALL_AS_PLANNED
+
+
+def test_in_aws_they_make_a_user_with_a_policy_and_keys(asked: Asked) -> None:
+    in_aws = dataclasses.replace(asked.plan, is_aws=True, endpoint_url=None)
+    *_, keys = [
+        run_aws(command, asked.bucket.endpoint)
+        for command in printing.render_commands(in_aws).splitlines()
+    ]
+    user = keys["AccessKey"]["UserName"]
+    iam = make_client("iam", asked.bucket.endpoint, "us-east-1", "test", "test")
+    [attached] = iam.list_attached_user_policies(UserName=user)["AttachedPolicies"]
+    found = iam.get_policy_version(PolicyArn=attached["PolicyArn"], VersionId="v1")
+    planned = in_aws.iam_policies()["service-with-photos"]
+    assert found["PolicyVersion"]["Document"] == planned
 
 
 def test_the_documents_are_those_of_the_plan(asked: Asked, capsys: Any) -> None:
