@@ -15,6 +15,7 @@ _HEAD_BYTES = 8
 _VERSION_BYTES = 4
 _COUNT_BYTES = 4
 _LISTS = b"ipma"
+_ALTERNATIVES = b"altr"
 _MOST_PROPERTIES = 255
 _LONG_NUMBERS = 1
 
@@ -63,11 +64,14 @@ def merge_associations(content: Content) -> bytes:
 
 
 def hide_groups(content: Content) -> bytes:
-    """Hide which pictures are alternatives, such as sizes: the primary one is shown anyway."""
+    """Hide which pictures belong together, such as sizes: the primary one is shown anyway.
+
+    But not which are alternatives: browsers know that as well, and refuse what is wrong with it.
+    """
     file = bytes(content)
     meta = _find(file, b"meta", 0, len(file), 0)
     groups = meta and _find(file, b"grpl", meta.body_start, meta.end, _VERSION_BYTES)
-    if not groups:
+    if not groups or _find(file, _ALTERNATIVES, groups.body_start, groups.end, 0):
         return file
     return b"".join((file[: groups.start + 4], b"free", file[groups.body_start :]))
 
