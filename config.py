@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, NoReturn, Self
 from pydantic import (
     AliasChoices,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     field_validator,
@@ -28,7 +29,6 @@ from errors import StartupError
 from locations import (
     DATA_FOLDER,
     EVERY_ADDRESS,
-    BucketName,
     Folder,
     HeaderName,
     Host,
@@ -42,10 +42,12 @@ from locations import (
     check_env_files,
     find_env_files,
     read_or_make_secret,
+    read_pasted,
     refuse_other_data,
     refuse_relative_data,
 )
 from postgres import make_driver_options, parse_postgres_url, read_connection_limit
+from s3 import Names
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -132,12 +134,13 @@ class Settings(BaseSettings):
     # a store of the same kind moves to another endpoint.
     storage_name: Annotated[str, Field(max_length=50)] | None = None
     previous_stores: dict[str, StoreSettings] = {}
-    s3_bucket_name: BucketName | None = None
-    s3_region: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] = "us-east-1"
+    # As they are pasted; `read_pasted` makes of all of them what they mean.
+    s3_bucket_name: str | None = None
+    s3_region: str = "us-east-1"
     s3_access_key_id: SecretStr | None = None
     s3_secret_access_key: SecretStr | None = None
-    s3_endpoint_url: WebAddress | None = None
-    s3_public_base_url: WebAddress | None = None
+    s3_endpoint_url: str | None = None
+    s3_public_base_url: str | None = None
     s3_addressing_style: Literal["auto", "path", "virtual"] = "auto"
     s3_checksums: Literal["when_supported", "when_required"] = "when_supported"
 
@@ -194,6 +197,9 @@ class Settings(BaseSettings):
     # What a job needs of a machine it takes from this one's; `cli.py worker` may run on another.
     embedded_jobs: bool = True
 
+    # Sentences of what was pasted and read otherwise than it stands there.
+    _s3_notes: tuple[str, ...] = PrivateAttr(())
+
     @field_validator(
         *("cors_origins", "cors_headers", "thumbnail_widths", "thumbnail_keys"), mode="before"
     )
@@ -221,6 +227,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_whole(self) -> Self:
+        self._s3_notes = read_pasted(self, Names(), may_take_bucket=self.storage == "s3")
         if self.environment == "production":
             production.refuse_gaps(
                 DATABASE_URL=self.database_url, SECRET_KEY=self.secret_key, STORAGE=self.storage
@@ -318,6 +325,7 @@ class Settings(BaseSettings):
                 addressing_style=self.s3_addressing_style,
                 checksums=self.s3_checksums,
             )
+            s3 = s3.with_notes(self._s3_notes)
             if not (is_renamed and self.store_kind == "s3"):
                 stores.setdefault("s3", s3)
             if self.store_kind == "s3":

@@ -4,6 +4,7 @@ Beside main.py is the same from wherever a service is started, and so nothing th
 on the working directory in silence.
 """
 
+import dataclasses
 import ipaddress
 import os
 import re
@@ -12,9 +13,10 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, PrivateAttr, SecretStr, model_validator
 
 from errors import StartupError
+from s3 import Names, Place, read_place
 
 ROOT = Path(__file__).parent
 # Names the one file of settings, in place of the two that are looked for; empty, there is none.
@@ -35,6 +37,15 @@ _BUCKET_NAME = re.compile(
 )
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _AWS_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]|arn:.*")
+# How the settings of a store are called within PREVIOUS_STORES.
+_NAMES = Names(
+    bucket="bucket_name",
+    region="region",
+    endpoint="endpoint_url",
+    public_base="public_base_url",
+    key_id="access_key_id",
+    secret="secret_access_key",  # noqa: S106 (its name)
+)
 # The one region whose oldest buckets have looser names.
 _LOOSE_AWS_REGION = "us-east-1"
 
@@ -47,11 +58,10 @@ def count_from_root(path: Path) -> Path:
         raise ValueError("must be a whole path, for ~ leads nowhere here") from err
 
 
-def _check_bucket_name(name: str) -> str:
+def _check_bucket_name(name: str, setting: str) -> None:
     is_address = re.fullmatch(r"\d+(\.\d+){3}", name)
     if not _BUCKET_NAME.fullmatch(name) or ".." in name or is_address:
-        raise ValueError("must be the bucket's name alone, as in my-pictures")
-    return name
+        raise ValueError(f"{setting} must be the bucket's name alone, as in my-pictures")
 
 
 def check_aws_bucket_name(name: str, region: str) -> None:
@@ -72,7 +82,6 @@ def _check_networks(words: str) -> str:
     return words
 
 
-BucketName = Annotated[str, AfterValidator(_check_bucket_name)]
 Networks = Annotated[str, AfterValidator(_check_networks)]
 Folder = Annotated[Path, AfterValidator(count_from_root)]
 
@@ -157,6 +166,32 @@ SigningSecret = Annotated[SecretStr, AfterValidator(_check_secret)]
 WebAddress = Annotated[str, AfterValidator(_check_web_address)]
 
 
+def read_pasted(
+    given: BaseModel, names: Names, *, may_take_bucket: bool = False
+) -> tuple[str, ...]:
+    """Let the settings of a bucket be what was meant by what is pasted; return what to tell of it.
+
+    Their fields are called as in `names`, in small letters. Raises ValueError.
+    """
+    fields = {field: name.lower() for field, name in dataclasses.asdict(names).items()}
+    pasted = {field: _reveal(getattr(given, name)) for field, name in fields.items()}
+    if fields["region"] not in given.model_fields_set:
+        pasted["region"] = None
+    place, notes = read_place(Place(**pasted), names, may_take_bucket=may_take_bucket)
+    for field, name in fields.items():
+        text: str | None = getattr(place, field)
+        is_secret = field in ("key_id", "secret") and text
+        default = type(given).model_fields[name].default
+        setattr(given, name, SecretStr(text) if is_secret and text else text or default)
+    if place.bucket:
+        _check_bucket_name(place.bucket, names.bucket)
+    return notes
+
+
+def _reveal(value: SecretStr | str | None) -> str | None:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value or None
+
+
 class StoreSettings(BaseModel):
     """Where one store is.
 
@@ -165,7 +200,7 @@ class StoreSettings(BaseModel):
 
     storage: Literal["local", "s3"]
     directory: Folder | None = None
-    bucket_name: BucketName = ""
+    bucket_name: str = ""
     region: str = "us-east-1"
     access_key_id: SecretStr | None = None
     secret_access_key: SecretStr | None = None
@@ -174,14 +209,30 @@ class StoreSettings(BaseModel):
     addressing_style: Literal["auto", "path", "virtual"] = "auto"
     checksums: Literal["when_supported", "when_required"] = "when_supported"
 
+    # Sentences of what was pasted and read otherwise than it stands there.
+    _notes: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What an operator should know of how these were read, in sentences."""
+        return self._notes
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.storage == "s3" and not self.bucket_name:
+        if self.storage == "local":
+            if self.directory is None:
+                raise ValueError("a local store needs a directory")
+            return self
+        self._notes = read_pasted(self, _NAMES)
+        if not self.bucket_name:
             raise ValueError("an S3 store needs a bucket_name")
-        if self.storage == "s3" and not self.endpoint_url:
+        if not self.endpoint_url:
             check_aws_bucket_name(self.bucket_name, self.region)
-        if self.storage == "local" and self.directory is None:
-            raise ValueError("a local store needs a directory")
+        return self
+
+    def with_notes(self, notes: tuple[str, ...]) -> Self:
+        """Give the same store, of which this was noted when its settings were read."""
+        self._notes = notes
         return self
 
 

@@ -58,8 +58,9 @@ class S3Store:
         self._path_style = is_path_style(settings)
         sends_checksums = settings.checksums == "when_supported"
         self._powers = powers or Powers(self._service, sends_checksums=sends_checksums)
+        self._client, notes = make_client(settings, self._path_style)
         # What an operator should know of where it lies, in sentences.
-        self._client, self.notes = make_client(settings, self._path_style)
+        self.notes = [*settings.notes, *notes]
         refuse_other_regions(self._client, settings.region)
         sign_checksums(self._client, self._powers)
         limit_connections(self._client)

@@ -199,9 +199,9 @@ def leave_data_behind_by_name(machine: Machine) -> Start:
     return Start({"DATA_DIR": "kept"}, called, (str(checkout / "main.py"),), cwd=here)
 
 
-@case("the bucket's name is an address")
-def name_a_bucket_by_its_address(machine: Machine) -> Start:
-    return Start({"S3_BUCKET_NAME": "s3://pictures"})
+@case("the bucket's name has a folder in it")
+def name_a_folder_of_a_bucket(machine: Machine) -> Start:
+    return Start({"S3_BUCKET_NAME": "s3://pictures/avatars"})
 
 
 @case("an @, / or ? in the database's password")

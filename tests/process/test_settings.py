@@ -298,9 +298,9 @@ def test_a_complete_production_is_accepted(load: pytest.MonkeyPatch) -> None:
         ("PREVIOUS_STORES", '{"local": {"storage": "local", "directory": "/srv"}}'),
         ("S3_REGION", "no region"),
         ("DATABASE_URL", "postgresql://me@db/name?sslrootcert=/etc/ca.pem"),
-        ("S3_ENDPOINT_URL", "s3.example.com"),
+        ("S3_ENDPOINT_URL", "minio:9000"),
         ("S3_ENDPOINT_URL", "http://"),
-        ("S3_PUBLIC_BASE_URL", "cdn.example.com"),
+        ("S3_PUBLIC_BASE_URL", "localhost:9000"),
         ("S3_ADDRESSING_STYLE", "both"),
         ("S3_CHECKSUMS", "never"),
         ("MAX_UPLOAD_SIZE_BYTES", "0"),
@@ -337,8 +337,10 @@ def test_several_bad_values_are_named_in_one_sentence(refusal: Callable[..., str
         ("EMBEDDED_REAPER", "perhaps", "EMBEDDED_REAPER: must be a valid boolean."),
         ("WORKERS", "0", "WORKERS: must be greater than or equal to 1."),
         ("ENVIRONMENT", "prod", "ENVIRONMENT: must be 'development' or 'production'."),
-        ("S3_BUCKET_NAME", "s3://pictures", "my-pictures"),
+        ("S3_BUCKET_NAME", "s3://pictures/avatars", "S3_BUCKET_NAME=pictures"),
         ("S3_BUCKET_NAME", "pictures/avatars", "my-pictures"),
+        ("S3_BUCKET_NAME", "No Bucket!", "my-pictures"),
+        ("S3_ENDPOINT_URL", "https://pub-0123abcd.r2.dev", "r2.cloudflarestorage.com"),
         ("HOST", "https://example.com", "127.0.0.1"),
         ("HOST", "localhost:8000", "127.0.0.1"),
         ("HOST", "example.com/api", "127.0.0.1"),
@@ -383,7 +385,7 @@ def test_two_files_of_settings_are_read_and_the_one_of_the_working_directory_win
     checkout.mkdir()
     for name in ("config.py", "faults.py", "locations.py", "production.py"):
         shutil.copy(ROOT / name, checkout)
-    for room in ("errors", "postgres"):
+    for room in ("errors", "postgres", "s3"):
         shutil.copytree(ROOT / room, checkout / room)
     main = checkout / "main.py"
     elsewhere = tmp_path / "elsewhere"

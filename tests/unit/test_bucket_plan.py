@@ -77,7 +77,7 @@ def test_arns_name_the_part_of_aws_in_which_the_bucket_lies() -> None:
     ("endpoint", "is_aws"),
     [
         (None, True),
-        ("https://s3.cn-north-1.amazonaws.com.cn", True),
+        ("https://s3.dualstack.eu-central-1.amazonaws.com", True),
         ("https://bucket.vpce-1a2b-5e6f.s3.eu-central-1.vpce.amazonaws.com", True),
         ("https://s3.example.com", False),
         ("https://amazonaws.com.example.com", False),
