@@ -43,7 +43,7 @@ PROVIDERS = "Other services"
 PRICES = "What it costs"
 # The addresses on the page: what serves, and the server that stands in the place of S3.
 SERVICE_URL = "http://127.0.0.1:8000"
-PRACTICE_PORT = 5000
+PRACTICE_PORT = 9000
 KEYS = {"S3_ACCESS_KEY_ID": "practice", "S3_SECRET_ACCESS_KEY": "practice"}
 PRINT = "scripts/run cli.py bucket print --only "
 # A block of a page that is made, with what stands before it.
