@@ -14,7 +14,7 @@ from doctor import cures
 from doctor.case import Case, mask_key
 from doctor.findings import Cure
 from doctor.outages import explain_outage
-from doctor.policies import find_denial
+from doctor.policies import blocks_acls, find_denial
 from storage.s3_proofs import ChecksumDiffers, NoStoreAnswered
 
 DENIED = frozenset({"AccessDenied", "403", "Forbidden", "AccessDeniedException"})
@@ -182,6 +182,10 @@ def _explain_denial(case: Case, message: str, action: str, resource: str) -> tup
     if denial is not None:
         what = f"a statement denies it, in a {denial[1].strip()}"
         return what, Cure(f"Take {action} on {resource} out of what that policy denies.")
+    if action == "s3:PutObject" and not case.plan.is_aws and blocks_acls(case):
+        # Ceph's gateway does: https://github.com/ceph/ceph/pull/30033
+        what = "BlockPublicAcls is on, with which some services refuse every put"
+        return what, cures.unblock(case)
     what = f"the keys may not {action} on {resource}"
     return what, cures.allow(case.plan, action, resource)
 

@@ -147,7 +147,8 @@ def _judge_boxes(case: Case, boxes: dict[str, Any] | None) -> Iterator[Finding]:
         sentence = "Switch off the boxes for policies; the whole account has the same ones."
         yield failed(BOXES, f"{said}: public policies are not heeded", cures.run(sentence, command))
     elif blocking:
-        yield passed(BOXES, f"{said}, and what is public can be read all the same")
+        all_the_same = ", and what is public can be read all the same" if case.is_readable else ""
+        yield passed(BOXES, f"{said}{all_the_same}")
     elif needless:
         sentence = "Switch on the two boxes for ACLs: nothing of ours has one."
         yield advise(BOXES, f"{said}; ACLs may make objects public", cures.run(sentence, command))

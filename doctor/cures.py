@@ -60,13 +60,20 @@ def open_to_all(case: "Case", *, is_blocked: bool) -> Cure:
     commands = []
     if is_blocked:
         sentence += " The boxes of the whole account must not block it either."
-        boxes = BOXES.plan(case.plan)
-        commands.append(
-            aws(case.plan, "put-public-access-block", public_access_block_configuration=boxes)
-        )
+        commands.append(_set_boxes(case.plan))
     document, rest = policies.join(case, POLICY)
     commands.append(aws(case.plan, "put-bucket-policy", policy=document))
     return run(f"{sentence} {rest}".strip(), *commands)
+
+
+def unblock(case: "Case") -> Cure:
+    """Take off the boxes that must be off."""
+    return run("Take off the boxes of block public access.", _set_boxes(case.plan))
+
+
+def _set_boxes(plan: BucketPlan) -> str:
+    boxes = BOXES.plan(plan)
+    return aws(plan, "put-public-access-block", public_access_block_configuration=boxes)
 
 
 def show_only_public(case: "Case") -> Cure:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from buckets.parts import POLICY, Part, look_at
+from buckets.parts import BOXES, POLICY, Part, look_at
 from buckets.plan import Document
 
 if TYPE_CHECKING:
@@ -32,6 +32,12 @@ def look(case: "Case", part: Part) -> tuple[Document | None, bool]:
         except (ClientError, BotoCoreError, OSError, ValueError, KeyError):
             continue
     return None, False
+
+
+def blocks_acls(case: "Case") -> bool:
+    """Tell whether the bucket refuses public ACLs, as far as anybody may look."""
+    boxes, _ = look(case, BOXES)
+    return bool((boxes or {}).get("BlockPublicAcls"))
 
 
 def join(case: "Case", part: Part) -> tuple[Document, str]:
