@@ -32,6 +32,7 @@ from pictures.lost import MOST_LOST_SHARE
 from pictures.pool import DecoderPool
 from pictures.values import CLEAR, WHITE, Background, Clear
 from tests.support.chromium import MOST_SECONDS, Chromium, ChromiumHangs, Shown, open_chromium
+from tests.support.inks import mix_black
 from tests.support.likeness import compare, find_missing_share, lay_on_white, scale_as_ours
 from tests.support.stretching import list_stretched
 
@@ -52,6 +53,7 @@ REFUSED_THERE = "refused there, served here"
 # It has the sides, but gives up before it has a pixel.
 SHOWN_CLEAR_THERE = "shown clear there, served here"
 STRETCHED_THERE = "alike but for what is stretched there"
+MIXED_THERE = "alike but for black ink, which is mixed there"
 HANGS_THERE = "hangs there"
 
 
@@ -142,6 +144,9 @@ class Comparison:
         for what, stretched in list_stretched(content):
             if self._is_alike(stretched, theirs):
                 return STRETCHED_THERE, what
+        mixed = mix_black(content)
+        if mixed and self._is_alike(mixed, theirs):
+            return MIXED_THERE, ""
         amount = f"by {difference.mean:.1f} on average, {difference.most:.0f} at most"
         return difference.kind, f"{difference.note}; {amount}"
 

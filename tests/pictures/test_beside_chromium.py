@@ -12,7 +12,7 @@ from tests.pictures import beside_chromium
 from tests.support.browser import require_chromium
 from tests.support.chromium import ChromiumHangs, open_chromium
 from tests.support.likeness import compare
-from tests.support.pictures import encoded, jpeg, quarters, with_chunk
+from tests.support.pictures import XYZ, cmyk_profile, encoded, jpeg, quarters, with_chunk
 
 SIDE = 300
 SIDEWAYS = Image.Exif()
@@ -33,6 +33,21 @@ def with_wrong_chroma(avif: bytes) -> bytes:
 
 
 TWO_FRAMES: dict[str, Any] = {"save_all": True, "append_images": [Image.new("RGB", (256, 256))]}
+
+
+def red_ink() -> bytes:
+    """A JPEG of black ink alone, which is red by its profile, where the others make up black."""
+
+    def find_lab(cyan: int, magenta: int, yellow: int, black: int) -> XYZ:
+        others = cyan + magenta + yellow
+        if black and not others:
+            return 50.0, 60.0, 40.0
+        return (100.0 - 33 * others) * (others < 3), 0.0, 0.0
+
+    ink = Image.new("CMYK", (64, 64), (0, 0, 0, 255))
+    return encoded(ink, quality=95, icc_profile=cmyk_profile(find_lab))
+
+
 FILES = {
     "alike.jpg": jpeg(640, 480),
     "tiny.png": encoded(quarters(3, 2), "PNG"),
@@ -41,6 +56,7 @@ FILES = {
     "photo.heic": encoded(quarters(64, 64), "HEIF"),
     # Chromium gives it its sides, and no pixels.
     "coded.avif": with_wrong_chroma(encoded(quarters(64, 64), "AVIF")),
+    "ink.jpg": red_ink(),
     "veil.avif": encoded(veil(), "AVIF", quality=90),
     "film.avif": encoded(Image.new("RGB", (256, 256), (200, 60, 99)), "AVIF", **TWO_FRAMES),
     # That a browser leaves it is on record, so it stays a difference.
@@ -59,6 +75,7 @@ CLASSES = {
     "coded.avif": beside_chromium.SHOWN_CLEAR_THERE,
     "veil.avif": beside_chromium.STRETCHED_THERE,
     "film.avif": beside_chromium.STRETCHED_THERE,
+    "ink.jpg": beside_chromium.MIXED_THERE,
     "turned.webp": "turned",
     "half.jpg": beside_chromium.REFUSED_HERE_IN_PART_THERE,
     "bomb.png": beside_chromium.REFUSED_HERE,
@@ -90,6 +107,7 @@ def test_each_class_is_told_and_what_nothing_explains_fails(
         (beside_chromium.SHOWN_CLEAR_THERE, "AVIF", "*", "we can", "measured"),
         (beside_chromium.STRETCHED_THERE, "AVIF", "transparency", "it is a fault", "measured"),
         (beside_chromium.STRETCHED_THERE, "AVIF", "*film", "it is one as well", "measured"),
+        (beside_chromium.MIXED_THERE, "JPEG", "*", "it is not so printed", "measured"),
         (beside_chromium.REFUSED_HERE, "*", "unsupported_format", "not taken", "docs"),
         (beside_chromium.REFUSED_HERE, "PNG", "*; texts that burst", "an attack", "docs"),
     ]
