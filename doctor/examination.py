@@ -111,6 +111,8 @@ def _go_through(
         admin=admin,
     )
     tell(settings_steps.tell_store(settings))
+    for note in settings_steps.tell_notes(store):
+        tell(note)
     try:
         _do_steps(case, tell)
     finally:

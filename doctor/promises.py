@@ -20,6 +20,7 @@ from storage.contract import DELETED_AT_ONCE
 from storage.markers import BUCKET_KEY, Marker
 from storage.s3_checksums import encode_checksum
 from storage.s3_deadlines import limit_call
+from storage.s3_powers import Power
 
 CREATE_ONLY = "create-only put"
 CHECKSUM = "checksums"
@@ -50,6 +51,9 @@ def _examine_create_only(case: Case, key: str) -> Finding:
     except StoreError as err:
         cause = explain(case, err, "s3:PutObject", case.arn(key))
         return failed(CREATE_ONLY, cause.what, cause.cure)
+    lack = _find_lack(case, Power.CREATE_ONLY_PUT)
+    if lack is not None:
+        return advise(CREATE_ONLY, lack)
     refusal = _put_raw(case, key, _OTHER, _OTHER, IfNoneMatch="*")
     if refusal is None:
         return advise(
@@ -69,6 +73,9 @@ def _examine_create_only(case: Case, key: str) -> Finding:
 
 def _examine_checksum(case: Case, key: str) -> Finding:
     mode = case.current.checksums
+    lack = _find_lack(case, Power.CHECKSUMS)
+    if lack is not None:
+        return advise(CHECKSUM, lack)
     refusal = _put_raw(case, key, case.content, _OTHER)
     if refusal is None:
         return advise(
@@ -83,6 +90,14 @@ def _examine_checksum(case: Case, key: str) -> Finding:
     return passed(
         CHECKSUM, f"S3_CHECKSUMS={mode}: bytes with another's checksum are refused ({code})"
     )
+
+
+def _find_lack(case: Case, power: Power) -> str | None:
+    """Say what the service was found not to know when we put, if that is this."""
+    found = next((lack for lack in case.store.lacks if lack.power is power), None)
+    if found is None:
+        return None
+    return f"the store {found.sentence}, and it is served without: {found.cause}"
 
 
 def _put_raw(case: Case, key: str, content: bytes, claimed: bytes, **more: str) -> Exception | None:

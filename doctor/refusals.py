@@ -9,12 +9,18 @@ from doctor.findings import Cure, Finding, Paste, failed
 
 SETTINGS = "settings"
 
+_CURE = "Correct it in the settings."
 # A line of settings within a sentence.
-_LINE = re.compile(r"\b(?:S3_[A-Z_]+|STORAGE|AWS_[A-Z_]+)=[^\s,;]+[^\s,;.]")
+_LINE = re.compile(r"\b(?:S3_[A-Z_]+|STORAGE|AWS_[A-Z_]+)=[^\s,;]+[^\s,;.)]")
 
 
 def explain_refusal(sentence: str) -> Finding:
     """Tell of settings with which the service does not start, in its own sentence."""
-    lines = _LINE.findall(sentence)
-    pastes = tuple(Paste("env", line) for line in lines)
-    return failed(SETTINGS, sentence.rstrip("."), Cure("Correct it in the settings.", pastes))
+    cure = find_lines(sentence) or Cure(_CURE)
+    return failed(SETTINGS, sentence.rstrip("."), cure)
+
+
+def find_lines(sentence: str) -> Cure | None:
+    """Make a cure of the lines of settings that a sentence names; None where it names none."""
+    pastes = tuple(Paste("env", line) for line in _LINE.findall(sentence))
+    return Cure(_CURE, pastes) if pastes else None

@@ -3,12 +3,15 @@
 Here is also what is shown of them; no secret is.
 """
 
+from collections.abc import Iterator
+
 from config import Settings
 from doctor import cures
 from doctor.case import mask_key
-from doctor.findings import Cure, Finding, Paste, failed, passed
-from doctor.refusals import SETTINGS, explain_refusal
+from doctor.findings import Cure, Finding, Paste, advise, failed, passed
+from doctor.refusals import SETTINGS, explain_refusal, find_lines
 from errors import StartupError
+from storage.s3 import S3Store
 
 
 def describe(settings: Settings) -> dict[str, str]:
@@ -45,6 +48,12 @@ def find_refusal(settings: Settings) -> Finding | None:
         f"no bucket is set: pictures go to {folder}",
         cures.set_lines("Name the bucket.", STORAGE="s3", S3_BUCKET_NAME="<the bucket's name>"),
     )
+
+
+def tell_notes(store: S3Store) -> Iterator[Finding]:
+    """Tell what was read otherwise than it is set, and what of the machine is not followed."""
+    for note in store.notes:
+        yield advise(SETTINGS, note, find_lines(note))
 
 
 def tell_store(settings: Settings) -> Finding:

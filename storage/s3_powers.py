@@ -129,6 +129,7 @@ class Powers:
                 self._doubted_key = None
             return answer
         named = _find_named(refusal, sent)
+        causes = dict.fromkeys(sent, refusal)
         for without in _subsets(sent):
             if not named <= without:
                 continue
@@ -139,10 +140,12 @@ class Powers:
                 left = [wish for wish in sent if wish not in without]
                 if not _is_suspect(err, left or sent):
                     raise
-                named |= _find_named(err, left)
+                told = _find_named(err, left)
+                causes |= dict.fromkeys(told, err)
+                named |= told
                 continue
             for wish in without:
-                self.note_lack(wish, refusal)
+                self.note_lack(wish, causes[wish])
             return answer
         raise refusal
 
