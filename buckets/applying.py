@@ -107,7 +107,11 @@ def apply_plan(plan: BucketPlan, client: "S3Client", *, is_dry: bool) -> Iterato
 def _make_bucket(plan: BucketPlan, client: "S3Client", *, is_dry: bool) -> Applied:
     name = "bucket"
     try:
-        client.head_bucket(Bucket=plan.bucket)
+        region = client.head_bucket(Bucket=plan.bucket).get("BucketRegion", plan.region)
+        if plan.is_aws and region != plan.region:
+            # It was found by following where AWS led, which the service does not.
+            elsewhere = f"{plan.bucket} lies in another region: set S3_REGION={region}"
+            return Applied(name, Outcome.FAILED, elsewhere)
         return Applied(name, Outcome.AS_PLANNED, f"{plan.bucket} is there")
     except ClientError as err:
         code = _read_code(err)
