@@ -299,6 +299,25 @@ def test_the_settings_of_every_provider_are_taken_as_they_stand() -> None:
             assert getattr(store, name.lower()) == value, block.name
 
 
+@pytest.mark.parametrize(
+    ("provider", "pasted"),
+    [
+        ("Cloudflare R2", "https://{host}/my-pictures"),
+        ("Backblaze B2", "{host}"),
+        ("DigitalOcean Spaces", "https://my-pictures.{host}"),
+    ],
+)
+def test_what_a_provider_gives_to_copy_may_be_pasted(provider: str, pasted: str) -> None:
+    text = TEXT.split(f"\n### {provider}\n", 1)[1]
+    [shown] = re.findall(r"\A\n```ini\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    given = dict(re.findall(r"^(\w+)=(.*)$", shown, re.MULTILINE))
+    endpoint = given["S3_ENDPOINT_URL"]
+    as_copied = pasted.format(host=endpoint.removeprefix("https://"))
+    more = {"STORAGE": "s3", "S3_BUCKET_NAME": "my-pictures", "S3_ENDPOINT_URL": as_copied}
+    store = make_settings(shown, **more, **KEYS).stores()["s3"]
+    assert (store.endpoint_url, store.region) == (endpoint, given["S3_REGION"])
+
+
 def test_what_a_bucket_costs_is_reckoned_right() -> None:
     section = read_section(PRICES)
     rows = {row[0]: row for row in read_rows(section)}
