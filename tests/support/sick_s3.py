@@ -71,7 +71,8 @@ class SickS3(PolicedS3):
         signed = _AUTHORIZATION.search(request.headers.get("authorization", ""))
         if signed is None:
             return None
-        key_id, region = signed[1], signed[2]
+        key_id = signed[1]
+        region = signed[2]
         if abs(self.clock) > timedelta(minutes=15):
             return error(403, "RequestTimeTooSkewed")
         if self.region is not None and region != self.region:
