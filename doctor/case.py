@@ -17,7 +17,7 @@ from buckets import BucketPlan
 from buckets.applying import open_client
 from config import Settings
 from doctor.findings import Cure, Finding, Paste
-from doctor.signals import Signals
+from doctor.signals import Interrupted, Signals
 from doctor.traces import Traces
 from files.kinds import INCOMING_PREFIX
 from locations import StoreSettings
@@ -139,7 +139,11 @@ class Case:
     def put_held(self, call: Callable[[], Answered]) -> Answered:
         """Put something; whoever interrupts waits for the end of it, a second time for nothing."""
         with self.signals.held():
-            return call()
+            try:
+                return call()
+            except Interrupted:
+                self.traces.cut_off()
+                raise
 
     def hide(self, text: str) -> str:
         """Take out of a text what must not be shown, if a service repeats it."""

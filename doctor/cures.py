@@ -128,11 +128,6 @@ def expire(case: "Case") -> Cure:
     return _set(case, LIFECYCLE, "Give the bucket these rules.", verb, "lifecycle_configuration")
 
 
-def delete(case: "Case", key: str) -> str:
-    """Write the command that deletes an object."""
-    return aws(case.plan, "delete-object", key=key)
-
-
 def set_clock() -> Cure:
     """Set this machine's clock."""
     return run(

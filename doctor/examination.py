@@ -41,6 +41,10 @@ Step = Callable[[Case], Iterator[Finding]]
 UNHEALTHY_STATUS = 1
 
 
+class _NobodyReads(BaseException):
+    """What is told goes into a pipe that nobody reads any more. No step takes it for a finding."""
+
+
 def list_steps() -> list[tuple[str, Step]]:
     """List all steps, by the name that is told of one that is not tried."""
     return [
@@ -64,12 +68,17 @@ def examine(settings: Settings, report: Report, admin_profile: str | None = None
 
     def tell(finding: Finding) -> None:
         findings.append(finding)
-        report.add(finding)
+        try:
+            report.add(finding)
+        except BrokenPipeError as err:
+            raise _NobodyReads from err
 
     report.begin(settings_steps.describe(settings))
     try:
         with Signals() as signals:
             _go_through(settings, report, tell, signals, admin_profile, began + MOST_SECONDS)
+    except _NobodyReads as err:
+        raise BrokenPipeError from err
     except Interrupted as err:
         report.end("not examined to the end", _count_ms(began))
         return err.status
@@ -112,14 +121,23 @@ def _go_through(
     )
     tell(settings_steps.tell_store(settings))
     for note in settings_steps.tell_notes(store):
-        tell(note)
+        tell(case.hide_in(note))
     try:
         _do_steps(case, tell)
     finally:
-        report.work_on("removing what was put")
-        with signals.held():
-            for finding in tidying.tidy(case):
-                tell(case.hide_in(finding))
+        _tidy(case, tell)
+
+
+def _tidy(case: Case, tell: Callable[[Finding], None]) -> None:
+    """Remove what was put; whoever ends that as well is told what stays."""
+    case.say("removing what was put")
+    try:
+        with case.signals.held():
+            findings = list(tidying.tidy(case))
+    except Interrupted:
+        findings = list(tidying.name_what_stays(case))
+    for finding in findings:
+        tell(case.hide_in(finding))
 
 
 def _do_steps(case: Case, tell: Callable[[Finding], None]) -> None:
@@ -148,6 +166,8 @@ def _do_step(case: Case, step: Step, tell: Callable[[Finding], None]) -> None:
         # What an earlier answer has told took no time of its own.
         took_ms = _count_ms(began) if case.requests > requests else None
         tell(case.hide_in(replace(finding, milliseconds=took_ms)))
+        if case.left_seconds <= 0:
+            return
         requests = case.requests
         began = time.monotonic()
 

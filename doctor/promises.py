@@ -16,7 +16,6 @@ from doctor.findings import Cure, Finding, advise, failed, may_not_look, not_tri
 from doctor.objects import put
 from doctor.traces import name_key
 from errors import DarkroomError, StoreError
-from storage.contract import DELETED_AT_ONCE
 from storage.markers import BUCKET_KEY, Marker
 from storage.s3_checksums import encode_checksum
 from storage.s3_deadlines import limit_call
@@ -51,7 +50,7 @@ def _examine_create_only(case: Case, key: str) -> Finding:
     except StoreError as err:
         cause = explain(case, err, "s3:PutObject", case.arn(key))
         return failed(CREATE_ONLY, cause.what, cause.cure)
-    lack = _find_lack(case, Power.CREATE_ONLY_PUT)
+    lack = find_lack(case, Power.CREATE_ONLY_PUT)
     if lack is not None:
         return advise(CREATE_ONLY, lack)
     refusal = _put_raw(case, key, _OTHER, _OTHER, IfNoneMatch="*")
@@ -73,7 +72,7 @@ def _examine_create_only(case: Case, key: str) -> Finding:
 
 def _examine_checksum(case: Case, key: str) -> Finding:
     mode = case.current.checksums
-    lack = _find_lack(case, Power.CHECKSUMS)
+    lack = find_lack(case, Power.CHECKSUMS)
     if lack is not None:
         return advise(CHECKSUM, lack)
     refusal = _put_raw(case, key, case.content, _OTHER)
@@ -92,7 +91,7 @@ def _examine_checksum(case: Case, key: str) -> Finding:
     )
 
 
-def _find_lack(case: Case, power: Power) -> str | None:
+def find_lack(case: Case, power: Power) -> str | None:
     """Say what the service was found not to know when we put, if that is this."""
     found = next((lack for lack in case.store.lacks if lack.power is power), None)
     if found is None:
@@ -135,8 +134,9 @@ def _examine_many(case: Case, keys: list[str]) -> Finding:
         return failed(MANY, cause.what, cause.cure)
     for key in keys:
         case.traces.forget(key)
-    if case.store.batch_size() < DELETED_AT_ONCE:
-        return advise(MANY, "the store deletes no objects together, so each is deleted by itself")
+    lack = find_lack(case, Power.DELETE_MANY)
+    if lack is not None:
+        return advise(MANY, lack)
     return passed(MANY, f"{len(keys)} objects in one call")
 
 

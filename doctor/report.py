@@ -7,7 +7,7 @@ from typing import Any, Protocol, TextIO
 
 from doctor.findings import MARKS, Cure, Finding, Outcome
 
-# Beside the longest name of a step there is room for what is being waited for.
+_COUNTED = {Outcome.ADVICE: "with advice"}
 _CLEAR_LINE = "\r\x1b[2K"
 
 
@@ -68,7 +68,7 @@ class TextReport:
         if self._is_terminal:
             self._out.write(_CLEAR_LINE)
         counts = [
-            f"{count} {outcome.value}"
+            f"{count} {_COUNTED.get(outcome, outcome.value)}"
             for outcome in Outcome
             if (count := sum(each.outcome is outcome for each in self._findings))
         ]

@@ -29,6 +29,7 @@ class Traces:
         self._store = store
         self._keys: dict[str, None] = {}
         self._doubtful: dict[str, None] = {}
+        self.late: str | None = None  # what was being put when nobody waited any more
         self._uploads: dict[tuple[str, str], None] = {}
 
     def expect(self, key: str) -> str:
@@ -44,6 +45,10 @@ class Traces:
     def expect_upload(self, key: str, upload_id: str) -> None:
         """Remember an unfinished upload."""
         self._uploads[key, upload_id] = None
+
+    def cut_off(self) -> None:
+        """Say that what was expected last may arrive after its deletion."""
+        self.late = next(reversed(self._keys), None)
 
     def below(self, prefix: str) -> list[str]:
         """List the objects that may be there below a prefix."""

@@ -90,6 +90,7 @@ CONNECTIONS = ("driver", "opening", "outages", "watch")
 DOCTORS = (
     *("addresses", "alternatives", "case", "causes", "configuration", "connection"),
     *("objects", "origins", "outages", "policies", "presigned", "promises", "public_reads"),
+    "tidying",
 )
 # Word -> the only files that may say it: an import, a name or an attribute.
 FENCES: dict[str, set[str]] = {
