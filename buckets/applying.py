@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from buckets.parts import LIFECYCLE, PARTS, Part, look_at
-from buckets.plan import BucketPlan, Document
+from buckets.plan import BucketPlan
 from errors import StartupError
 from locations import StoreSettings
 from storage.s3_addresses import is_path_style
@@ -28,7 +28,7 @@ READ_TIMEOUT_SECONDS = 20
 # Whatever is put may be put twice.
 ATTEMPTS = 2
 
-_NOT_PERMITTED = {"AccessDenied", "403", "AllAccessDisabled"}
+NOT_PERMITTED = {"AccessDenied", "403", "AllAccessDisabled"}
 _MISSING = {"404", "NoSuchBucket", "NotFound"}
 
 
@@ -114,15 +114,15 @@ def _make_bucket(plan: BucketPlan, client: "S3Client", *, is_dry: bool) -> Appli
             return Applied(name, Outcome.FAILED, elsewhere)
         return Applied(name, Outcome.AS_PLANNED, f"{plan.bucket} is there")
     except ClientError as err:
-        code = _read_code(err)
-        if code in _NOT_PERMITTED:
+        code = read_code(err)
+        if code in NOT_PERMITTED:
             # It may be there all the same, and the rest may be permitted.
             cure = f"not permitted to look for it: allow s3:ListBucket on {plan.arn}"
             return Applied(name, Outcome.UNKNOWN_HERE, cure)
         if code not in _MISSING:
-            return Applied(name, Outcome.FAILED, _describe(err))
+            return Applied(name, Outcome.FAILED, describe(err))
     except BotoCoreError as err:
-        return Applied(name, Outcome.FAILED, _describe(err))
+        return Applied(name, Outcome.FAILED, describe(err))
     if is_dry:
         return Applied(name, Outcome.WOULD_CHANGE, f"{plan.bucket} would be made")
     options: dict[str, Any] = {}
@@ -152,37 +152,35 @@ def _apply(plan: BucketPlan, client: "S3Client", part: Part, *, is_dry: bool) ->
     try:
         part.put(client, plan.bucket, merged.document)
     except (ClientError, BotoCoreError) as err:
-        is_refused = isinstance(err, ClientError) and _read_code(err) not in _NOT_PERMITTED
+        is_refused = isinstance(err, ClientError) and read_code(err) not in NOT_PERMITTED
         if part is not LIFECYCLE or not is_refused:
             return _tell_failure(err, part, part.putting, plan)
+        notes.append(f"without what is said of old versions, which was refused: {describe(err)}")
+        less = LIFECYCLE.merge(there, plan.lifecycle(keeps_versions=False))
+        if not less.is_new:
+            return Applied(part.name, Outcome.AS_PLANNED, "; ".join(["as planned", *notes]))
         try:
-            _put_without_versions(plan, client, there)
+            LIFECYCLE.put(client, plan.bucket, less.document)
         except (ClientError, BotoCoreError) as second:
             return _tell_failure(second, part, part.putting, plan)
-        notes.append(f"without what is said of old versions, which was refused: {_describe(err)}")
     return Applied(part.name, Outcome.CHANGED, "; ".join(["set", *notes]))
-
-
-def _put_without_versions(plan: BucketPlan, client: "S3Client", there: Document | None) -> None:
-    merged = LIFECYCLE.merge(there, plan.lifecycle(keeps_versions=False))
-    LIFECYCLE.put(client, plan.bucket, merged.document)
 
 
 def _tell_failure(
     err: ClientError | BotoCoreError, part: Part, action: str, plan: BucketPlan
 ) -> Applied:
-    is_refused = isinstance(err, ClientError) and _read_code(err) not in _NOT_PERMITTED
+    is_refused = isinstance(err, ClientError) and read_code(err) not in NOT_PERMITTED
     if part.is_of_aws and not plan.is_aws and is_refused:
         return Applied(
-            part.name, Outcome.UNKNOWN_HERE, f"this service knows none ({_describe(err)})"
+            part.name, Outcome.UNKNOWN_HERE, f"this service knows none ({describe(err)})"
         )
     return Applied(part.name, Outcome.FAILED, _explain(err, action, plan))
 
 
 def _explain(err: ClientError | BotoCoreError, action: str, plan: BucketPlan) -> str:
     """Say what is at fault, and what would help."""
-    said = _describe(err)
-    if not isinstance(err, ClientError) or _read_code(err) not in _NOT_PERMITTED:
+    said = describe(err)
+    if not isinstance(err, ClientError) or read_code(err) not in NOT_PERMITTED:
         return said
     if "BlockPublicPolicy" in said:
         return (
@@ -193,12 +191,14 @@ def _explain(err: ClientError | BotoCoreError, action: str, plan: BucketPlan) ->
     return f"not permitted: allow {action} on {plan.arn} ({said})"
 
 
-def _describe(err: ClientError | BotoCoreError) -> str:
+def describe(err: ClientError | BotoCoreError) -> str:
+    """Repeat in one line what was said."""
     if isinstance(err, ClientError):
         message = err.response.get("Error", {}).get("Message", "")
-        return f"{_read_code(err)}: {message}".rstrip(". :")
+        return f"{read_code(err)}: {message}".rstrip(". :")
     return str(err).rstrip(".")
 
 
-def _read_code(err: ClientError) -> str:
+def read_code(err: ClientError) -> str:
+    """Return the service's word for a refusal."""
     return err.response.get("Error", {}).get("Code", "")

@@ -4,9 +4,10 @@ import argparse
 import io
 import sys
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
-from buckets import applying, printing
+from buckets import applying, applying_users, printing
 from buckets.plan import find_store, plan_bucket
 from config import Settings
 from errors import StartupError
@@ -33,7 +34,9 @@ def print_bucket(settings: Settings, form: str, only: str | None) -> int:
     return 0
 
 
-def apply_bucket(settings: Settings, profile: str | None, is_dry: bool) -> int:
+def apply_bucket(
+    settings: Settings, profile: str | None, is_dry: bool, with_users: bool = False
+) -> int:
     """Make the bucket of the settings what it must be, and say what was changed.
 
     What others have put there stays. Exit 1 if some of it was not possible.
@@ -43,8 +46,12 @@ def apply_bucket(settings: Settings, profile: str | None, is_dry: bool) -> int:
         sys.stdout.reconfigure(errors="replace")
     plan = plan_bucket(settings)
     client = applying.open_client(find_store(settings), profile)
+    all_applied = applying.apply_plan(plan, client, is_dry=is_dry)
+    if with_users:
+        account = applying_users.Account(plan, profile)
+        all_applied = chain(all_applied, applying_users.apply_users(plan, account, is_dry=is_dry))
     is_well = True
-    for applied in applying.apply_plan(plan, client, is_dry=is_dry):
+    for applied in all_applied:
         print(applied, flush=True)
         if applied.outcome is applying.Outcome.FAILED:
             is_well = False
@@ -73,6 +80,12 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     applies = add("apply", apply_bucket)
     applies.add_argument(
         "--profile", help="of ~/.aws, whose keys may do more than those of the settings"
+    )
+    applies.add_argument(
+        "--users",
+        dest="with_users",
+        action="store_true",
+        help="also make the policies of IAM, and a user with the one of the service (AWS)",
     )
     applies.add_argument(
         "--dry-run", dest="is_dry", action="store_true", help="say what it would do, do nothing"

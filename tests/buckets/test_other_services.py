@@ -70,6 +70,7 @@ def test_a_service_without_versions_gets_the_other_rules(picky: PickyS3, bucket:
     assert lifecycle.outcome is Outcome.CHANGED
     assert "without what is said of old versions" in lifecycle.sentence
     assert [rule["Filter"]["Prefix"] for rule in read_rules(bucket)] == ["originals/", "incoming/"]
+    assert apply(bucket)["lifecycle"].outcome is Outcome.AS_PLANNED
 
 
 def test_a_service_without_lifecycle_is_told(picky: PickyS3, bucket: Bucket) -> None:

@@ -97,6 +97,7 @@ FENCES: dict[str, set[str]] = {
     "boto3": {
         "storage/s3_client.py",
         "buckets/applying.py",
+        "buckets/applying_users.py",
         "doctor/alternatives.py",
     },
     "botocore": {
@@ -112,6 +113,7 @@ FENCES: dict[str, set[str]] = {
         "storage/s3_proofs.py",
         "storage/s3_uploads.py",
         "buckets/applying.py",
+        "buckets/applying_users.py",
         "buckets/parts.py",
         *(f"doctor/{name}.py" for name in DOCTORS),
     },
