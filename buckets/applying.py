@@ -125,6 +125,15 @@ def _make_bucket(plan: BucketPlan, client: "S3Client", *, is_dry: bool) -> Appli
         return Applied(name, Outcome.FAILED, describe(err))
     if is_dry:
         return Applied(name, Outcome.WOULD_CHANGE, f"{plan.bucket} would be made")
+    try:
+        _create(plan, client)
+    except (ClientError, BotoCoreError) as err:
+        return Applied(name, Outcome.FAILED, _explain(err, "s3:CreateBucket", plan))
+    return Applied(name, Outcome.CHANGED, f"{plan.bucket} was made")
+
+
+def _create(plan: BucketPlan, client: "S3Client") -> None:
+    """Create the bucket; where a service has no such place, where it creates all of them."""
     options: dict[str, Any] = {}
     if plan.location is not None:
         options["CreateBucketConfiguration"] = {"LocationConstraint": plan.location}
@@ -132,9 +141,10 @@ def _make_bucket(plan: BucketPlan, client: "S3Client", *, is_dry: bool) -> Appli
         options["BucketNamespace"] = plan.namespace
     try:
         client.create_bucket(Bucket=plan.bucket, **options)
-    except (ClientError, BotoCoreError) as err:
-        return Applied(name, Outcome.FAILED, _explain(err, "s3:CreateBucket", plan))
-    return Applied(name, Outcome.CHANGED, f"{plan.bucket} was made")
+    except ClientError as err:
+        if plan.is_aws or read_code(err) != "InvalidLocationConstraint":
+            raise
+        client.create_bucket(Bucket=plan.bucket)
 
 
 def _apply(plan: BucketPlan, client: "S3Client", part: Part, *, is_dry: bool) -> Applied:

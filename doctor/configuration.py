@@ -158,8 +158,8 @@ def _judge_boxes(case: Case, boxes: dict[str, Any] | None) -> Iterator[Finding]:
 
 def _judge_ownership(case: Case, controls: dict[str, Any] | None) -> Iterator[Finding]:
     plan = case.plan
-    if controls is None and not plan.is_aws:
-        return  # hardly any other service has ACLs that count
+    if not plan.is_aws and not (controls or {}).get("Rules"):
+        return  # hardly any other service knows of it
     if not parts.OWNERSHIP.merge(controls, plan.ownership()).is_new:
         yield passed(OWNERSHIP, "the bucket's owner has all, and ACLs do not count")
         return

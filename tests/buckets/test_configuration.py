@@ -408,6 +408,14 @@ def test_what_can_be_read_all_the_same_is_no_failure(examined: Examined) -> None
     assert {found[POLICY], found[BOXES]} == {Outcome.PASSED}
 
 
+def test_what_hardly_any_other_service_knows_is_not_told_elsewhere(examined: Examined) -> None:
+    examined.client.delete_bucket_ownership_controls(Bucket=examined.bucket.name)
+    case = examined.case()
+    case.plan = replace(case.plan, is_aws=False)
+    assert OWNERSHIP not in examined.outcomes(case)
+    assert examined.outcomes()[OWNERSHIP] is Outcome.ADVICE
+
+
 def test_who_may_not_look_has_not_failed_and_others_may_look(examined: Examined) -> None:
     examined.front.policies = [examined.plan.iam_policies()["service-with-photos"]]
     case = examined.case()

@@ -121,6 +121,21 @@ def test_what_aws_takes_for_granted_of_transitions_stays_as_it_was(
     assert told == "all_storage_classes_128K"
 
 
+def test_a_service_of_one_place_makes_the_bucket_there(picky: PickyS3) -> None:
+    """As Ceph's gateway does, which answers so to every region that it does not call its own."""
+    new = Bucket(picky.url, f"bucket-{uuid.uuid4().hex}")
+    refusal = (400, "InvalidLocationConstraint", "no such place")
+    picky.refused = {(new.name, b"LocationConstraint"): refusal}
+    elsewhere = dataclasses.replace(plan(new), region="eu-central-1")
+    first, *_ = apply_plan(elsewhere, new.client(), is_dry=False)
+    assert first.outcome is Outcome.CHANGED
+    aws = Bucket(picky.url, f"bucket-{uuid.uuid4().hex}")
+    picky.refused = {(aws.name, b"LocationConstraint"): refusal}
+    in_aws = dataclasses.replace(plan(aws, is_aws=True), region="eu-central-1")
+    [told] = apply_plan(in_aws, aws.client(), is_dry=False)
+    assert told.outcome is Outcome.FAILED and "no such place" in told.sentence
+
+
 def test_a_bucket_of_another_region_is_named(bucket: Bucket) -> None:
     there = dataclasses.replace(plan(bucket, is_aws=True), region="eu-west-1")
     [told] = apply_plan(there, bucket.client(), is_dry=False)
