@@ -15,6 +15,7 @@ from pictures.values import Content
 _COLOURS = b"colr"
 _NUMBERS = b"nclx"
 _NUMBERS_BYTES = 7
+_FULL_RANGE_BIT = 0x80
 _PROFILES = (b"prof", b"rICC")
 # Light is in parts of 10,000 of a nit, but of `clli` in nits.
 _PARTS_OF_A_NIT = 10_000
@@ -31,7 +32,8 @@ _OFFSET_BYTES = 4
 class BoxColours(NamedTuple):
     """Numbers of CICP (ITU-T H.273), and how bright the brightest is, where that is told.
 
-    It `is_deep_av1` where AV1 has coded more than eight bits of it.
+    It `is_deep_av1` where AV1 has coded more than eight bits of it, and `is_limited` where a box
+    says that not all codes are used.
     """
 
     primaries: int
@@ -39,6 +41,7 @@ class BoxColours(NamedTuple):
     matrix: int
     peak_nits: float
     is_deep_av1: bool
+    is_limited: bool = False
 
 
 # Of an AV1 and of an HEVC configuration: where they say that there is nothing but grey, and the
@@ -71,8 +74,9 @@ def read_box_colours(content: Content) -> BoxColours | None:
     is_deep = _is_deep(description.properties)
     for numbers in description.list_colours(_NUMBERS):
         if len(numbers) >= _NUMBERS_BYTES:
-            primaries, transfer, matrix = struct.unpack_from(">HHH", numbers)
-            return BoxColours(primaries, transfer, matrix, peak_nits, is_deep)
+            primaries, transfer, matrix, codes = struct.unpack_from(">HHHB", numbers)
+            is_limited = not codes & _FULL_RANGE_BIT
+            return BoxColours(primaries, transfer, matrix, peak_nits, is_deep, is_limited)
     coded = read_coded_colours(description.coded)
     return None if coded is None else BoxColours(*coded, peak_nits, is_deep)
 

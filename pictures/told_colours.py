@@ -32,9 +32,10 @@ _CURVES_SHOWN_AS_SRGB = (1, 6, 11, 14, 15)
 _MATRIX_OF_PRIMARIES = 12
 # With these matrices libavif has libyuv make eight bits of ten, which cuts the two channels of
 # colour and rounds the third. Measured over the public HDR files of libavif, beside Chromium's own
-# sixteen bits.
+# sixteen bits. Of the limited range it spreads codes as well, and they lack more.
 _MATRICES_OF_LIBYUV = (1, 2, 5, 6, 9)
-_CUT_OF_DEEP_AV1 = (0.37, -0.46, 0.68)
+_CUT_OF_FULL_RANGE = (0.37, -0.46, 0.68)
+_CUT_OF_LIMITED_RANGE = (1.0, 0.1, 1.04)
 _NOTHING_CUT = (0.0, 0.0, 0.0)
 # ICC.1:2022, 7.2 and 7.3. Profiles have some twenty tags.
 _ICC_SPACE = slice(16, 20)
@@ -189,6 +190,7 @@ def _read_boxes(content: Content) -> ToldColours | None:
         transfer = light.SRGB
     primaries = light.PRIMARIES.get(coded.primaries, BT_709)
     peak_nits = coded.peak_nits or USUAL_PEAK_NITS
-    is_cut = coded.is_deep_av1 and coded.matrix in _MATRICES_OF_LIBYUV
-    cut_codes = _CUT_OF_DEEP_AV1 if is_cut else _NOTHING_CUT
+    cut_codes = _NOTHING_CUT
+    if coded.is_deep_av1 and coded.matrix in _MATRICES_OF_LIBYUV:
+        cut_codes = _CUT_OF_LIMITED_RANGE if coded.is_limited else _CUT_OF_FULL_RANGE
     return ToldColours(primaries, light.CURVES[transfer], transfer, peak_nits, cut_codes=cut_codes)

@@ -182,7 +182,7 @@ PQ_STILL = in_box(still(), PQ)
 DEEP = {
     "still": PQ_STILL,
     "film": in_box(film(), PQ, 1),
-    "tiles": of_tiles(av1_tile(PQ)),
+    "tiles": of_tiles(av1_tile(), [], [nclx(*PQ)]),
 }
 
 
@@ -192,6 +192,8 @@ def test_what_colours_of_ten_bits_lack_in_eight_is_added(case: str) -> None:
     told_deep = read_told_colours(deep(DEEP[case]), "AVIF")
     assert told is not None and not any(told.cut_codes)
     assert told_deep is not None and all(told_deep.cut_codes)
+    limited = read_told_colours(re.sub(rb"(?s)(nclx.{6})\x80", rb"\1\0", deep(DEEP[case])), "AVIF")
+    assert limited is not None and limited.cut_codes > told_deep.cut_codes
     # What has this matrix is decoded in another way.
     derived = in_box(deep(still()), (9, 16, 7))
     told_derived = read_told_colours(derived, "AVIF")
