@@ -222,7 +222,11 @@ def examine_buckets(endpoint: str) -> dict[str, str]:
     It is well, and then sick in three ways.
     """
     [settings] = find_steps(PRACTICE, "ini step")
-    well = {"S3_ENDPOINT_URL": endpoint, **dict.fromkeys(KEYS, "test")}  # the keys of ministack
+    well = {
+        "S3_ENDPOINT_URL": endpoint,
+        "CORS_ORIGINS": "https://app.example.com",
+        **dict.fromkeys(KEYS, "test"),  # of ministack
+    }
     plan = plan_bucket(make_settings(settings.text, **well))
     client = boto3.client(
         "s3", endpoint_url=endpoint, aws_access_key_id="test", aws_secret_access_key="test"

@@ -1,4 +1,4 @@
-"""A server in front of ministack that obeys a bucket's policy, as AWS does.
+"""A server in front of ministack that obeys a bucket's policy and its rules for pages, as AWS does.
 
 ministack refuses what a link or a form does not allow, and wrong checksums; but it shows everything
 to everyone, whatever the policy says.
@@ -9,11 +9,11 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.support.policed_s3 import list_asked
-from tests.support.s3 import FakeS3
 from tests.support.s3_messages import Request, render, render_error
+from tests.support.sick_s3 import SickS3
 
 
-class ObeyingS3(FakeS3):
+class ObeyingS3(SickS3):
     """It passes on what is signed, and of what is not what the bucket's policy allows everyone."""
 
     def __init__(self, endpoint: str) -> None:
@@ -28,7 +28,7 @@ class ObeyingS3(FakeS3):
             self._policies[bucket] = json.loads(request.body)
         elif "policy" in query and request.method == "DELETE":
             self._policies.pop(bucket, None)
-        elif is_of_a_stranger(request, query):
+        elif request.method != "OPTIONS" and is_of_a_stranger(request, query):
             policies = [self._policies[bucket]] if bucket in self._policies else []
             if not all(each.is_allowed(policies) for each in list_asked(request)):
                 content = b"" if request.method == "HEAD" else render_error("AccessDenied")
