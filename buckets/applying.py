@@ -4,10 +4,11 @@ Nothing is put where we may not look, for it would replace what others have ther
 may do more than the service: its own keys are asked only where no profile is named.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import boto3
 from botocore.config import Config
@@ -28,8 +29,17 @@ READ_TIMEOUT_SECONDS = 20
 # Whatever is put may be put twice.
 ATTEMPTS = 2
 
+# What was made or changed a moment ago is not known at once to all of a service.
+SETTLE_SECONDS = 15.0
+PAUSE_SECONDS = 1.0
+
 NOT_PERMITTED = {"AccessDenied", "403", "AllAccessDisabled"}
 _MISSING = {"404", "NoSuchBucket", "NotFound"}
+_UNSETTLED = {"NoSuchBucket", "OperationAborted"}
+# Of the refusal of a public policy, by a box of the bucket or of its account.
+_BOX = "BlockPublicPolicy"
+
+Done = TypeVar("Done")
 
 
 class Outcome(Enum):
@@ -100,8 +110,11 @@ def apply_plan(plan: BucketPlan, client: "S3Client", *, is_dry: bool) -> Iterato
     yield bucket
     if bucket.outcome in (Outcome.FAILED, Outcome.WOULD_CHANGE):
         return
+    has_changed = bucket.outcome is Outcome.CHANGED
     for part in PARTS:
-        yield _apply(plan, client, part, is_dry=is_dry)
+        applied = _apply(plan, client, part, is_dry=is_dry, settles=has_changed)
+        yield applied
+        has_changed = has_changed or applied.outcome is Outcome.CHANGED
 
 
 def _make_bucket(plan: BucketPlan, client: "S3Client", *, is_dry: bool) -> Applied:
@@ -147,9 +160,11 @@ def _create(plan: BucketPlan, client: "S3Client") -> None:
         client.create_bucket(Bucket=plan.bucket)
 
 
-def _apply(plan: BucketPlan, client: "S3Client", part: Part, *, is_dry: bool) -> Applied:
+def _apply(
+    plan: BucketPlan, client: "S3Client", part: Part, *, is_dry: bool, settles: bool
+) -> Applied:
     try:
-        there = look_at(client, plan.bucket, part)
+        there = _wait(lambda: look_at(client, plan.bucket, part), settles)
     except (ClientError, BotoCoreError) as err:
         return _tell_failure(err, part, part.looking, plan)
     merged = part.merge(there, part.plan(plan))
@@ -160,7 +175,7 @@ def _apply(plan: BucketPlan, client: "S3Client", part: Part, *, is_dry: bool) ->
         return Applied(part.name, Outcome.WOULD_CHANGE, said)
     notes = list(merged.notes)
     try:
-        part.put(client, plan.bucket, merged.document)
+        _wait(lambda: part.put(client, plan.bucket, merged.document), settles)
     except (ClientError, BotoCoreError) as err:
         is_refused = isinstance(err, ClientError) and read_code(err) not in NOT_PERMITTED
         if part is not LIFECYCLE or not is_refused:
@@ -174,6 +189,19 @@ def _apply(plan: BucketPlan, client: "S3Client", part: Part, *, is_dry: bool) ->
         except (ClientError, BotoCoreError) as second:
             return _tell_failure(second, part, part.putting, plan)
     return Applied(part.name, Outcome.CHANGED, "; ".join(["set", *notes]))
+
+
+def _wait(do: Callable[[], Done], settles: bool) -> Done:
+    """Do it; while the bucket settles, once more a second until it can be done."""
+    ends_at = time.monotonic() + (SETTLE_SECONDS if settles else 0)
+    while True:
+        try:
+            return do()
+        except ClientError as err:
+            is_unsettled = read_code(err) in _UNSETTLED or _BOX in describe(err)
+            if not is_unsettled or time.monotonic() >= ends_at:
+                raise
+        time.sleep(PAUSE_SECONDS)
 
 
 def _tell_failure(
@@ -192,10 +220,10 @@ def _explain(err: ClientError | BotoCoreError, action: str, plan: BucketPlan) ->
     said = describe(err)
     if not isinstance(err, ClientError) or read_code(err) not in NOT_PERMITTED:
         return said
-    if "BlockPublicPolicy" in said:
+    if _BOX in said:
         return (
-            f"{said}. The account blocks public policies for all of its buckets: switch off"
-            " BlockPublicPolicy and RestrictPublicBuckets there, or let a CDN read the bucket and"
+            f"{said}. The account blocks public policies for all of its buckets: switch off {_BOX}"
+            " and RestrictPublicBuckets there, or let a CDN read the bucket and"
             " set S3_PUBLIC_BASE_URL"
         )
     return f"not permitted: allow {action} on {plan.arn} ({said})"

@@ -23,7 +23,7 @@ from tests.support.services import Bucket
 PROGRAMS = Path(sys.executable).parent
 
 pytestmark = pytest.mark.skipif(
-    not (PROGRAMS / "aws").exists(), reason="a long run: scripts/aws_commands"
+    "CLI_OF_AWS" not in os.environ, reason="a long run: scripts/aws_commands"
 )
 
 

@@ -23,12 +23,14 @@ class PickyS3(PolicedS3):
         super().__init__(endpoint)
         self.refused: dict[tuple[str, bytes], tuple[int, str, str]] = {}
         self.puts: list[Request] = []
+        self.most_refusals = 1000
 
     def pass_on(self, request: Request) -> bytes:
         if request.method == "PUT":
             self.puts.append(request)
             for (query, word), (status, code, message) in self.refused.items():
-                if query in request.path and word in request.body:
+                if query in request.path and word in request.body and self.most_refusals > 0:
+                    self.most_refusals -= 1
                     body = render_error(code).replace(b"planned", message.encode())
                     return render(status, [("x-amz-request-id", "picky")], body)
         return super().pass_on(request)
@@ -88,14 +90,50 @@ def test_what_only_aws_has_is_missed_nowhere_else(picky: PickyS3, bucket: Bucket
     assert apply(bucket, is_aws=True)["ownership"].outcome is Outcome.FAILED
 
 
-def test_an_account_that_blocks_public_policies_is_named(picky: PickyS3, bucket: Bucket) -> None:
-    # As AWS says it, since 2024.
-    said = (
-        "User: arn:aws:iam::123456789012:user/a is not authorized to perform: s3:PutBucketPolicy"
-        " because public policies are prevented by the BlockPublicPolicy setting in S3 Block Public"
-        " Access."
-    )
-    picky.refused = {("policy", b""): (403, "AccessDenied", said)}
+# As AWS says it, since 2024.
+BLOCKED = (
+    "User: arn:aws:iam::123456789012:user/a is not authorized to perform: s3:PutBucketPolicy"
+    " because public policies are prevented by the BlockPublicPolicy setting in S3 Block Public"
+    " Access."
+)
+
+
+@pytest.mark.parametrize(
+    ("part", "query", "refusal"),
+    [
+        ("bucket-policy", "policy", (403, "AccessDenied", BLOCKED)),
+        ("cors", "cors", (409, "OperationAborted", "a conflicting operation")),
+        ("lifecycle", "lifecycle", (404, "NoSuchBucket", "no such bucket")),
+    ],
+)
+def test_what_was_changed_a_moment_ago_is_given_time(
+    picky: PickyS3,
+    bucket: Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+    part: str,
+    query: str,
+    refusal: tuple[int, str, str],
+) -> None:
+    monkeypatch.setattr("buckets.applying.PAUSE_SECONDS", 0)
+    picky.refused = {(query, b""): refusal}
+    picky.most_refusals = 3
+    assert apply(bucket, is_aws=True)[part].outcome is Outcome.CHANGED
+    assert picky.most_refusals == 0
+
+
+def test_a_refusal_that_is_not_about_time_is_believed_at_once(
+    picky: PickyS3, bucket: Bucket
+) -> None:
+    picky.refused = {("cors", b""): (400, "InvalidRequest", "not like this")}
+    assert apply(bucket)["cors"].outcome is Outcome.FAILED
+    assert picky.most_refusals == 999
+
+
+def test_an_account_that_blocks_public_policies_is_named(
+    picky: PickyS3, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("buckets.applying.SETTLE_SECONDS", 0)
+    picky.refused = {("policy", b""): (403, "AccessDenied", BLOCKED)}
     policy = apply(bucket, is_aws=True)["bucket-policy"]
     assert policy.outcome is Outcome.FAILED
     assert "The account blocks public policies for all of its buckets" in policy.sentence
