@@ -51,7 +51,10 @@ class Component:
 
 @dataclass(frozen=True)
 class Layout:
-    """What there is of a JPEG. Behind `end`, which has no end marker in it, nothing counts."""
+    """What there is of a JPEG. Behind `end`, which has no end marker in it, nothing counts.
+
+    In a file without an end marker that is the end of its last scan: noise may follow.
+    """
 
     tables: tuple[Segment, ...]
     components: tuple[Component, ...]
@@ -67,7 +70,8 @@ def read_layout(content: Content) -> Layout:
     scans: list[Scan] = []
     end = 0
     for segment in _walk(content):
-        end = segment.end
+        if not scans:
+            end = segment.end
         if segment.marker == _END_OF_PICTURE:
             return Layout(tuple(tables), components, tuple(scans), segment.start, True)
         if segment.marker == _START_OF_SCAN:

@@ -7,7 +7,7 @@ that differs on, nothing arrived. What is missing in the middle is told by marke
 
 import io
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image, ImageChops
 from PIL.JpegImagePlugin import JpegImageFile
@@ -36,6 +36,7 @@ class JpegPicture(JpegImageFile):
     """A JPEG, with what arrived of it once it is loaded."""
 
     arrival = WHOLE
+    _is_cut_behind_scans = False
 
     def __init__(self, content: Content, header: Header) -> None:
         """Open it. Raises BrokenPicture for more scans than any picture has."""
@@ -56,6 +57,23 @@ class JpegPicture(JpegImageFile):
         # Pillow passes over what stands between the segments a byte at a time.
         super().__init__(io.BufferedReader(FileView(*parts)))
         self._stored_size = self.size
+
+    def load(self) -> Any:
+        tile = list(self.tile)
+        try:
+            return super().load()
+        except OSError:
+            if not tile or self._is_cut_behind_scans:
+                raise
+        # Noise behind the coded data may look like a segment that is not to be had.
+        self._layout = read_layout(self._content)
+        if not self._layout.scans:
+            raise BrokenPicture
+        self._is_cut_behind_scans = True
+        parts = (self._content[: self._layout.scans[-1].data_end], _END)
+        self.fp = io.BufferedReader(FileView(*parts))
+        self.tile = tile
+        return super().load()
 
     def load_end(self) -> None:
         factor = self.decoderconfig[0] if self.decoderconfig else 1

@@ -114,6 +114,16 @@ def test_at_no_place_is_more_of_a_jpeg_lost_the_later_it_was_cut() -> None:
     assert shares[0] > 0.95 * 160 * 120 and shares[-1] < 0.02 * 160 * 120
 
 
+def test_noise_that_looks_like_a_frame_behind_the_pixels_of_a_jpeg_is_passed_over() -> None:
+    jpeg = encoded(detailed(WIDE), quality=85)
+    whole = process_profile_image(jpeg)
+    noise = b"\xff\xc3\x80\x37\x7f" + bytes(range(200))
+    served = process_profile_image(jpeg[:-2] + noise + END)
+    assert (served.sha256, served.notes) == (whole.sha256, ("cut_short",))
+    with pytest.raises(TruncatedPicture, match="% of it arrived"):
+        process_profile_image(jpeg[: len(jpeg) * 9 // 10] + noise + END)
+
+
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_jpeg_without_its_end_is_served_whole(progressive: bool) -> None:
     jpeg = encoded(detailed(WIDE), quality=85, progressive=progressive)
