@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from buckets.parts import LIFECYCLE, PARTS, Part, look_at
 from buckets.plan import BucketPlan
@@ -234,6 +234,8 @@ def describe(err: ClientError | BotoCoreError) -> str:
     if isinstance(err, ClientError):
         message = err.response.get("Error", {}).get("Message", "")
         return f"{read_code(err)}: {message}".rstrip(". :")
+    if isinstance(err, NoCredentialsError):
+        return "there are no credentials: name a profile of ~/.aws by --profile"
     return str(err).rstrip(".")
 
 

@@ -3,13 +3,15 @@
 import dataclasses
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from buckets import BucketPlan, plan_bucket
-from buckets.applying import Applied, Outcome, apply_plan
+from buckets.applying import Applied, Outcome, apply_plan, open_client
+from buckets.plan import find_store
 from tests.support.backends import make_settings
 from tests.support.policed_s3 import PolicedS3
 from tests.support.s3_messages import Request, render, render_error
@@ -172,6 +174,18 @@ def test_a_service_of_one_place_makes_the_bucket_there(picky: PickyS3) -> None:
     in_aws = dataclasses.replace(plan(aws, is_aws=True), region="eu-central-1")
     [told] = apply_plan(in_aws, aws.client(), is_dry=False)
     assert told.outcome is Outcome.FAILED and "no such place" in told.sentence
+
+
+def test_without_credentials_a_profile_is_asked_for(
+    moto: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    given = {"S3_BUCKET_NAME": "my-pictures", "S3_ENDPOINT_URL": moto}
+    settings = make_settings(given)
+    client = open_client(find_store(settings))
+    [told] = apply_plan(plan_bucket(settings), client, is_dry=True)
+    assert told.outcome is Outcome.FAILED and "--profile" in told.sentence
 
 
 def test_a_bucket_of_another_region_is_named(bucket: Bucket) -> None:
