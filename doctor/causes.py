@@ -75,6 +75,11 @@ def read_code(err: BaseException) -> str:
     return type(root).__name__
 
 
+def read_status(err: ClientError) -> int:
+    """Return the status of an answer, 0 where it has none."""
+    return int(err.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
 def read_details(err: BaseException) -> dict[str, Any]:
     """Return all that the service said with its error."""
     root = find_root(err)
@@ -136,6 +141,11 @@ def _explain_refusal(
 ) -> tuple[str, Cure]:
     details = read_details(err)
     message = str(details.get("Message", ""))
+    headers = err.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    is_page = headers.get("content-type", "").startswith("text/html")
+    if code in ("", "403") and is_page and read_status(err) == 403:
+        what = "a page of something that stands before the store, such as a firewall"
+        return what, Cure("Let it pass on what the service and the doctor ask of the store.")
     if code in DENIED:
         return _explain_denial(case, message, action, resource)
     if code.startswith("KMS") or "KMS" in message:
@@ -164,7 +174,7 @@ def _explain_refusal(
     if code == "OperationAborted":
         what = "the bucket is still being made or changed"
         return what, Cure("Try again in a minute.")
-    if code.isdigit():
+    if code.isdigit() or not code:
         return "that is no answer of a store", _correct_endpoint()
     return "", Cure("The service's documentation explains this code.")
 

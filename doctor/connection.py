@@ -82,7 +82,8 @@ def examine_connection(case: Case) -> Iterator[Finding]:
         yield _explain_outage(case, err, url)
         raise Hopeless from err
     failure = _list_signed(case)
-    if failure is not None and read_code(failure) == "NoSuchBucket":
+    is_new = failure is not None and read_code(failure) == "NoSuchBucket"
+    if failure is not None and is_new:
         failure = _wait_for_bucket(case, failure)
     if failure is not None and _is_from_stranger(failure, greeting):
         yield _explain_stranger(case, greeting, failure)
@@ -91,7 +92,7 @@ def examine_connection(case: Case) -> Iterator[Finding]:
     yield from _examine_clock(greeting, began + (ended - began) / 2, failure)
     if failure is None:
         case.may_list = True
-        yield from _tell_all_is_well(case)
+        yield from _tell_all_is_well(case, is_new=is_new)
         if greeting.status == 200:
             yield advise(
                 LIST,
@@ -140,8 +141,8 @@ def _is_from_stranger(failure: Exception, greeting: Answer) -> bool:
     """Whether nothing that a store would say was said, neither signed nor unsigned."""
     if isinstance(failure, NoStoreAnswered):
         return True
-    is_number = read_code(failure).isdigit()
-    return isinstance(failure, ClientError) and is_number and not is_from_store(greeting)
+    has_code = read_code(failure).strip("0123456789") != ""
+    return isinstance(failure, ClientError) and not has_code and not is_from_store(greeting)
 
 
 def _explain_stranger(case: Case, greeting: Answer, failure: Exception) -> Finding:
@@ -187,10 +188,11 @@ def _read_clock(greeting: Answer) -> datetime | None:
         return None
 
 
-def _tell_all_is_well(case: Case) -> Iterator[Finding]:
+def _tell_all_is_well(case: Case, *, is_new: bool) -> Iterator[Finding]:
     yield passed(CREDENTIALS, describe_credentials(case))
     yield passed(REGION, case.current.region)
-    yield passed(BUCKET, f"{case.bucket} is there")
+    told = ", though not at first: as one that was made a moment ago" if is_new else ""
+    yield passed(BUCKET, f"{case.bucket} is there{told}")
 
 
 def describe_credentials(case: Case) -> str:

@@ -113,9 +113,26 @@ def _examine_hidden(case: Case, prefix: str, key: str) -> Finding:
         # What is answered instead of the file, by a page for everything, shows nothing of it.
         if answer.status in (200, 206) and answer.content == case.content:
             what = f"{url} answered {answer.status} to a stranger, and shows the file"
-            return failed(step, what, cures.show_only_public(case))
+            return failed(step, what, _hide(case, key, url))
         answered.append(f"{urlsplit(url).netloc} answers {answer.status}")
     return passed(step, f"to a stranger {' and '.join(answered)}")
+
+
+def _hide(case: Case, key: str, url: str) -> Cure:
+    """Say who has to show less: the bucket, or only what stands in front of it."""
+    direct = case.store.direct_url(key)
+    if url != direct:
+        try:
+            is_hidden = case.ask("GET", direct).status != 200
+        except (BotoCoreError, HTTPError, OSError):
+            is_hidden = False
+        if is_hidden:
+            prefixes = ", ".join(f"{prefix}*" for prefix in case.plan.public_prefixes)
+            return Cure(
+                f"Let what stands in front of it show {prefixes} only: give its own keys, or its"
+                " origin access, s3:GetObject on nothing else."
+            )
+    return cures.show_only_public(case)
 
 
 def examine_delete(case: Case, prefix: str, key: str) -> Finding:

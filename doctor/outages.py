@@ -3,8 +3,11 @@
 What can be tried is tried: the other scheme, and the certificates that this machine trusts itself.
 """
 
+import os
+import socket
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -46,14 +49,24 @@ def explain_outage(case: "Case", err: BaseException, url: str, setting: str = ""
     host = urlsplit(url).netloc
     setting = setting or "S3_ENDPOINT_URL"
     reason = getattr(err, "kwargs", {}).get("error", err)
+    bundle = find_missing_bundle()
+    if bundle is not None and url.startswith("https:"):
+        return bundle
     if isinstance(err, SSLError):
         return _explain_tls(case, reason, url, setting)
     if isinstance(reason, NameResolutionError):
         return _explain_name(case, url, setting)
     if isinstance(err, ProxyConnectionError):
+        name = urlsplit(url).hostname or ""
+        names = ",".join(filter(None, (os.environ.get("NO_PROXY"), name)))
         return Outage(
             f"the proxy of this machine's HTTPS_PROXY or HTTP_PROXY does not answer for {host}",
-            Cure(f"Correct the proxy, or leave it out for this host: add {host} to NO_PROXY."),
+            cures.run(
+                "Correct the proxy; or leave it out for this host, in the environment of the"
+                " service and of the doctor.",
+                f"export NO_PROXY={names}",
+            ),
+            is_certain=True,
         )
     if isinstance(err, ConnectTimeoutError | ReadTimeoutError | ConnectionClosedError):
         other = _try_other_scheme(case, url, setting)
@@ -118,10 +131,18 @@ def _explain_tls(case: "Case", reason: Any, url: str, setting: str) -> Outage:
     )
 
 
+def find_missing_bundle() -> Outage | None:
+    """Tell of a file of certificates that the environment names and that is not there."""
+    for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+        file = os.environ.get(name)
+        if file and not Path(file).exists():
+            what = f"{name} names {file}, and there is no such file"
+            return Outage(what, cures.run("Correct it, or unset it.", f"unset {name}"), True)
+    return None
+
+
 def find_own_certificates(host: str, port: int) -> str:
     """Find the file of certificates by which this machine itself trusts a host; '' if none does."""
-    import socket
-
     paths = ssl.get_default_verify_paths()
     if not paths.cafile:
         return ""

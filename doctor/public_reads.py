@@ -2,7 +2,7 @@
 
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from buckets.parts import BOXES
@@ -82,8 +82,24 @@ def _explain_redirect(case: Case, key: str, answer: Answer, what: str) -> tuple[
 
 
 def _explain_refusal(case: Case, what: str) -> tuple[str, Cure]:
+    if _lets_requester_pay(case):
+        payment = {"Payer": "BucketOwner"}
+        command = cures.aws(
+            case.plan, "put-bucket-request-payment", request_payment_configuration=payment
+        )
+        why = "whoever asks is to pay, and strangers cannot"
+        return f"{what}: {why}", cures.run("Let the bucket's owner pay for requests.", command)
     why = "nobody but its owner may read it"
     return f"{what}: {why}", cures.open_to_all(case, is_blocked=_is_blocked(case))
+
+
+def _lets_requester_pay(case: Case) -> bool:
+    for client in case.lookers:
+        try:
+            return client.get_bucket_request_payment(Bucket=case.bucket)["Payer"] == "Requester"
+        except (ClientError, BotoCoreError, OSError, ValueError, KeyError):
+            continue
+    return False
 
 
 def _is_blocked(case: Case) -> bool:

@@ -5,12 +5,15 @@ what its cure must hold. What was printed is then carried out: lines of settings
 are run, policies are given. After that the doctor finds nothing wrong.
 """
 
+import http.server
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +23,7 @@ from tests.support.clinic import Clinic, open_clinic, read_descriptions_once
 from tests.support.s3_messages import Answer, Request
 from tests.support.services import free_port
 from tests.support.sick_s3 import SickS3, error, is_anonymous
-from tests.support.web import WebPage
+from tests.support.web import QuietServer, WebPage
 
 PICTURES = "profile_pics/"
 ORIGINALS = "originals/"
@@ -101,21 +104,6 @@ def boxes_on(clinic: Clinic) -> None:
         return error(403, "AccessDenied") if is_on and is_anonymous(request) else None
 
     clinic.front.ills.append(block)
-
-
-def lists_publicly(clinic: Clinic) -> None:
-    """Allowed by a statement; moto lets everyone list anyway."""
-    clinic.put_statements(
-        {
-            "Effect": "Allow",
-            "Principal": {"AWS": "*"},
-            "Action": ["s3:GetObject", "s3:ListBucket"],
-            "Resource": [
-                f"arn:aws:s3:::{clinic.bucket.name}",
-                f"arn:aws:s3:::{clinic.bucket.name}/{PICTURES}*",
-            ],
-        }
-    )
 
 
 def encrypts_with_kms(clinic: Clinic) -> None:
@@ -338,6 +326,49 @@ def wrong_clock(clinic: Clinic) -> None:
     )
 
 
+def dead_proxy(clinic: Clinic) -> None:
+    clinic.monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+
+
+def no_bundle(clinic: Clinic) -> None:
+    speaks_tls(clinic, trusts=False)
+    file = os.environ["SSL_CERT_FILE"]
+    clinic.monkeypatch.setenv("AWS_CA_BUNDLE", "/nowhere/ca.pem")
+    # What is trusted without it.
+    clinic.monkeypatch.setattr("botocore.httpsession.where", lambda: file)
+
+
+def is_full(clinic: Clinic) -> None:
+    def refuse(request: Request) -> Answer | None:
+        is_put = request.method == "PUT" and request.key
+        return error(507, "XMinioStorageFull", "Storage backend is full") if is_put else None
+
+    clinic.front.ills.append(refuse)
+    clinic.heal = clinic.front.ills.clear
+
+
+def firewall(clinic: Clinic) -> None:
+    def refuse(request: Request) -> Answer | None:
+        page = Answer(403, body=PAGE, headers={"Content-Type": HTML, "Server": "cloudflare"})
+        return page if request.method == "PUT" and request.key else None
+
+    clinic.front.ills.append(refuse)
+    clinic.heal = clinic.front.ills.clear
+
+
+def denied_by_organisation(clinic: Clinic) -> None:
+    message = (
+        "User: arn:aws:iam::123456789012:user/darkroom is not authorized to perform: s3:PutObject"
+        ' on resource: "arn:aws:s3:::b/k" with an explicit deny in a service control policy'
+    )
+
+    def refuse(request: Request) -> Answer | None:
+        return error(403, "AccessDenied", message) if request.method == "PUT" else None
+
+    clinic.front.ills.append(refuse)
+    clinic.heal = clinic.front.ills.clear
+
+
 # What browsers load.
 
 
@@ -370,6 +401,64 @@ def answers(
         clinic.settings["S3_PUBLIC_BASE_URL"] = clinic.serve(lambda path: page)
 
     return serve
+
+
+def redirects_elsewhere(clinic: Clinic) -> None:
+    """As a web server does that has moved from http to https, or to another name."""
+
+    class Mover(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(301)
+            bucket = clinic.bucket
+            self.send_header("Location", f"{bucket.endpoint}/{bucket.name}{self.path}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = QuietServer(Mover)
+    server.start()
+    clinic.stack.callback(server.close)
+    clinic.settings["S3_PUBLIC_BASE_URL"] = server.url
+
+
+def wrong_cdn(**wrong: Any) -> Callable[[Clinic], None]:
+    def stand(clinic: Clinic) -> None:
+        cdn = clinic.stand_before(**wrong)
+        well = {"is_stale": False, "content": None, "content_type": None, "status": None}
+        if "is_stale" in wrong:
+            clinic.heal = lambda: vars(cdn).update(well)
+
+    return stand
+
+
+def answers_everything(clinic: Clinic) -> None:
+    """As a web application does, which shows its page where there is nothing."""
+    cdn = clinic.stand_before()
+    is_mended: list[bool] = []
+
+    def get(path: str) -> WebPage:
+        page = cdn.get(path)
+        return page if page.status == 200 or is_mended else WebPage(200, PAGE, HTML)
+
+    clinic.settings["S3_PUBLIC_BASE_URL"] = clinic.serve(get)
+    clinic.heal = lambda: is_mended.append(True)
+
+
+def keeps_misses(clinic: Clinic) -> None:
+    cdn = clinic.stand_before()
+    missing: dict[str, WebPage] = {}
+    is_mended: list[bool] = []
+
+    def get(path: str) -> WebPage:
+        page = missing.get(path) or cdn.get(path)
+        if page.status == 404 and not is_mended:
+            missing[path] = page
+        return page
+
+    clinic.settings["S3_PUBLIC_BASE_URL"] = clinic.serve(get)
+    clinic.heal = lambda: is_mended.append(True)
 
 
 def no_web_server(clinic: Clinic) -> None:
@@ -499,6 +588,38 @@ SEEDS: dict[str, Seed] = {
     "a base where nobody listens": Seed(
         no_web_server, PUBLIC_READ, "nobody listens", "^S3_PUBLIC_BASE_URL="
     ),
+    "a base that has moved": Seed(
+        redirects_elsewhere, PUBLIC_READ, "301.* leads elsewhere", r"^S3_PUBLIC_BASE_URL=.*/bucket-"
+    ),
+    "a CDN of other bytes": Seed(
+        wrong_cdn(content=b"welcome"), PUBLIC_READ, "other bytes", "^S3_PUBLIC_BASE_URL=$"
+    ),
+    "a CDN that changes the type": Seed(
+        wrong_cdn(content_type="text/plain"), PUBLIC_READ, "text/plain", "keep the .*Content-Type"
+    ),
+    "a CDN that keeps what is deleted": Seed(
+        wrong_cdn(is_stale=True), f"gone {PICTURES}", "still answered 200", "cache"
+    ),
+    "a page in the place of what is not there": Seed(
+        answers_everything, "cache in front", "200 to what is not there", "answer 404"
+    ),
+    "a CDN that keeps what was not there": Seed(
+        keeps_misses, "cache in front", "was not there", "no 403 or 404", outcome="advice"
+    ),
+    "a proxy that does not answer": Seed(
+        dead_proxy, "endpoint", "proxy", "^export NO_PROXY=127.0.0.1$"
+    ),
+    "a file of certificates that is not there": Seed(
+        no_bundle, "endpoint", "names /nowhere/ca.pem", "^unset AWS_CA_BUNDLE$"
+    ),
+    "a full store": Seed(is_full, f"put {PICTURES}", "the store is full", "Make room"),
+    "a firewall before the store": Seed(firewall, f"put {PICTURES}", "firewall", "pass on"),
+    "an organisation denies puts": Seed(
+        denied_by_organisation, f"put {PICTURES}", "in a service control policy", "what that policy"
+    ),
+    "versions are kept": Seed(
+        keeps_versions, "versions", "keeps what is deleted", "Noncurrent", outcome="advice"
+    ),
     "no rules for pages": Seed(
         allows_no_pages, f"CORS {ORIGIN}", "no origin is allowed", "put-bucket-cors"
     ),
@@ -535,6 +656,39 @@ def test_a_bucket_that_is_well_is_found_well(clinic: Clinic) -> None:
     examined = clinic.examine()
     assert (examined.status, examined.failed) == (0, []), examined
     assert clinic.bucket.objects() == {}
+
+
+def test_a_bucket_that_was_made_a_moment_ago_is_waited_for(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("doctor.connection.NEW_BUCKET_SECONDS", 15)
+    monkeypatch.setattr("doctor.connection._PAUSE_SECONDS", 0.01)
+    asked: list[Request] = []
+
+    def not_yet(request: Request) -> Answer | None:
+        asked.append(request)
+        return error(404, "NoSuchBucket") if len(asked) < 4 else None
+
+    clinic.front.ills.append(not_yet)
+    examined = clinic.examine()
+    assert (examined.status, examined.failed) == (0, []), examined
+    assert "not at first" in examined.steps["bucket"]["what"]
+
+
+def test_a_bucket_for_which_whoever_asks_pays_is_told(clinic: Clinic) -> None:
+    paying = b"<RequestPaymentConfiguration><Payer>Requester</Payer></RequestPaymentConfiguration>"
+
+    def refuse(request: Request) -> Answer | None:
+        if request.path.endswith("?requestPayment"):
+            return Answer(200, body=paying)
+        is_read = request.method == "GET" and request.key and is_anonymous(request)
+        return error(403, "AccessDenied") if is_read else None
+
+    clinic.front.ills.append(refuse)
+    found = clinic.examine().steps[PUBLIC_READ]
+    assert found["outcome"] == "failed" and "whoever asks is to pay" in found["what"]
+    [paste] = found["cure"]["paste"]
+    assert paste["text"].startswith("aws s3api put-bucket-request-payment --bucket bucket-")
 
 
 @pytest.mark.parametrize("name", SEEDS)
