@@ -33,7 +33,7 @@ def examine_addresses(case: Case) -> Iterator[Finding]:
 def _examine_address(case: Case) -> Iterator[Finding]:
     url = case.store.url("")
     parts = urlsplit(url)
-    why = _find_limit(parts.hostname or "")
+    why = find_limit(parts.hostname or "")
     lines = {"S3_PUBLIC_BASE_URL": "<the address of the bucket for browsers>"}
     if why is not None:
         what = f"{parts.netloc} is {why}: browsers elsewhere do not reach it"
@@ -53,7 +53,7 @@ def _examine_address(case: Case) -> Iterator[Finding]:
     yield passed(ADDRESS, url)
 
 
-def _find_limit(host: str) -> str | None:
+def find_limit(host: str) -> str | None:
     """Say from where alone a host can be reached; None where that is everywhere."""
     try:
         address = ipaddress.ip_address(host)
@@ -73,7 +73,7 @@ def _find_limit(host: str) -> str | None:
 def _is_page_elsewhere(case: Case) -> bool:
     """Whether the service itself is meant for other machines than this one."""
     page = case.settings.public_url
-    return page is not None and _find_limit(urlsplit(page).hostname or "") is None
+    return page is not None and find_limit(urlsplit(page).hostname or "") is None
 
 
 def _find_secure_page(case: Case) -> str:

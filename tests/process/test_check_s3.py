@@ -11,10 +11,13 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import check_s3
+from doctor import addresses
+from doctor.findings import Outcome
 from files import kinds
 from tests.support.backends import make_settings
 from tests.support.guarded_s3 import Front, GuardedS3, guarded_s3
@@ -69,10 +72,10 @@ class Checked:
 Run = Callable[[dict[str, str]], Checked]
 
 
-def run(folder: Path, settings: dict[str, str], **environment: str) -> Checked:
+def run(folder: Path, settings: dict[str, str], *words: str, **environment: str) -> Checked:
     """Run the command in an empty folder, as a person does."""
     ended = subprocess.run(
-        [sys.executable, str(ROOT / "check_s3.py")],
+        [sys.executable, str(ROOT / "check_s3.py"), *words],
         cwd=folder,
         env={
             **os.environ,
@@ -225,6 +228,92 @@ def test_a_terminal_that_knows_no_check_marks_shows_no_traceback(
     checked = run(tmp_path, bucket.settings(), PYTHONIOENCODING="ascii")
     assert checked.status == 0
     assert READ in checked.output
+
+
+def test_json_is_one_document_with_the_settings_and_without_a_secret(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    secret = "a-secret-that-nobody-may-see"
+    key_id = "AKIAIOSFODNN7EXAMPLE"
+    keys = {"S3_ACCESS_KEY_ID": key_id, "S3_SECRET_ACCESS_KEY": secret}
+    checked = run(tmp_path, {**bucket.settings(), **keys}, "--json")
+    document = json.loads(checked.output)
+    assert (checked.status, document["verdict"]) == (0, "healthy")
+    assert document["settings"]["S3_BUCKET_NAME"] == bucket.name
+    assert document["settings"]["S3_ACCESS_KEY_ID"] == "AKIA...MPLE"
+    assert secret not in checked.output and key_id not in checked.output
+    steps = {step["step"]: step for step in document["steps"]}
+    assert steps[READ_STEP]["outcome"] == "passed" and steps[READ_STEP]["milliseconds"] >= 0
+    assert {step["outcome"] for step in document["steps"]} <= set(Outcome)
+
+
+def test_settings_with_which_the_service_does_not_start_are_a_finding(tmp_path: Path) -> None:
+    settings = {"S3_BUCKET_NAME": "No Bucket!", "STORAGE": "s3"}
+    checked = run(tmp_path, settings)
+    assert (checked.status, checked.marks) == (1, {"settings": "✗"})
+    assert "the bucket's name alone" in checked.output and "[A-Z" not in checked.output
+    document = json.loads(run(tmp_path, settings, "--json").output)
+    assert [step["outcome"] for step in document["steps"]] == ["failed"]
+    assert document["verdict"] == "sick"
+
+
+def test_on_a_terminal_what_is_being_done_is_told_in_a_line_that_goes_again(
+    bucket: Bucket, run_here: Run, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    assert "\r" not in run_here(bucket.settings()).output
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    shown = run_here(bucket.settings()).output
+    assert "  presigned PUT ...\r\x1b[2K" in shown
+    lines = [line.rpartition("\x1b[2K")[2] for line in shown.split("\n")]
+    assert not [line for line in lines if line.startswith("  ") and line.endswith(" ...")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "outcome", "says"),
+    [
+        ({}, "!", "127.0.0.1:.* is this machine itself"),
+        ({"PUBLIC_URL": "https://photos.example.com"}, "✗", "browsers elsewhere do not"),
+    ],
+)
+def test_an_address_that_browsers_elsewhere_do_not_reach_is_told(
+    bucket: Bucket, run_here: Run, settings: dict[str, str], outcome: str, says: str
+) -> None:
+    checked = run_here({**bucket.settings(), **settings})
+    line = checked.line("address of pictures")
+    assert line.startswith(outcome) and re.search(says, line)
+    assert "S3_PUBLIC_BASE_URL=<" in line
+
+
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        ("localhost", "machine itself"),
+        ("app.localhost", "machine itself"),
+        ("::1", "machine itself"),
+        ("10.1.2.3", "network alone"),
+        ("192.168.1.9", "network alone"),
+        ("169.254.1.1", "network alone"),
+        ("minio", "network alone"),
+        ("minio.internal", "network alone"),
+        ("nas.local", "network alone"),
+        ("images.example.com", None),
+        ("8.8.8.8", None),
+    ],
+)
+def test_from_where_a_host_can_be_reached(host: str, why: str | None) -> None:
+    found = addresses.find_limit(host)
+    assert found is None if why is None else why in str(found)
+
+
+def test_a_plain_address_beside_a_page_with_tls_is_told(
+    bucket: Bucket, run_here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Browsers do not load it; were this machine a host that all reach."""
+    monkeypatch.setattr(addresses, "find_limit", lambda host: None)
+    checked = run_here({**bucket.settings(), "PUBLIC_URL": "https://photos.example.com"})
+    line = checked.line("address of pictures")
+    assert line.startswith("✗") and "browsers do not load that into https://photos" in line
+    assert "S3_PUBLIC_BASE_URL=https://127.0.0.1:" in line
 
 
 def test_no_bucket_set_says_what_to_set(run_here: Run) -> None:

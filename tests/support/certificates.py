@@ -27,13 +27,13 @@ def make_authority(folder: Path, name: str) -> Certificate:
     return _make(folder, name, None, is_authority=True)
 
 
-def make_certificate(folder: Path, name: str, authority: Certificate) -> Certificate:
-    """Make a certificate for a name, which the authority signs."""
-    return _make(folder, name, authority, is_authority=False)
+def make_certificate(folder: Path, name: str, authority: Certificate, *more: str) -> Certificate:
+    """Make a certificate for a name, and for more, which the authority signs."""
+    return _make(folder, name, authority, *more, is_authority=False)
 
 
 def _make(
-    folder: Path, name: str, authority: Certificate | None, *, is_authority: bool
+    folder: Path, name: str, authority: Certificate | None, *more: str, is_authority: bool
 ) -> Certificate:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -46,7 +46,10 @@ def _make(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - DAY)
         .not_valid_after(now + DAY)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(each) for each in (name, *more)]),
+            critical=False,
+        )
         .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
     )
     certificate = unsigned.sign(authority.key if authority else key, hashes.SHA256())

@@ -50,12 +50,14 @@ class SickS3(PolicedS3):
         self.region: str | None = None  # else every region is this one
         self.policies = None
         self.hides_list = True
+        self.rewrite: Callable[[Request], Request] = lambda request: request  # for moto
 
     def pass_on(self, request: Request) -> bytes:
         for ill in (*self.ills, self._refuse, self._hide_list, self._tell_pages):
             answer = ill(request)
             if answer is not None:
                 return self._set_clock(answer.render(request.method))
+        request = self.rewrite(request)
         if is_anonymous(request):  # whom no policy of a user concerns
             return self._set_clock(FakeS3.pass_on(self, request))
         return self._set_clock(super().pass_on(request))
