@@ -142,7 +142,8 @@ def _explain_refusal(
     details = read_details(err)
     message = str(details.get("Message", ""))
     headers = err.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    is_page = headers.get("content-type", "").startswith("text/html")
+    is_html = headers.get("content-type", "").startswith("text/html")
+    is_page = is_html and headers.get("content-length") != "0"
     if code in ("", "403") and is_page and read_status(err) == 403:
         what = "a page of something that stands before the store, such as a firewall"
         return what, Cure("Let it pass on what the service and the doctor ask of the store.")

@@ -75,7 +75,9 @@ def _examine_checksum(case: Case, key: str) -> Finding:
     lack = find_lack(case, Power.CHECKSUMS)
     if lack is not None:
         return advise(CHECKSUM, lack)
-    refusal = _put_raw(case, key, case.content, _OTHER)
+    # On AWS the planned policy lets nobody put without it.
+    wish = {"IfNoneMatch": "*"} if case.takes_create_only else {}
+    refusal = _put_raw(case, key, case.content, _OTHER, **wish)
     if refusal is None:
         return advise(
             CHECKSUM,

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 import urllib3.util.connection
 
+from buckets import plan_bucket
 from files import kinds
+from tests.support.backends import make_settings
 from tests.support.certificates import make_authority, make_certificate
 from tests.support.clinic import Clinic, open_clinic, read_descriptions_once
 from tests.support.s3_messages import Answer, Request
@@ -95,6 +97,16 @@ def test_a_bucket_of_aws_is_examined_as_any_other(clinic: Clinic) -> None:
     assert (examined.status, examined.failed) == (0, []), examined
     url = examined.steps["public read profile_pics/"]["what"]
     assert url.startswith(f"https://{clinic.bucket.name}.s3.{HOME}.amazonaws.com/profile_pics/")
+    assert clinic.bucket.objects() == {}
+
+
+def test_the_planned_policy_is_enough_for_the_doctor(clinic: Clinic) -> None:
+    plan = plan_bucket(make_settings(clinic.settings))
+    clinic.front.policies = [plan.iam_policies()["service-with-photos"]]
+    examined = clinic.examine()
+    assert (examined.status, examined.failed) == (0, []), examined
+    outcomes = {step: found["outcome"] for step, found in examined.steps.items()}
+    assert outcomes["list"] == outcomes["bucket policy"] == "not permitted to look"
     assert clinic.bucket.objects() == {}
 
 
