@@ -52,13 +52,12 @@ class S3Store:
 
     looks_itself = False
 
-    def __init__(self, settings: StoreSettings, powers: Powers | None = None) -> None:
+    def __init__(self, settings: StoreSettings) -> None:
         self.bucket = settings.bucket_name
         self._settings = settings
-        self._path_style = is_path_style(settings)
         sends_checksums = settings.checksums == "when_supported"
-        self._powers = powers or Powers(self._service, sends_checksums=sends_checksums)
-        self._client, notes = make_client(settings, self._path_style)
+        self._powers = Powers(self._service, sends_checksums=sends_checksums)
+        self._client, notes = make_client(settings, is_path_style(settings))
         # What an operator should know of where it lies, in sentences.
         self.notes = [*settings.notes, *notes]
         refuse_other_regions(self._client, settings.region)
@@ -242,8 +241,6 @@ class S3Store:
         settings = self._settings.model_copy(
             update={"bucket_name": bucket, "public_base_url": None}
         )
-        if is_path_style(settings) != self._path_style:
-            return S3Store(settings, self._powers)
         other = copy.copy(self)  # shares the client
         try:
             other._set_bucket(settings)

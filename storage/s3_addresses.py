@@ -33,16 +33,15 @@ _PRIVATE_LINK = ".vpce."
 
 
 def is_path_style(settings: StoreSettings) -> bool:
-    """Whether the bucket is named in the path, and not in the host.
+    """Whether each bucket is named in the path, and not in the host.
 
-    No wildcard certificate covers a bucket's name with a dot, and few other services than AWS have
-    a host for each bucket.
+    Few other services than AWS have a host for each bucket. Where they do, botocore itself takes
+    the path for a name with a dot, which no wildcard certificate covers.
     """
     if settings.addressing_style != "auto":
         return settings.addressing_style == "path"
     host = urlsplit(settings.endpoint_url or "").hostname or ""
-    is_of_aws = not host or (host.endswith(_AWS_SUFFIXES) and _PRIVATE_LINK not in host)
-    return "." in settings.bucket_name or not is_of_aws
+    return bool(host) and (not host.endswith(_AWS_SUFFIXES) or _PRIVATE_LINK in host)
 
 
 def let_name_urls(client: "S3Client") -> None:

@@ -70,7 +70,6 @@ def make_client(settings: StoreSettings, path_style: bool) -> tuple["S3Client", 
                 response_checksum_validation="when_required",
                 ignore_configured_endpoint_urls=True,
                 use_fips_endpoint=False,
-                use_dualstack_endpoint=False,
                 s3={
                     "addressing_style": "path" if path_style else "virtual",
                     "use_accelerate_endpoint": False,

@@ -65,8 +65,8 @@ _SUSPECT_CODES = {
 _SUSPECT_STATUSES = (405, 501)
 # Of bytes that were changed on their way, which is what checksums are for.
 _OF_CHANGED_BYTES = re.compile("Mismatch|Digest")
-# The fields of an error in which a service names what it refuses. SignatureDoesNotMatch has others,
-# in which every header stands.
+# The fields of an error in which a service names what it refuses; in others of them, as of
+# SignatureDoesNotMatch, every header stands.
 _NAMING_FIELDS = ("Message", "Header", "ArgumentName")
 _NAMES = {
     Power.CREATE_ONLY_PUT: re.compile("if-?none-?match", re.IGNORECASE),
@@ -192,8 +192,6 @@ def _is_suspect(err: ClientError, sent: list[Power]) -> bool:
 def _find_named(err: ClientError, sent: list[Power]) -> frozenset[Power]:
     """Find the wishes that a refusal names."""
     error = err.response.get("Error", {})
-    if error.get("Code") == "SignatureDoesNotMatch":
-        return frozenset()
     text = " ".join(str(error.get(field, "")) for field in _NAMING_FIELDS)
     return frozenset(wish for wish in sent if wish in _NAMES and _NAMES[wish].search(text))
 

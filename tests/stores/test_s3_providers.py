@@ -14,7 +14,7 @@ from locations import StoreSettings
 from storage.contract import PART_BYTES
 from storage.markers import BUCKET_KEY
 from storage.s3 import S3Store
-from storage.s3_powers import Power
+from storage.s3_powers import Power, Powers
 from tests.support import providers
 from tests.support.providers import PROVIDERS, Front, Quirks, Refusal, name_operation
 from tests.support.services import Bucket
@@ -159,6 +159,25 @@ def test_a_service_that_refuses_everything_is_found_to_lack_nothing(serve: Serve
         served.put(f"originals/{refusal.code}.jpg")
         headers = served.front.sent("PutObject")[-1].headers
         assert headers["if-none-match"] == "*" and "x-amz-checksum-sha256" in headers
+
+
+def test_what_a_refusal_names_is_what_is_left_out(serve: Serve) -> None:
+    served = serve(providers.OLD_R2)
+    served.put("originals/named.jpg")
+    wishes = [
+        ("if-none-match" in seen.headers, "x-amz-checksum-sha256" in seen.headers)
+        for seen in served.front.sent("PutObject")
+    ]
+    assert wishes == [(True, True), (True, False)]
+
+
+def test_what_two_threads_find_out_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    powers = Powers("at home", sends_checksums=True)
+    with caplog.at_level(logging.WARNING, logger="storage"):
+        for _ in range(2):
+            powers.note_lack(NO_MANY, None)
+    assert [lack.power for lack in powers.lacks] == [NO_MANY]
+    assert len(caplog.messages) == 1
 
 
 def test_what_another_attempt_meets_is_said_as_it_is(serve: Serve) -> None:

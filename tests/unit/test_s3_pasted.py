@@ -1,6 +1,7 @@
 """What pages of providers give to copy, pasted as it is, is read as it is meant, or named."""
 
 import json
+import re
 from pathlib import Path
 
 import botocore
@@ -8,6 +9,7 @@ import pytest
 
 from s3 import Names, Place, read_place
 from s3.regions import read_region
+from tests.support.services import ROOT
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 R2 = f"https://{ACCOUNT}.r2.cloudflarestorage.com"
@@ -436,3 +438,19 @@ def test_the_names_of_regions_are_those_of_botocores_data() -> None:
             continue  # whose pages nobody pastes from
         for code, region in partition["regions"].items():
             assert read_region(region["description"], "S3_REGION", is_of_aws=True) == code
+
+
+def test_what_the_page_about_buckets_shows_for_each_service_is_read_as_it_stands() -> None:
+    page = (ROOT / "docs" / "s3.md").read_text().partition("## Other services")[2]
+    blocks = re.findall(r"```ini\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) >= 6
+    for block in blocks:
+        given = dict(line.split("=", 1) for line in block.splitlines())
+        found, notes = read(
+            bucket="my-pictures",
+            region=given.get("S3_REGION"),
+            endpoint=given.get("S3_ENDPOINT_URL"),
+            public_base=given.get("S3_PUBLIC_BASE_URL"),
+        )
+        assert notes == (), block
+        assert found.endpoint == given["S3_ENDPOINT_URL"]
