@@ -74,6 +74,12 @@ def _list_alternatives(case: Case, failure: BaseException | None) -> Iterator[Al
         whole = urlunsplit(parts._replace(netloc=rest, path=""))
         what = "the endpoint begins with the bucket's name, which is not a part of it"
         yield Alternative("endpoint", what, {"endpoint_url": whole})
+    is_strange = failure is not None and not read_code(failure).strip("0123456789")
+    if is_strange or isinstance(failure, NoStoreAnswered):
+        scheme = "https" if parts.scheme == "http" else "http"
+        what = f"{parts.scheme} leads elsewhere, as to {scheme}"
+        whole = urlunsplit(parts._replace(scheme=scheme))
+        yield Alternative("endpoint", what, {"endpoint_url": whole})
     is_path = current.addressing_style != "virtual"
     if is_path and not isinstance(failure, ClientError | NoStoreAnswered):
         return  # a name that is looked up more is no better

@@ -28,7 +28,7 @@ from doctor.causes import (
     explain_region,
     read_code,
 )
-from doctor.findings import Finding, advise, failed, may_not_look, passed
+from doctor.findings import Cure, Finding, advise, failed, may_not_look, passed
 from doctor.outages import explain_outage
 from doctor.pages import describe_page, is_from_store
 from doctor.traces import NAME_BEGIN
@@ -51,6 +51,7 @@ REFUSED_SKEW_SECONDS = 15 * 60
 # What a clock without NTP has soon; links that are good for a minute notice it.
 TOLD_SKEW_SECONDS = 60
 
+_ASKED = ("ListObjectsV2",)
 # Where boto3 found credentials, in its own words.
 _SOURCES = {
     "explicit": "of S3_ACCESS_KEY_ID",
@@ -214,6 +215,12 @@ def _explain_failure(case: Case, failure: Exception) -> Iterator[Finding]:
         source = describe_credentials(case)
         what = describe(failure) if source == "none" else f"{describe(failure)}, {source}"
         yield failed(CREDENTIALS, what, explain_credentials(case, code))
+        raise Hopeless from failure
+    if isinstance(failure, ClientError) and failure.operation_name not in _ASKED:
+        # Whoever was asked for credentials has refused, and not the store.
+        what = f"{failure.operation_name} was refused, {describe_credentials(case)}"
+        cure = Cure("Correct the role of the profile, and whom it trusts; or set keys.")
+        yield failed(CREDENTIALS, f"{what}: {describe(failure)}", cure)
         raise Hopeless from failure
     yield passed(CREDENTIALS, describe_credentials(case))
     if code in OF_REGION:

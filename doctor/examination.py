@@ -145,7 +145,8 @@ def _do_steps(case: Case, tell: Callable[[Finding], None]) -> None:
     for name, step in steps:
         if case.left_seconds <= 0:
             rest = ", ".join([name, *(other for other, _ in steps)])
-            tell(not_tried(rest, f"the {MOST_SECONDS:g} seconds of the examination are over"))
+            what = f"the {MOST_SECONDS:g} seconds of the examination are over; not tried: {rest}"
+            tell(failed("time", what, Cure("See which steps took long: the store is too slow.")))
             return
         case.say(name)
         try:

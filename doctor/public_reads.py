@@ -11,8 +11,24 @@ from doctor.case import CONTENT_TYPE, Answer, Case
 from doctor.findings import Cure
 from doctor.pages import describe_page, find_error_code, is_from_store, is_page
 from doctor.policies import look
+from s3.providers import find_host
 
 PUBLIC_BASE = "S3_PUBLIC_BASE_URL"
+# What to do where put-bucket-policy is not known, by their documentation (docs/s3.md).
+_WITHOUT_POLICIES = {
+    "Cloudflare R2": (
+        "connect a domain of yours to the bucket, let a rule of its zone block what is private, and"
+        " name it here."
+    ),
+    "Backblaze B2": (
+        "a bucket is public as a whole, so let it be so only where nobody uses the gallery; or let"
+        " a CDN that has keys show what is public, and name that here."
+    ),
+    "Google Cloud Storage": (
+        "give allUsers the role Storage Object Viewer in managed folders for what is public, in"
+        " Google's own console; or name a CDN here."
+    ),
+}
 
 
 def explain_public_read(case: Case, key: str, answer: Answer) -> tuple[str, Cure] | None:
@@ -90,6 +106,12 @@ def _explain_refusal(case: Case, what: str) -> tuple[str, Cure]:
         why = "whoever asks is to pay, and strangers cannot"
         return f"{what}: {why}", cures.run("Let the bucket's owner pay for requests.", command)
     why = "nobody but its owner may read it"
+    host = find_host(urlsplit(case.current.endpoint_url or "").hostname or "")
+    name = host.provider.name if host is not None else ""
+    if name in _WITHOUT_POLICIES:
+        sentence = f"{name} knows no bucket policies: {_WITHOUT_POLICIES[name]}"
+        lines = {PUBLIC_BASE: "<the address of the bucket for browsers>"}
+        return f"{what}: {why}", cures.set_lines(sentence, **lines)
     return f"{what}: {why}", cures.open_to_all(case, is_blocked=_is_blocked(case))
 
 

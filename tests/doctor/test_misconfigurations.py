@@ -9,17 +9,23 @@ import http.server
 import json
 import os
 import re
+import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import urllib3.util.connection
 
+from doctor import examination
 from files import kinds
 from tests.support.certificates import make_authority, make_certificate
 from tests.support.clinic import Clinic, open_clinic, read_descriptions_once
+from tests.support.s3 import FakeS3
 from tests.support.s3_messages import Answer, Request
 from tests.support.services import free_port
 from tests.support.sick_s3 import SickS3, error, is_anonymous
@@ -299,6 +305,86 @@ def own_authority(clinic: Clinic) -> None:
     speaks_tls(clinic, trusts=False)
 
 
+def redirects_to_https(clinic: Clinic) -> None:
+    """As a proxy before a store of one's own does at its port for http."""
+    speaks_tls(clinic)
+    right = urlsplit(clinic.settings["S3_ENDPOINT_URL"])
+
+    class Redirector(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(308)
+            self.send_header("Location", f"{right.geturl()}{self.path}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = QuietServer(Redirector)
+    server.start()
+    clinic.stack.callback(server.close)
+    # One address with two ports: what is at the other one answers there for both.
+    clinic.monkeypatch.setattr(
+        "urllib3.util.connection.create_connection", lead(server.server_port, right.port or 0)
+    )
+    clinic.settings["S3_ENDPOINT_URL"] = "http://localhost"
+
+
+def lead(http_port: int, https_port: int) -> Callable[..., Any]:
+    """Connect to these where the usual ports are meant."""
+    connect = urllib3.util.connection.create_connection
+    ports = {80: http_port, 443: https_port}
+
+    def reach(address: tuple[str, int], *arguments: Any, **options: Any) -> Any:
+        return connect((address[0], ports.get(address[1], address[1])), *arguments, **options)
+
+    return reach
+
+
+def says_nothing(clinic: Clinic) -> None:
+    clinic.monkeypatch.setattr("storage.s3_client.READ_TIMEOUT_SECONDS", 0.2)
+    know_endpoint(clinic)
+    silent = clinic.stack.enter_context(FakeS3())
+    silent.say("hang")
+    clinic.settings["S3_ENDPOINT_URL"] = silent.url
+
+
+def style_of_hosts(clinic: Clinic) -> None:
+    """A store that has one host for all buckets is asked by a host of the bucket."""
+    name_hosts(clinic, "s3.test")
+    endpoint = clinic.settings["S3_ENDPOINT_URL"]
+    clinic.settings["S3_ENDPOINT_URL"] = endpoint.replace("127.0.0.1", "s3.test")
+    clinic.settings["S3_ADDRESSING_STYLE"] = "virtual"
+
+
+def name_hosts(clinic: Clinic, *names: str) -> None:
+    """Let these names be this machine, and others below them nothing."""
+    look_up = socket.getaddrinfo
+
+    def find(host: Any, *arguments: Any, **options: Any) -> Any:
+        if str(host).endswith(".test") and host not in names:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return look_up("127.0.0.1" if host in names else host, *arguments, **options)
+
+    clinic.monkeypatch.setattr(socket, "getaddrinfo", find)
+    connect = urllib3.util.connection.create_connection
+
+    def reach(address: tuple[str, int], *arguments: Any, **options: Any) -> Any:
+        host = "127.0.0.1" if address[0] in names else address[0]
+        return connect((host, address[1]), *arguments, **options)
+
+    clinic.monkeypatch.setattr("urllib3.util.connection.create_connection", reach)
+    # moto makes something else of a host that has a name.
+    clinic.front.rewrite = partial(put_bucket_into_path, clinic.bucket.name)
+
+
+def put_bucket_into_path(bucket: str, request: Request) -> Request:
+    """A host that begins with a bucket's name is that bucket, and the path is a key."""
+    is_named = request.headers["host"].startswith(f"{bucket}.")
+    path = f"/{bucket}{request.path}" if is_named else request.path
+    return replace(request, path=path, headers={**request.headers, "host": "127.0.0.1"})
+
+
 def another_region(clinic: Clinic) -> None:
     clinic.front.region = "eu-central-1"
 
@@ -500,6 +586,15 @@ SEEDS: dict[str, Seed] = {
     "a certificate of one's own": Seed(
         own_authority, "endpoint", "boto3 does not trust", "^export AWS_CA_BUNDLE=/.*authority.crt$"
     ),
+    "http that leads to https": Seed(
+        redirects_to_https, "endpoint", "http leads elsewhere", "^S3_ENDPOINT_URL=https://localhost"
+    ),
+    "an endpoint that says nothing": Seed(
+        says_nothing, "endpoint", "says nothing for too long", "^S3_ENDPOINT_URL="
+    ),
+    "hosts of buckets where there is one": Seed(
+        style_of_hosts, "addressing style", "knows no bucket by", "^S3_ADDRESSING_STYLE=path$"
+    ),
     "a clock that is an hour off": Seed(
         wrong_clock, "clock", "here it is .*, there ", "timedatectl"
     ),
@@ -689,6 +784,16 @@ def test_a_bucket_for_which_whoever_asks_pays_is_told(clinic: Clinic) -> None:
     assert found["outcome"] == "failed" and "whoever asks is to pay" in found["what"]
     [paste] = found["cure"]["paste"]
     assert paste["text"].startswith("aws s3api put-bucket-request-payment --bucket bucket-")
+
+
+def test_when_the_time_is_over_it_is_not_called_well(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examination, "MOST_SECONDS", 0.0)
+    examined = clinic.examine()
+    assert examined.status == 1
+    assert "seconds of the examination are over" in examined.steps["time"]["what"]
+    assert "connection" in examined.steps["time"]["what"]
 
 
 @pytest.mark.parametrize("name", SEEDS)
