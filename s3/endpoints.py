@@ -135,7 +135,7 @@ def take_region(place: Place, known: Host | None, names: Names, note: Note) -> P
     if known.region == AUTO:
         if is_usual(place.region) or place.region in _R2_REGIONS:
             return place  # which is the same there
-    elif not is_usual(place.region) and place.region != AUTO:
+    elif not is_usual(place.region) and (place.region or "").lower() not in (AUTO, known.region):
         sentence = (
             f"{names.endpoint} is an address of {known.region}, and {names.region} is"
             f" {place.region}: set {names.region}={known.region}"

@@ -14,6 +14,7 @@ class _Shape:
     secret: re.Pattern[str]
 
 
+_TEMPORARY = re.compile(r"ASIA[A-Z0-9]{12,28}")
 _FORTY = re.compile(r"[A-Za-z0-9+/]{40}")
 _SHAPES = (
     # AWS, also of a role; Wasabi, Vultr, Linode and older Ceph, which write it the same way.
@@ -56,6 +57,12 @@ def read_keys(key_id: str | None, secret: str | None, id_name: str, secret_name:
     if found_id and found_secret and _are_exchanged(found_id, found_secret):
         notes.append(f"{id_name} and {secret_name} are exchanged, and are read the other way round")
         found_id, found_secret = found_secret, found_id
+    if found_id and _TEMPORARY.fullmatch(found_id):
+        notes.append(
+            f"{id_name} is a temporary key, which counts only with its session token: leave it and"
+            f" {secret_name} empty, and set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and"
+            " AWS_SESSION_TOKEN"
+        )
     return KeyPair(found_id, found_secret, tuple(notes))
 
 

@@ -11,8 +11,9 @@ from s3.addresses import looks_like_address, parse_address
 from s3.buckets import find_region, read_bucket
 from s3.endpoints import read_endpoint, take_region
 from s3.keys import read_keys
+from s3.providers import Host
 from s3.public_bases import read_public_base
-from s3.regions import is_usual, read_region
+from s3.regions import AUTO, is_usual, read_region
 from s3.text import clean, is_more_than_space
 from s3.values import Names, Note, Place
 
@@ -41,7 +42,7 @@ def read_place(
     )
     place = read_bucket(place, names, note)
     place, known = read_endpoint(place, names, note, may_take_bucket=may_take_bucket)
-    place = _read_region(place, names, note)
+    place = _read_region(place, known, names, note)
     place = take_region(place, known, names, note)
     place = _take_region_of_account(place, names, note)
     place = read_public_base(place, names, note)
@@ -55,9 +56,9 @@ def _clean(text: str | None, name: str, note: Note) -> str | None:
     return cleaned
 
 
-def _read_region(place: Place, names: Names, note: Note) -> Place:
+def _read_region(place: Place, known: Host | None, names: Names, note: Note) -> Place:
     text = place.region
-    if text is None:
+    if text is None or (known is not None and known.region == AUTO):
         return place
     if looks_like_address(text):
         code = find_region(parse_address(text, names.region))
@@ -66,7 +67,12 @@ def _read_region(place: Place, names: Names, note: Note) -> Place:
                 f"{names.region} must be the code of a region, as in {names.region}=eu-central-1"
             )
     else:
-        code = read_region(text, names.region, is_of_aws=place.endpoint is None)
+        try:
+            code = read_region(text, names.region, is_of_aws=place.endpoint is None)
+        except ValueError:
+            if known is None or known.region is None:
+                raise
+            code = known.region  # whatever was meant by it
     if code != text:
         note(f"{names.region} is read as {code}")
     return replace(place, region=code)

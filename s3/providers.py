@@ -49,7 +49,7 @@ PROVIDERS = (
         api=rf"{_BUCKET}s3(?:[.-]{_REGION_OF_AWS})?\.{_AWS}",
         public=rf"{_BUCKET}s3-website[.-]{_REGION_OF_AWS}\.{_AWS}|[a-z0-9]+\.cloudfront\.net",
         console=(
-            r"(?:[a-z0-9-]+\.)*console\."
+            r"aws\.amazon\.com|(?:[a-z0-9-]+\.)*console\."
             r"(?:aws\.amazon\.com|amazonaws\.cn|amazonaws-us-gov\.com|amazonaws-eusc\.eu)"
         ),
     ),
@@ -85,9 +85,10 @@ PROVIDERS = (
     Provider(
         "Google Cloud Storage",
         api=rf"{_BUCKET}storage\.googleapis\.com",
-        public=r"storage\.cloud\.google\.com",
-        console=r"console\.cloud\.google\.com",
+        # Who is logged in is shown objects at `storage.`; they are no browsers of people at large.
+        console=r"(?:console|storage)\.cloud\.google\.com",
         example="https://storage.googleapis.com",
+        region="auto",
     ),
     Provider(
         "Hetzner",

@@ -1,10 +1,13 @@
 """The address before a bucket at which browsers load objects, also where it can be none."""
 
+import re
 from dataclasses import replace
 
 from s3.addresses import parse_address
 from s3.buckets import SHORT, find_bucket
 from s3.values import Names, Note, Place
+
+_FILE = re.compile(r"\.(?:jpe?g|png|gif|webp|avif|heic|html?)$", re.IGNORECASE)
 
 
 def read_public_base(place: Place, names: Names, note: Note) -> Place:
@@ -27,6 +30,11 @@ def read_public_base(place: Place, names: Names, note: Note) -> Place:
         )
     if address.query:
         raise ValueError(f"{name} must be an address like https://images.example.com")
+    if _FILE.search(address.path):
+        raise ValueError(
+            f"{name} must be what stands before the names of all pictures, and {address.path} is"
+            " the path of one file"
+        )
     url = address.url
     known = address.known
     is_service = known is not None and known.is_api and not known.bucket and not address.segments

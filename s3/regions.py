@@ -7,7 +7,7 @@ USUAL = "us-east-1"
 _CODE = re.compile(r"[a-z]{2,4}(?:-[a-z]+)+-\d")
 _ZONE = re.compile(rf"({_CODE.pattern})[a-z]")
 _CODE_IN_TEXT = re.compile(rf"(?<![a-z0-9-]){_CODE.pattern}(?![a-z0-9-])")
-_PLAIN = re.compile(r"[a-z0-9][a-z0-9-]*")
+_AS_SET = re.compile(r"[A-Za-z0-9-]+")
 # As the console names them, in its short form: a test compares them with botocore's data. The
 # older names of a few, which pages still have, come behind them.
 _NAMES = {
@@ -53,6 +53,12 @@ _NAMES = {
     "us standard": "us-east-1",
     "aws european sovereign cloud (germany)": "eusc-de-east-1",
 }
+# "Frankfurt" alone; what is the city, or the side, of one region only.
+_CITIES = {
+    city: code
+    for city, code in ((name.partition("(")[2].rstrip(")"), code) for name, code in _NAMES.items())
+    if sum(f"({city})" in name for name in _NAMES) == 1
+}
 # What LocationConstraint has for buckets of the first years.
 _FIRST = {"us": "us-east-1", "eu": "eu-west-1"}
 _EVERYWHERE = {"global", "aws-global", "worldwide", "all", "any"}
@@ -61,6 +67,8 @@ AUTO = "auto"
 
 def read_region(text: str, name: str, *, is_of_aws: bool) -> str:
     """Read the code out of what is pasted. Raises ValueError for what says none."""
+    if not is_of_aws and _AS_SET.fullmatch(text):
+        return text  # as whoever runs that service has written it; OpenStack has a RegionOne
     plain = " ".join(text.lower().replace("\u00e3", "a").split())
     words = plain.replace("eu (", "europe (")
     if is_of_aws and plain in _EVERYWHERE | {AUTO}:
@@ -68,13 +76,13 @@ def read_region(text: str, name: str, *, is_of_aws: bool) -> str:
             f"{name} must be the region of the bucket, which its page of properties shows, and AWS"
             f" has none that is called {text}: set, for example, {name}=eu-central-1"
         )
-    for found in (_NAMES.get(words), _FIRST.get(plain) if is_of_aws else None):
+    for found in (_NAMES.get(words), _CITIES.get(plain), _FIRST.get(plain) if is_of_aws else None):
         if found:
             return found
     zone = _ZONE.fullmatch(plain)
     if zone:
         return zone[1]
-    if _PLAIN.fullmatch(plain):
+    if _CODE.fullmatch(plain):
         return plain
     within = set(_CODE_IN_TEXT.findall(plain))
     if len(within) == 1:

@@ -191,7 +191,12 @@ def test_without_keys_no_url_is_signed(no_credentials: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"endpoint_url": "http://under_score:9000"}, {"region": "eu-"}], ids=str
+    "wrong",
+    [
+        {"endpoint_url": "http://under_score:9000"},
+        {"endpoint_url": "http://minio:9000", "region": "eu-"},
+    ],
+    ids=str,
 )
 def test_settings_that_botocore_refuses_stop_the_start_with_a_sentence(
     wrong: dict[str, str],

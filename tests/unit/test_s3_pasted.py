@@ -43,6 +43,7 @@ PLAIN = {"bucket": "pictures"}
             {"bucket": "pictures", "endpoint": "http://minio:9000", "region": "us-east-1"},
         ),
         ({**PLAIN, "endpoint": "https://host.example/s3"}, {"endpoint": "https://host.example/s3"}),
+        ({**PLAIN, "endpoint": "http://a:5000", "region": "RegionOne"}, {"region": "RegionOne"}),
         ({**PLAIN, "endpoint": "http://[::1]:9000/"}, {"endpoint": "http://[::1]:9000"}),
         (
             {"bucket": "arn:aws:s3:eu-west-1:123456789012:accesspoint/mine"},
@@ -208,12 +209,26 @@ READ: list[tuple[dict[str, str | None], dict[str, str | None]]] = [
     ({**PLAIN, "endpoint": "none"}, {"endpoint": None}),
     # Regions.
     ({**PLAIN, "region": "EU-West-1"}, {"region": "eu-west-1"}),
+    ({**PLAIN, "endpoint": B2, "region": "EU-Central-003"}, {"region": "eu-central-003"}),
     ({**PLAIN, "region": "us-east-1a"}, {"region": "us-east-1"}),
     ({**PLAIN, "region": "US East (N. Virginia)"}, {"region": "us-east-1"}),
     ({**PLAIN, "region": "US East (N. Virginia) us-east-1"}, {"region": "us-east-1"}),
     ({**PLAIN, "region": "EU (Frankfurt)"}, {"region": "eu-central-1"}),
     ({**PLAIN, "region": "South America (S\u00e3o Paulo)"}, {"region": "sa-east-1"}),
     ({**PLAIN, "region": "EU"}, {"region": "eu-west-1"}),
+    ({**PLAIN, "region": "Frankfurt"}, {"region": "eu-central-1"}),
+    (
+        {**PLAIN, "endpoint": SPACES, "region": "Frankfurt, Datacenter 1 (FRA1)"},
+        {"region": "fra1"},
+    ),
+    (
+        {
+            **PLAIN,
+            "endpoint": "https://storage.googleapis.com",
+            "region": "eu (multiple regions in European Union)",
+        },
+        {"region": "auto"},
+    ),
     ({**PLAIN, "region": "null"}, {"region": None}),
     ({**PLAIN, "region": "s3.eu-west-1.amazonaws.com"}, {"region": "eu-west-1"}),
     ({**PLAIN, "endpoint": B2, "region": "auto"}, {"region": "eu-central-003"}),
@@ -331,6 +346,12 @@ def test_what_can_mean_one_thing_only_is_read_so_and_noted(
         ({**PLAIN, "region": "Global"}, "S3_REGION=eu-central-1"),
         ({**PLAIN, "region": "no region"}, "S3_REGION must be the code of a region"),
         ({**PLAIN, "region": "https://s3.example.com"}, "S3_REGION must be the code of a region"),
+        ({**PLAIN, "region": "Central"}, "S3_REGION must be the code of a region"),
+        ({**PLAIN, "endpoint": "https://aws.amazon.com/s3/"}, "leave S3_ENDPOINT_URL empty"),
+        (
+            {**PLAIN, "public_base": "https://cdn.example.com/profile_pics/x.jpg"},
+            "/profile_pics/x.jpg is the path of one file",
+        ),
         ({**PLAIN, "public_base": "s3://pictures"}, "S3_PUBLIC_BASE_URL must be an address"),
         (
             {**PLAIN, "public_base": f"https://dash.cloudflare.com/{ACCOUNT}/r2"},
@@ -360,6 +381,10 @@ def test_what_cannot_be_is_named_in_one_sentence_with_the_line_to_set(
         ({**PLAIN, "endpoint": R2, "public_base": f"{R2}/pictures"}, UNSEEN),
         ({**PLAIN, "endpoint": B2, "region": "us-west-004"}, "set S3_REGION=eu-central-003"),
         ({**PLAIN, "endpoint": "http://minio:9001"}, "its S3 is at 9000"),
+        (
+            {**PLAIN, "key_id": "ASIAIOSFODNN7EXAMPLE", "secret": "a" * 40},
+            "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN",
+        ),
         (
             {**PLAIN, "public_base": "https://other.s3.eu-west-1.amazonaws.com"},
             "shows the bucket other",
