@@ -1,5 +1,6 @@
 """The address of a service, also where the bucket, a page or a CDN is in it."""
 
+import re
 from dataclasses import replace
 
 from s3.addresses import Address, parse_address
@@ -10,6 +11,9 @@ from s3.values import Names, Note, Place
 
 # Where MinIO shows its console, if nobody has said otherwise; its S3 is at 9000.
 _CONSOLE_PORT = 9001
+_ACCESS_POINT = re.compile(r"\.s3-accesspoint\.")
+# `bucket.vpce-1a2b.s3.eu-west-1.vpce.amazonaws.com` begins so whichever bucket is meant.
+_PRIVATE_LINK = re.compile(r"\.vpce\.amazonaws\.")
 # What R2 takes for a region: one for all, and those of its own that it once had.
 _R2_REGIONS = {"wnam", "enam", "weur", "eeur", "apac", "oc"}
 
@@ -31,6 +35,12 @@ def read_endpoint(
         )
     address = parse_address(text, names.endpoint)
     known = address.known
+    if _ACCESS_POINT.search(address.host):
+        raise ValueError(
+            f"{names.endpoint} must be the address of a service, and {address.host} is that of an"
+            f" access point: leave it empty, and set {names.bucket} to the access point's ARN or"
+            " its alias"
+        )
     if address.is_page:
         raise ValueError(_explain_page(address, names))
     if known is not None and not known.is_api:
@@ -104,7 +114,7 @@ def _split_unknown(address: Address, bucket: str | None) -> tuple[str, str | Non
     """Take the bucket that is set out of the path or the host, where it stands there too."""
     path = address.path
     host = address.host
-    if bucket:
+    if bucket and not _PRIVATE_LINK.search(host):
         path = path.removesuffix(f"/{bucket}")
         rest = host.removeprefix(f"{bucket}.")
         host = rest if "." in rest else host

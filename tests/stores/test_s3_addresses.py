@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from errors import StartupError
 from locations import StoreSettings
 from storage.s3 import S3Store
+from tests.support.clinic import read_descriptions_once
 from tests.support.s3 import FakeS3
 from tests.support.s3_messages import Answer
 
@@ -30,6 +31,12 @@ SUFFIXES = {
     "us-isof-south-1": "csp.hci.ic.gov",
     "eusc-de-east-1": "amazonaws.eu",
 }
+
+
+@pytest.fixture(autouse=True)
+def made_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most of these tests make a client, which reads botocore's descriptions of services."""
+    read_descriptions_once(monkeypatch)
 
 
 def make_store(**given: Any) -> S3Store:

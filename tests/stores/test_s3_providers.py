@@ -11,15 +11,16 @@ from pydantic import SecretStr
 
 from errors import ObjectExists, StoreError, StoreRefused
 from locations import StoreSettings
-from storage.contract import PART_BYTES
 from storage.markers import BUCKET_KEY
 from storage.s3 import S3Store
 from storage.s3_powers import Power, Powers
 from tests.support import providers
+from tests.support.clinic import read_descriptions_once
 from tests.support.providers import PROVIDERS, Front, Quirks, Refusal, name_operation
 from tests.support.services import Bucket
 
 CONTENT = b"picture"
+PART = b"all of a file"
 NO_PUT = Power.CREATE_ONLY_PUT
 NO_UPLOAD = Power.CREATE_ONLY_UPLOAD
 NO_SUMS = Power.CHECKSUMS
@@ -48,6 +49,12 @@ LACKS: dict[str, set[Power]] = {
     "checksums of parts unknown": {NO_SUMS},
     "bare etags": set(),
 }
+
+
+@pytest.fixture(autouse=True)
+def made_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most of these tests make a client, which reads botocore's descriptions of services."""
+    read_descriptions_once(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -115,21 +122,17 @@ def test_each_provider_is_served_at_once_by_doing_without_what_it_refuses(
     served = serve(PROVIDERS[provider])
     store = served.store
     one, two, whole = (name_key(request, name) for name in ("one.jpg", "two.jpg", "whole.jpg"))
-    parts = [b"a" * PART_BYTES, b"b"]
     with caplog.at_level(logging.WARNING, logger="storage"):
         for key in (one, two):
             served.put(key)
             with closing(store.open(key).stream) as stream:
                 assert stream.read() == CONTENT
         upload_id = store.begin_upload(whole, "image/jpeg")
-        receipts = [
-            store.put_part(whole, upload_id, number, part, hashlib.sha256(part).hexdigest())
-            for number, part in enumerate(parts, 1)
-        ]
+        receipt = store.put_part(whole, upload_id, 1, PART, hashlib.sha256(PART).hexdigest())
         assert upload_id in store.find_uploads(whole)
-        store.complete_upload(whole, upload_id, receipts)
+        store.complete_upload(whole, upload_id, [receipt])
         found = {found.key: found.size_bytes for found in store.find(name_key(request, ""))}
-        assert found == {one: len(CONTENT), two: len(CONTENT), whole: PART_BYTES + 1}
+        assert found == {one: len(CONTENT), two: len(CONTENT), whole: len(PART)}
         assert store.delete_many([one, two, whole]) == {}
         assert list(store.find(name_key(request, ""))) == []
     assert served.lacks() == LACKS[provider]

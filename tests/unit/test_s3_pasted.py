@@ -16,6 +16,7 @@ R2 = f"https://{ACCOUNT}.r2.cloudflarestorage.com"
 B2 = "https://s3.eu-central-003.backblazeb2.com"
 SPACES = "https://fra1.digitaloceanspaces.com"
 CONSOLE = "https://eu-west-1.console.aws.amazon.com/s3/buckets"
+PRIVATE_LINK = "bucket.vpce-1a2b.s3.eu-west-1.vpce.amazonaws.com"
 UNSEEN = "Cloudflare R2 shows browsers nothing"
 
 
@@ -45,6 +46,10 @@ PLAIN = {"bucket": "pictures"}
         ({**PLAIN, "endpoint": "https://host.example/s3"}, {"endpoint": "https://host.example/s3"}),
         ({**PLAIN, "endpoint": "http://a:5000", "region": "RegionOne"}, {"region": "RegionOne"}),
         ({**PLAIN, "endpoint": "http://[::1]:9000/"}, {"endpoint": "http://[::1]:9000"}),
+        (
+            {"bucket": "bucket", "endpoint": f"https://{PRIVATE_LINK}"},
+            {"endpoint": f"https://{PRIVATE_LINK}"},
+        ),
         (
             {"bucket": "arn:aws:s3:eu-west-1:123456789012:accesspoint/mine"},
             {"bucket": "arn:aws:s3:eu-west-1:123456789012:accesspoint/mine"},
@@ -347,6 +352,10 @@ def test_what_can_mean_one_thing_only_is_read_so_and_noted(
         ({**PLAIN, "region": "no region"}, "S3_REGION must be the code of a region"),
         ({**PLAIN, "region": "https://s3.example.com"}, "S3_REGION must be the code of a region"),
         ({**PLAIN, "region": "Central"}, "S3_REGION must be the code of a region"),
+        (
+            {**PLAIN, "endpoint": "https://mine-123.s3-accesspoint.eu-west-1.amazonaws.com"},
+            "set S3_BUCKET_NAME to the access point's ARN or its alias",
+        ),
         ({**PLAIN, "endpoint": "https://aws.amazon.com/s3/"}, "leave S3_ENDPOINT_URL empty"),
         (
             {**PLAIN, "public_base": "https://cdn.example.com/profile_pics/x.jpg"},
