@@ -37,6 +37,8 @@ PUBLIC_READ = f"public read {PICTURES}"
 PAGE = b"<!DOCTYPE html><html><head><title>MinIO Console</title></head></html>"
 HTML = "text/html; charset=utf-8"
 ORIGIN = "http://localhost:5173"
+# Steps that other tests are about.
+ELSEWHERE = {"presigned", "promises"}
 
 
 @dataclass(frozen=True)
@@ -786,6 +788,20 @@ def test_a_bucket_for_which_whoever_asks_pays_is_told(clinic: Clinic) -> None:
     assert paste["text"].startswith("aws s3api put-bucket-request-payment --bucket bucket-")
 
 
+def test_a_secret_that_a_service_repeats_is_not_shown(clinic: Clinic) -> None:
+    secret = clinic.settings["S3_SECRET_ACCESS_KEY"]
+
+    def repeat(request: Request) -> Answer | None:
+        signed = "authorization" in request.headers
+        message = f"The key '{secret}' is not valid"
+        return error(403, "InvalidAccessKeyId", message) if signed else None
+
+    clinic.front.ills.append(repeat)
+    examined = clinic.examine()
+    assert "The key '...' is not valid" in examined.steps["credentials"]["what"]
+    assert secret not in str(examined)
+
+
 def test_when_the_time_is_over_it_is_not_called_well(
     clinic: Clinic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -797,7 +813,12 @@ def test_when_the_time_is_over_it_is_not_called_well(
 
 
 @pytest.mark.parametrize("name", SEEDS)
-def test_it_is_named_and_cured_by_what_is_printed(clinic: Clinic, name: str) -> None:
+def test_it_is_named_and_cured_by_what_is_printed(
+    clinic: Clinic, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Half of what is asked concerns none of these.
+    steps = [step for step in examination.list_steps() if step[0] not in ELSEWHERE]
+    monkeypatch.setattr(examination, "list_steps", lambda: steps)
     seed = SEEDS[name]
     seed.make(clinic)
     examined = clinic.examine()
