@@ -598,7 +598,7 @@ SEEDS: dict[str, Seed] = {
         style_of_hosts, "addressing style", "knows no bucket by", "^S3_ADDRESSING_STYLE=path$"
     ),
     "a clock that is an hour off": Seed(
-        wrong_clock, "clock", "here it is .*, there ", "timedatectl"
+        wrong_clock, "clock", "RequestTimeTooSkewed.*: here it is .*, there ", "timedatectl"
     ),
     "no credentials": Seed(no_keys, "credentials", "NoCredentials", "^S3_ACCESS_KEY_ID="),
     "a key that nobody knows": Seed(
@@ -786,6 +786,16 @@ def test_a_bucket_for_which_whoever_asks_pays_is_told(clinic: Clinic) -> None:
     assert found["outcome"] == "failed" and "whoever asks is to pay" in found["what"]
     [paste] = found["cure"]["paste"]
     assert paste["text"].startswith("aws s3api put-bucket-request-payment --bucket bucket-")
+
+
+@pytest.mark.parametrize(("minutes", "outcome"), [(0, "passed"), (5, "advice"), (60, "failed")])
+def test_clocks_that_differ_are_told_also_where_nothing_is_refused(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, minutes: int, outcome: str
+) -> None:
+    monkeypatch.setattr(clinic.front, "_refuse", lambda request: None)
+    clinic.front.clock = timedelta(minutes=-minutes)
+    found = clinic.examine().steps["clock"]
+    assert found["outcome"] == outcome, found
 
 
 def test_a_secret_that_a_service_repeats_is_not_shown(clinic: Clinic) -> None:
