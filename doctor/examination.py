@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
-from buckets import plan_bucket
+from buckets import BucketPlan, plan_bucket
 from buckets.applying import open_client
 from config import Settings
 from doctor import (
@@ -24,13 +24,15 @@ from doctor import (
     tidying,
 )
 from doctor.case import Case
-from doctor.findings import Cure, Finding, failed, is_healthy, not_tried
+from doctor.findings import Cure, Finding, advise, failed, is_healthy, not_tried
 from doctor.objects import examine_kind
+from doctor.refusals import SETTINGS
 from doctor.report import Report
 from doctor.signals import Interrupted, Signals
 from doctor.traces import Traces
 from errors import StartupError
 from files import kinds
+from locations import StoreSettings
 from storage.s3 import S3Store
 
 # Of a bucket that is sick in many ways. A healthy one takes some sixty requests, so a few seconds.
@@ -39,6 +41,8 @@ MOST_SECONDS = 60.0
 Step = Callable[[Case], Iterator[Finding]]
 
 UNHEALTHY_STATUS = 1
+# Which bucket that is does not show.
+_BEHIND_ACCESS_POINT = "bucket-behind-the-access-point"
 
 
 def list_steps() -> list[tuple[str, Step]]:
@@ -95,7 +99,7 @@ def _go_through(
     try:
         store = S3Store(current)
         admin = open_client(current, admin_profile) if admin_profile else None
-        plan = plan_bucket(settings)
+        plan, notes = _plan(settings, current)
     except StartupError as err:
         tell(settings_steps.explain_startup_error(err))
         return
@@ -111,12 +115,28 @@ def _go_through(
         admin=admin,
     )
     tell(settings_steps.tell_store(settings))
-    for note in settings_steps.tell_notes(store):
+    for note in [*notes, *settings_steps.tell_notes(store)]:
         tell(case.hide_in(note))
     try:
         _do_steps(case, tell)
     finally:
         _tidy(case, tell)
+
+
+def _plan(settings: Settings, current: StoreSettings) -> tuple[BucketPlan, list[Finding]]:
+    """Plan the bucket; of one behind an access point only its name is to be put in by hand.
+
+    Raises StartupError.
+    """
+    try:
+        return plan_bucket(settings), []
+    except StartupError as err:
+        if not current.bucket_name.startswith("arn:"):
+            raise
+        named = settings.model_copy(update={"s3_bucket_name": _BEHIND_ACCESS_POINT})
+        told = f"{current.bucket_name} is an access point: {_BEHIND_ACCESS_POINT} stands in what is"
+        note = advise(SETTINGS, f"{told} printed for the name of its bucket ({err})")
+        return plan_bucket(named), [note]
 
 
 def _tidy(case: Case, tell: Callable[[Finding], None]) -> None:

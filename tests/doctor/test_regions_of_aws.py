@@ -57,9 +57,9 @@ def lead_to(front: SickS3, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def find(host: Any, *arguments: Any, **options: Any) -> Any:
         found = HOST.fullmatch(str(host))
-        if found is None:
+        if found is None and not str(host).endswith(".amazonaws.com"):
             return look_up(host, *arguments, **options)
-        if found[1] not in REGIONS:
+        if found is None or found[1] not in REGIONS:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 443))]
 
@@ -108,6 +108,18 @@ def test_the_planned_policy_is_enough_for_the_doctor(clinic: Clinic) -> None:
     outcomes = {step: found["outcome"] for step, found in examined.steps.items()}
     assert outcomes["list"] == outcomes["bucket policy"] == "not permitted to look"
     assert clinic.bucket.objects() == {}
+
+
+def test_a_bucket_behind_an_access_point_is_examined_too(clinic: Clinic) -> None:
+    point = f"arn:aws:s3:{HOME}:123456789012:accesspoint/mine"
+    clinic.settings["S3_BUCKET_NAME"] = point
+    examined = clinic.examine()
+    told = [step for step in examined.document["steps"] if step["step"] == "settings"]
+    assert [step["outcome"] for step in told] == ["passed", "advice"]
+    assert f"{point} is an access point" in told[1]["what"]
+    # It is asked where it is, where nobody answers here.
+    host = f"mine-123456789012.s3-accesspoint.{HOME}.amazonaws.com"
+    assert examined.steps["endpoint"]["what"] == f"there is no host {host}"
 
 
 @pytest.mark.parametrize(
