@@ -18,6 +18,7 @@ import pytest
 import check_s3
 from doctor import addresses
 from doctor.findings import Outcome
+from doctor.refusals import find_lines
 from files import kinds
 from tests.support.backends import make_settings
 from tests.support.guarded_s3 import Front, GuardedS3, guarded_s3
@@ -255,6 +256,27 @@ def test_settings_with_which_the_service_does_not_start_are_a_finding(tmp_path: 
     document = json.loads(run(tmp_path, settings, "--json").output)
     assert [step["outcome"] for step in document["steps"]] == ["failed"]
     assert document["verdict"] == "sick"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "lines"),
+    [
+        (
+            "S3_REGION must be a code, as in S3_REGION=eu-central-1",
+            ["S3_REGION=<the region's code>"],
+        ),
+        (
+            "AWS_ENDPOINT_URL https://a is not followed (set S3_ENDPOINT_URL=https://a)",
+            ["S3_ENDPOINT_URL=https://a"],
+        ),
+        ("DATABASE_URL must be one of PostgreSQL.", []),
+    ],
+)
+def test_the_lines_to_paste_are_those_that_a_sentence_names(
+    sentence: str, lines: list[str]
+) -> None:
+    cure = find_lines(sentence)
+    assert [paste.text for paste in cure.pastes] == lines if cure else lines == []
 
 
 def test_on_a_terminal_what_is_being_done_is_told_in_a_line_that_goes_again(
