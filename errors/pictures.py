@@ -9,6 +9,13 @@ from errors.uploads import BadForm
 class BadPicture(DarkroomError):
     status = 400
     code = "bad_picture"
+    # What is said where a part of the picture is there, if anything is.
+    share_template = ""
+
+    @classmethod
+    def with_share(cls, arrived_share: float) -> Self:
+        """Make it for a picture, or the wanted part of it, of which this share arrived."""
+        return cls(cls.share_template.format(percent=int(100 * arrived_share)))
 
 
 class EmptyFile(BadPicture):
@@ -43,11 +50,6 @@ class TruncatedPicture(BadPicture):
         "The picture ends too early: {percent:d} % of it arrived. Please send the whole file again."
     )
 
-    @classmethod
-    def with_share(cls, arrived_share: float) -> Self:
-        """Make it for a picture, or the wanted part of it, of which this share arrived."""
-        return cls(cls.share_template.format(percent=int(100 * arrived_share)))
-
 
 class BrokenPicture(BadPicture):
     code = "broken_picture"
@@ -55,6 +57,9 @@ class BrokenPicture(BadPicture):
     sentence = (
         "The picture is damaged and cannot be read."
         " Please save it again, for example as JPEG, and send that."
+    )
+    share_template = (
+        "The picture is damaged: {percent:d} % of it can be read. Please send another copy of it."
     )
 
 

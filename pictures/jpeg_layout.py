@@ -3,6 +3,7 @@
 Nothing is decoded.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,16 +19,25 @@ _END_OF_PICTURE = 0xD9
 # All that coded data needs beside itself: frame headers, and tables (Huffman's, quantisation's,
 # restarts', conditioning's).
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_TABLES = frozenset((0xC4, 0xCC, 0xDB, 0xDD))
+_DEFINE_INTERVAL = 0xDD
+_TABLES = frozenset((0xC4, 0xCC, 0xDB, _DEFINE_INTERVAL))
 _HEAD_BYTES = 4
+RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+# In coded data libjpeg stops at any marker. In one with restarts it goes on at the next of them,
+# but never passes over any of these.
+_ANY_MARKER = re.compile(rb"\xff[^\x00\xff]")
+_NO_RESTART = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
+# What stands behind a scan that is whole. All else may be damage.
+_FOLLOWERS = frozenset((*_TABLES, _START_OF_SCAN, _END_OF_PICTURE))
 
 
 class Segment(NamedTuple):
-    """A segment from its marker to where the next one may stand."""
+    """A segment from its marker to where the next one may stand, or coded data begins."""
 
     marker: int
     start: int
     end: int
+    data_follower: int | None = None  # where the marker stands that ends coded data
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,17 @@ class Scan:
     data_end: int
     components: bytes  # their names
     is_first: bool  # the first of its components, without which they have no picture
-    is_ended: bool  # something comes behind it
+    follower: int | None  # the marker behind it
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether the file goes on behind it."""
+        return self.follower not in (None, _END_OF_PICTURE)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it ends as one does that is whole. It may be damaged, or cut, all the same."""
+        return self.follower in _FOLLOWERS
 
 
 @dataclass(frozen=True)
@@ -78,9 +98,10 @@ def read_layout(content: Content) -> Layout:
             scan = _read_scan(content, segment)
             scans.append(scan)
             end = scan.data_end
-        elif segment.marker in _FRAMES or segment.marker in _TABLES:
+        elif segment.marker in _TABLES:
             tables.append(segment)
-        if segment.marker in _FRAMES:
+        elif segment.marker in _FRAMES and not scans:  # later ones are damage
+            tables.append(segment)
             components = _read_components(content[segment.start + _HEAD_BYTES : segment.end])
     return Layout(tuple(tables), components, tuple(scans), end, False)
 
@@ -88,6 +109,7 @@ def read_layout(content: Content) -> Layout:
 def _walk(content: Content) -> Iterator[Segment]:
     """Go from segment to segment, as far as they are whole, up to the end marker."""
     position = 2
+    has_restarts = False
     for _ in range(MOST_STEPS):
         found = SEGMENT_OR_END.search(content, position)
         if found is None:
@@ -101,8 +123,33 @@ def _walk(content: Content) -> Iterator[Segment]:
         position = start + 2 + max(2, length)
         if position > len(content):
             return
-        yield Segment(marker, start, position)
+        if marker != _START_OF_SCAN:
+            yield Segment(marker, start, position)
+            if marker == _DEFINE_INTERVAL:
+                has_restarts = read_interval(content, start) > 0
+            continue
+        follower = _find_data_follower(content, position, has_restarts=has_restarts)
+        yield Segment(marker, start, position, follower)
+        if follower is None:
+            return
+        position = follower
     raise BrokenPicture
+
+
+def read_interval(content: Content, start: int) -> int:
+    """Read how many units a stretch has by the table that starts here; 0 if all are in one."""
+    return int.from_bytes(content[start + _HEAD_BYTES : start + 6], "big")
+
+
+def _find_data_follower(content: Content, position: int, *, has_restarts: bool) -> int | None:
+    """Find the marker at which libjpeg ends the coded data that begins here."""
+    if has_restarts:
+        stop = _NO_RESTART.search(content, position)
+        end = len(content) if stop is None else stop.start()
+        for restart in RESTART.finditer(content, position, end):
+            position = restart.end()
+    found = _ANY_MARKER.search(content, position)
+    return None if found is None else found.start()
 
 
 def _read_scan(content: Content, segment: Segment) -> Scan:
@@ -111,8 +158,8 @@ def _read_scan(content: Content, segment: Segment) -> Scan:
     # Of a progressive picture: where its spectrum begins, and which bits were there before.
     spectrum = body[1 + 2 * count : 4 + 2 * count]
     is_first = len(spectrum) == 3 and spectrum[0] == 0 and spectrum[2] >> 4 == 0
-    following = SEGMENT_OR_END.search(content, segment.end)
-    data_end = len(content) if following is None else following.start()
+    follower = segment.data_follower
+    data_end = len(content) if follower is None else follower
     while data_end > segment.end and content[data_end - 1] == _MARKER:
         data_end -= 1  # half of a marker, or what may stand before one
     return Scan(
@@ -121,7 +168,7 @@ def _read_scan(content: Content, segment: Segment) -> Scan:
         data_end=data_end,
         components=body[1 : 1 + 2 * count : 2],
         is_first=is_first,
-        is_ended=following is not None,
+        follower=None if follower is None else content[follower + 1],
     )
 
 

@@ -6,17 +6,17 @@ that differs on, nothing arrived. What is missing in the middle is told by marke
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageStat
 from PIL.JpegImagePlugin import JpegImageFile
 
 from errors import BrokenPicture
 from pictures.file_view import FileView
 from pictures.formats import Header
-from pictures.jpeg_layout import Component, Layout, Scan, read_layout
-from pictures.jpeg_restarts import FIRST_RESTART, RESTART, are_in_order, find_skipped
+from pictures.jpeg_layout import RESTART, Component, Layout, Scan, read_layout
+from pictures.jpeg_restarts import FIRST_RESTART, are_in_order, find_skipped
 from pictures.lost import WHOLE, Arrival, LostPart, paint_white
 from pictures.values import Content
 
@@ -30,6 +30,9 @@ _BLOCK_SIDE_PX = 8
 _NOISE = bytes((number * number * 31 + number * 7 + 11) % 251 for number in range(1024))
 # A block without data is of this luminance, give or take what converting its colours rounds.
 _NO_DATA_GREYS = range(126, 131)
+# On average, where only later scans have data of it: what is too light or too dark is cut off.
+_LEAST_NO_DATA_MEAN = 122
+_MOST_NO_DATA_MEAN = 134
 
 
 class JpegPicture(JpegImageFile):
@@ -42,6 +45,7 @@ class JpegPicture(JpegImageFile):
         """Open it. Raises BrokenPicture for more scans than any picture has."""
         self._content = content
         self._first_scan = header.metadata_bytes
+        self._is_baseline = header.is_baseline
         self._layout: Layout | None = None
         parts: list[Content] = [content]
         # Of a simple file only the end is looked at before it is decoded.
@@ -82,11 +86,12 @@ class JpegPicture(JpegImageFile):
             if not ends_in_grey and are_in_order(self._content, self._first_scan):
                 return
             self._layout = read_layout(self._content)
-        rest = self._find_lost(self._layout, ends_in_grey=ends_in_grey)
+        end = self._find_end_of_data(self._layout, ends_in_grey=ends_in_grey)
+        rest = () if end is None else self._list_rest(end)
         skipped = self._find_skipped(self._layout, rest)
         lost = (*skipped, *rest)
         is_cut_short = bool(lost) or not self._layout.has_end_marker
-        self.arrival = Arrival(is_cut_short, lost, is_damaged=not rest)
+        self.arrival = Arrival(is_cut_short, lost, is_damaged=end is None or end.is_followed)
         paint_white(self, lost, factor)
 
     def _ends_in_grey(self, factor: int) -> bool:
@@ -97,14 +102,29 @@ class JpegPicture(JpegImageFile):
         last = self.crop((self.width - across, self.height - down, self.width, self.height))
         if last.mode == "RGB":
             last = last.convert("L")
-        return all(
+        is_flat = all(
             low in _NO_DATA_GREYS and high in _NO_DATA_GREYS
             for low, high in (band.getextrema() for band in last.split())
         )
+        return is_flat or (not self._is_baseline and self._ends_in_grey_on_average(factor))
 
-    def _find_lost(self, layout: Layout, *, ends_in_grey: bool) -> tuple[LostPart, ...]:
-        """Find what did not arrive of the first scan of any component."""
-        width, height = self._stored_size
+    def _ends_in_grey_on_average(self, factor: int) -> bool:
+        """Whether the last whole block looks like one without data in its first scan.
+
+        What later scans tell is how its pixels differ from the mean.
+        """
+        side = _BLOCK_SIDE_PX // factor
+        right, bottom = (side_px // _BLOCK_SIDE_PX * side for side_px in self._stored_size)
+        if not right or not bottom:
+            return False
+        last = self.crop((right - side, bottom - side, right, bottom))
+        if last.mode == "RGB":  # its colours may come for several blocks at once
+            last = last.convert("L")
+        means = ImageStat.Stat(last).mean
+        return all(_LEAST_NO_DATA_MEAN <= mean <= _MOST_NO_DATA_MEAN for mean in means)
+
+    def _find_end_of_data(self, layout: Layout, *, ends_in_grey: bool) -> "_EndOfData | None":
+        """Find where the first scan of any component ends before its picture does."""
         starts: list[_EndOfData] = []
         missing = {component.name for component in layout.components}
         for scan in layout.scans:
@@ -112,17 +132,19 @@ class JpegPicture(JpegImageFile):
                 continue
             missing.difference_update(scan.components)
             has_all = len(scan.components) == len(layout.components)
-            if ends_in_grey or not scan.is_ended or not has_all:
+            if ends_in_grey or not scan.is_sound or not has_all:
                 start = _find_end_of_data(self._content, layout, scan)
                 starts.extend([] if start is None else [start])
         if missing:
-            starts.append(_EndOfData(0, 0, height))
-        if not starts:
-            return ()
+            starts.append(_EndOfData(0, 0, self._stored_size[1], _goes_on(layout, missing)))
         # What a later one lacks is a part of that.
-        first = min(starts)
-        rest_top = min(first.top + first.rows_px, height)
-        rest_of_row = LostPart(first.left, first.top, width, rest_top)
+        return min(starts, default=None)
+
+    def _list_rest(self, end: "_EndOfData") -> tuple[LostPart, ...]:
+        """Tell what did not arrive from there on."""
+        width, height = self._stored_size
+        rest_top = min(end.top + end.rows_px, height)
+        rest_of_row = LostPart(end.left, end.top, width, rest_top)
         return (rest_of_row, LostPart(0, rest_top, width, height))
 
     def _find_skipped(self, layout: Layout, rest: Sequence[LostPart]) -> tuple[LostPart, ...]:
@@ -142,6 +164,14 @@ class _EndOfData(NamedTuple):
     top: int
     left: int
     rows_px: int
+    is_followed: bool  # the file goes on behind it
+
+
+def _goes_on(layout: Layout, missing: Collection[int]) -> bool:
+    """Whether the file goes on behind where the first scans of these components would be."""
+    names = [component.name for component in layout.components]
+    is_last = set(names[-len(missing) :]) == set(missing)
+    return not is_last or any(not scan.is_first for scan in layout.scans)
 
 
 def _find_end_of_data(content: Content, layout: Layout, scan: Scan) -> _EndOfData | None:
@@ -163,7 +193,7 @@ def _find_end_of_data(content: Content, layout: Layout, scan: Scan) -> _EndOfDat
     in_strip = difference.crop(strip).getbbox(alpha_only=False)
     assert in_strip is not None  # the first difference is in it
     column = in_strip[0] * factor // across_px
-    return _EndOfData(row * down_px, column * across_px, down_px)
+    return _EndOfData(row * down_px, column * across_px, down_px, scan.is_followed)
 
 
 def _make_noise(content: Content, scan: Scan) -> tuple[bytes, ...]:

@@ -9,12 +9,11 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from pictures.jpeg_layout import Layout, Scan
+from pictures.jpeg_layout import RESTART, Layout, Scan, read_interval
 from pictures.lost import LostPart
 from pictures.values import Content
 
 FIRST_RESTART = 0xD0
-RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _RESTART_OR_END = re.compile(rb"\xff[\xd0-\xd7\xd9]")
 _END = 0xD9
 _NUMBER_BITS = 7
@@ -63,7 +62,7 @@ def _read_interval(content: Content, layout: Layout, scan: Scan) -> int:
     interval = 0
     for table in layout.tables:
         if table.marker == _DEFINE_INTERVAL and table.start < scan.start:
-            interval = int.from_bytes(content[table.start + 4 : table.start + 6], "big")
+            interval = read_interval(content, table.start)
     return interval
 
 

@@ -40,7 +40,7 @@ class LostPart(NamedTuple):
 class Arrival:
     """Whether a file ended too early, or its data before its picture did, and what is lost.
 
-    It `is_damaged` where its data goes on and makes no sense.
+    It `is_damaged` where its data goes on behind what is lost.
     """
 
     is_cut_short: bool = False
@@ -51,9 +51,8 @@ class Arrival:
         """Raise TruncatedPicture or BrokenPicture if too much of the wanted part is lost."""
         share = measure_share(self.lost, wanted)
         if share >= MOST_LOST_SHARE:
-            if self.is_damaged:
-                raise BrokenPicture
-            raise TruncatedPicture.with_share(1 - share)
+            refusal = BrokenPicture if self.is_damaged else TruncatedPicture
+            raise refusal.with_share(1 - share)
 
 
 WHOLE = Arrival()

@@ -305,8 +305,8 @@ def _find_sentences(error: type[DarkroomError]) -> list[re.Pattern[str]]:
     templates = [error.sentence, error.template or error.sentence]
     if error is errors.UnsupportedFormat:
         templates += [kind.sentence for kind in KINDS]
-    if error is errors.TruncatedPicture:
-        templates += [errors.TruncatedPicture.share_template]
+    if issubclass(error, errors.BadPicture) and error.share_template:
+        templates += [error.share_template]
     return [
         re.compile(_NUMBER.join(map(re.escape, _PLACE.split(template)))) for template in templates
     ]

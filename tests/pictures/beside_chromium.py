@@ -33,7 +33,14 @@ from pictures.pool import DecoderPool
 from pictures.values import CLEAR, WHITE, Background, Clear
 from tests.support.chromium import MOST_SECONDS, Chromium, ChromiumHangs, Shown, open_chromium
 from tests.support.inks import mix_black
-from tests.support.likeness import compare, find_missing_share, lay_on_white, scale_as_ours
+from tests.support.likeness import (
+    compare,
+    find_filled_share,
+    find_missing_share,
+    lay_on_white,
+    scale_as_ours,
+    whiten_filled,
+)
 from tests.support.stretching import list_stretched
 
 EXPLAINED = Path(__file__).with_name("explained.tsv")
@@ -49,6 +56,7 @@ REFUSED_BY_BOTH = "refused by both"
 AGREEMENTS = (ALIKE, SCALED_OTHERWISE, REFUSED_BY_BOTH)
 REFUSED_HERE = "refused here, whole there"
 REFUSED_HERE_IN_PART_THERE = "refused here, in part there"
+IN_PART_THERE = "in part there"
 REFUSED_THERE = "refused there, served here"
 # It has the sides, but gives up before it has a pixel.
 SHOWN_CLEAR_THERE = "shown clear there, served here"
@@ -130,6 +138,9 @@ class Comparison:
                 return REFUSED_BY_BOTH, f"{ours.code}; nothing is shown there"
             if missing_share >= MOST_LOST_SHARE:
                 return REFUSED_HERE_IN_PART_THERE, f"{ours.code}; {missing_share:.1%} missing there"
+            filled_share = find_filled_share(theirs.square) if _is_jpeg(content) else 0
+            if filled_share >= MOST_LOST_SHARE:
+                return REFUSED_HERE_IN_PART_THERE, f"{ours.code}; {filled_share:.1%} grey there"
             return REFUSED_HERE, f"{ours.code}{_describe_bomb(content)}"
         if theirs is None:
             return REFUSED_THERE, ""
@@ -139,8 +150,14 @@ class Comparison:
         if difference.kind is None:
             return ALIKE, ""
         unscaled = self.chromium.show_unscaled(content)
-        if unscaled and compare(ours, scale_as_ours(unscaled.square)).kind is None:
+        scaled = scale_as_ours(unscaled.square) if unscaled else theirs.square
+        if compare(ours, scaled).kind is None:
             return SCALED_OTHERWISE, ""
+        if _is_jpeg(content) and find_filled_share(theirs.square):
+            whitened = [whiten_filled(square) for square in (theirs.square, scaled)]
+            if any(compare(ours, square).kind is None for square in whitened):
+                share = find_filled_share(theirs.square)
+                return IN_PART_THERE, f"{share:.1%} is grey there, the rest is alike"
         for what, stretched in list_stretched(content):
             if self._is_alike(stretched, theirs):
                 return STRETCHED_THERE, what
@@ -225,6 +242,10 @@ def summarise(findings: Sequence[Finding], explanations: Sequence[Explanation]) 
     unexplained = [each for each in findings if each.is_difference and each.explanation is None]
     lines.append(f"{len(unexplained)} differences that nothing explains")
     return lines
+
+
+def _is_jpeg(content: bytes) -> bool:
+    return content.startswith(b"\xff\xd8")
 
 
 def _describe_bomb(content: bytes) -> str:

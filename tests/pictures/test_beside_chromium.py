@@ -48,6 +48,12 @@ def red_ink() -> bytes:
     return encoded(ink, quality=95, icc_profile=cmyk_profile(find_lab))
 
 
+def with_marker(content: bytes, share: float) -> bytes:
+    """Put a marker into the coded data of a JPEG, where libjpeg finds no more data."""
+    at = int(len(content) * share)
+    return content[:at] + b"\xff\xf7" + content[at:]
+
+
 FILES = {
     "alike.jpg": jpeg(640, 480),
     "tiny.png": encoded(quarters(3, 2), "PNG"),
@@ -62,6 +68,8 @@ FILES = {
     # That a browser leaves it is on record, so it stays a difference.
     "turned.webp": encoded(quarters(320, 320), "WEBP", exif=SIDEWAYS),
     "half.jpg": jpeg(640, 640)[:3000],
+    "damaged.jpg": with_marker(jpeg(640, 640), 0.5),
+    "lacking.jpg": with_marker(jpeg(640, 640), 0.99),
     "bomb.png": with_chunk(
         encoded(quarters(40, 40), "PNG"), b"zTXt", b"bomb\0\0" + zlib.compress(bytes(5 * 2**20))
     ),
@@ -78,6 +86,8 @@ CLASSES = {
     "ink.jpg": beside_chromium.MIXED_THERE,
     "turned.webp": "turned",
     "half.jpg": beside_chromium.REFUSED_HERE_IN_PART_THERE,
+    "damaged.jpg": beside_chromium.REFUSED_HERE_IN_PART_THERE,
+    "lacking.jpg": beside_chromium.IN_PART_THERE,
     "bomb.png": beside_chromium.REFUSED_HERE,
 }
 
@@ -110,15 +120,19 @@ def test_each_class_is_told_and_what_nothing_explains_fails(
         (beside_chromium.MIXED_THERE, "JPEG", "*", "it is not so printed", "measured"),
         (beside_chromium.REFUSED_HERE, "*", "unsupported_format", "not taken", "docs"),
         (beside_chromium.REFUSED_HERE, "PNG", "*; texts that burst", "an attack", "docs"),
+        (beside_chromium.REFUSED_HERE_IN_PART_THERE, "JPEG", "broken*grey there", "lost", "docs"),
+        (beside_chromium.IN_PART_THERE, "JPEG", "*grey there, the rest is alike", "lost", "docs"),
     ]
     explained = write_list(tmp_path / "list.tsv", *lines)
     kept = tmp_path / "kept"
     arguments = [str(folder), "--explained", str(explained), "--keep", str(kept)]
     assert beside_chromium.main(arguments) == 1
     said = capsys.readouterr().out
+    classes = list(CLASSES.values())
     for name, kind in CLASSES.items():
         assert (f"{name}: {kind}" in said) == (kind not in beside_chromium.AGREEMENTS), name
-        assert f"     {list(CLASSES.values()).count(kind)} {kind}" in said
+        count = 1 if kind == beside_chromium.REFUSED_HERE_IN_PART_THERE else classes.count(kind)
+        assert f"     {count} {kind}" in said
     assert said.count("(explained) ") == said.count("explained 1: ") == len(lines)
     assert said.endswith("\n1 differences that nothing explains\n")
     assert [path.name for path in kept.iterdir()] == ["half.jpg.png"]

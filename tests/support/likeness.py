@@ -25,6 +25,8 @@ _MOST_CELLS = 0.99
 # What a browser has not decoded is clear: fewer cells than that are an edge.
 LEAST_CLEAR_SHARE = 0.004
 _CLEAR = 16
+# What libjpeg fills in, give or take what scaling rounds.
+_FILLED_GREYS = range(127, 130)
 _WHITE = 250
 # Squares whose light and dark lie in the same places differ by their colours only.
 _LEAST_CORRELATION = 0.9
@@ -73,6 +75,25 @@ def find_missing_share(square: Image.Image) -> float:
     rows = square.getchannel("A").resize((1, square.height), Image.Resampling.BOX).tobytes()
     missing = len(rows) - len(rows.rstrip(b"\0"))
     return missing / len(rows)
+
+
+def find_filled(square: Image.Image) -> Image.Image:
+    """Mark what is of the grey that libjpeg fills in where it finds no data."""
+    bands = square.convert("RGB").split()
+    marks = [band.point([255 * (value in _FILLED_GREYS) for value in range(256)]) for band in bands]
+    return ImageChops.darker(ImageChops.darker(marks[0], marks[1]), marks[2])
+
+
+def find_filled_share(square: Image.Image) -> float:
+    """Find which share of a browser's square is of that grey."""
+    return ImageStat.Stat(find_filled(square)).mean[0] / 255
+
+
+def whiten_filled(square: Image.Image) -> Image.Image:
+    """Make white what is of that grey, as it is in ours."""
+    whitened = square.copy()
+    whitened.paste((255, 255, 255, 255), mask=find_filled(square))
+    return whitened
 
 
 def lay_on_white(square: Image.Image) -> Image.Image:

@@ -55,6 +55,8 @@ REFUSALS: list[DarkroomError] = [
     errors.UndecodablePicture(),
     errors.EmptyFile(),
     errors.TruncatedPicture.with_numbers(file_bytes=1_234_567),
+    errors.TruncatedPicture.with_share(0.5),
+    errors.BrokenPicture.with_share(0.11),
     errors.BadCrop.with_numbers(width=640, height=480),
     errors.TooManyPixels.with_numbers(
         width_px=20_000, height_px=20_000, millions=400, most_millions=50
