@@ -100,8 +100,27 @@ def _list_names(case: Case) -> Iterator[Alternative]:
         yield Alternative("bucket", what, {"bucket_name": close})
 
 
+def explain_unknown_region(region: str) -> tuple[str, str, Cure] | None:
+    """Say that AWS has no such region, where none could be tried: step, cause and cure."""
+    known = _list_known_regions()
+    if region in known:
+        return None
+    close = difflib.get_close_matches(region, known, n=1)
+    lines = {"S3_REGION": close[0] if close else "<the region's code>"}
+    return "region", f"there is no region {region}", cures.set_lines("Correct the region.", **lines)
+
+
+def _list_known_regions() -> list[str]:
+    session = boto3.session.Session()
+    return [
+        region
+        for partition in session.get_available_partitions()
+        for region in session.get_available_regions("s3", partition)
+    ]
+
+
 def _list_regions(region: str) -> Iterator[Alternative]:
-    known = boto3.session.Session().get_available_regions("s3")
+    known = _list_known_regions()
     if region in known:
         return
     for close in difflib.get_close_matches(region, known, n=2):

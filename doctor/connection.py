@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from doctor import cures
-from doctor.alternatives import find_better_settings
+from doctor.alternatives import explain_unknown_region, find_better_settings
 from doctor.case import Answer, Case, mask_key
 from doctor.causes import (
     DENIED,
@@ -109,6 +109,8 @@ def examine_connection(case: Case) -> Iterator[Finding]:
 def _explain_outage(case: Case, err: Exception, url: str) -> Finding:
     outage = explain_outage(case, err, url)
     better = None if outage.is_certain else find_better_settings(case, err)
+    if better is None and not outage.is_certain and case.current.endpoint_url is None:
+        better = explain_unknown_region(case.current.region)
     return failed(*better) if better else failed(ENDPOINT, outage.what, outage.cure)
 
 

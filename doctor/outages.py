@@ -99,6 +99,13 @@ def _describe_socket(reason: Any) -> str:
 def _explain_name(case: "Case", url: str, setting: str) -> Outage:
     host = urlsplit(url).hostname or ""
     what = f"there is no host {host}"
+    if setting == "S3_ENDPOINT_URL" and case.current.endpoint_url is None:
+        # It is AWS's own: the region exists, or an earlier look would have told.
+        region = f"s3.{case.current.region}.amazonaws.com"
+        sentence = "See whether this machine reaches the network, and a server of names."
+        return Outage(
+            f"{what}, as this machine sees it", cures.run(sentence, f"getent hosts {region}")
+        )
     return Outage(what, _correct(setting))
 
 

@@ -10,6 +10,7 @@ from doctor.findings import Cure, Finding, Paste, failed
 SETTINGS = "settings"
 
 _CURE = "Correct it in the settings."
+_EMPTY = re.compile(r"\bleave (S3_[A-Z_]+) empty")
 # What a sentence shows as an example is nobody's own region.
 _EXAMPLE = "as in S3_REGION=eu-central-1"
 _ITS_PLACE = "S3_REGION=_code_"
@@ -25,6 +26,7 @@ def explain_refusal(sentence: str) -> Finding:
 
 def find_lines(sentence: str) -> Cure | None:
     """Make a cure of the lines of settings that a sentence names; None where it names none."""
-    lines = _LINE.findall(sentence.replace(_EXAMPLE, _ITS_PLACE))
+    lines = [f"{name}=" for name in _EMPTY.findall(sentence)]
+    lines += _LINE.findall(sentence.replace(_EXAMPLE, _ITS_PLACE))
     pastes = tuple(Paste("env", line.replace("_code_", "<the region's code>")) for line in lines)
     return Cure(_CURE, pastes) if pastes else None

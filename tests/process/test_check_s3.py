@@ -269,6 +269,10 @@ def test_settings_with_which_the_service_does_not_start_are_a_finding(tmp_path: 
             "AWS_ENDPOINT_URL https://a is not followed (set S3_ENDPOINT_URL=https://a)",
             ["S3_ENDPOINT_URL=https://a"],
         ),
+        (
+            "it shows pages: leave S3_ENDPOINT_URL empty, set S3_BUCKET_NAME=my-pictures",
+            ["S3_ENDPOINT_URL=", "S3_BUCKET_NAME=my-pictures"],
+        ),
         ("DATABASE_URL must be one of PostgreSQL.", []),
     ],
 )
