@@ -112,7 +112,7 @@ def _judge_policy(case: Case, policy: dict[str, Any] | None) -> Iterator[Finding
     plan = case.plan
     opened = bucket_rules.judge_policy(plan, policy)
     merged = parts.POLICY.merge(policy, plan.bucket_policy())
-    command = cures.aws(plan, "put-bucket-policy", policy=json.dumps(merged.document))
+    command = cures.aws(plan, "put-bucket-policy", policy=merged.document)
     said = "; ".join(opened.faults)
     if opened.private:
         shown = ", ".join(opened.private)

@@ -147,11 +147,14 @@ class _Keeper(threading.Thread):
     def _own_or_join(self) -> bool:
         """Return whether this process now owns the server; else it may join another's."""
         waiting = _Waiting(self._log)
+        heard_at = time.monotonic()
         while not self._try_to_own():
             _refuse_sibling(self._lock)
             if self._try_to_join():
                 return False
-            if waiting.seconds > START_SECONDS and not self._cluster.answers():
+            if self._cluster.answers():
+                heard_at = time.monotonic()
+            elif time.monotonic() - heard_at > START_SECONDS:
                 raise StartupError(
                     f"Another process holds the embedded database and does not answer. {INSTEAD}"
                 )

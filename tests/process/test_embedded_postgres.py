@@ -760,10 +760,13 @@ def test_a_server_that_recovers_is_waited_for_and_said_to_be(
     monkeypatch.setattr(embedded_postgres, "START_SECONDS", 0.1)
     monkeypatch.setattr(embedded_postgres, "SAY_SECONDS", 0.2)
     found: list[list[Any]] = []
+    # Whoever owns the server must not end it before the other has joined.
+    both = threading.Barrier(2)
 
     def hold() -> None:
         with embedded_postgres.running(data_dir) as url:
             found.append(ask(url, "SELECT body FROM notes"))
+            both.wait(START_SECONDS)
 
     def count_said() -> int:
         return sum("is waited for" in message for message in caplog.messages)
