@@ -45,7 +45,7 @@ def describe_page(answer: Answer) -> str:
     title = _TITLE.search(answer.content)
     if title:
         words.append(f"a page with the title {_shorten(title[1])!r}")
-    elif is_page(answer):
+    elif is_page(answer) and answer.content.strip():
         words.append(f"a page that begins with {_shorten(answer.content)!r}")
     elif answer.content and not code:
         kind = answer.headers.get("content-type", "no Content-Type")
