@@ -47,7 +47,7 @@ def describe_page(answer: Answer) -> str:
         words.append(f"a page with the title {_shorten(title[1])!r}")
     elif is_page(answer) and answer.content.strip():
         words.append(f"a page that begins with {_shorten(answer.content)!r}")
-    elif answer.content and not code:
+    elif answer.content.strip() and not code:
         kind = answer.headers.get("content-type", "no Content-Type")
         words.append(f"{kind} that begins with {_shorten(answer.content)!r}")
     return ", ".join(words)
