@@ -111,7 +111,7 @@ def have_failed(service: Service, attempts: int) -> bool:
     """Whether both deletions have failed at least so often."""
     found = (
         "SELECT FROM stored_files WHERE state = 'deleting'"
-        " AND last_error = 'store_unavailable' AND attempts >= $1"
+        " AND last_error = 'store_unavailable' AND attempts >= $1 AND tombstone_until IS NULL"
     )
     return len(service.sql(found, attempts)) == 2
 
@@ -120,7 +120,10 @@ def have_failed_again(service: Service, attempts: int) -> bool:
     """As have_failed; what is not yet so is due at once, however often that has been said."""
     if have_failed(service, attempts):
         return True
-    service.sql("UPDATE stored_files SET next_attempt_at = now() WHERE state = 'deleting'")
+    service.sql(
+        "UPDATE stored_files SET next_attempt_at = now()"
+        " WHERE state = 'deleting' AND tombstone_until IS NULL"
+    )
     return False
 
 
