@@ -30,6 +30,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import database
 from errors import StartupError
 from ops import embedded_postgres, postgres_account, postgres_cluster
+from ops.file_locks import try_to_lock
 from ops.postgres_log import LONGEST_LOG_BYTES
 from tests.support import warm
 from tests.support.databases import execute
@@ -784,6 +785,21 @@ def test_a_server_that_recovers_is_waited_for_and_said_to_be(
     for holder in (keeper, joining):
         holder.join(START_SECONDS)
     assert found == [["kept"], ["kept"]]
+
+
+def test_an_owner_that_stays_silent_is_not_waited_for(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with embedded_postgres.running(data_dir):
+        pass
+    monkeypatch.setattr(embedded_postgres, "START_SECONDS", 0.1)
+    (lock,) = data_dir.glob("*.lock")
+    with lock.open("r+") as held:
+        assert try_to_lock(held)
+        with pytest.raises(StartupError) as caught, embedded_postgres.running(data_dir):
+            pass
+    assert_is_a_sentence(str(caught.value))
+    assert "does not answer" in str(caught.value)
 
 
 def test_nothing_listens_on_the_network(data_dir: Path, start_main: Callable[..., Service]) -> None:
